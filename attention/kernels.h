@@ -1,0 +1,64 @@
+// The attention kernels of a device.
+//
+// Every call enqueues on `stream` and copies the descriptions it is given; the memory they point
+// to must live until the stream is past it. All reductions have a fixed order (segments in list
+// order, merges in source order), so equal inputs give equal bits, whatever the thread count.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "attention/partial.h"
+#include "attention/segment.h"
+#include "comm/device.h"
+
+namespace longspan {
+
+/// One row of a decode batch: it sees all columns of its segments.
+struct DecodeRow {
+  const float* q = nullptr;         // (query_heads, head_dim)
+  std::vector<KvSegment> segments;  // may be empty: the partial is then (0, -inf)
+  Partial out;                      // of this row
+};
+
+/// `columns` of `from` are copied to `to`, starting at its column `to_column`; K and V, all heads.
+struct KvCopy {
+  KvView from;
+  Interval columns;
+  KvView to;
+  std::int64_t to_column;
+};
+
+class AttentionKernels {
+ public:
+  virtual ~AttentionKernels() = default;
+
+  virtual const HeadShape& shape() const = 0;
+  /// "avx512", for logs.
+  virtual std::string_view isa() const = 0;
+
+  /// Before any key: acc = 0, m = -inf, l = 0.
+  virtual void reset(Stream& stream, RunningState state, std::int64_t rows) = 0;
+  /// Folds the segments, in list order, into the running state of `rows`. The softmax is that of
+  /// FlashAttention-2 (arXiv 2307.08691, section 3.1).
+  virtual void attend(Stream& stream, const QueryRows& rows, std::vector<KvSegment> segments,
+                      RunningState state) = 0;
+  virtual void finish(Stream& stream, RunningState state, Partial out, std::int64_t rows) = 0;
+  /// Rows of one token each over long keys (split-KV; FlashDecoding). Split borders are every
+  /// 512 columns of a segment list, so a row's bits do not depend on the rest of the batch.
+  virtual void decode(Stream& stream, std::vector<DecodeRow> rows) = 0;
+  /// out = the partials merged in list order by log-sum-exp. A NaN or +inf lse counts as empty.
+  virtual void merge(Stream& stream, std::vector<Partial> partials, Partial out,
+                     std::int64_t rows) = 0;
+  virtual void copy_kv(Stream& stream, std::vector<KvCopy> copies) = 0;
+};
+
+/// CPU kernels for `shape` (head_dim a multiple of 8, 16 to 256), at the widest instruction set of
+/// this machine, or the one that LONGSPAN_CPU_ISA (scalar, avx2, avx512) names. `scale` multiplies
+/// q.k. Throws ConfigError for an instruction set this machine lacks.
+std::unique_ptr<AttentionKernels> new_cpu_attention_kernels(const HeadShape& shape, float scale);
+
+}  // namespace longspan

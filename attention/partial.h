@@ -1,0 +1,26 @@
+// Attention over some of the keys, in a form that can be continued or merged.
+//
+// Inside a rank the running state of the softmax is carried from launch to launch; only what
+// leaves a rank is normalised. Both are fp32 and never rounded (attention over any partition of the
+// keys, merged by log-sum-exp, equals attention over all of them).
+#pragma once
+
+#include <cstdint>
+
+namespace longspan {
+
+/// Running softmax of rows x heads: sum of exp(s - m) * v, the largest score m so far (scaled, in
+/// natural-log units, -inf before any key), and l = sum of exp(s - m).
+struct RunningState {
+  float* acc = nullptr;  // (rows, query_heads, head_dim)
+  float* m = nullptr;    // (rows, query_heads)
+  float* l = nullptr;    // (rows, query_heads)
+};
+
+/// O = acc / l and lse = m + ln l (natural log). No visible key: O = 0, lse = -inf.
+struct Partial {
+  float* o = nullptr;    // (rows, query_heads, head_dim)
+  float* lse = nullptr;  // (rows, query_heads)
+};
+
+}  // namespace longspan

@@ -1,0 +1,43 @@
+# longspan_library(NAME SOURCES ... [DEPENDS ...] [PRIVATE_DEPENDS ...])
+#   A static library of one folder, `longspan::NAME`. Headers are included from the root.
+# longspan_test(PATH [DEPENDS ...] [SOURCES ...] [RANKS 1 2 4] [TIMEOUT seconds])
+#   tests/PATH_test.cc as a GoogleTest program. Without RANKS one ctest entry; with RANKS the
+#   program is linked with the MPI main of tests/support and runs under mpirun once per count.
+
+set(LONGSPAN_WARNINGS -Wall -Wextra -Wshadow -Wswitch -Werror)
+
+function(longspan_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;PRIVATE_DEPENDS" ${ARGN})
+  add_library(longspan_${name} STATIC ${arg_SOURCES})
+  add_library(longspan::${name} ALIAS longspan_${name})
+  target_include_directories(longspan_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_compile_options(longspan_${name} PRIVATE ${LONGSPAN_WARNINGS})
+  target_link_libraries(longspan_${name} PUBLIC ${arg_DEPENDS} PRIVATE ${arg_PRIVATE_DEPENDS})
+endfunction()
+
+function(longspan_test path)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;DEPENDS;RANKS" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 60)
+  endif()
+  string(REPLACE "/" "_" target ${path})
+  add_executable(${target}_test ${PROJECT_SOURCE_DIR}/tests/${path}_test.cc ${arg_SOURCES})
+  target_compile_options(${target}_test PRIVATE ${LONGSPAN_WARNINGS})
+  target_link_libraries(${target}_test PRIVATE ${arg_DEPENDS} GTest::gmock)
+  if(NOT arg_RANKS)
+    target_link_libraries(${target}_test PRIVATE GTest::gtest_main)
+    add_test(NAME ${path} COMMAND ${target}_test)
+    set_tests_properties(${path} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS unit)
+  else()
+    target_link_libraries(${target}_test PRIVATE longspan_test_mpi_main GTest::gtest)
+    foreach(ranks IN LISTS arg_RANKS)
+      add_test(NAME ${path}@${ranks}
+               COMMAND ${MPIEXEC_EXECUTABLE} --oversubscribe --bind-to none --mca
+                       mpi_yield_when_idle 1 -np ${ranks} $<TARGET_FILE:${target}_test>)
+      set_tests_properties(
+        ${path}@${ranks}
+        PROPERTIES TIMEOUT ${arg_TIMEOUT} PROCESSORS ${ranks} LABELS mpi ENVIRONMENT
+                   "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
+    endforeach()
+  endif()
+endfunction()

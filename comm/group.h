@@ -1,0 +1,32 @@
+// An ordered list of ranks that run a step together, over a long-lived communicator.
+//
+// Making a communicator per group costs milliseconds and a collective over everybody; a list costs
+// nothing, so groups may change at every step (docs/decisions/0003). Indices into the list are
+// what algorithms call "rank r of N".
+#pragma once
+
+#include <vector>
+
+#include "comm/communicator.h"
+
+namespace longspan {
+
+class Group {
+ public:
+  /// `ranks`: distinct ranks of `communicator`, this rank among them. Borrows the communicator.
+  Group(Communicator& communicator, std::vector<int> ranks);
+
+  int rank() const { return index_; }
+  int size() const { return static_cast<int>(ranks_.size()); }
+  const std::vector<int>& ranks() const { return ranks_; }
+
+  /// As Communicator::exchange, with peers given as indices of this group.
+  void exchange(Stream& stream, std::vector<Send> sends, std::vector<Receive> receives) const;
+
+ private:
+  Communicator* communicator_;
+  std::vector<int> ranks_;
+  int index_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,49 @@
+// What a rank opens first and closes last: its device, its place among the ranks, and the two
+// communicators: one for data (streams) and one for control (plans, reports, start-up).
+//
+// Under mpirun or srun the ranks are MPI's. Otherwise there is one rank and MPI is never loaded
+// into the picture.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+
+namespace longspan {
+
+struct MachineOptions {
+  int threads = 0;  // per rank; 0: allowed cores / local ranks, 1 at least
+  std::chrono::milliseconds hang_timeout{120'000};  // deadline of every data exchange
+};
+
+class Machine {
+ public:
+  /// Throws ConfigError when the launcher gave several tasks but no MPI connection between them,
+  /// DeviceError when MPI cannot start.
+  static std::unique_ptr<Machine> open(const MachineOptions& options);
+  virtual ~Machine() = default;
+
+  virtual Device& device() = 0;
+  virtual Communicator& data() = 0;
+  virtual Communicator& control() = 0;
+
+  int rank() { return data().rank(); }
+  int size() { return data().size(); }
+  /// World ranks that share this host's memory, in order; this rank among them.
+  virtual const std::vector<int>& host_ranks() const = 0;
+  virtual const std::string& host() const = 0;
+  /// Threads of this rank.
+  virtual int threads() const = 0;
+};
+
+/// The rank the launcher's environment announces, before MPI runs; 0 without a launcher. For log
+/// prefixes and for deciding who prints, nothing else.
+int announced_rank();
+
+/// "Open MPI v4.1.4", for --version. Needs no Machine.
+std::string mpi_library_version();
+
+}  // namespace longspan

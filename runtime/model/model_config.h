@@ -1,0 +1,30 @@
+// The shape of a Llama-architecture model, as its file declares it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "attention/segment.h"
+
+namespace longspan {
+
+struct ModelConfig {
+  std::string name;          // the file's own, or its file name
+  std::string architecture;  // "llama"
+  int layers = 0;
+  int hidden = 0;
+  int ffn = 0;
+  HeadShape heads{};
+  int vocabulary = 0;
+  std::int64_t context = 0;  // longest sequence, tokens
+  double rope_base = 10000.0;
+  float norm_epsilon = 1e-5f;
+  bool tied_output = false;  // the output projection is the embedding
+
+  int q_width() const { return heads.query_heads * heads.head_dim; }
+  int kv_width() const { return heads.kv_heads * heads.head_dim; }
+  /// Bytes of K and V of one token over all layers at float32.
+  std::int64_t kv_bytes_per_token() const { return layers * heads.kv_values() * 4; }
+};
+
+}  // namespace longspan

@@ -1,0 +1,68 @@
+// Text to token ids and back: byte-level byte-pair encoding, GPT-2 style (Sennrich et al.,
+// arXiv 1508.07909; the byte alphabet is GPT-2's).
+//
+// Encoding is O(n log n) whatever the text: merges are taken from a heap over a linked list, so a
+// megabyte of one letter costs what a megabyte of prose does.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace longspan {
+
+class GgufFile;
+
+using TokenId = std::int32_t;
+
+class Tokenizer {
+ public:
+  /// From the file's `tokenizer.ggml.*` keys. Throws DataError naming the key when the tokenizer is
+  /// of another kind or contradicts itself.
+  explicit Tokenizer(const GgufFile& file);
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+
+  /// Special tokens written in the text ("<|im_start|>") become their ids. No BOS is added unless
+  /// the file asks for it. Throws DataError with the byte offset when `text` is not UTF-8.
+  std::vector<TokenId> encode(std::string_view text) const;
+
+  /// The bytes of one token; special tokens as they are written. May be half a character.
+  std::string_view bytes(TokenId id) const;
+  /// All of them, with what is not UTF-8 replaced by U+FFFD, as in Detokenizer.
+  std::string decode(std::span<const TokenId> ids) const;
+
+  int vocabulary() const;
+  TokenId end_of_text() const;  // generation stops here; -1 if the file names none
+  /// "gpt2 (smollm), 49152 tokens, 48900 merges", for people.
+  std::string description() const;
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+/// Turns a stream of tokens into text that never ends inside a character.
+class Detokenizer {
+ public:
+  explicit Detokenizer(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+
+  /// The text that became complete with this token; often empty, never half a character. Bytes that
+  /// cannot begin or continue UTF-8 become U+FFFD, one per maximal ill-formed part, as the Unicode
+  /// standard recommends (section 3.9) and Python's errors="replace" does.
+  std::string push(TokenId id);
+  /// What is left at the end: U+FFFD for an unfinished character, else nothing.
+  std::string finish();
+
+ private:
+  const Tokenizer* tokenizer_;
+  std::string pending_;
+};
+
+/// The offset of the first byte that is not UTF-8, or npos.
+std::size_t find_invalid_utf8(std::string_view text);
+
+}  // namespace longspan

@@ -1,0 +1,50 @@
+// What one step does, said by the coordinator and obeyed by every rank of the group.
+//
+// All sizes follow from the plan and from what earlier plans said, so ranks never exchange sizes.
+// A plan may hold chunks of prefill and rows of decode; a decode row is a chunk of one.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace longspan {
+
+using RequestId = std::int64_t;
+
+enum class DealtBy {
+  kBlockCyclic,
+  kStriped,
+  kZigzag,
+  kContiguous
+};  // see attention/shard_layout.h
+
+/// Positions [first, first + count) of a request are computed and their KV is stored.
+struct PrefillChunk {
+  RequestId request = 0;
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+  DealtBy layout = DealtBy::kBlockCyclic;
+  std::int64_t block = 1;       // compute block of the block-cyclic layout, tokens
+  std::vector<int> new_owners;  // owner rank of each page the chunk opens, in page order
+  bool samples = false;         // the chunk ends the prompt: the rank of its last row samples
+  bool wants_nll = false;       // sum the negative log-likelihood of each row's next token
+};
+
+/// One token of a request: `token` at `position` is computed, its KV stored, the next one sampled.
+struct DecodeStep {
+  RequestId request = 0;
+  std::int64_t position = 0;
+  std::int32_t token = 0;
+  int master = 0;           // world rank; owns the page of `position`
+  bool opens_page = false;  // `position` is the first of a new page, owned by `master`
+};
+
+struct StepPlan {
+  std::uint64_t epoch = 0;
+  std::vector<int> group;           // world ranks, in order
+  std::vector<RequestId> finished;  // forget these before the step: their pages are free
+  std::vector<PrefillChunk> prefill;
+  std::vector<DecodeStep> decode;
+};
+
+}  // namespace longspan
