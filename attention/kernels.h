@@ -24,12 +24,13 @@ struct DecodeRow {
   Partial out;                      // of this row
 };
 
-/// `columns` of `from` are copied to `to`, starting at its column `to_column`; K and V, all heads.
+/// Columns from_column, from_column + 1, ... of `from` are copied to columns
+/// to_columns.position(0), position(1), ... of `to`: K and V, all heads.
 struct KvCopy {
   KvView from;
-  Interval columns;
+  std::int64_t from_column = 0;
   KvView to;
-  std::int64_t to_column;
+  PositionRun to_columns;
 };
 
 class AttentionKernels {
