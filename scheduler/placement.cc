@@ -34,21 +34,21 @@ std::vector<int> fewest(std::span<const int> group, std::int64_t pages,
 
 }  // namespace
 
-std::optional<Keep> parse_keep(std::string_view name) {
-  if (name == "spread") return Keep::kSpread;
-  if (name == "fewest") return Keep::kFewest;
+std::optional<Retention> parse_retention(std::string_view name) {
+  if (name == "spread") return Retention::kSpread;
+  if (name == "fewest") return Retention::kFewest;
   return std::nullopt;
 }
 
-std::optional<std::vector<int>> place_pages(Keep keep, std::span<const int> group,
+std::optional<std::vector<int>> place_pages(Retention keep, std::span<const int> group,
                                             std::int64_t pages, std::vector<std::int64_t> free) {
   std::int64_t room = 0;
   for (int rank : group) room += free[rank];
   if (room < pages) return std::nullopt;
   switch (keep) {
-    case Keep::kSpread:
+    case Retention::kSpread:
       return spread(group, pages, free);
-    case Keep::kFewest:
+    case Retention::kFewest:
       return fewest(group, pages, free);
   }
   return std::nullopt;

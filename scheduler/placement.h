@@ -9,17 +9,17 @@
 
 namespace longspan {
 
-enum class Keep {
+enum class Retention {
   kSpread,  // page p with rank p mod N of the group: memory and decode work are shared evenly
   kFewest,  // on as few ranks as hold them: decode then stays there and sends little or nothing
 };
 
 /// "spread", "fewest"; nothing for another word.
-std::optional<Keep> parse_keep(std::string_view name);
+std::optional<Retention> parse_retention(std::string_view name);
 
 /// The owner (world rank) of each of `pages` pages, or nothing when the group has too few free.
 /// `free`: free pages by world rank. A full rank's turn goes to the next with room.
-std::optional<std::vector<int>> place_pages(Keep keep, std::span<const int> group,
+std::optional<std::vector<int>> place_pages(Retention keep, std::span<const int> group,
                                             std::int64_t pages, std::vector<std::int64_t> free);
 
 }  // namespace longspan

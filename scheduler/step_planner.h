@@ -20,7 +20,7 @@ struct PlannerOptions {
   std::vector<std::int64_t> capacity;  // pages, by world rank
   std::int64_t page_tokens = 16;
   DealtBy layout = DealtBy::kBlockCyclic;
-  Keep keep = Keep::kSpread;
+  Retention keep = Retention::kSpread;
   std::int64_t chunk_tokens = 512;  // of the whole group; the last chunk takes what is left
   int max_running = 64;             // requests decoding at once
 };

@@ -6,8 +6,7 @@
 
 namespace longspan {
 
-PageTable::PageTable(KvPagePool& pool, int self)
-    : self_(self), lease_(pool.try_lease(0).value()) {}
+PageTable::PageTable(KvPagePool& pool, int self) : self_(self), lease_(pool.try_lease(0).value()) {}
 
 void PageTable::append(int owner) {
   if (owner == self_) expects(lease_.try_extend(1), "a page that was promised is free");

@@ -1,0 +1,89 @@
+// A model's weights as the layers use them, in one block of memory that all ranks of a host share.
+//
+//   leader (first rank of the host)             the other ranks of the host
+//   offers a memfd of the planned size  ----->  open /proc/<pid>/fd/<n>, check it, map it read-only
+//   reads, dequantises, packs                   wait
+//   seals it, maps it read-only         ----->  use it
+//
+// Where a rank cannot open the memfd (other PID namespace, other user) the leader offers an
+// unlinked file in $TMPDIR instead; a rank that cannot open that either loads a copy of its own
+// and says so in one warning.
+//
+// Queries and keys are converted here from the file's interleaved-RoPE row order to the half-split
+// order that rope.h rotates.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "runtime/model/gguf.h"
+#include "runtime/model/model_config.h"
+#include "runtime/model/ops.h"
+#include "runtime/model/weight_plan.h"
+
+namespace longspan {
+
+struct LayerWeights {
+  NormWeight attention_norm;
+  PackedMatrix qkv;               // (q_width + 2 kv_width, hidden)
+  PackedMatrix attention_output;  // (hidden, q_width)
+  NormWeight ffn_norm;
+  PackedMatrix gate_up;  // (2 ffn, hidden): gate first
+  PackedMatrix down;     // (hidden, ffn)
+};
+
+struct LoadOptions {
+  /// Threads of the leader: the host's allowed cores, since the other ranks only wait.
+  int threads = 1;
+  /// Called on the leader, from one thread at a time, with bytes of the file.
+  std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+  /// How long the other ranks wait for the leader.
+  Patience patience = Patience::forever();
+};
+
+/// What loading did, for logs and metrics.
+struct LoadReport {
+  std::uint64_t file_bytes = 0;  // read by this rank; 0 where the leader read
+  double seconds = 0;            // until the weights could be used
+  bool shared = false;           // with the other ranks of the host
+
+  double gigabytes_per_second() const { return seconds > 0 ? file_bytes / seconds / 1e9 : 0; }
+};
+
+/// The ranks of one host, in order; the first is the leader. Borrows the communicator.
+struct HostRanks {
+  Communicator* control = nullptr;  // null: this rank is alone
+  std::span<const int> ranks;       // of the communicator; this rank among them
+};
+
+class ModelWeights {
+ public:
+  /// Every rank of the host calls this with the same file and configuration. Throws DataError
+  /// naming the tensor that is missing, unknown, misshapen or holds a value that is not finite;
+  /// the leader's failure is thrown on every rank it serves.
+  static ModelWeights load(const GgufFile& file, const ModelConfig& config, const ModelOps& ops,
+                           const HostRanks& host, const LoadOptions& options);
+  ~ModelWeights();
+  ModelWeights(ModelWeights&&) noexcept;
+  ModelWeights& operator=(ModelWeights&&) noexcept;
+
+  const Embedding& embedding() const;
+  const LayerWeights& layer(int index) const;
+  const NormWeight& output_norm() const;
+  const PackedMatrix& output() const;  // (vocabulary, hidden)
+
+  /// Bytes of the block, counted once per host.
+  std::size_t bytes() const;
+  const LoadReport& report() const;
+
+ private:
+  struct Parts;
+  explicit ModelWeights(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace longspan
