@@ -17,9 +17,10 @@ enum class Retention {
 /// "spread", "fewest"; nothing for another word.
 std::optional<Retention> parse_retention(std::string_view name);
 
-/// The owner (world rank) of each of `pages` pages, or nothing when the group has too few free.
-/// `free`: free pages by world rank. A full rank's turn goes to the next with room.
+/// The owner (world rank) of each of `pages` pages, or nothing when a rank whose turn it is, or the
+/// group as a whole, has too few. `free`: free pages by world rank.
 std::optional<std::vector<int>> place_pages(Retention keep, std::span<const int> group,
-                                            std::int64_t pages, std::vector<std::int64_t> free);
+                                            std::int64_t pages,
+                                            const std::vector<std::int64_t>& free);
 
 }  // namespace longspan

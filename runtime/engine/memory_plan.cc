@@ -64,10 +64,8 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
 
   WorkerMemory memory;
   memory.page = {.heads = config.heads, .layers = config.layers, .page_tokens = job.page_tokens};
-  memory.limits = {.rows = std::max<std::int64_t>(rows, running),
-                   .decode_rows = running,
-                   .ranks = job.degree,
-                   .logit_rows = std::max(64, running)};
+  memory.limits = {
+      .rows = std::max<std::int64_t>(rows, running), .decode_rows = running, .ranks = job.degree};
   const std::int64_t cached = share(job, longest_pages) * job.page_tokens;
   memory.limits.stream_columns = rows + (job.degree > 1 ? cached : 0);
 
@@ -75,10 +73,8 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
   const auto page_bytes = static_cast<std::int64_t>(memory.page.page_bytes());
   const std::int64_t room = std::max<std::int64_t>(0, per_rank - scratch) / page_bytes;
   const std::int64_t pages = std::min(wanted_pages(job), room);
-  if (scratch > per_rank || pages * job.degree < longest_pages || pages < share(job, 1)) {
-    refuse(config, job, longest_pages, per_rank, scratch);
-  }
-  if (job.keep == Retention::kSpread && pages < share(job, longest_pages)) {
+  const bool spread_fits = job.keep != Retention::kSpread || pages >= share(job, longest_pages);
+  if (scratch > per_rank || pages * job.degree < longest_pages || !spread_fits) {
     refuse(config, job, longest_pages, per_rank, scratch);
   }
   memory.pages = static_cast<int>(pages);
