@@ -41,7 +41,7 @@ bool Coordinator::step() {
   for (const PrefillChunk& chunk : plan->prefill) {
     listener_.prefill({chunk.request, chunk.first, chunk.count, prompt_tokens_[chunk.request]});
   }
-  collect(*plan, worker_.execute(*plan));
+  collect(*plan, worker_.execute(*plan, plan->prefill.empty() ? nullptr : listener_.layer));
   return true;
 }
 

@@ -16,10 +16,10 @@
 
 namespace longspan {
 
-/// A step that is about to run or has run, for progress.
+/// A chunk of prefill that is about to run.
 struct Progress {
   RequestId request = 0;
-  std::int64_t prompt_done = 0;   // positions computed before the step
+  std::int64_t prompt_done = 0;   // positions computed before it
   std::int64_t prompt_chunk = 0;  // positions of this chunk
   std::int64_t prompt_total = 0;
 };
@@ -29,6 +29,8 @@ class Coordinator {
   struct Listener {
     /// A prefill chunk is about to run.
     std::function<void(const Progress&)> prefill;
+    /// Layers of that chunk as this rank does them; called on the compute stream's thread.
+    LayerDone layer;
     /// A token was sampled, in order of position per request.
     std::function<void(RequestId, const Scored&)> token;
     /// Sum of -ln p over the prompt rows of one chunk, all ranks together.

@@ -42,12 +42,11 @@ void Worker::admit(Admission admission) {
   sequences_.emplace(id, Sequence{std::move(admission), PageTable(pool_, machine_.rank())});
 }
 
-StepReport Worker::execute(const StepPlan& plan) {
+StepReport Worker::execute(const StepPlan& plan, const LayerDone& layer_done) {
   for (RequestId id : plan.finished) sequences_.erase(id);
   if (std::ranges::count(plan.group, machine_.rank()) == 0) return {.epoch = plan.epoch};
   const ForwardStep step = make_step(plan);
-  layers_done_ = 0;
-  transformer_.forward(*compute_, step, [this](int layer) { layers_done_ = layer + 1; });
+  transformer_.forward(*compute_, step, layer_done);
   return score(plan, step);
 }
 

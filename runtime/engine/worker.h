@@ -2,7 +2,6 @@
 // this rank computes, runs it, and reports.
 #pragma once
 
-#include <atomic>
 #include <map>
 #include <memory>
 
@@ -10,12 +9,14 @@
 #include "runtime/engine/messages.h"
 #include "runtime/memory/kv_page_pool.h"
 #include "runtime/memory/page_table.h"
+#include "runtime/model/tokenizer.h"
 #include "runtime/model/transformer.h"
 
 namespace longspan {
 
 /// The model as a rank holds it; outlives the worker.
 struct LoadedModel {
+  Tokenizer tokenizer;
   ModelConfig config;
   ModelWeights weights;
   std::unique_ptr<ModelOps> ops;
@@ -40,11 +41,9 @@ class Worker {
 
   void admit(Admission admission);
   /// Does this rank's part of the step; a rank outside the group only forgets what is finished.
-  StepReport execute(const StepPlan& plan);
+  /// `layer_done`, if any, hears of each layer on the stream's own thread.
+  StepReport execute(const StepPlan& plan, const LayerDone& layer_done = nullptr);
   RankSummary summary() const;
-
-  /// Layers done of the step that runs now, for progress; may be read from any thread.
-  int layers_done() const { return layers_done_; }
 
  private:
   struct Sequence {
@@ -67,7 +66,6 @@ class Worker {
   KvPagePool pool_;
   Transformer transformer_;
   std::map<RequestId, Sequence> sequences_;
-  std::atomic<int> layers_done_ = 0;
   std::unique_ptr<Stream> compute_;  // last: drains before what its work touches goes
 };
 

@@ -41,7 +41,7 @@ std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& l
 }
 
 void Transformer::forward(Stream& compute, const ForwardStep& step,
-                          std::function<void(int)> layer_done) {
+                          const LayerDone& layer_done) {
   const std::int64_t rows = step.rows();
   expects(rows <= limits_.rows, "the step fits the memory planned for it");
   float* hidden = hidden_.as<float>().data();

@@ -41,6 +41,9 @@ struct ForwardStep {
   std::int64_t chunk_rows() const { return chunk ? chunk->own().rows : 0; }
 };
 
+/// Hears that a layer (0, 1, ...) is done.
+using LayerDone = std::function<void(int layer)>;
+
 class Transformer {
  public:
   /// The most any step on this rank may ask for; memory is allocated for it once.
@@ -62,7 +65,7 @@ class Transformer {
   /// Enqueues the pass. Afterwards the final hidden state of each row is ready for logits().
   /// `step` must live until `compute` is past the call. `layer_done` is called, on the stream's
   /// side, after each layer.
-  void forward(Stream& compute, const ForwardStep& step, std::function<void(int)> layer_done);
+  void forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done);
 
   const Limits& limits() const { return limits_; }
 
