@@ -219,12 +219,12 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   for (int degree : list) {
     const RunResult result = run_prompts(machine, model, job_options(options, degree),
                                          session ? &session->input() : nullptr);
-    if (interrupt.interrupted()) return ExitCode::kInterrupted;
     const RunFacts facts{.model = model.config.name,
                          .degree = degree,
                          .layout = std::string(name(options.layout)),
                          .load_s = seconds_between(start, loaded)};
     if (session && session->show(result, facts) != ExitCode::kClean) code = ExitCode::kDiffers;
+    if (any_rank(machine, interrupt.interrupted())) return ExitCode::kInterrupted;
   }
   return code;
 }
