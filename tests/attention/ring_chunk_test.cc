@@ -59,7 +59,8 @@ TEST(RingChunkTest, EveryNewTokenIsKeptOnceByTheOwnerOfItsPage) {
         std::map<std::int64_t, std::int64_t> position_in_stream;
         std::int64_t column = stream.cached;
         for (const PositionRun& run : stream.runs) {
-          for (std::int64_t i = 0; i < run.count; ++i) position_in_stream[column++] = run.position(i);
+          for (std::int64_t i = 0; i < run.count; ++i)
+            position_in_stream[column++] = run.position(i);
         }
         for (const Keep& keep : chunk.keep[source]) {
           for (std::int64_t i = 0; i < keep.to.count; ++i) {
