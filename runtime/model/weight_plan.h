@@ -33,6 +33,10 @@ class WeightPlan {
   /// Equal on ranks that may share a block.
   std::uint64_t digest() const { return digest_; }
 
+  /// Of the block's own mark, which tells a rank that it opened the right one.
+  static constexpr std::size_t kHeaderBytes = 64;
+  std::size_t header() const { return header_; }
+
   std::size_t embedding() const { return embedding_; }
   const Layer& layer(int index) const { return layers_[index]; }
   std::size_t output_norm() const { return output_norm_; }
@@ -45,6 +49,7 @@ class WeightPlan {
   const MatrixLayout& output_layout() const { return *output_layout_; }
 
  private:
+  /// Takes the next free bytes; returns where they begin.
   std::size_t place(std::size_t bytes);
 
   std::unique_ptr<MatrixLayout> qkv_;
@@ -52,6 +57,7 @@ class WeightPlan {
   std::unique_ptr<MatrixLayout> gate_up_;
   std::unique_ptr<MatrixLayout> down_;
   std::unique_ptr<MatrixLayout> output_layout_;
+  std::size_t header_ = 0;
   std::size_t embedding_ = 0;
   std::vector<Layer> layers_;
   std::size_t output_norm_ = 0;

@@ -14,16 +14,14 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <span>
-#include <vector>
 
 #include "comm/communicator.h"
 #include "runtime/model/gguf.h"
+#include "runtime/model/host_ranks.h"
 #include "runtime/model/model_config.h"
 #include "runtime/model/ops.h"
-#include "runtime/model/weight_plan.h"
+#include "runtime/model/weight_filler.h"
 
 namespace longspan {
 
@@ -39,8 +37,7 @@ struct LayerWeights {
 struct LoadOptions {
   /// Threads of the leader: the host's allowed cores, since the other ranks only wait.
   int threads = 1;
-  /// Called on the leader, from one thread at a time, with bytes of the file.
-  std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+  LoadProgress progress = {};  // called on the leader
   /// How long the other ranks wait for the leader.
   Patience patience = Patience::forever();
 };
@@ -54,17 +51,11 @@ struct LoadReport {
   double gigabytes_per_second() const { return seconds > 0 ? file_bytes / seconds / 1e9 : 0; }
 };
 
-/// The ranks of one host, in order; the first is the leader. Borrows the communicator.
-struct HostRanks {
-  Communicator* control = nullptr;  // null: this rank is alone
-  std::span<const int> ranks;       // of the communicator; this rank among them
-};
-
 class ModelWeights {
  public:
-  /// Every rank of the host calls this with the same file and configuration. Throws DataError
+  /// Every rank of the host calls this with the same file and its configuration. Throws DataError
   /// naming the tensor that is missing, unknown, misshapen or holds a value that is not finite;
-  /// the leader's failure is thrown on every rank it serves.
+  /// the other ranks throw an Error with the leader's code and message.
   static ModelWeights load(const GgufFile& file, const ModelConfig& config, const ModelOps& ops,
                            const HostRanks& host, const LoadOptions& options);
   ~ModelWeights();
