@@ -6,7 +6,7 @@
 #include <iostream>
 #include <memory>
 
-#include "comm/collective.h"
+#include "comm/agreement.h"
 #include "comm/host_memory.h"
 #include "comm/machine.h"
 #include "comm/str.h"
@@ -195,7 +195,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   const bool coordinator = machine.rank() == 0;
   const bool late = from_standard_input(options.prompt);
 
-  std::vector<Prompt> prompts = agree_on(machine, [&] {
+  std::vector<Prompt> prompts = agree_on(machine.control(), [&] {
     return coordinator && !late ? read_prompts(options.prompt) : std::vector<Prompt>();
   });
   LoadModelOptions load;
@@ -204,7 +204,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   const auto loaded = Clock::now();
   if (coordinator) say_loaded(options, model, seconds_between(start, loaded));
 
-  const auto session = agree_on(machine, [&]() -> std::unique_ptr<Session> {
+  const auto session = agree_on(machine.control(), [&]() -> std::unique_ptr<Session> {
     if (!coordinator) return nullptr;
     if (late) prompts = read_prompts(options.prompt);
     RunInput input{.requests = make_requests(options, model, prompts),
@@ -224,7 +224,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                          .layout = std::string(name(options.layout)),
                          .load_s = seconds_between(start, loaded)};
     if (session && session->show(result, facts) != ExitCode::kClean) code = ExitCode::kDiffers;
-    if (any_rank(machine, interrupt.interrupted())) return ExitCode::kInterrupted;
+    if (any_rank(machine.control(), interrupt.interrupted())) return ExitCode::kInterrupted;
   }
   return code;
 }

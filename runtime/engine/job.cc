@@ -2,7 +2,7 @@
 
 #include <numeric>
 
-#include "comm/collective.h"
+#include "comm/agreement.h"
 #include "comm/error.h"
 #include "runtime/engine/load_model.h"
 #include "runtime/engine/memory_plan.h"
@@ -34,7 +34,7 @@ JobShape shape_of(Machine& machine, const JobOptions& options, const JobInput& i
 WorkerMemory agreed_memory(Machine& machine, const LoadedModel& model, const JobOptions& options,
                            const JobInput* input) {
   const std::int64_t left = memory_left_per_rank(machine, model, options.memory_limit);
-  std::vector<std::byte> plan = agree_on(machine, [&] {
+  std::vector<std::byte> plan = agree_on(machine.control(), [&] {
     WireWriter out;
     if (input) out.put(plan_memory(model.config, shape_of(machine, options, *input), left));
     return out.take();
@@ -78,10 +78,9 @@ std::vector<RankSummary> coordinate(ControlChannel& control, Worker& worker, Job
 std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const JobOptions& options,
                                  JobInput* input) {
   WorkerMemory memory = agreed_memory(machine, model, options, input);
-  const bool idle = machine.rank() >= options.degree;
-  if (idle) memory.pages = 0;
+  if (machine.rank() >= options.degree) memory = nothing_but(memory.page);
   const auto worker =
-      agree_on(machine, [&] { return std::make_unique<Worker>(machine, model, memory, idle); });
+      agree_on(machine.control(), [&] { return std::make_unique<Worker>(machine, model, memory); });
   ControlChannel control(machine.control(), options.hang_timeout);
   if (!input) {
     follow_coordinator(control, *worker);

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "comm/collective.h"
+#include "comm/agreement.h"
 #include "comm/error.h"
 #include "comm/host_memory.h"
 #include "comm/str.h"
@@ -48,10 +48,10 @@ Opened open_model(const std::string& path, const LoadModelOptions& options) {
 
 LoadedModel load_model(Machine& machine, const std::string& path, const LoadModelOptions& options) {
   std::optional<Opened> opened =
-      agree_on(machine, [&] { return std::optional(open_model(path, options)); });
+      agree_on(machine.control(), [&] { return std::optional(open_model(path, options)); });
   const HostRanks host{.control = &machine.control(), .ranks = machine.host_ranks()};
   const int host_threads = machine.threads() * static_cast<int>(machine.host_ranks().size());
-  return agree_on(machine,
+  return agree_on(machine.control(),
                   [&] {
                     ModelWeights weights =
                         ModelWeights::load(opened->file, opened->config, *opened->ops, host,
@@ -73,7 +73,7 @@ std::int64_t memory_left_per_rank(Machine& machine, const LoadedModel& model,
   const std::int64_t budget =
       host_budget(memory_limit, static_cast<std::int64_t>(model.weights.bytes()));
   const std::int64_t own = budget / std::ssize(machine.host_ranks());
-  return agreed_minimum(machine.control(), own);
+  return minimum(machine.control(), own);
 }
 
 }  // namespace longspan
