@@ -15,31 +15,29 @@ namespace longspan {
 namespace {
 
 // Spelled out, since PCRE2's \s also takes U+180E, which is white space no more.
-#define SPACES \
-  R"(\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})"
+constexpr char kSpaces[] =
+    R"(\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 
-// White space before a word leaves its last character to the word: the look-ahead.
-constexpr std::string_view kGpt2 =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^)" SPACES R"(\p{L}\p{N}]+|)"
-    "[" SPACES "]+(?![^" SPACES "])|[" SPACES "]+";
+// Numbers that are newer than PCRE2 10.42 (Unicode 14), up to Unicode 17. Digits() knows them,
+// while the expression after it, Oniguruma's, does not.
+constexpr char kNewerNumbers[] =
+    R"(\x{10d40}-\x{10d49}\x{116d0}-\x{116e3}\x{11bf0}-\x{11bf9}\x{11de0}-\x{11de9})"
+    R"(\x{11f50}-\x{11f59}\x{16130}-\x{16139}\x{16d70}-\x{16d79}\x{16ff4}-\x{16ff6})"
+    R"(\x{1ccf0}-\x{1ccf9}\x{1d2c0}-\x{1d2d3}\x{1e4f0}-\x{1e4f9}\x{1e5f1}-\x{1e5fa})";
 
-// Cutting the digits out first and applying GPT-2's expression to what lies between, in one: a
-// digit is a piece, and a run of white space ends before a digit as it does before the end.
-constexpr std::string_view kSmolLm =
-    R"(\p{N}|'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?[^)" SPACES R"(\p{L}\p{N}]+|)"
-    "[" SPACES R"(]+(?![^)" SPACES R"(\p{N}])|[)" SPACES "]+";
-
-#undef SPACES
-
-std::string_view expression(PieceRule rule) {
-  switch (rule) {
-    case PieceRule::kGpt2:
-      return kGpt2;
-    case PieceRule::kSmolLm:
-      return kSmolLm;
-  }
-  expects(false, "a piece rule is one of the enumerators");
-  return {};
+/// GPT-2's expression; white space before a word leaves its last character to the word.
+///
+/// Digits() cuts the digits out first and applies that expression to what lies between. In one
+/// expression: a digit is a piece, and white space ends before a digit as it does before the end.
+std::string expression(PieceRule rule) {
+  const bool single_digits = rule == PieceRule::kSmolLm;
+  const std::string numbers = std::string(R"(\p{N})") + (single_digits ? kNewerNumbers : "");
+  const std::string number = single_digits ? "[" + numbers + "]" : " ?[" + numbers + "]+";
+  const std::string ends_spaces = single_digits ? numbers : "";
+  return number + R"(|'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+)" +            //
+         "| ?[^\\p{L}" + numbers + kSpaces + "]+" +                   //
+         "|[" + kSpaces + "]+(?![^" + kSpaces + ends_spaces + "])" +  //
+         "|[" + kSpaces + "]+";
 }
 
 std::string pcre2_message(int code) {
@@ -77,7 +75,7 @@ struct Pretokenizer::Compiled {
 
 Pretokenizer::Pretokenizer(PieceRule rule, Engine engine)
     : compiled_(std::make_unique<Compiled>()) {
-  const std::string_view source = expression(rule);
+  const std::string source = expression(rule);
   int error = 0;
   PCRE2_SIZE where = 0;
   // Anchored: a piece begins where the last one ended.
