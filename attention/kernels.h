@@ -40,6 +40,8 @@ class AttentionKernels {
   virtual const HeadShape& shape() const = 0;
   /// "avx512", for logs.
   virtual std::string_view isa() const = 0;
+  /// Sources that merge() has had to count as empty because their lse was NaN or +inf. Any thread.
+  virtual std::int64_t bad_lse_total() const = 0;
 
   /// Before any key: acc = 0, m = -inf, l = 0.
   virtual void reset(Stream& stream, RunningState state, std::int64_t rows) = 0;
