@@ -49,7 +49,7 @@ Opened open_model(const std::string& path, const LoadModelOptions& options) {
 LoadedModel load_model(Machine& machine, const std::string& path, const LoadModelOptions& options) {
   std::optional<Opened> opened =
       agree_on(machine.control(), [&] { return std::optional(open_model(path, options)); });
-  const HostRanks host{.control = &machine.control(), .ranks = machine.host_ranks()};
+  const HostRanks host(machine.control(), machine.host_ranks());
   const int host_threads = machine.threads() * static_cast<int>(machine.host_ranks().size());
   return agree_on(machine.control(),
                   [&] {

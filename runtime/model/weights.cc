@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "comm/error.h"
 #include "comm/log.h"
 #include "comm/str.h"
 #include "runtime/model/block_offer.h"

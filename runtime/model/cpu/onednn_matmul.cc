@@ -21,7 +21,12 @@ constexpr auto kFloat = memory::data_type::f32;
 constexpr auto kRowMajor = memory::format_tag::ab;
 constexpr int kTypicalRows = 256;  // at which a layout is chosen
 
-dnnl::engine cpu_engine() { return {dnnl::engine::kind::cpu, 0}; }
+/// One for the process: descriptions and primitives point to the engine they were made with, and
+/// oneDNN 2 does not keep it alive for them.
+const dnnl::engine& cpu_engine() {
+  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
 
 memory::desc matrix(std::int64_t rows, std::int64_t columns, memory::format_tag tag) {
   return {{rows, columns}, kFloat, tag};
@@ -116,7 +121,7 @@ class OnednnLayout final : public MatrixLayout {
     expects(first_row % panel_rows_ == 0 && first_row + rows <= outputs_, "panels are aligned");
     if (rows == 0) return;
     const OneThread one_thread;  // the caller packs panels on threads of its own
-    const dnnl::engine engine = cpu_engine();
+    const dnnl::engine& engine = cpu_engine();
     dnnl::stream stream(engine);
     // The file's (outputs, inputs) row-major is oneDNN's (inputs, outputs) transposed.
     memory from(matrix(inputs_, rows, memory::format_tag::ba), engine, const_cast<float*>(w));
@@ -219,7 +224,7 @@ std::unique_ptr<MatrixLayout> new_onednn_layout(int outputs, int inputs) {
 }
 
 struct OnednnMatmul::State {
-  dnnl::engine engine = cpu_engine();
+  const dnnl::engine& engine = cpu_engine();
   PrimitiveCache cache;
 
   void run(const float* x, std::int64_t rows, const PackedMatrix& w, float* out, Output output) {
