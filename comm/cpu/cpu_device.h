@@ -30,6 +30,7 @@ class CpuStream final : public Stream {
 
   Event record() override;
   void wait(const Event& event) override;
+  void call(std::function<void()> work) override { enqueue(std::move(work)); }
   void synchronize() override;
 
  private:

@@ -1,10 +1,9 @@
 #include "comm/cpu/thread_communicator.h"
 
-#include <algorithm>
-
 #include "comm/cpu/cpu_device.h"
 #include "comm/cpu/rendezvous.h"
 #include "comm/error.h"
+#include "comm/exchange_lists.h"
 #include "comm/str.h"
 #include "comm/traffic_counter.h"
 
@@ -19,7 +18,8 @@ class ThreadWorld::ThreadCommunicator final : public Communicator {
   int size() const override { return world_.size(); }
 
   void exchange(Stream& stream, std::vector<Send> sends, std::vector<Receive> receives) override {
-    check_peers(sends, receives);
+    expect_known_peers(sends, receives, size());
+    drop_empty_messages(sends, receives);
     as_cpu(stream).enqueue([this, sends = std::move(sends), receives = std::move(receives)] {
       run(sends, receives, {deadline_});
     });
@@ -27,8 +27,9 @@ class ThreadWorld::ThreadCommunicator final : public Communicator {
 
   void transfer(std::vector<Send> sends, std::vector<Receive> receives,
                 Patience patience) override {
-    check_peers(sends, receives);
-    run(std::move(sends), std::move(receives), patience);
+    expect_known_peers(sends, receives, size());
+    drop_empty_messages(sends, receives);
+    run(sends, receives, patience);
   }
 
   Traffic traffic() const override { return traffic_.read(); }
@@ -36,19 +37,8 @@ class ThreadWorld::ThreadCommunicator final : public Communicator {
  private:
   using Pending = std::shared_ptr<PendingHalves>;
 
-  void check_peers(const std::vector<Send>& sends, const std::vector<Receive>& receives) const {
-    const auto known = [this](const auto& message) {
-      return message.peer >= 0 && message.peer < size();
-    };
-    expects(std::ranges::all_of(sends, known) && std::ranges::all_of(receives, known),
-            "a peer is a rank of the communicator");
-  }
-
-  void run(std::vector<Send> sends, std::vector<Receive> receives, const Patience& patience) {
-    const auto is_empty = [](const auto& message) { return message.bytes.empty(); };
-    std::erase_if(sends, is_empty);
-    std::erase_if(receives, is_empty);
-
+  void run(const std::vector<Send>& sends, const std::vector<Receive>& receives,
+           const Patience& patience) {
     const auto pending =
         std::make_shared<PendingHalves>(static_cast<int>(sends.size() + receives.size()));
     for (const Receive& receive : receives) {

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <functional>
 
-#include "comm/communicator.h"
+#include "comm/machine.h"
 
 namespace longspan::test {
 
@@ -13,5 +13,9 @@ namespace longspan::test {
 /// Inside `body` use EXPECT_*, never ASSERT_*: a rank that leaves strands its peers.
 void run_ranks(int ranks, const std::function<void(Communicator&)>& body,
                std::chrono::milliseconds deadline = std::chrono::seconds(20));
+
+/// The same with a whole machine per rank, one thread each.
+void run_machines(int ranks, const std::function<void(Machine&)>& body,
+                  std::chrono::milliseconds deadline = std::chrono::seconds(20));
 
 }  // namespace longspan::test

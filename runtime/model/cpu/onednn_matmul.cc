@@ -21,7 +21,8 @@ constexpr auto kFloat = memory::data_type::f32;
 constexpr auto kRowMajor = memory::format_tag::ab;
 constexpr int kTypicalRows = 256;  // at which a layout is chosen
 
-/// One for the process: descriptors and primitives refer to their engine without owning it.
+/// One for the process: descriptions and primitives point to the engine they were made with, and
+/// oneDNN 2 does not keep it alive for them.
 const dnnl::engine& cpu_engine() {
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   return engine;

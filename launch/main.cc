@@ -1,0 +1,80 @@
+// The `longspan` command: parse, dispatch, and the one place where a failure becomes a line on
+// standard error and an exit code.
+#include <exception>
+#include <iostream>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "comm/error.h"
+#include "comm/machine.h"
+#include "comm/str.h"
+#include "launch/commands.h"
+#include "launch/options.h"
+#include "launch/version.h"
+
+namespace longspan {
+namespace {
+
+ExitCode print(const std::string& text) {
+  if (announced_rank() == 0) std::cout << text << std::flush;
+  return ExitCode::kClean;
+}
+
+/// Runs the command; one overload per kind of request.
+struct Dispatch {
+  ExitCode operator()(const GenerateOptions& options) const { return generate(options); }
+  ExitCode operator()(const InspectOptions& options) const { return inspect(options); }
+  ExitCode operator()(const HelpRequest& request) const { return print(request.text); }
+  ExitCode operator()(const VersionRequest&) const {
+    const std::vector<std::string> libraries = {mpi_library_version()};
+    return print(version_text(libraries));
+  }
+};
+
+/// Every rank reads the same command line and the same files, so these fail everywhere alike and
+/// one line is enough. The others may concern one rank only, which then has to speak for itself.
+bool fails_on_every_rank(ExitCode code) {
+  switch (code) {
+    case ExitCode::kClean:
+    case ExitCode::kDiffers:
+    case ExitCode::kUsage:
+    case ExitCode::kBadData:
+    case ExitCode::kNoInput:
+    case ExitCode::kOutOfMemory:
+    case ExitCode::kPermission:
+    case ExitCode::kConfig:
+    case ExitCode::kInterrupted:
+      return true;
+    case ExitCode::kUnavailable:
+    case ExitCode::kInternal:
+    case ExitCode::kIo:
+    case ExitCode::kTemporary:
+      return false;
+  }
+  return false;
+}
+
+ExitCode report(ExitCode code, const std::string& message) {
+  // One write, so that the lines of several ranks do not mix.
+  if (!fails_on_every_rank(code) || announced_rank() == 0) {
+    std::cerr << str("longspan: {}\n", message) << std::flush;
+  }
+  return code;
+}
+
+ExitCode run(const std::vector<std::string>& arguments) {
+  try {
+    return std::visit(Dispatch{}, parse_command_line(arguments, process_environment()));
+  } catch (const Error& error) {
+    return report(error.code(), error.what());
+  } catch (const std::exception& error) {
+    return report(ExitCode::kInternal,
+                  str("internal error on rank {}: {}", announced_rank(), error.what()));
+  }
+}
+
+}  // namespace
+}  // namespace longspan
+
+int main(int argc, char** argv) { return static_cast<int>(longspan::run({argv + 1, argv + argc})); }

@@ -1,0 +1,13 @@
+// The text of --help, made from the option tables.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace longspan {
+
+std::string program_help();
+std::string generate_help();
+std::string inspect_help();
+
+}  // namespace longspan

@@ -1,0 +1,146 @@
+#include "launch/option_table.h"
+
+#include <array>
+
+#include "comm/error.h"
+#include "comm/str.h"
+
+namespace longspan {
+namespace {
+
+constexpr Range kRanks{1, 65536};
+constexpr Range kRows{1, 65536};
+constexpr Range kThreads{1, 4096};
+constexpr Range kPageTokens{1, 1024};
+constexpr Range kTopLogprobs{0, 20};
+
+constexpr std::string_view kGroupSplit = "How the sequence is split";
+constexpr std::string_view kGroupTokens = "What is generated and reported";
+constexpr std::string_view kGroupLimits = "Limits and logging";
+
+template <typename Options>
+void apply_log_level(Options& options, const Given& given) {
+  constexpr std::array<std::string_view, 4> kWords = {"error", "warning", "info", "debug"};
+  options.log_level = static_cast<LogLevel>(one_of(given, kWords));
+}
+
+void apply_layout(GenerateOptions& options, const Given& given) {
+  constexpr std::array kLayouts = {Layout::kBlockCyclic, Layout::kStriped, Layout::kZigzag,
+                                   Layout::kContiguous};
+  std::array<std::string_view, kLayouts.size()> words;
+  for (std::size_t i = 0; i < words.size(); ++i) words[i] = name(kLayouts[i]);
+  options.layout = kLayouts[one_of(given, words)];
+}
+
+void apply_dtype(GenerateOptions&, const Given& given) {
+  constexpr std::array<std::string_view, 4> kWords = {"auto", "float32", "float16", "bfloat16"};
+  if (one_of(given, kWords) < 2) return;
+  throw UsageError(str("{} {} is not available: CPU ranks compute in float32 (auto or float32)",
+                       given.name, given.value));
+}
+
+template <PromptKind kKind>
+void apply_prompt(GenerateOptions& options, const Given& given) {
+  if (given.value.empty()) throw UsageError(str("the prompt is empty: {} has no text", given.name));
+  options.prompt = {kKind, given.value};
+}
+
+void apply_prefill_chunk(GenerateOptions& options, const Given& given) {
+  if (given.value == "auto") return;
+  options.prefill_chunk = size(given, {});
+}
+
+const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
+    {{kPromptGroup, "prompt", "TEXT", "the prompt itself"}, apply_prompt<PromptKind::kText>},
+    {{kPromptGroup, "prompt-file", "FILE", "read byte for byte; - is standard input"},
+     apply_prompt<PromptKind::kTextFile>},
+    {{kPromptGroup, "prompt-ids", "FILE.json", "a JSON array of token ids"},
+     apply_prompt<PromptKind::kIdsFile>},
+    {{kPromptGroup, "prompts", "FILE.jsonl",
+      "several: one {\"prompt\": TEXT} or {\"prompt_ids\": [ids]} a line; answers come in order"},
+     apply_prompt<PromptKind::kLines>},
+
+    {{kGroupSplit, "degree", "N",
+      "ranks that share one sequence; the others idle (default: all ranks)"},
+     [](auto& o, auto& given) { o.degree = static_cast<int>(whole_number(given, kRanks)); }},
+    {{kGroupSplit, "layout", "WORD",
+      "how new tokens are dealt to ranks: block-cyclic, striped, zigzag or contiguous (default: "
+      "block-cyclic)"},
+     apply_layout},
+    {{kGroupSplit, "prefill-chunk", "TOKENS",
+      "prompt tokens that the ranks together read in one step, or auto (default: auto)"},
+     apply_prefill_chunk},
+    {{kGroupSplit, "page-tokens", "N",
+      "tokens of one KV page, a power of two from 1 to 1024 (default: 16)"},
+     [](auto& o, auto& given) { o.page_tokens = power_of_two(given, kPageTokens); }},
+    {{kGroupSplit, "keep", "WORD",
+      "where the prompt's KV stays: spread over all ranks, or on the fewest that hold it, which "
+      "then decode alone (default: spread)"},
+     [](auto& o, auto& given) {
+       constexpr std::array<std::string_view, 2> kWords = {"spread", "fewest"};
+       o.keep = static_cast<Retention>(one_of(given, kWords));
+     }},
+    {{kGroupSplit, "threads", "N",
+      "threads of each rank (default: allowed cores / ranks on this host)"},
+     [](auto& o, auto& given) { o.threads = static_cast<int>(whole_number(given, kThreads)); }},
+    {{kGroupSplit, "dtype", "WORD", "auto or float32, the type of weights and KV (default: auto)"},
+     apply_dtype},
+    {{kGroupSplit, "compare-degrees", "N,N,...",
+      "run at each degree and compare token by token; exit 1 at the first that differs"},
+     [](auto& o, auto& given) { o.compare_degrees = number_list(given, kRanks, 2); }},
+
+    {{kGroupTokens, "max-tokens", "N",
+      "stop after N tokens (default: 128, or what the context leaves)"},
+     [](auto& o, auto& given) { o.max_tokens = size(given, {}); }},
+    {{kGroupTokens, "ignore-eos", "", "go on after the model's end of text"},
+     [](auto& o, auto& given) { o.ignore_eos = switch_position(given); }},
+    {{kGroupTokens, "logprobs", "K",
+      "report each token's log-probability and the K best, 0 to 20 (default: 0)"},
+     [](auto& o, auto& given) {
+       o.logprobs = static_cast<int>(whole_number(given, kTopLogprobs));
+     }},
+    {{kGroupTokens, "prompt-nll", "", "report the prompt's negative log-likelihood, in nats"},
+     [](auto& o, auto& given) { o.prompt_nll = switch_position(given); }},
+    {{kGroupTokens, "force-ids", "FILE.json",
+      "write these ids (a JSON array) instead of the likeliest; log-probabilities stay the "
+      "model's"},
+     [](auto& o, auto& given) { o.force_ids = some_text(given); }},
+    {{kGroupTokens, "json", "", "print one JSON object a prompt instead of text"},
+     [](auto& o, auto& given) { o.json = switch_position(given); }},
+
+    {{kGroupLimits, "max-num-seqs", "N", "sequences that run together (default: 64)"},
+     [](auto& o, auto& given) { o.max_num_seqs = static_cast<int>(whole_number(given, kRows)); }},
+    {{kGroupLimits, "memory-limit", "BYTES",
+      "plan for at most this much memory on each host, as 500M or 2G (k 1000, K 1024; m, M, g, G "
+      "alike) (default: what the host or its cgroup has)"},
+     [](auto& o, auto& given) {
+       o.memory_limit_bytes = static_cast<std::size_t>(size(given, {}));
+     }},
+    {{kGroupLimits, "hang-timeout", "SECONDS",
+      "give up an exchange between ranks that takes longer (default: 120)"},
+     [](auto& o, auto& given) { o.hang_timeout = seconds(given); }},
+    {{kGroupLimits, "log-level", "WORD", "error, warning, info or debug (default: info)"},
+     apply_log_level<GenerateOptions>},
+});
+
+const std::array kInspect = std::to_array<Option<InspectOptions>>({
+    {{"Options", "json", "", "print one JSON object instead of text"},
+     [](auto& o, auto& given) { o.json = switch_position(given); }},
+    {{"Options", "log-level", "WORD", "error, warning, info or debug (default: info)"},
+     apply_log_level<InspectOptions>},
+});
+
+}  // namespace
+
+std::string OptionText::environment_name() const {
+  std::string text = "LONGSPAN_" + std::string(name);
+  for (char& letter : text) {
+    letter = letter == '-' ? '_' : letter >= 'a' && letter <= 'z' ? letter - 'a' + 'A' : letter;
+  }
+  return text;
+}
+
+std::span<const Option<GenerateOptions>> generate_options() { return kGenerate; }
+std::span<const Option<InspectOptions>> inspect_options() { return kInspect; }
+
+}  // namespace longspan

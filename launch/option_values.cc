@@ -1,0 +1,139 @@
+#include "launch/option_values.h"
+
+#include <array>
+#include <bit>
+#include <charconv>
+#include <cmath>
+#include <optional>
+
+#include "comm/error.h"
+#include "comm/str.h"
+#include "launch/nearest_word.h"
+
+namespace longspan {
+namespace {
+
+[[noreturn]] void refuse(const Given& given, std::string_view what_is_legal) {
+  throw UsageError(str("{} must be {}, not '{}'", given.name, what_is_legal, given.value));
+}
+
+/// The number that all of `text` spells; nothing if there is anything else or it does not fit.
+template <typename Number>
+std::optional<Number> spelled(std::string_view text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+bool holds(Range range, std::int64_t number) {
+  return number >= range.least && number <= range.most;
+}
+
+std::string described(Range range) {
+  if (range.most == Range{}.most) return str("of at least {}", range.least);
+  return str("from {} to {}", range.least, range.most);
+}
+
+/// 1 without a suffix, 0 for a letter that is none.
+std::int64_t multiplier(char suffix) {
+  constexpr std::string_view kThousands = "kmgt", kBinary = "KMGT";
+  if (suffix >= '0' && suffix <= '9') return 1;
+  if (const auto power = kThousands.find(suffix); power != std::string_view::npos) {
+    return std::llround(std::pow(1000.0, static_cast<double>(power + 1)));
+  }
+  const auto power = kBinary.find(suffix);
+  return power == std::string_view::npos ? 0 : std::int64_t{1} << (10 * (power + 1));
+}
+
+std::string listed(std::span<const std::string_view> words) {
+  std::string list;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) list += i + 1 == words.size() ? " or " : ", ";
+    list += words[i];
+  }
+  return list;
+}
+
+}  // namespace
+
+std::int64_t whole_number(const Given& given, Range range) {
+  const auto number = spelled<std::int64_t>(given.value);
+  if (!number || !holds(range, *number)) {
+    refuse(given, str("a whole number {}", described(range)));
+  }
+  return *number;
+}
+
+std::int64_t size(const Given& given, Range range) {
+  std::string_view digits = given.value;
+  const std::int64_t unit = digits.empty() ? 0 : multiplier(digits.back());
+  if (unit > 1) digits.remove_suffix(1);
+  const auto number = spelled<std::int64_t>(digits);
+  const bool fits = number && unit > 0 && *number >= 0 && *number <= Range{}.most / unit;
+  if (!fits || !holds(range, *number * unit)) {
+    refuse(given,
+           str("a whole number {} (k 1000, K 1024; m, M, g, G, t, T alike)", described(range)));
+  }
+  return *number * unit;
+}
+
+int power_of_two(const Given& given, Range range) {
+  const auto number = spelled<std::int64_t>(given.value);
+  if (!number || !holds(range, *number) ||
+      !std::has_single_bit(static_cast<std::uint64_t>(*number))) {
+    refuse(given, str("a power of two {}", described(range)));
+  }
+  return static_cast<int>(*number);
+}
+
+std::chrono::milliseconds seconds(const Given& given) {
+  constexpr double kLongest = 1e6;  // eleven days, far from any overflow
+  const auto number = spelled<double>(given.value);
+  if (!number || !(*number >= 0.001 && *number <= kLongest)) {
+    refuse(given, "a number of seconds from 0.001 to 1000000");
+  }
+  return std::chrono::milliseconds(std::llround(*number * 1000));
+}
+
+std::vector<int> number_list(const Given& given, Range range, std::size_t fewest) {
+  std::vector<int> numbers;
+  std::string_view rest = given.value;
+  for (bool more = true; more;) {
+    const std::size_t comma = rest.find(',');
+    more = comma != std::string_view::npos;
+    const auto number = spelled<std::int64_t>(rest.substr(0, comma));
+    if (!number || !holds(range, *number)) {
+      refuse(given, str("whole numbers {} with commas between them", described(range)));
+    }
+    numbers.push_back(static_cast<int>(*number));
+    if (more) rest.remove_prefix(comma + 1);
+  }
+  if (numbers.size() < fewest) {
+    refuse(given, str("{} or more numbers with commas between them", fewest));
+  }
+  return numbers;
+}
+
+bool switch_position(const Given& given) {
+  constexpr std::array<std::string_view, 8> kWords = {"true",  "1", "yes", "on",
+                                                      "false", "0", "no",  "off"};
+  return one_of(given, kWords) < 4;
+}
+
+std::size_t one_of(const Given& given, std::span<const std::string_view> words) {
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == given.value) return i;
+  }
+  const std::vector<std::string> candidates(words.begin(), words.end());
+  const auto nearest = nearest_word(given.value, candidates);
+  const std::string hint = nearest ? str("; nearest: {}", *nearest) : "";
+  throw UsageError(str("{} must be {}, not '{}'{}", given.name, listed(words), given.value, hint));
+}
+
+std::string some_text(const Given& given) {
+  if (given.value.empty()) throw UsageError(str("{} is empty", given.name));
+  return given.value;
+}
+
+}  // namespace longspan

@@ -1,0 +1,221 @@
+#include "launch/options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdlib>
+#include <span>
+#include <string_view>
+
+#include "comm/error.h"
+#include "comm/str.h"
+#include "launch/nearest_word.h"
+#include "launch/option_help.h"
+#include "launch/option_table.h"
+
+namespace longspan {
+namespace {
+
+using Words = std::vector<std::string>;
+
+/// What was given for each row of a command's table, and the one word without a flag.
+struct Arguments {
+  std::string model;
+  std::vector<std::optional<Given>> given;
+  bool wants_help = false;
+};
+
+template <typename Options>
+std::vector<OptionText> texts(std::span<const Option<Options>> options) {
+  return {options.begin(), options.end()};
+}
+
+bool is_flag(const std::string& word) { return word.size() > 1 && word.front() == '-'; }
+
+[[noreturn]] void refuse_unknown_flag(const std::string& word, const std::string& command,
+                                      std::span<const OptionText> options) {
+  const std::string flag = word.substr(0, word.find('='));
+  Words known = {"help"};
+  for (const OptionText& option : options) known.emplace_back(option.name);
+  const auto bare = std::min(flag.find_first_not_of('-'), flag.size());
+  const auto nearest = nearest_word(flag.substr(bare), known);
+  if (nearest) throw UsageError(str("unknown flag {}; nearest: --{}", flag, *nearest));
+  throw UsageError(str("unknown flag {}; see longspan {} --help", flag, command));
+}
+
+/// CLI11 would take the next word as the value of `--flag=`.
+void refuse_dangling_equals(const Words& words) {
+  for (const std::string& word : words) {
+    if (word == "--") return;
+    if (!word.starts_with("--") || word.find('=') != word.size() - 1) continue;
+    throw UsageError(str("{} has no value after the equals sign", word));
+  }
+}
+
+/// The value of one option, if it was given. CLI11 hands out the word after a flag whatever it is,
+/// so a flag there means that the value was forgotten; `--flag=value` can still say any value.
+std::optional<Given> given_value(const CLI::Option& parsed, const OptionText& option,
+                                 const Words& words, std::span<const OptionText> options) {
+  const Words& results = parsed.results();
+  if (results.empty()) return std::nullopt;
+  const std::string flag = option.flag();
+  if (option.is_switch()) return Given{flag, results.back()};
+  if (results.size() > 1) {
+    throw UsageError(str("{} was given {} times, once is enough", flag, results.size()));
+  }
+  const auto is_this = [&](const OptionText& other) { return other.flag() == results[0]; };
+  const bool after_equals = std::ranges::find(words, flag + "=" + results[0]) != words.end();
+  if (!after_equals && std::ranges::any_of(options, is_this)) {
+    throw UsageError(
+        str("{} needs {}, but the next word is the flag {}", flag, option.value, results[0]));
+  }
+  return Given{flag, results[0]};
+}
+
+void refuse_leftovers(Words leftovers, const std::string& command,
+                      std::span<const OptionText> options) {
+  std::erase(leftovers, "--");  // CLI11 hands this mark out too
+  const auto flag = std::ranges::find_if(leftovers, is_flag);
+  if (flag != leftovers.end()) refuse_unknown_flag(*flag, command, options);
+  if (!leftovers.empty()) {
+    throw UsageError(
+        str("unexpected '{}' after MODEL; a value with spaces needs quotes", leftovers.front()));
+  }
+}
+
+/// The words after `command`, matched with its options. Options have no CLI11 type, validator or
+/// environment name: every message is ours, and values arrive exactly as they were typed.
+Arguments read_words(const std::string& command, std::span<const OptionText> options,
+                     const Words& words) {
+  refuse_dangling_equals(words);
+  CLI::App app;
+  app.set_help_flag();
+  app.allow_extras();
+  const CLI::Option* model = app.add_option("MODEL");
+  const CLI::Option* help = app.add_flag("-h,--help");
+  std::vector<const CLI::Option*> parsed;
+  for (const OptionText& option : options) {
+    parsed.push_back(option.is_switch() ? app.add_flag(option.flag())
+                                        : app.add_option(option.flag())->take_all());
+  }
+  try {
+    app.parse(Words(words.rbegin(), words.rend()));  // CLI11 takes them last first
+  } catch (const CLI::ArgumentMismatch&) {
+    throw UsageError(str("{} needs a value", words.back()));
+  }
+
+  Arguments arguments;
+  arguments.wants_help = help->count() > 0;
+  if (arguments.wants_help) return arguments;
+  for (std::size_t i = 0; i < options.size(); ++i) {
+    arguments.given.push_back(given_value(*parsed[i], options[i], words, options));
+  }
+  refuse_leftovers(app.remaining(), command, options);
+  if (!model->results().empty()) arguments.model = model->results().front();
+  if (arguments.model.empty()) {
+    throw UsageError(str("MODEL is missing: longspan {} MODEL ...", command));
+  }
+  return arguments;
+}
+
+/// A prompt on the command line also outranks a prompt of another kind in the environment.
+void add_environment(Arguments& arguments, std::span<const OptionText> options,
+                     const Environment& environment) {
+  bool has_prompt = false;
+  for (std::size_t i = 0; i < options.size(); ++i) {
+    has_prompt |= options[i].group == kPromptGroup && arguments.given[i];
+  }
+  for (std::size_t i = 0; i < options.size(); ++i) {
+    if (arguments.given[i] || (has_prompt && options[i].group == kPromptGroup)) continue;
+    const std::string name = options[i].environment_name();
+    if (const auto value = environment(name)) arguments.given[i] = Given{name, *value};
+  }
+}
+
+void expect_one_prompt(const Arguments& arguments, std::span<const OptionText> options) {
+  std::optional<std::string> first;
+  for (std::size_t i = 0; i < options.size(); ++i) {
+    if (options[i].group != kPromptGroup || !arguments.given[i]) continue;
+    const std::string& name = arguments.given[i]->name;
+    if (first) throw UsageError(str("{} and {} both give a prompt; give one", *first, name));
+    first = name;
+  }
+  if (!first) {
+    throw UsageError(
+        "no prompt: give one of --prompt TEXT, --prompt-file FILE, --prompt-ids FILE.json, "
+        "--prompts FILE.jsonl");
+  }
+}
+
+void expect_no_contradiction(const GenerateOptions& options) {
+  if (options.degree && !options.compare_degrees.empty()) {
+    throw UsageError("--degree and --compare-degrees both say how many ranks to use; give one");
+  }
+  if (options.force_ids && !options.compare_degrees.empty()) {
+    throw UsageError("--compare-degrees compares chosen tokens, but --force-ids chooses them all");
+  }
+  if (options.force_ids && options.prompt.kind == PromptKind::kLines) {
+    throw UsageError("--force-ids holds the tokens of one prompt, but --prompts gives several");
+  }
+}
+
+template <typename Options>
+Options applied(const Arguments& arguments, std::span<const Option<Options>> table) {
+  Options options;
+  options.model = arguments.model;
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    if (arguments.given[i]) table[i].apply(options, *arguments.given[i]);
+  }
+  return options;
+}
+
+Command parse_generate(const Words& words, const Environment& environment) {
+  const auto options = texts(generate_options());
+  Arguments arguments = read_words("generate", options, words);
+  if (arguments.wants_help) return HelpRequest{generate_help()};
+  add_environment(arguments, options, environment);
+  expect_one_prompt(arguments, options);
+  const GenerateOptions parsed = applied(arguments, generate_options());
+  expect_no_contradiction(parsed);
+  return parsed;
+}
+
+Command parse_inspect(const Words& words, const Environment& environment) {
+  const auto options = texts(inspect_options());
+  Arguments arguments = read_words("inspect", options, words);
+  if (arguments.wants_help) return HelpRequest{inspect_help()};
+  add_environment(arguments, options, environment);
+  return applied(arguments, inspect_options());
+}
+
+[[noreturn]] void refuse_first_word(const std::string& word) {
+  const Words known = is_flag(word) ? Words{"--help", "--version"} : Words{"generate", "inspect"};
+  const std::string kind = is_flag(word) ? "flag" : "command";
+  const auto nearest = nearest_word(word, known);
+  const std::string hint =
+      nearest ? "nearest: " + *nearest : str("legal: {}, {}", known[0], known[1]);
+  throw UsageError(str("unknown {} {}; {}", kind, word, hint));
+}
+
+}  // namespace
+
+Environment process_environment() {
+  return [](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    if (value == nullptr || *value == '\0') return std::nullopt;
+    return value;
+  };
+}
+
+Command parse_command_line(const std::vector<std::string>& arguments,
+                           const Environment& environment) {
+  if (arguments.empty()) throw UsageError("no command; try longspan --help");
+  const std::string& first = arguments.front();
+  const Words rest(arguments.begin() + 1, arguments.end());
+  if (first == "generate") return parse_generate(rest, environment);
+  if (first == "inspect") return parse_inspect(rest, environment);
+  if (first == "--help" || first == "-h") return HelpRequest{program_help()};
+  if (first == "--version") return VersionRequest{};
+  refuse_first_word(first);
+}
+
+}  // namespace longspan

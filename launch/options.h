@@ -1,0 +1,85 @@
+// The command line as plain values: what each command was asked to do.
+//
+// Everything that can be refused without opening a file or asking MPI is refused here, with one
+// line that names the flag, the value and what is legal. What needs the model or the number of
+// ranks (degree over ranks, prompt over context) is checked by the command.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "attention/shard_layout.h"
+#include "scheduler/placement.h"
+
+namespace longspan {
+
+enum class LogLevel { kError, kWarning, kInfo, kDebug };
+
+enum class PromptKind {
+  kText,      // the prompt itself
+  kTextFile,  // a file read byte for byte; "-" is standard input
+  kIdsFile,   // a JSON array of token ids
+  kLines,     // JSON lines, one {"prompt"} or {"prompt_ids"} each
+};
+
+struct PromptSource {
+  PromptKind kind = PromptKind::kText;
+  std::string value;  // the text or the file's name
+};
+
+inline constexpr std::int64_t kDefaultMaxTokens = 128;
+
+struct GenerateOptions {
+  std::string model;
+  PromptSource prompt;
+  std::optional<std::int64_t> max_tokens;  // absent: kDefaultMaxTokens, or what the context leaves
+
+  std::optional<int> degree;  // ranks that split the sequence; absent: all
+  Layout layout = Layout::kBlockCyclic;
+  std::optional<std::int64_t> prefill_chunk;  // tokens of one step of the group; absent: automatic
+  int page_tokens = 16;
+  Retention keep = Retention::kSpread;
+  std::optional<int> threads;  // per rank; absent: allowed cores / local ranks
+  std::vector<int> compare_degrees;
+
+  bool ignore_eos = false;
+  int logprobs = 0;
+  bool prompt_nll = false;
+  std::optional<std::string> force_ids;  // a JSON array of token ids
+  bool json = false;
+
+  int max_num_seqs = 64;
+  std::optional<std::size_t> memory_limit_bytes;
+  std::chrono::milliseconds hang_timeout{120'000};
+  LogLevel log_level = LogLevel::kInfo;
+};
+
+struct InspectOptions {
+  std::string model;
+  bool json = false;
+  LogLevel log_level = LogLevel::kInfo;
+};
+
+struct VersionRequest {};
+
+struct HelpRequest {
+  std::string text;
+};
+
+using Command = std::variant<GenerateOptions, InspectOptions, VersionRequest, HelpRequest>;
+
+/// The value of an environment variable; nothing when it is unset or empty.
+using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+Environment process_environment();
+
+/// `arguments`: argv without the program's name. Throws UsageError.
+Command parse_command_line(const std::vector<std::string>& arguments,
+                           const Environment& environment);
+
+}  // namespace longspan

