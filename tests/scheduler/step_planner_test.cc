@@ -148,21 +148,22 @@ class Replay {
 
 TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted) {
   for (int seed = 0; seed < 300; ++seed) {
-    std::mt19937 random(seed);
-    PlannerOptions options{.page_tokens = 1 << random() % 4, .chunk_tokens = 1 + random() % 40};
-    const int ranks = 1 + random() % 5;
+    std::mt19937 generator(seed);
+    const auto below = [&](int bound) { return static_cast<int>(generator() % bound); };
+    PlannerOptions options{.page_tokens = 1 << below(4), .chunk_tokens = 1 + below(40)};
+    const int ranks = 1 + below(5);
     for (int rank = 0; rank < ranks; ++rank) options.group.push_back(rank);
-    options.capacity.assign(ranks, 2 + random() % 30);
-    options.keep = random() % 2 ? Retention::kSpread : Retention::kFewest;
-    options.max_running = 1 + random() % 4;
+    options.capacity.assign(ranks, 2 + below(30));
+    options.keep = below(2) ? Retention::kSpread : Retention::kFewest;
+    options.max_running = 1 + below(4);
     StepPlanner planner(options);
     Replay replay(options, seed);
     std::map<RequestId, RequestShape> accepted;
     for (RequestId id = 0; id < 12; ++id) {
       const RequestShape shape{.id = id,
-                               .prompt_tokens = 1 + random() % 60,
-                               .max_new = 1 + random() % 12,
-                               .stop_token = random() % 2 ? 3 : -1};
+                               .prompt_tokens = 1 + below(60),
+                               .max_new = 1 + below(12),
+                               .stop_token = below(2) ? 3 : -1};
       if (planner.submit(shape)) accepted[id] = shape;
     }
     while (const auto plan = planner.next()) planner.completed(replay.apply(*plan));

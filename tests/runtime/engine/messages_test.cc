@@ -19,7 +19,8 @@ StepPlan a_plan() {
                           .new_owners = {2, 0},
                           .samples = true,
                           .wants_nll = true});
-  plan.decode.push_back({.request = 6, .position = 3, .token = 11, .master = 2, .opens_page = true});
+  plan.decode.push_back(
+      {.request = 6, .position = 3, .token = 11, .master = 2, .opens_page = true});
   return plan;
 }
 
