@@ -24,12 +24,13 @@ struct DecodeRow {
   Partial out;                      // of this row
 };
 
-/// `columns` of `from` are copied to `to`, starting at its column `to_column`; K and V, all heads.
+/// Columns from_column, from_column + 1, ... of `from` are copied to columns
+/// to_columns.position(0), position(1), ... of `to`: K and V, all heads.
 struct KvCopy {
   KvView from;
-  Interval columns;
+  std::int64_t from_column = 0;
   KvView to;
-  std::int64_t to_column;
+  PositionRun to_columns;
 };
 
 class AttentionKernels {
@@ -39,6 +40,8 @@ class AttentionKernels {
   virtual const HeadShape& shape() const = 0;
   /// "avx512", for logs.
   virtual std::string_view isa() const = 0;
+  /// Sources that merge() has had to count as empty because their lse was NaN or +inf. Any thread.
+  virtual std::int64_t bad_lse_total() const = 0;
 
   /// Before any key: acc = 0, m = -inf, l = 0.
   virtual void reset(Stream& stream, RunningState state, std::int64_t rows) = 0;

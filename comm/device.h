@@ -54,6 +54,8 @@ class Stream {
   /// Work enqueued from now on runs after `event`. Never blocks the caller. If the work before
   /// `event` failed, so does this stream.
   virtual void wait(const Event& event) = 0;
+  /// Runs `work` on the host once everything enqueued so far has run. It must not use the stream.
+  virtual void call(std::function<void()> work) = 0;
   /// Blocks the caller until the stream is idle; rethrows the first failure of its work.
   virtual void synchronize() = 0;
 };

@@ -6,17 +6,21 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "comm/communicator.h"
+#include "comm/error.h"
 
 namespace longspan {
 
 struct MachineOptions {
   int threads = 0;  // per rank; 0: allowed cores / local ranks, 1 at least
   std::chrono::milliseconds hang_timeout{120'000};  // deadline of every data exchange
+  // Longer messages are cut: MPI counts bytes in an int.
+  std::size_t largest_piece = std::size_t{256} << 20;
 };
 
 class Machine {
@@ -37,7 +41,14 @@ class Machine {
   virtual const std::string& host() const = 0;
   /// Threads of this rank.
   virtual int threads() const = 0;
+  /// True once an exchange missed its deadline: MPI may not be used any more, nor finalised. End
+  /// the process with leave_now().
+  virtual bool abandoned() const { return false; }
 };
+
+/// Flushes the standard streams and ends the process without destructors, exit handlers or
+/// MPI_Finalize, which would wait for ever for a lost peer. How every failing rank ends.
+[[noreturn]] void leave_now(ExitCode code);
 
 /// The rank the launcher's environment announces, before MPI runs; 0 without a launcher. For log
 /// prefixes and for deciding who prints, nothing else.

@@ -78,7 +78,7 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "then decode alone (default: spread)"},
      [](auto& o, auto& given) {
        constexpr std::array<std::string_view, 2> kWords = {"spread", "fewest"};
-       o.keep = static_cast<Keep>(one_of(given, kWords));
+       o.keep = static_cast<Retention>(one_of(given, kWords));
      }},
     {{kGroupSplit, "threads", "N",
       "threads of each rank (default: allowed cores / ranks on this host)"},
@@ -89,7 +89,8 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "run at each degree and compare token by token; exit 1 at the first that differs"},
      [](auto& o, auto& given) { o.compare_degrees = number_list(given, kRanks, 2); }},
 
-    {{kGroupTokens, "max-tokens", "N", "stop after N tokens (default: 128)"},
+    {{kGroupTokens, "max-tokens", "N",
+      "stop after N tokens (default: 128, or what the context leaves)"},
      [](auto& o, auto& given) { o.max_tokens = size(given, {}); }},
     {{kGroupTokens, "ignore-eos", "", "go on after the model's end of text"},
      [](auto& o, auto& given) { o.ignore_eos = switch_position(given); }},

@@ -15,13 +15,11 @@
 #include <vector>
 
 #include "attention/shard_layout.h"
+#include "scheduler/placement.h"
 
 namespace longspan {
 
 enum class LogLevel { kError, kWarning, kInfo, kDebug };
-
-/// Which ranks keep the KV of a prefill: pages dealt over all of them, or the fewest that hold it.
-enum class Keep { kSpread, kFewest };
 
 enum class PromptKind {
   kText,      // the prompt itself
@@ -35,16 +33,18 @@ struct PromptSource {
   std::string value;  // the text or the file's name
 };
 
+inline constexpr std::int64_t kDefaultMaxTokens = 128;
+
 struct GenerateOptions {
   std::string model;
   PromptSource prompt;
-  std::int64_t max_tokens = 128;
+  std::optional<std::int64_t> max_tokens;  // absent: kDefaultMaxTokens, or what the context leaves
 
   std::optional<int> degree;  // ranks that split the sequence; absent: all
   Layout layout = Layout::kBlockCyclic;
   std::optional<std::int64_t> prefill_chunk;  // tokens of one step of the group; absent: automatic
   int page_tokens = 16;
-  Keep keep = Keep::kSpread;
+  Retention keep = Retention::kSpread;
   std::optional<int> threads;  // per rank; absent: allowed cores / local ranks
   std::vector<int> compare_degrees;
 

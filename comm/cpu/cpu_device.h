@@ -4,11 +4,13 @@
 // broken transfer fails the compute that needed it, instead of feeding it stale bytes.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "comm/device.h"
@@ -28,18 +30,22 @@ class CpuStream final : public Stream {
 
   Event record() override;
   void wait(const Event& event) override;
+  void call(std::function<void()> work) override { enqueue(std::move(work)); }
   void synchronize() override;
 
  private:
   void push(std::function<void()> work);
   void run(int threads);
+  std::optional<std::function<void()>> next();
 
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> queue_;
   bool closing_ = false;
-  std::exception_ptr failure_;  // touched by the stream's thread only
-  std::thread thread_;          // last: starts when everything above exists
+  bool idle_ = false;                   // nothing queued, nothing running
+  std::atomic<bool> has_news_ = false;  // queue_ or closing_ changed: what a brief spin looks at
+  std::exception_ptr failure_;          // written by the stream's thread, read by others when idle_
+  std::thread thread_;                  // last: starts when everything above exists
 };
 
 /// The CPU stream behind `stream`; std::logic_error if it is another device's.

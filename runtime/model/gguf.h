@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -77,7 +78,10 @@ class GgufFile {
   void read(const TensorInfo& tensor, std::span<std::byte> into) const;
 
  private:
-  void parse_header(std::span<const std::byte> head);
+  GgufFile(std::filesystem::path path, int fd) : path_(std::move(path)), fd_(fd) {}
+  void read_header();
+  void refuse_split() const;
+  std::uint64_t alignment() const;
 
   std::filesystem::path path_;
   int fd_ = -1;

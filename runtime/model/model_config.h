@@ -8,6 +8,8 @@
 
 namespace longspan {
 
+class GgufFile;
+
 struct ModelConfig {
   std::string name;          // the file's own, or its file name
   std::string architecture;  // "llama"
@@ -26,5 +28,10 @@ struct ModelConfig {
   /// Bytes of K and V of one token over all layers at float32.
   std::int64_t kv_bytes_per_token() const { return layers * heads.kv_values() * 4; }
 };
+
+/// What the file declares, once every number is in bounds and the file holds exactly the tensors
+/// of a Llama model of that shape. Throws DataError naming the key or tensor: also for anything
+/// that would change the mathematics and is not built (rope scaling, experts, biases, ...).
+ModelConfig read_model_config(const GgufFile& file);
 
 }  // namespace longspan

@@ -5,6 +5,7 @@
 // megabyte of one letter costs what a megabyte of prose does.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -18,6 +19,17 @@ class GgufFile;
 
 using TokenId = std::int32_t;
 
+/// Bytes of a text for which a vocabulary has no token (SmolLM2's lacks 21 of 256). They are left
+/// out, as Hugging Face's `tokenizers` does.
+struct DroppedBytes {
+  std::size_t count = 0;
+  std::size_t first_offset = 0;  // of the first one in the text
+  std::uint8_t first = 0;
+
+  /// "2 bytes of the text have no token ...", one line. For whoever talks to the user.
+  std::string warning() const;
+};
+
 class Tokenizer {
  public:
   /// From the file's `tokenizer.ggml.*` keys. Throws DataError naming the key when the tokenizer is
@@ -28,7 +40,8 @@ class Tokenizer {
 
   /// Special tokens written in the text ("<|im_start|>") become their ids. No BOS is added unless
   /// the file asks for it. Throws DataError with the byte offset when `text` is not UTF-8.
-  std::vector<TokenId> encode(std::string_view text) const;
+  /// Adds to `*dropped`, if given, what had to be left out. May be called by several threads.
+  std::vector<TokenId> encode(std::string_view text, DroppedBytes* dropped = nullptr) const;
 
   /// The bytes of one token; special tokens as they are written. May be half a character.
   std::string_view bytes(TokenId id) const;

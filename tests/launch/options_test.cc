@@ -58,12 +58,12 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   EXPECT_EQ(options.model, "m.gguf");
   EXPECT_EQ(options.prompt.kind, PromptKind::kText);
   EXPECT_EQ(options.prompt.value, "Hello");
-  EXPECT_EQ(options.max_tokens, 128);
+  EXPECT_EQ(options.max_tokens, std::nullopt);
   EXPECT_EQ(options.degree, std::nullopt);
   EXPECT_EQ(options.layout, Layout::kBlockCyclic);
   EXPECT_EQ(options.prefill_chunk, std::nullopt);
   EXPECT_EQ(options.page_tokens, 16);
-  EXPECT_EQ(options.keep, Keep::kSpread);
+  EXPECT_EQ(options.keep, Retention::kSpread);
   EXPECT_EQ(options.threads, std::nullopt);
   EXPECT_TRUE(options.compare_degrees.empty());
   EXPECT_FALSE(options.ignore_eos);
@@ -89,7 +89,7 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
   EXPECT_EQ(options.layout, Layout::kZigzag);
   EXPECT_EQ(options.prefill_chunk, 64);
   EXPECT_EQ(options.page_tokens, 128);
-  EXPECT_EQ(options.keep, Keep::kFewest);
+  EXPECT_EQ(options.keep, Retention::kFewest);
   EXPECT_EQ(options.threads, 2);
   EXPECT_EQ(options.max_tokens, 1);
   EXPECT_TRUE(options.ignore_eos);

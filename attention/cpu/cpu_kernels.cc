@@ -1,0 +1,108 @@
+#include "attention/cpu/cpu_kernels.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "attention/cpu/copy_kv.h"
+#include "attention/cpu/decode.h"
+#include "attention/cpu/merge.h"
+#include "attention/cpu/parallel.h"
+#include "attention/cpu/prefill.h"
+#include "comm/cpu/cpu_device.h"
+#include "comm/error.h"
+
+namespace longspan {
+namespace {
+
+/// Row-and-head results per task where each is little work: enough to be worth a thread.
+constexpr std::int64_t kItemsPerTask = 256;
+
+template <typename Body>
+void for_each_item(std::int64_t items, const Body& body) {
+  const std::int64_t tasks = (items + kItemsPerTask - 1) / kItemsPerTask;
+  parallel_for(tasks, available_threads(), [&](std::int64_t task, int) {
+    const std::int64_t end = std::min(items, (task + 1) * kItemsPerTask);
+    for (std::int64_t item = task * kItemsPerTask; item < end; ++item) body(item);
+  });
+}
+
+bool is_well_formed(const KvSegment& segment) {
+  return segment.len >= 0 && segment.view.page_tokens >= 1;
+}
+
+}  // namespace
+
+CpuAttentionKernels::CpuAttentionKernels(const HeadShape& shape, float scale,
+                                         const TileKernel& kernel)
+    : shape_(shape), scale_(scale), kernel_(kernel), workspaces_(kernel, shape.head_dim) {
+  expects(shape.kv_heads >= 1 && shape.query_heads >= 1 && shape.query_heads % shape.kv_heads == 0,
+          "the number of KV heads divides that of query heads");
+  expects(shape.head_dim >= 16 && shape.head_dim <= 256 && shape.head_dim % 8 == 0,
+          "head_dim is a multiple of 8 from 16 to 256");
+}
+
+void CpuAttentionKernels::reset(Stream& stream, RunningState state, std::int64_t rows) {
+  as_cpu(stream).enqueue([this, state, rows] {
+    const std::int64_t items = rows * shape_.query_heads;
+    std::fill_n(state.acc, items * shape_.head_dim, 0.0f);
+    std::fill_n(state.m, items, -std::numeric_limits<float>::infinity());
+    std::fill_n(state.l, items, 0.0f);
+  });
+}
+
+void CpuAttentionKernels::attend(Stream& stream, const QueryRows& rows,
+                                 std::vector<KvSegment> segments, RunningState state) {
+  expects(std::ranges::all_of(segments, is_well_formed), "segments have a length and pages");
+  Prefill prefill{
+      shape_, scale_, rows.q, {rows.positions.begin(), rows.positions.end()}, std::move(segments),
+      state};
+  as_cpu(stream).enqueue([this, prefill = std::move(prefill)] {
+    const int threads = available_threads();
+    auto workspace = workspaces_.take(threads);
+    run_prefill(prefill, *workspace, threads);
+    workspaces_.put(std::move(workspace));
+  });
+}
+
+void CpuAttentionKernels::finish(Stream& stream, RunningState state, Partial out,
+                                 std::int64_t rows) {
+  as_cpu(stream).enqueue([this, state, out, rows] {
+    for_each_item(rows * shape_.query_heads,
+                  [&](std::int64_t at) { normalise(state, out, at, shape_.head_dim); });
+  });
+}
+
+void CpuAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
+  for (const DecodeRow& row : rows) {
+    expects(std::ranges::all_of(row.segments, is_well_formed), "segments have a length and pages");
+  }
+  as_cpu(stream).enqueue([this, decode = Decode{shape_, scale_, std::move(rows)}] {
+    const int threads = available_threads();
+    auto workspace = workspaces_.take(threads);
+    run_decode(decode, *workspace, threads);
+    workspaces_.put(std::move(workspace));
+  });
+}
+
+void CpuAttentionKernels::merge(Stream& stream, std::vector<Partial> partials, Partial out,
+                                std::int64_t rows) {
+  as_cpu(stream).enqueue([this, partials = std::move(partials), out, rows] {
+    for_each_item(rows * shape_.query_heads, [&](std::int64_t at) {
+      const std::int64_t bad = merge_at(partials, out, at, shape_.head_dim);
+      if (bad > 0) bad_lse_total_ += bad;
+    });
+  });
+}
+
+void CpuAttentionKernels::copy_kv(Stream& stream, std::vector<KvCopy> copies) {
+  as_cpu(stream).enqueue([this, copies = std::move(copies)] {
+    const std::int64_t tasks = std::ssize(copies) * shape_.kv_heads;
+    parallel_for(tasks, available_threads(), [&](std::int64_t task, int) {
+      copy_columns(copies[task / shape_.kv_heads], static_cast<int>(task % shape_.kv_heads),
+                   shape_.head_dim);
+    });
+  });
+}
+
+}  // namespace longspan

@@ -1,0 +1,17 @@
+// Which compiled version of the tile kernel runs on this machine.
+#pragma once
+
+#include <vector>
+
+#include "attention/cpu/tile_kernel.h"
+
+namespace longspan {
+
+/// What this machine can run, widest first. Never empty.
+std::vector<const TileKernel*> supported_tile_kernels();
+
+/// The widest supported, or the one called `name` unless that is null or empty. Throws ConfigError
+/// when the machine lacks it or nothing is called so.
+const TileKernel& choose_tile_kernel(const char* name);
+
+}  // namespace longspan

@@ -1,0 +1,30 @@
+// The columns of one key tile as pointers into pages: what makes paging invisible to the kernels.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "attention/cpu/tile_kernel.h"
+#include "attention/segment.h"
+
+namespace longspan {
+
+class KeyColumns {
+ public:
+  void clear() { columns_ = 0; }
+  int room() const { return kTileColumns - columns_; }
+  bool empty() const { return columns_ == 0; }
+  /// Columns [begin, begin + count) of one head; count <= room().
+  void append(const KvView& view, int kv_head, int head_dim, std::int64_t begin, int count);
+  /// Not empty. Valid until the next change.
+  KeyTile tile();
+
+ private:
+  int columns_ = 0;
+  std::array<const float*, kTileColumns> k_;
+  std::array<const float*, kTileColumns> v_;
+};
+
+static_assert(kTileColumns % kColumnStep == 0, "the padding of a tile fits");
+
+}  // namespace longspan

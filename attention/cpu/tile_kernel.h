@@ -1,0 +1,59 @@
+// The seam between portable code and code compiled for one instruction set.
+//
+// Both sides see these plain structs and a function pointer, nothing else: an inline function that
+// two translation units with different flags share could reach a machine in its wrong version.
+//
+// Query rows lie in the lanes of vectors and keys are broadcast, the transpose of the usual choice:
+//
+//     scores (column, lane) = sum over d of k[column][d] * q (d, lane)       lane: one query head
+//     acc    (d, lane)     += sum over columns of v[column][d] * p (column, lane)       of one row
+//
+// so K and V are read in place, one pointer per column: pages of any size cost the same, nothing is
+// packed, and the softmax of a row never crosses lanes.
+#pragma once
+
+#include <cstdint>
+
+namespace longspan {
+
+/// Columns of one tile. 64 keys and values of 64 floats are 32 KiB: they stay in the L2 cache, and
+/// mostly in L1, while every lane block of the row tile visits them.
+inline constexpr int kTileColumns = 64;
+/// Key pointers are valid up to the next multiple of this (the last one repeats): scores are
+/// computed this many columns at a time.
+inline constexpr int kColumnStep = 8;
+/// Vectors in a full lane block. Three vectors by four broadcasts are twelve accumulators, which
+/// with their operands fill AVX2's sixteen registers.
+inline constexpr int kBlockVectors = 3;
+
+struct KeyTile {
+  const float* const* k;  // (columns up to kColumnStep): rows of head_dim values
+  const float* const* v;
+  int columns;  // 1 to kTileColumns
+};
+
+/// Running softmax of `vectors` vectors of query rows, transposed. Aligned to the vector size.
+struct LaneBlock {
+  int vectors;  // 1 to kBlockVectors; lanes = vectors * width
+  int head_dim;
+  const float* q;  // (head_dim, lanes), scaled
+  float* acc;      // (head_dim, lanes)
+  float* m;        // (lanes)
+  float* l;        // (lanes)
+};
+
+struct TileKernel {
+  const char* name;
+  int width;  // lanes of a vector
+  /// Folds the tile into the block. Lane i sees the first limits[i] columns; all lanes see all of
+  /// them when `limits` is null. `scores`: room for (kTileColumns, lanes).
+  void (*attend)(const LaneBlock& block, const KeyTile& keys, const std::int32_t* limits,
+                 float* scores);
+};
+
+/// Four lanes: every x86-64 has SSE2, and elsewhere the compiler splits them into scalars.
+extern const TileKernel kScalarTileKernel;
+extern const TileKernel kAvx2TileKernel;
+extern const TileKernel kAvx512TileKernel;
+
+}  // namespace longspan

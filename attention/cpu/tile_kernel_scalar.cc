@@ -1,0 +1,7 @@
+#include "attention/cpu/tile_kernel.inl"
+
+namespace longspan {
+
+extern const TileKernel kScalarTileKernel{"scalar", 4, attend<4>};
+
+}  // namespace longspan

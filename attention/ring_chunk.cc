@@ -1,0 +1,93 @@
+#include "attention/ring_chunk.h"
+
+#include <algorithm>
+
+#include "comm/error.h"
+
+namespace longspan {
+namespace {
+
+/// Columns [part.begin, part.end) of `run` as runs of their own: a broken first block, whole
+/// blocks, so at most two.
+std::vector<PositionRun> slices(const PositionRun& run, Interval part) {
+  std::vector<PositionRun> out;
+  while (part.begin < part.end) {
+    const std::int64_t inside = part.begin % run.block;
+    const std::int64_t left = part.end - part.begin;
+    const bool whole = inside == 0;
+    const std::int64_t count = whole ? left : std::min(left, run.block - inside);
+    const std::int64_t block = whole ? run.block : count;
+    const std::int64_t stride = whole ? run.stride : count;
+    out.push_back({run.position(part.begin), block, stride, count});
+    part.begin += count;
+  }
+  return out;
+}
+
+/// What this rank keeps of one stream: page by page, the columns of each run that fall into it.
+std::vector<Keep> kept_columns(const Deal& deal, int rank, const SequenceStorage& storage,
+                               const StreamShape& stream) {
+  std::vector<Keep> keep;
+  const std::int64_t end = deal.first + deal.count;
+  std::int64_t own_page = 0;  // index among this rank's pages
+  for (std::int64_t page = 0; page * storage.page_tokens < end; ++page) {
+    if (storage.owners[page] != rank) continue;
+    const Interval positions{page * storage.page_tokens, (page + 1) * storage.page_tokens};
+    const std::int64_t shift = own_page++ * storage.page_tokens - positions.begin;
+    std::int64_t column = stream.cached;
+    for (const PositionRun& run : stream.runs) {
+      const Interval part = columns(run, positions);
+      std::int64_t from = column + part.begin;
+      for (PositionRun slice : slices(run, part)) {
+        slice.first += shift;
+        keep.push_back({from, slice});
+        from += slice.count;
+      }
+      column += run.count;
+    }
+  }
+  return keep;
+}
+
+}  // namespace
+
+std::int64_t RingChunk::longest_stream() const {
+  std::int64_t longest = 0;
+  for (const StreamShape& stream : streams) longest = std::max(longest, stream.columns());
+  return longest;
+}
+
+std::int64_t owned_columns(const SequenceStorage& storage, int rank, std::int64_t length) {
+  std::int64_t total = 0;
+  for (std::int64_t page = 0; page * storage.page_tokens < length; ++page) {
+    if (storage.owners[page] != rank) continue;
+    total += std::min(storage.page_tokens, length - page * storage.page_tokens);
+  }
+  return total;
+}
+
+RingChunk make_ring_chunk(const Deal& deal, int rank, const SequenceStorage& storage) {
+  const auto pages = static_cast<std::int64_t>(storage.owners.size());
+  expects(pages * storage.page_tokens >= deal.first + deal.count, "pages cover the chunk");
+  expects(std::ranges::count(storage.owners, rank) <= std::ssize(storage.slots),
+          "every own page has a slot");
+
+  RingChunk chunk;
+  chunk.rank = rank;
+  chunk.page_tokens = storage.page_tokens;
+  chunk.slots = storage.slots;
+  for (int j = 0; j < deal.ranks; ++j) {
+    StreamShape stream;
+    stream.cached = owned_columns(storage, j, deal.first);
+    stream.runs = shard(deal, j);
+    stream.rows = token_count(stream.runs);
+    chunk.keep.push_back(kept_columns(deal, rank, storage, stream));
+    chunk.streams.push_back(std::move(stream));
+  }
+  for (const PositionRun& run : chunk.own().runs) {
+    for (std::int64_t i = 0; i < run.count; ++i) chunk.positions.push_back(run.position(i));
+  }
+  return chunk;
+}
+
+}  // namespace longspan

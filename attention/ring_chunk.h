@@ -1,0 +1,67 @@
+// One chunk of a sequence as the ranks of a group share it: which rows each computes, what each
+// sends, what each keeps. Worked out once from the plan and used by every layer.
+//
+// The stream of rank j is what the others need from it: the cached columns whose pages it owns, in
+// page order, then the KV of the rows it computes now.
+//
+//   stream j   | cached columns of j's pages | run 0 | run 1 ...        one contiguous message
+//
+// Retention: the KV of every row passes every rank, so a rank keeps the columns whose pages it owns
+// as they come by. Storing a sequence elsewhere than where it was computed costs no message
+// (LoongServe, arXiv 2404.09526, section 4.1).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "attention/segment.h"
+#include "attention/shard_layout.h"
+
+namespace longspan {
+
+/// Where the pages of one sequence live, as this rank sees it.
+struct SequenceStorage {
+  std::int64_t page_tokens = 1;
+  /// Owner of each page, as an index of the group; covers the chunk's last position.
+  std::vector<int> owners;
+  /// Slots of the pages that this rank owns, in page order.
+  std::vector<std::int32_t> slots;
+};
+
+/// What rank j sends around.
+struct StreamShape {
+  std::int64_t cached = 0;        // columns before the chunk
+  std::vector<PositionRun> runs;  // the rows it computes
+  std::int64_t rows = 0;
+
+  std::int64_t columns() const { return cached + rows; }
+};
+
+/// Columns from_column, +1, ... of a stream, kept in own pages at columns to.position(0), ...
+struct Keep {
+  std::int64_t from_column;
+  PositionRun to;
+};
+
+struct RingChunk {
+  int rank = 0;                         // this rank in the group
+  std::vector<StreamShape> streams;     // one per rank of the group
+  std::vector<std::vector<Keep>> keep;  // what this rank keeps of each stream
+  std::vector<std::int64_t> positions;  // of this rank's rows
+  std::int64_t page_tokens = 1;
+  std::vector<std::int32_t> slots;  // own pages
+
+  int size() const { return static_cast<int>(streams.size()); }
+  const StreamShape& own() const { return streams[rank]; }
+  std::int64_t longest_stream() const;
+};
+
+/// `deal.ranks` is the group's size. Throws std::logic_error when `storage` does not cover the
+/// chunk or names more own pages than slots.
+RingChunk make_ring_chunk(const Deal& deal, int rank, const SequenceStorage& storage);
+
+/// Positions [0, length) of `storage` that rank `rank` owns.
+std::int64_t owned_columns(const SequenceStorage& storage, int rank, std::int64_t length);
+
+}  // namespace longspan

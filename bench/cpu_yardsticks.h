@@ -1,0 +1,13 @@
+// What this machine can do at best, measured in the same run as the figures compared with it.
+#pragma once
+
+namespace longspan::bench {
+
+/// Multiply-adds in registers: FLOP/s of `threads` threads with vectors of `width` floats (4, 8 or
+/// 16, for which the machine has the instructions).
+double multiply_add_rate(int width, int threads);
+
+/// Bytes/s that `threads` threads read from memory that no cache holds.
+double read_rate(int threads);
+
+}  // namespace longspan::bench

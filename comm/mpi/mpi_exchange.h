@@ -1,0 +1,81 @@
+// One exchange on its way through MPI: made and awaited by the thread that wants it, posted and
+// polled by the progress thread.
+//
+//   caller     construct, hand over ------------------------------- await returns or throws
+//                        \                                          /
+//   progress              post -- poll -- poll -- ... -- poll: done
+//
+// Hand-over and completion order the two; between them only the progress thread touches it.
+#pragma once
+
+#include <mpi.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+
+namespace longspan {
+
+class MpiExchange {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  /// The lists hold no zero-length messages.
+  MpiExchange(int rank, std::vector<Send> sends, std::vector<Receive> receives, Patience patience);
+
+  // The caller's part.
+
+  /// Blocks until the exchange is done. Throws CommError.
+  void await();
+
+  // The progress thread's part.
+
+  /// Receives first, so that a message finds its landing area; in pieces of at most
+  /// `largest_piece` bytes, MPI's counts being int.
+  void post(MPI_Comm comm, std::size_t largest_piece);
+
+  enum class Progress { kNone, kSome, kDone };
+  /// kDone also when it failed: by MPI's word, by a wrong size, by its deadline.
+  Progress poll(Clock::time_point now);
+
+  /// Whether a failed exchange left requests with MPI, which may still touch their buffers.
+  bool has_abandoned() const { return open_ > 0; }
+  /// How long the thread that polls may sleep before it looks again.
+  std::chrono::nanoseconds longest_nap(Clock::time_point now) const;
+  /// Ends it: wakes the caller, with a failure unless `failure` is empty.
+  void finish(std::string failure);
+
+ private:
+  struct Piece {
+    int peer;
+    std::size_t bytes;
+    bool incoming;
+  };
+
+  template <typename Message, typename Start>
+  void post_pieces(const Message& message, bool incoming, std::size_t largest_piece, Start start);
+  std::string flaw(const Piece& piece, MPI_Status& status) const;
+  std::string overdue() const;
+
+  const int rank_;
+  const std::vector<Send> sends_;
+  const std::vector<Receive> receives_;
+  const Patience patience_;
+  const Clock::time_point begun_ = Clock::now();
+  Clock::time_point last_progress_ = begun_;
+
+  std::vector<Piece> pieces_;          // pieces_[i] is what
+  std::vector<MPI_Request> requests_;  // requests_[i] moves
+  std::vector<int> completed_;         // MPI_Testsome's answer: room made once
+  std::vector<MPI_Status> statuses_;
+  std::size_t open_ = 0;
+
+  std::string failure_;  // published by finished_
+  std::atomic<int> finished_ = 0;
+};
+
+}  // namespace longspan

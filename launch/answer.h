@@ -1,0 +1,42 @@
+// What became of one prompt: its tokens, their probabilities, and how long it took.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/model/sampler.h"
+#include "runtime/model/tokenizer.h"
+
+namespace longspan {
+
+struct Answer {
+  std::vector<TokenId> prompt;
+  std::vector<Scored> tokens;  // without the token that stopped it
+  bool stopped = false;        // by the model, not by --max-tokens
+  bool complete = false;       // not cut off by a signal
+  std::string text;
+  std::optional<double> nll_sum;  // of the prompt, nats
+
+  // Seconds since the weights were loaded; sampled tokens count the one that stopped it.
+  double prefill_start = 0;
+  double first_token = 0;
+  double last_token = 0;
+  std::int64_t sampled = 0;
+
+  double prefill_s() const { return first_token - prefill_start; }
+  double decode_s() const { return last_token - first_token; }
+  double prefill_tokens_per_s() const {
+    return prefill_s() > 0 ? static_cast<double>(prompt.size()) / prefill_s() : 0;
+  }
+  double decode_tokens_per_s() const {
+    return decode_s() > 0 ? static_cast<double>(sampled - 1) / decode_s() : 0;
+  }
+  /// Mean over prompt[1:]; 0 for one token; nothing when it was not asked for.
+  std::optional<double> prompt_nll() const {
+    if (!nll_sum) return std::nullopt;
+    return prompt.size() > 1 ? *nll_sum / static_cast<double>(prompt.size() - 1) : 0.0;
+  }
+};
+
+}  // namespace longspan

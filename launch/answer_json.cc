@@ -1,0 +1,72 @@
+#include "launch/answer_json.h"
+
+#include <nlohmann/json.hpp>
+
+namespace longspan {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+json logprobs_of(const Answer& answer) {
+  json list = json::array();
+  for (const Scored& token : answer.tokens) {
+    json top = json::array();
+    for (const TokenScore& other : token.top) {
+      top.push_back({{"id", other.id}, {"logprob", other.logprob}});
+    }
+    list.push_back({{"id", token.chosen.id}, {"logprob", token.chosen.logprob}, {"top", top}});
+  }
+  return list;
+}
+
+json timings_of(const Answer& answer, const RunFacts& run) {
+  return {{"load_s", run.load_s},
+          {"prefill_s", answer.prefill_s()},
+          {"decode_s", answer.decode_s()},
+          {"ttft_s", answer.first_token},
+          {"prefill_tokens_per_s", answer.prefill_tokens_per_s()},
+          {"decode_tokens_per_s", answer.decode_tokens_per_s()}};
+}
+
+json ranks_of(const RunFacts& run) {
+  json list = json::array();
+  for (const RankSummary& rank : run.ranks) {
+    list.push_back({{"rank", rank.rank},
+                    {"host", rank.host},
+                    {"device", rank.device},
+                    {"kv_pages_used", rank.kv_pages_used},
+                    {"kv_pages_total", rank.kv_pages_total},
+                    {"sent_bytes", rank.sent_bytes},
+                    {"received_bytes", rank.received_bytes}});
+  }
+  return list;
+}
+
+/// An answer that was cut off by a signal has no reason to have ended.
+json finish_of(const Answer& answer) {
+  if (answer.stopped) return "stop";
+  return answer.complete ? json("length") : json(nullptr);
+}
+
+}  // namespace
+
+std::string answer_json(const Answer& answer, const RunFacts& run) {
+  json ids = json::array();
+  for (const Scored& token : answer.tokens) ids.push_back(token.chosen.id);
+  const auto nll = answer.prompt_nll();
+  json object = {{"model", run.model},
+                 {"prompt_tokens", answer.prompt.size()},
+                 {"prompt_ids", answer.prompt},
+                 {"prompt_nll", nll ? json(*nll) : json(nullptr)},
+                 {"ids", ids},
+                 {"text", answer.text},
+                 {"finish_reason", finish_of(answer)},
+                 {"logprobs", logprobs_of(answer)},
+                 {"degree", run.degree},
+                 {"layout", run.layout},
+                 {"timings", timings_of(answer, run)},
+                 {"ranks", ranks_of(run)}};
+  return object.dump();
+}
+
+}  // namespace longspan

@@ -1,0 +1,25 @@
+// One answer as the JSON object of `longspan generate --json`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "launch/answer.h"
+#include "runtime/engine/messages.h"
+
+namespace longspan {
+
+/// What the answers of one run share.
+struct RunFacts {
+  std::string model;
+  int degree = 1;
+  std::string layout;
+  double load_s = 0;
+  std::vector<RankSummary> ranks;
+  int top = 0;  // alternatives asked for
+};
+
+/// One line, without its end.
+std::string answer_json(const Answer& answer, const RunFacts& run);
+
+}  // namespace longspan

@@ -1,0 +1,241 @@
+// `longspan generate`: every rank runs this; rank 0 also reads the prompts and talks to the user.
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+#include <memory>
+
+#include "comm/agreement.h"
+#include "comm/host_memory.h"
+#include "comm/machine.h"
+#include "comm/str.h"
+#include "launch/answer_json.h"
+#include "launch/commands.h"
+#include "launch/generate_run.h"
+#include "launch/interrupt.h"
+#include "launch/prompts.h"
+#include "runtime/engine/load_model.h"
+
+namespace longspan {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_between(Clock::time_point a, Clock::time_point b) {
+  return std::chrono::duration<double>(b - a).count();
+}
+
+DealtBy dealt_by(Layout layout) {
+  switch (layout) {
+    case Layout::kBlockCyclic:
+      return DealtBy::kBlockCyclic;
+    case Layout::kStriped:
+      return DealtBy::kStriped;
+    case Layout::kZigzag:
+      return DealtBy::kZigzag;
+    case Layout::kContiguous:
+      return DealtBy::kContiguous;
+  }
+  return DealtBy::kBlockCyclic;
+}
+
+JobOptions job_options(const GenerateOptions& options, int degree) {
+  JobOptions job{.degree = degree,
+                 .page_tokens = options.page_tokens,
+                 .layout = dealt_by(options.layout),
+                 .chunk_tokens = options.prefill_chunk,
+                 .keep = options.keep,
+                 .max_running = options.max_num_seqs,
+                 .hang_timeout = options.hang_timeout};
+  if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
+  return job;
+}
+
+std::vector<int> degrees(const GenerateOptions& options, int ranks) {
+  std::vector<int> list = options.compare_degrees;
+  if (list.empty()) list.push_back(options.degree.value_or(ranks));
+  for (int degree : list) {
+    if (degree <= ranks) continue;
+    throw UsageError(
+        str("degree {} needs {} ranks, but the job has {}; start it with mpirun -np {}", degree,
+            degree, ranks, degree));
+  }
+  return list;
+}
+
+/// Prompt and answer must fit the model's context. Unless asked for, --max-tokens gives way.
+std::int64_t max_new_tokens(const GenerateOptions& options, std::int64_t prompt,
+                            std::int64_t context, const std::string& which) {
+  if (prompt >= context) {
+    throw UsageError(
+        str("{} has {} tokens, but the model's context is {}; shorten it to {} at most", which,
+            prompt, context, context - 1));
+  }
+  const std::int64_t room = context - prompt;
+  if (!options.max_tokens) return std::min<std::int64_t>(kDefaultMaxTokens, room);
+  if (*options.max_tokens <= room) return *options.max_tokens;
+  throw UsageError(
+      str("{} has {} tokens and --max-tokens is {}, together more than the model's "
+          "context of {}; lower --max-tokens to {}",
+          which, prompt, *options.max_tokens, context, room));
+}
+
+std::vector<JobRequest> make_requests(const GenerateOptions& options, const LoadedModel& model,
+                                      const std::vector<Prompt>& prompts) {
+  std::vector<TokenId> forced;
+  if (options.force_ids)
+    forced = tokens_of({.ids = read_ids(*options.force_ids)}, model.tokenizer, *options.force_ids);
+  std::vector<JobRequest> requests;
+  for (const Prompt& prompt : prompts) {
+    const auto id = std::ssize(requests);
+    const std::string which = prompts.size() > 1 ? str("prompt {}", id + 1) : "the prompt";
+    JobRequest request;
+    request.admission = {.request = id,
+                         .prompt = tokens_of(prompt, model.tokenizer, which),
+                         .forced = forced,
+                         .top = options.logprobs};
+    request.max_new =
+        max_new_tokens(options, std::ssize(request.admission.prompt), model.config.context, which);
+    request.stop = options.ignore_eos ? -1 : model.tokenizer.end_of_text();
+    request.wants_nll = options.prompt_nll;
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+void print_logprobs(const Answer& answer, const Tokenizer& tokenizer) {
+  for (const Scored& token : answer.tokens) {
+    std::cout << str("{:>8} {:>10.5f}", token.chosen.id, token.chosen.logprob);
+    for (const TokenScore& other : token.top) {
+      std::cout << str("  {} {:.5f}", other.id, other.logprob);
+    }
+    const TokenId id = token.chosen.id;
+    std::cout << str("  {}\n", tokenizer.decode({&id, 1}));
+  }
+}
+
+/// "read 7,639 tokens in 18.4 s (415 tokens/s) over 4 ranks, wrote ..." for each answer.
+void print_summary(const Answer& answer, int degree) {
+  std::string line = str("longspan: read {} tokens in {:.2f} s ({:.0f} tokens/s) over {} rank{}",
+                         with_thousands(std::ssize(answer.prompt)), answer.prefill_s(),
+                         answer.prefill_tokens_per_s(), degree, degree == 1 ? "" : "s");
+  line += str(", wrote {} tokens in {:.2f} s", answer.tokens.size(), answer.decode_s());
+  if (answer.sampled > 1) line += str(" ({:.1f} tokens/s)", answer.decode_tokens_per_s());
+  if (const auto nll = answer.prompt_nll()) line += str("; prompt nll {:.5f} nats a token", *nll);
+  std::cerr << line << std::endl;
+}
+
+/// The first position where two answers differ; nothing when they are the same.
+std::optional<std::size_t> first_difference(const Answer& a, const Answer& b) {
+  const auto same_id = [](const Scored& x, const Scored& y) { return x.chosen.id == y.chosen.id; };
+  const auto at = std::ranges::mismatch(a.tokens, b.tokens, same_id);
+  if (at.in1 == a.tokens.end() && at.in2 == b.tokens.end()) return std::nullopt;
+  return at.in1 - a.tokens.begin();
+}
+
+/// Rank 0's side of a command: what it reads once and what it shows for each degree.
+class Session {
+ public:
+  Session(const GenerateOptions& options, const LoadedModel& model, RunInput input)
+      : options_(options), model_(model), input_(std::move(input)) {}
+
+  const RunInput& input() const { return input_; }
+
+  ExitCode show(const RunResult& result, RunFacts facts) {
+    facts.ranks = result.ranks;
+    for (const Answer& answer : result.answers) {
+      if (options_.json) {
+        std::cout << answer_json(answer, facts) << std::endl;
+      } else {
+        if (options_.logprobs > 0) print_logprobs(answer, model_.tokenizer);
+        print_summary(answer, facts.degree);
+      }
+    }
+    return compare(result, facts.degree);
+  }
+
+ private:
+  ExitCode compare(const RunResult& result, int degree) {
+    if (options_.compare_degrees.empty()) return ExitCode::kClean;
+    if (first_.empty()) {
+      first_ = result.answers;
+      first_degree_ = degree;
+      return ExitCode::kClean;
+    }
+    for (std::size_t i = 0; i < first_.size(); ++i) {
+      if (const auto at = first_difference(first_[i], result.answers[i])) {
+        std::cerr << str("longspan: prompt {}: degree {} differs from degree {} at token {}\n",
+                         i + 1, degree, first_degree_, *at);
+        return ExitCode::kDiffers;
+      }
+    }
+    std::cerr << str("longspan: degree {} gives the same tokens as degree {}\n", degree,
+                     first_degree_);
+    return ExitCode::kClean;
+  }
+
+  const GenerateOptions& options_;
+  const LoadedModel& model_;
+  RunInput input_;
+  std::vector<Answer> first_;
+  int first_degree_ = 0;
+};
+
+void say_loaded(const GenerateOptions& options, const LoadedModel& model, double seconds) {
+  if (options.json) return;
+  std::cerr << str("longspan: loaded {} in {:.1f} s, {} of weights\n", options.model, seconds,
+                   human_bytes(static_cast<std::int64_t>(model.weights.bytes())));
+}
+
+ExitCode generate_on(Machine& machine, const GenerateOptions& options,
+                     const InterruptWatch& interrupt) {
+  const auto start = Clock::now();
+  const std::vector<int> list = degrees(options, machine.size());
+  const bool coordinator = machine.rank() == 0;
+  const bool late = from_standard_input(options.prompt);
+
+  std::vector<Prompt> prompts = agree_on(machine.control(), [&] {
+    return coordinator && !late ? read_prompts(options.prompt) : std::vector<Prompt>();
+  });
+  LoadModelOptions load;
+  if (options.memory_limit_bytes) load.memory_limit = *options.memory_limit_bytes;
+  LoadedModel model = load_model(machine, options.model, load);
+  const auto loaded = Clock::now();
+  if (coordinator) say_loaded(options, model, seconds_between(start, loaded));
+
+  const auto session = agree_on(machine.control(), [&]() -> std::unique_ptr<Session> {
+    if (!coordinator) return nullptr;
+    if (late) prompts = read_prompts(options.prompt);
+    RunInput input{.requests = make_requests(options, model, prompts),
+                   .interrupted = &interrupt.interrupted(),
+                   .loaded = loaded,
+                   .stream = !options.json,
+                   .progress = !options.json || isatty(STDERR_FILENO)};
+    return std::make_unique<Session>(options, model, std::move(input));
+  });
+
+  ExitCode code = ExitCode::kClean;
+  for (int degree : list) {
+    const RunResult result = run_prompts(machine, model, job_options(options, degree),
+                                         session ? &session->input() : nullptr);
+    const RunFacts facts{.model = model.config.name,
+                         .degree = degree,
+                         .layout = std::string(name(options.layout)),
+                         .load_s = seconds_between(start, loaded)};
+    if (session && session->show(result, facts) != ExitCode::kClean) code = ExitCode::kDiffers;
+    if (any_rank(machine.control(), interrupt.interrupted())) return ExitCode::kInterrupted;
+  }
+  return code;
+}
+
+}  // namespace
+
+ExitCode generate(const GenerateOptions& options) {
+  const InterruptWatch interrupt;
+  const auto machine =
+      Machine::open({.threads = options.threads.value_or(0), .hang_timeout = options.hang_timeout});
+  return generate_on(*machine, options, interrupt);
+}
+
+}  // namespace longspan

@@ -1,0 +1,36 @@
+// One run of all prompts at one degree: collects what comes back, and streams it to a person.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comm/machine.h"
+#include "launch/answer.h"
+#include "launch/progress.h"
+#include "runtime/engine/job.h"
+
+namespace longspan {
+
+/// What rank 0 is to run: one entry of `requests` per prompt, ids 0, 1, ...
+struct RunInput {
+  std::vector<JobRequest> requests;
+  const std::atomic<bool>* interrupted = nullptr;
+  std::chrono::steady_clock::time_point loaded;  // when the weights were
+  bool stream = false;                           // text to standard output as it comes
+  bool progress = false;
+};
+
+struct RunResult {
+  std::vector<Answer> answers;  // in order of the requests
+  std::vector<RankSummary> ranks;
+};
+
+/// On every rank; `input` on rank 0 only, and so the result.
+RunResult run_prompts(Machine& machine, LoadedModel& model, const JobOptions& options,
+                      const RunInput* input);
+
+}  // namespace longspan

@@ -1,0 +1,106 @@
+// `longspan inspect`: what a model file holds, without loading its weights.
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "comm/host_memory.h"
+#include "comm/machine.h"
+#include "comm/str.h"
+#include "launch/commands.h"
+#include "launch/progress.h"
+#include "runtime/model/gguf.h"
+#include "runtime/model/model_config.h"
+#include "runtime/model/tokenizer.h"
+
+namespace longspan {
+namespace {
+
+struct TypeTotal {
+  int tensors = 0;
+  std::int64_t values = 0;
+  std::uint64_t bytes = 0;
+};
+
+std::map<TensorType, TypeTotal> totals_by_type(const GgufFile& file) {
+  std::map<TensorType, TypeTotal> totals;
+  for (const TensorInfo& tensor : file.tensors()) {
+    std::int64_t values = 1;
+    for (std::int64_t extent : tensor.shape) values *= extent;
+    TypeTotal& total = totals[tensor.type];
+    ++total.tensors;
+    total.values += values;
+    total.bytes += tensor.bytes;
+  }
+  return totals;
+}
+
+void print_row(std::string_view label, const std::string& value) {
+  std::cout << str("{:<18}{}\n", label, value);
+}
+
+void print_text(const GgufFile& file, const ModelConfig& config, const Tokenizer& tokenizer) {
+  const HeadShape& heads = config.heads;
+  print_row("file", str("{}, {}", file.path().string(),
+                        human_bytes(static_cast<std::int64_t>(file.file_bytes()))));
+  print_row("name", config.name);
+  print_row("architecture", config.architecture);
+  print_row("layers", str("{}", config.layers));
+  print_row("hidden", str("{}, feed-forward {}", config.hidden, config.ffn));
+  print_row("heads", str("{} query, {} key/value, {} values each", heads.query_heads,
+                         heads.kv_heads, heads.head_dim));
+  print_row("vocabulary", str("{}{}", with_thousands(config.vocabulary),
+                              config.tied_output ? ", output tied to the embedding" : ""));
+  print_row("context", str("{} tokens", with_thousands(config.context)));
+  print_row("RoPE base", str("{}", config.rope_base));
+  print_row("tokenizer", tokenizer.description());
+  std::int64_t values = 0;
+  for (const auto& [type, total] : totals_by_type(file)) {
+    values += total.values;
+    print_row(str("{} tensors", name(type)),
+              str("{}, {} values, {}", total.tensors, with_thousands(total.values),
+                  human_bytes(static_cast<std::int64_t>(total.bytes))));
+  }
+  print_row("parameters", with_thousands(values));
+  print_row("KV per token", str("{} bytes at float32 ({} for the whole context)",
+                                with_thousands(config.kv_bytes_per_token()),
+                                human_bytes(config.kv_bytes_per_token() * config.context)));
+}
+
+void print_json(const GgufFile& file, const ModelConfig& config, const Tokenizer& tokenizer) {
+  nlohmann::ordered_json types = nlohmann::ordered_json::object();
+  for (const auto& [type, total] : totals_by_type(file)) {
+    types[std::string(name(type))] = {
+        {"tensors", total.tensors}, {"values", total.values}, {"bytes", total.bytes}};
+  }
+  const nlohmann::ordered_json object = {{"file", file.path().string()},
+                                         {"file_bytes", file.file_bytes()},
+                                         {"name", config.name},
+                                         {"architecture", config.architecture},
+                                         {"layers", config.layers},
+                                         {"hidden", config.hidden},
+                                         {"ffn", config.ffn},
+                                         {"query_heads", config.heads.query_heads},
+                                         {"kv_heads", config.heads.kv_heads},
+                                         {"head_dim", config.heads.head_dim},
+                                         {"vocabulary", config.vocabulary},
+                                         {"tied_output", config.tied_output},
+                                         {"context", config.context},
+                                         {"rope_base", config.rope_base},
+                                         {"tokenizer", tokenizer.description()},
+                                         {"types", types},
+                                         {"kv_bytes_per_token", config.kv_bytes_per_token()}};
+  std::cout << object.dump(2) << '\n';
+}
+
+}  // namespace
+
+ExitCode inspect(const InspectOptions& options) {
+  if (announced_rank() != 0) return ExitCode::kClean;
+  const GgufFile file(options.model);
+  const ModelConfig config = read_model_config(file);
+  const Tokenizer tokenizer(file);
+  options.json ? print_json(file, config, tokenizer) : print_text(file, config, tokenizer);
+  return ExitCode::kClean;
+}
+
+}  // namespace longspan

@@ -1,0 +1,91 @@
+#include "launch/progress.h"
+
+#include <cmath>
+#include <iostream>
+
+#include "comm/str.h"
+
+namespace longspan {
+namespace {
+
+constexpr auto kRedraw = std::chrono::milliseconds(100);
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// "8 s", "3 min 20 s".
+std::string duration(double seconds) {
+  const auto whole = static_cast<std::int64_t>(std::ceil(seconds));
+  if (whole < 60) return str("{} s", whole);
+  return str("{} min {} s", whole / 60, whole % 60);
+}
+
+std::string bar(double share) {
+  constexpr int kWidth = 24;
+  const int full = static_cast<int>(share * kWidth);
+  return str("[{}{}]", std::string(full, '='), std::string(kWidth - full, ' '));
+}
+
+}  // namespace
+
+std::string with_thousands(std::int64_t number) {
+  const std::string digits = std::to_string(number);
+  std::string grouped;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) grouped += ',';
+    grouped += digits[i];
+  }
+  return grouped;
+}
+
+PrefillProgress::PrefillProgress(int layers, bool terminal)
+    : layers_(layers), terminal_(terminal) {}
+
+PrefillProgress::~PrefillProgress() { finish(); }
+
+void PrefillProgress::chunk(std::int64_t done, std::int64_t chunk, std::int64_t total) {
+  const std::lock_guard lock(mutex_);
+  if (done == 0) start_ = Clock::now();
+  done_ = done;
+  chunk_ = chunk;
+  total_ = total;
+  if (terminal_ || done > 0) draw(static_cast<double>(done));
+}
+
+void PrefillProgress::layer(int layer) {
+  const std::lock_guard lock(mutex_);
+  if (!terminal_ || Clock::now() - drawn_ < kRedraw) return;
+  draw(static_cast<double>(done_) + static_cast<double>(chunk_) * (layer + 1) / layers_);
+}
+
+void PrefillProgress::draw(double tokens) {
+  const double elapsed = seconds_since(start_);
+  const double rate = elapsed > 0 ? tokens / elapsed : 0;
+  const double share = tokens / static_cast<double>(total_);
+  std::string line = str("{} of {} tokens ({:.0f} %)", with_thousands(std::llround(tokens)),
+                         with_thousands(total_), 100 * share);
+  if (tokens > 0) {
+    line += str(", {:.0f} tokens/s, {} left", rate,
+                duration((static_cast<double>(total_) - tokens) / rate));
+  }
+  if (terminal_) {
+    std::cerr << str("\r\x1b[Kreading {} {}", bar(share), line) << std::flush;
+    shown_ = true;
+  } else {
+    std::cerr << str("longspan: read {}\n", line) << std::flush;
+  }
+  drawn_ = Clock::now();
+}
+
+void PrefillProgress::clear() {
+  if (shown_) std::cerr << "\r\x1b[K" << std::flush;
+  shown_ = false;
+}
+
+void PrefillProgress::finish() {
+  const std::lock_guard lock(mutex_);
+  clear();
+}
+
+}  // namespace longspan

@@ -1,0 +1,119 @@
+#include "launch/prompts.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "comm/error.h"
+#include "comm/str.h"
+
+namespace longspan {
+namespace {
+
+using nlohmann::json;
+
+std::string read_stream(std::istream& in) {
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+/// Byte for byte. A folder opens but cannot be read, so reading is what is checked.
+std::string read_file(const std::string& file) {
+  if (file == "-") return read_stream(std::cin);
+  errno = 0;
+  std::ifstream in(file, std::ios::binary);
+  if (!in && errno == EACCES) {
+    throw PermissionError(str("{}: permission denied; make the file readable", file));
+  }
+  if (!in) throw MissingInput(str("{}: {}; check the path", file, std::strerror(errno)));
+  if (in.peek() == std::ifstream::traits_type::eof() && in.bad()) {
+    throw IoError(str("{}: cannot be read; is it a folder?", file));
+  }
+  return read_stream(in);
+}
+
+json parse(const std::string& text, const std::string& where) {
+  try {
+    return json::parse(text);
+  } catch (const json::parse_error& error) {
+    throw DataError(str("{}: not JSON at byte {}", where, error.byte));
+  }
+}
+
+std::vector<TokenId> ids_of(const json& array, const std::string& where) {
+  if (!array.is_array()) throw DataError(str("{}: a JSON array of token ids is needed", where));
+  std::vector<TokenId> ids;
+  for (const json& value : array) {
+    if (!value.is_number_integer() || value < 0 || value > 0x7fffffff) {
+      throw DataError(str("{}: element {} is not a token id", where, ids.size()));
+    }
+    ids.push_back(value.get<TokenId>());
+  }
+  return ids;
+}
+
+Prompt prompt_of(const json& object, const std::string& where) {
+  const bool text = object.is_object() && object.contains("prompt");
+  const bool ids = object.is_object() && object.contains("prompt_ids");
+  if (text == ids) {
+    throw DataError(str("{}: an object with either \"prompt\" or \"prompt_ids\" is needed", where));
+  }
+  if (ids) return {.text = {}, .ids = ids_of(object["prompt_ids"], where + ": prompt_ids")};
+  if (!object["prompt"].is_string()) throw DataError(str("{}: prompt is not a string", where));
+  return {.text = object["prompt"].get<std::string>(), .ids = {}};
+}
+
+std::vector<Prompt> prompts_of_lines(const std::string& file) {
+  std::istringstream lines(read_file(file));
+  std::vector<Prompt> prompts;
+  std::string line;
+  for (int number = 1; std::getline(lines, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string where = str("{}:{}", file, number);
+    prompts.push_back(prompt_of(parse(line, where), where));
+  }
+  if (prompts.empty()) throw UsageError(str("{}: no prompt in the file", file));
+  return prompts;
+}
+
+}  // namespace
+
+bool from_standard_input(const PromptSource& source) {
+  return source.kind != PromptKind::kText && source.value == "-";
+}
+
+std::vector<Prompt> read_prompts(const PromptSource& source) {
+  switch (source.kind) {
+    case PromptKind::kText:
+      return {{.text = source.value, .ids = {}}};
+    case PromptKind::kTextFile:
+      return {{.text = read_file(source.value), .ids = {}}};
+    case PromptKind::kIdsFile:
+      return {{.text = {}, .ids = read_ids(source.value)}};
+    case PromptKind::kLines:
+      return prompts_of_lines(source.value);
+  }
+  return {};
+}
+
+std::vector<TokenId> read_ids(const std::string& file) {
+  return ids_of(parse(read_file(file), file), file);
+}
+
+std::vector<TokenId> tokens_of(const Prompt& prompt, const Tokenizer& tokenizer,
+                               const std::string& which) {
+  const std::vector<TokenId> ids = prompt.ids ? *prompt.ids : tokenizer.encode(prompt.text);
+  if (ids.empty()) throw UsageError(str("{} is empty; give at least one token", which));
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= tokenizer.vocabulary()) {
+      throw DataError(str("{}: token {} is {}, but the vocabulary ends at {}", which, i, ids[i],
+                          tokenizer.vocabulary() - 1));
+    }
+  }
+  return ids;
+}
+
+}  // namespace longspan

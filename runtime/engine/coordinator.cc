@@ -1,0 +1,110 @@
+#include "runtime/engine/coordinator.h"
+
+#include <algorithm>
+
+#include "comm/error.h"
+#include "comm/str.h"
+
+namespace longspan {
+
+Coordinator::Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options,
+                         Listener listener)
+    : control_(control),
+      worker_(worker),
+      planner_(std::move(options)),
+      listener_(std::move(listener)) {}
+
+std::vector<int> Coordinator::others() const {
+  std::vector<int> ranks;
+  for (int rank = 1; rank < control_.size(); ++rank) ranks.push_back(rank);
+  return ranks;
+}
+
+bool Coordinator::submit(const Admission& admission, std::int64_t max_new, TokenId stop,
+                         bool wants_nll) {
+  const RequestShape shape{.id = admission.request,
+                           .prompt_tokens = std::ssize(admission.prompt),
+                           .max_new = max_new,
+                           .stop_token = stop,
+                           .wants_nll = wants_nll};
+  if (!planner_.submit(shape)) return false;
+  prompt_tokens_[shape.id] = shape.prompt_tokens;
+  control_.send(others(), to_message(admission));
+  worker_.admit(admission);
+  return true;
+}
+
+bool Coordinator::step() {
+  const std::optional<StepPlan> plan = planner_.next();
+  if (!plan) return false;
+  announce(*plan);
+  for (const PrefillChunk& chunk : plan->prefill) {
+    listener_.prefill({chunk.request, chunk.first, chunk.count, prompt_tokens_[chunk.request]});
+  }
+  collect(*plan, worker_.execute(*plan, plan->prefill.empty() ? nullptr : listener_.layer));
+  return true;
+}
+
+/// To the group; to everyone when requests have finished, since any rank may hold their pages.
+void Coordinator::announce(const StepPlan& plan) {
+  std::vector<int> peers = plan.finished.empty() ? plan.group : others();
+  std::erase(peers, control_.rank());
+  control_.send(peers, to_message(plan));
+}
+
+void Coordinator::collect(const StepPlan& plan, const StepReport& own) {
+  std::vector<StepReport> reports{own};
+  for (int rank : plan.group) {
+    if (rank == control_.rank()) continue;
+    reports.push_back(read_report(control_.receive(rank)));
+    if (reports.back().epoch != plan.epoch) {
+      throw CommError(str("rank {} reported step {} while step {} ran", rank, reports.back().epoch,
+                          plan.epoch));
+    }
+  }
+  std::vector<SampledToken> sampled;
+  std::map<RequestId, double> nll;  // summed in rank order
+  for (const StepReport& report : reports) {
+    for (const RowResult& row : report.rows) {
+      sampled.push_back({row.request, row.scored.chosen.id});
+      listener_.token(row.request, row.scored);
+    }
+    for (const NllSum& part : report.nll) nll[part.request] += part.sum;
+  }
+  for (const auto& [request, sum] : nll) listener_.nll(request, sum);
+  planner_.completed(sampled);
+}
+
+std::vector<RankSummary> Coordinator::stop() {
+  control_.send(others(), {MessageType::kStop, {}});
+  std::vector<RankSummary> summaries{worker_.summary()};
+  for (int rank : others()) summaries.push_back(read_summary(control_.receive(rank)));
+  return summaries;
+}
+
+void follow_coordinator(ControlChannel& control, Worker& worker) {
+  for (;;) {
+    const Message message = control.receive(0, Patience::forever());
+    switch (message.type) {
+      case MessageType::kAdmission:
+        worker.admit(read_admission(message));
+        break;
+      case MessageType::kPlan: {
+        const StepPlan plan = read_plan(message);
+        const StepReport report = worker.execute(plan);
+        if (std::ranges::count(plan.group, control.rank()) > 0) {
+          control.send({0}, to_message(report));
+        }
+        break;
+      }
+      case MessageType::kStop:
+        control.send({0}, to_message(worker.summary()));
+        return;
+      case MessageType::kReport:
+      case MessageType::kSummary:
+        throw CommError("the coordinator sent a message that only workers send");
+    }
+  }
+}
+
+}  // namespace longspan

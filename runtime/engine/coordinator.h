@@ -1,0 +1,66 @@
+// Rank 0's side of a job: submits requests, drives steps, hands out tokens.
+//
+//   planner --plan--> every rank of the group --report--> planner, listeners
+//
+// The coordinator is a worker too: between sending a plan and collecting the reports it does its
+// own part of the step.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "runtime/engine/control_channel.h"
+#include "runtime/engine/worker.h"
+#include "scheduler/step_planner.h"
+
+namespace longspan {
+
+/// A chunk of prefill that is about to run.
+struct Progress {
+  RequestId request = 0;
+  std::int64_t prompt_done = 0;   // positions computed before it
+  std::int64_t prompt_chunk = 0;  // positions of this chunk
+  std::int64_t prompt_total = 0;
+};
+
+class Coordinator {
+ public:
+  struct Listener {
+    /// A prefill chunk is about to run.
+    std::function<void(const Progress&)> prefill;
+    /// Layers of that chunk as this rank does them; called on the compute stream's thread.
+    LayerDone layer;
+    /// A token was sampled, in order of position per request.
+    std::function<void(RequestId, const Scored&)> token;
+    /// Sum of -ln p over the prompt rows of one chunk, all ranks together.
+    std::function<void(RequestId, double)> nll;
+  };
+
+  /// Borrows all but the options.
+  Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options, Listener listener);
+
+  /// Tells every rank of the request and queues it. False when it can never fit.
+  [[nodiscard]] bool submit(const Admission& admission, std::int64_t max_new, TokenId stop,
+                            bool wants_nll);
+  /// Runs one step; false when nothing is left to do.
+  bool step();
+  /// Ends the workers' loops and collects every rank's summary, in rank order.
+  std::vector<RankSummary> stop();
+
+ private:
+  void announce(const StepPlan& plan);
+  void collect(const StepPlan& plan, const StepReport& own);
+  std::vector<int> others() const;
+
+  ControlChannel& control_;
+  Worker& worker_;
+  StepPlanner planner_;
+  Listener listener_;
+  std::map<RequestId, std::int64_t> prompt_tokens_;
+};
+
+/// The loop of every other rank: obeys until told to stop.
+void follow_coordinator(ControlChannel& control, Worker& worker);
+
+}  // namespace longspan

@@ -1,0 +1,92 @@
+#include "runtime/engine/job.h"
+
+#include <numeric>
+
+#include "comm/agreement.h"
+#include "comm/error.h"
+#include "runtime/engine/load_model.h"
+#include "runtime/engine/memory_plan.h"
+#include "runtime/engine/wire.h"
+
+namespace longspan {
+namespace {
+
+std::int64_t chunk_tokens(const JobOptions& options) {
+  constexpr std::int64_t kPerRank = 512;  // enough rows for matrix products at full speed
+  return options.chunk_tokens.value_or(kPerRank * options.degree);
+}
+
+JobShape shape_of(Machine& machine, const JobOptions& options, const JobInput& input) {
+  JobShape shape{.degree = options.degree,
+                 .ranks = machine.size(),
+                 .page_tokens = options.page_tokens,
+                 .chunk_tokens = chunk_tokens(options),
+                 .keep = options.keep,
+                 .max_running = options.max_running};
+  for (const JobRequest& request : input.requests) {
+    shape.requests.push_back(
+        {.prompt_tokens = std::ssize(request.admission.prompt), .max_new = request.max_new});
+  }
+  return shape;
+}
+
+/// Rank 0 plans, everyone learns the plan or the reason why there is none.
+WorkerMemory agreed_memory(Machine& machine, const LoadedModel& model, const JobOptions& options,
+                           const JobInput* input) {
+  const std::int64_t left = memory_left_per_rank(machine, model, options.memory_limit);
+  std::vector<std::byte> plan = agree_on(machine.control(), [&] {
+    WireWriter out;
+    if (input) out.put(plan_memory(model.config, shape_of(machine, options, *input), left));
+    return out.take();
+  });
+  broadcast(machine.control(), plan, 0, Patience::forever());
+  return WireReader(plan).read<WorkerMemory>();
+}
+
+/// For a rank beyond the degree, which only waits for the end.
+WorkerMemory nothing_but(const KvPageShape& page) {
+  return {.page = page, .pages = 0, .limits = {.logit_rows = 0}};
+}
+
+PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory) {
+  PlannerOptions planner{.page_tokens = options.page_tokens,
+                         .layout = options.layout,
+                         .keep = options.keep,
+                         .chunk_tokens = chunk_tokens(options),
+                         .max_running = options.max_running};
+  planner.group.resize(options.degree);
+  std::iota(planner.group.begin(), planner.group.end(), 0);
+  planner.capacity.assign(options.degree, memory.pages);
+  return planner;
+}
+
+std::vector<RankSummary> coordinate(ControlChannel& control, Worker& worker, JobInput& input,
+                                    const PlannerOptions& planner) {
+  Coordinator coordinator(control, worker, planner, input.listener);
+  for (JobRequest& request : input.requests) {
+    const bool fits =
+        coordinator.submit(request.admission, request.max_new, request.stop, request.wants_nll);
+    expects(fits, "memory was planned for the longest request");
+  }
+  while (!(input.interrupted && *input.interrupted) && coordinator.step()) {
+  }
+  return coordinator.stop();
+}
+
+}  // namespace
+
+std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const JobOptions& options,
+                                 JobInput* input) {
+  WorkerMemory memory = agreed_memory(machine, model, options, input);
+  if (machine.rank() >= options.degree) memory = nothing_but(memory.page);
+  const auto worker =
+      agree_on(machine.control(), [&] { return std::make_unique<Worker>(machine, model, memory); });
+  ControlChannel control(machine.control(), options.hang_timeout);
+  if (!input) {
+    follow_coordinator(control, *worker);
+    return {};
+  }
+  return coordinate(control, *worker, *input, planner_options(options, memory));
+}
+
+}  // namespace longspan

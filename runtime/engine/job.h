@@ -1,0 +1,47 @@
+// A set of requests whose prompts are known, run to their end by all ranks of the job.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "comm/machine.h"
+#include "runtime/engine/coordinator.h"
+#include "runtime/engine/worker.h"
+
+namespace longspan {
+
+struct JobOptions {
+  int degree = 1;  // ranks that split each sequence; the others idle
+  std::int64_t page_tokens = 16;
+  DealtBy layout = DealtBy::kBlockCyclic;
+  std::optional<std::int64_t> chunk_tokens;  // absent: 512 per rank of the degree
+  Retention keep = Retention::kSpread;
+  int max_running = 64;
+  std::optional<std::int64_t> memory_limit;
+  std::chrono::milliseconds hang_timeout{120'000};
+};
+
+struct JobRequest {
+  Admission admission;
+  std::int64_t max_new = 1;
+  TokenId stop = -1;
+  bool wants_nll = false;
+};
+
+/// What rank 0 needs besides: the requests, who hears of tokens, and a flag that ends the job at
+/// the next step.
+struct JobInput {
+  std::vector<JobRequest> requests;
+  Coordinator::Listener listener;
+  const std::atomic<bool>* interrupted = nullptr;
+};
+
+/// Every rank calls this with the same options; rank 0 with the input, the others without. Returns
+/// the ranks' summaries on rank 0. A failure to plan or allocate on any rank is thrown on all.
+std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const JobOptions& options,
+                                 JobInput* input);
+
+}  // namespace longspan

@@ -1,0 +1,79 @@
+#include "runtime/engine/load_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "comm/agreement.h"
+#include "comm/error.h"
+#include "comm/host_memory.h"
+#include "comm/str.h"
+#include "runtime/model/gguf.h"
+#include "runtime/model/weight_plan.h"
+
+namespace longspan {
+namespace {
+
+std::int64_t host_budget(std::optional<std::int64_t> limit, std::int64_t used) {
+  const std::int64_t available = available_host_memory();
+  return limit ? std::min(available, *limit - used) : available;
+}
+
+void check_weights_fit(const WeightPlan& plan, const LoadModelOptions& options) {
+  const std::int64_t budget = host_budget(options.memory_limit, 0);
+  const auto needed = static_cast<std::int64_t>(plan.bytes());
+  if (needed <= budget) return;
+  throw OutOfMemory(
+      str("the weights take {} at float32, but {} of memory is available on this "
+          "host{}; use a smaller model or a larger machine",
+          human_bytes(needed), human_bytes(std::max<std::int64_t>(0, budget)),
+          options.memory_limit ? " (--memory-limit)" : ""));
+}
+
+struct Opened {
+  GgufFile file;
+  ModelConfig config;
+  std::unique_ptr<ModelOps> ops;
+};
+
+Opened open_model(const std::string& path, const LoadModelOptions& options) {
+  GgufFile file(path);
+  ModelConfig config = read_model_config(file);
+  auto ops = new_cpu_model_ops();
+  check_weights_fit(WeightPlan(config, file.find("token_embd.weight")->type, *ops), options);
+  return {std::move(file), std::move(config), std::move(ops)};
+}
+
+}  // namespace
+
+LoadedModel load_model(Machine& machine, const std::string& path, const LoadModelOptions& options) {
+  std::optional<Opened> opened =
+      agree_on(machine.control(), [&] { return std::optional(open_model(path, options)); });
+  const HostRanks host{.control = &machine.control(), .ranks = machine.host_ranks()};
+  const int host_threads = machine.threads() * static_cast<int>(machine.host_ranks().size());
+  return agree_on(machine.control(),
+                  [&] {
+                    ModelWeights weights =
+                        ModelWeights::load(opened->file, opened->config, *opened->ops, host,
+                                           {.threads = host_threads, .progress = options.progress});
+                    const float scale =
+                        1.0f / std::sqrt(static_cast<float>(opened->config.heads.head_dim));
+                    auto kernels = new_cpu_attention_kernels(opened->config.heads, scale);
+                    return std::optional(LoadedModel{.tokenizer = Tokenizer(opened->file),
+                                                     .config = std::move(opened->config),
+                                                     .weights = std::move(weights),
+                                                     .ops = std::move(opened->ops),
+                                                     .kernels = std::move(kernels)});
+                  })
+      .value();
+}
+
+std::int64_t memory_left_per_rank(Machine& machine, const LoadedModel& model,
+                                  std::optional<std::int64_t> memory_limit) {
+  const std::int64_t budget =
+      host_budget(memory_limit, static_cast<std::int64_t>(model.weights.bytes()));
+  const std::int64_t own = budget / std::ssize(machine.host_ranks());
+  return minimum(machine.control(), own);
+}
+
+}  // namespace longspan

@@ -1,0 +1,31 @@
+// From a model file to a model that can run, with weights shared by the ranks of a host.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "comm/machine.h"
+#include "runtime/engine/worker.h"
+#include "runtime/model/tokenizer.h"
+
+namespace longspan {
+
+struct LoadModelOptions {
+  /// The most this host's ranks may use together; absent: what the host has.
+  std::optional<std::int64_t> memory_limit;
+  /// Bytes of the file read so far and in all; called on the first rank of each host.
+  std::function<void(std::uint64_t, std::uint64_t)> progress;
+};
+
+/// Called by every rank alike. A failure of any rank is thrown on all. Throws MissingInput,
+/// DataError, OutOfMemory.
+LoadedModel load_model(Machine& machine, const std::string& path, const LoadModelOptions& options);
+
+/// Bytes that the scarcest rank of the job can still take, its share of its host's. The same on
+/// every rank.
+std::int64_t memory_left_per_rank(Machine& machine, const LoadedModel& model,
+                                  std::optional<std::int64_t> memory_limit);
+
+}  // namespace longspan

@@ -1,0 +1,84 @@
+#include "runtime/engine/memory_plan.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "comm/error.h"
+#include "comm/host_memory.h"
+#include "comm/str.h"
+
+namespace longspan {
+namespace {
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+std::int64_t worst_pages(const JobShape& job, const RequestShape& request) {
+  return divide_up(request.prompt_tokens + request.max_new - 1, job.page_tokens);
+}
+
+/// Pages of one rank that hold `pages` of a request.
+std::int64_t share(const JobShape& job, std::int64_t pages) {
+  return job.keep == Retention::kSpread ? divide_up(pages, job.degree) : pages;
+}
+
+/// Enough for the requests that may run at once, the longest ones.
+std::int64_t wanted_pages(const JobShape& job) {
+  std::vector<std::int64_t> pages;
+  for (const RequestShape& request : job.requests) {
+    pages.push_back(share(job, worst_pages(job, request)));
+  }
+  std::ranges::sort(pages, std::greater());
+  std::int64_t total = 0;
+  for (int i = 0; i < std::min<int>(job.max_running, std::ssize(pages)); ++i) total += pages[i];
+  return total;
+}
+
+/// The most rows of a chunk any layout gives one rank: an even share, and what rounding to blocks
+/// and a broken first block can add.
+std::int64_t chunk_rows(const JobShape& job, std::int64_t longest_prompt) {
+  const std::int64_t chunk = std::min(job.chunk_tokens, longest_prompt);
+  const std::int64_t block = job.page_tokens;
+  return std::min(chunk, divide_up(chunk, job.degree) + 2 * block + 2);
+}
+
+[[noreturn]] void refuse(const ModelConfig& config, const JobShape& job, std::int64_t longest_pages,
+                         std::int64_t per_rank, std::int64_t scratch) {
+  const std::int64_t kv = longest_pages * job.page_tokens * config.kv_bytes_per_token();
+  throw OutOfMemory(str(
+      "the longest request needs {} of KV cache over {} ranks and {} of scratch on each, but a "
+      "rank has {} left; shorten the prompt or --max-tokens, lower --prefill-chunk, or use more "
+      "ranks",
+      human_bytes(kv), job.degree, human_bytes(scratch), human_bytes(per_rank)));
+}
+
+}  // namespace
+
+WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::int64_t per_rank) {
+  std::int64_t longest_prompt = 0, longest_pages = 0;
+  for (const RequestShape& request : job.requests) {
+    longest_prompt = std::max(longest_prompt, request.prompt_tokens);
+    longest_pages = std::max(longest_pages, worst_pages(job, request));
+  }
+  const int running = std::min<int>(job.max_running, std::ssize(job.requests));
+  const std::int64_t rows = chunk_rows(job, longest_prompt);
+
+  WorkerMemory memory;
+  memory.page = {.heads = config.heads, .layers = config.layers, .page_tokens = job.page_tokens};
+  memory.limits = {
+      .rows = std::max<std::int64_t>(rows, running), .decode_rows = running, .ranks = job.degree};
+  const std::int64_t cached = share(job, longest_pages) * job.page_tokens;
+  memory.limits.stream_columns = rows + (job.degree > 1 ? cached : 0);
+
+  const auto scratch = static_cast<std::int64_t>(Transformer::memory_bytes(config, memory.limits));
+  const auto page_bytes = static_cast<std::int64_t>(memory.page.page_bytes());
+  const std::int64_t room = std::max<std::int64_t>(0, per_rank - scratch) / page_bytes;
+  const std::int64_t pages = std::min(wanted_pages(job), room);
+  const bool spread_fits = job.keep != Retention::kSpread || pages >= share(job, longest_pages);
+  if (scratch > per_rank || pages * job.degree < longest_pages || !spread_fits) {
+    refuse(config, job, longest_pages, per_rank, scratch);
+  }
+  memory.pages = static_cast<int>(pages);
+  return memory;
+}
+
+}  // namespace longspan

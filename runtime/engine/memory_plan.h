@@ -1,0 +1,29 @@
+// What every rank allocates for a job, worked out before anything is allocated: the job then
+// cannot run out of memory.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "runtime/engine/worker.h"
+#include "scheduler/step_planner.h"
+
+namespace longspan {
+
+/// What the plan is for.
+struct JobShape {
+  int degree = 1;
+  int ranks = 1;  // of the job; those beyond the degree idle
+  std::int64_t page_tokens = 16;
+  std::int64_t chunk_tokens = 512;
+  Retention keep = Retention::kSpread;
+  int max_running = 64;
+  std::vector<RequestShape> requests;
+};
+
+/// For each rank of the group; idle ranks allocate nothing. `per_rank` is what the scarcest rank
+/// has left, weights loaded. Throws OutOfMemory, with the numbers and what to lower, when the
+/// longest request does not fit.
+WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::int64_t per_rank);
+
+}  // namespace longspan

@@ -1,0 +1,143 @@
+#include "runtime/engine/messages.h"
+
+#include "comm/str.h"
+#include "runtime/engine/wire.h"
+
+namespace longspan {
+namespace {
+
+WireReader open(const Message& message, MessageType expected) {
+  if (message.type != expected) {
+    throw CommError(str("control message of type {} where type {} was due",
+                        static_cast<int>(message.type), static_cast<int>(expected)));
+  }
+  return WireReader(message.payload);
+}
+
+void put(WireWriter& out, const PrefillChunk& chunk) {
+  out.put(chunk.request);
+  out.put(chunk.first);
+  out.put(chunk.count);
+  out.put(chunk.layout);
+  out.put(chunk.block);
+  out.put(chunk.new_owners);
+  out.put(chunk.samples);
+  out.put(chunk.wants_nll);
+}
+
+PrefillChunk read_chunk(WireReader& in) {
+  PrefillChunk chunk;
+  in.read(chunk.request);
+  in.read(chunk.first);
+  in.read(chunk.count);
+  in.read(chunk.layout);
+  in.read(chunk.block);
+  in.read(chunk.new_owners);
+  in.read(chunk.samples);
+  in.read(chunk.wants_nll);
+  return chunk;
+}
+
+void put(WireWriter& out, const RowResult& row) {
+  out.put(row.request);
+  out.put(row.scored.chosen);
+  out.put(row.scored.top);
+}
+
+RowResult read_row(WireReader& in) {
+  RowResult row;
+  in.read(row.request);
+  in.read(row.scored.chosen);
+  in.read(row.scored.top);
+  return row;
+}
+
+}  // namespace
+
+Message to_message(const Admission& admission) {
+  WireWriter out;
+  out.put(admission.request);
+  out.put(admission.prompt);
+  out.put(admission.forced);
+  out.put(admission.top);
+  return {MessageType::kAdmission, out.take()};
+}
+
+Admission read_admission(const Message& message) {
+  WireReader in = open(message, MessageType::kAdmission);
+  Admission admission;
+  in.read(admission.request);
+  in.read(admission.prompt);
+  in.read(admission.forced);
+  in.read(admission.top);
+  return admission;
+}
+
+Message to_message(const StepPlan& plan) {
+  WireWriter out;
+  out.put(plan.epoch);
+  out.put(plan.group);
+  out.put(plan.finished);
+  out.put(plan.prefill.size());
+  for (const PrefillChunk& chunk : plan.prefill) put(out, chunk);
+  out.put(plan.decode);
+  return {MessageType::kPlan, out.take()};
+}
+
+StepPlan read_plan(const Message& message) {
+  WireReader in = open(message, MessageType::kPlan);
+  StepPlan plan;
+  in.read(plan.epoch);
+  in.read(plan.group);
+  in.read(plan.finished);
+  const auto chunks = in.read<std::size_t>();
+  for (std::size_t i = 0; i < chunks; ++i) plan.prefill.push_back(read_chunk(in));
+  in.read(plan.decode);
+  return plan;
+}
+
+Message to_message(const StepReport& report) {
+  WireWriter out;
+  out.put(report.epoch);
+  out.put(report.rows.size());
+  for (const RowResult& row : report.rows) put(out, row);
+  out.put(report.nll);
+  return {MessageType::kReport, out.take()};
+}
+
+StepReport read_report(const Message& message) {
+  WireReader in = open(message, MessageType::kReport);
+  StepReport report;
+  in.read(report.epoch);
+  const auto rows = in.read<std::size_t>();
+  for (std::size_t i = 0; i < rows; ++i) report.rows.push_back(read_row(in));
+  in.read(report.nll);
+  return report;
+}
+
+Message to_message(const RankSummary& summary) {
+  WireWriter out;
+  out.put(summary.rank);
+  out.put(summary.host);
+  out.put(summary.device);
+  out.put(summary.kv_pages_used);
+  out.put(summary.kv_pages_total);
+  out.put(summary.sent_bytes);
+  out.put(summary.received_bytes);
+  return {MessageType::kSummary, out.take()};
+}
+
+RankSummary read_summary(const Message& message) {
+  WireReader in = open(message, MessageType::kSummary);
+  RankSummary summary;
+  in.read(summary.rank);
+  in.read(summary.host);
+  in.read(summary.device);
+  in.read(summary.kv_pages_used);
+  in.read(summary.kv_pages_total);
+  in.read(summary.sent_bytes);
+  in.read(summary.received_bytes);
+  return summary;
+}
+
+}  // namespace longspan

@@ -1,0 +1,74 @@
+// What the coordinator and the workers say to each other.
+//
+//   coordinator -> worker   Admission   a request exists: its tokens, what to measure
+//                           StepPlan    do this step
+//                           Stop        leave; answered with a RankSummary
+//   worker -> coordinator   StepReport  what the step sampled and measured
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/model/sampler.h"
+#include "scheduler/step_plan.h"
+
+namespace longspan {
+
+enum class MessageType : std::int32_t { kAdmission, kPlan, kStop, kReport, kSummary };
+
+struct Message {
+  MessageType type = MessageType::kStop;
+  std::vector<std::byte> payload;
+};
+
+/// A request as workers know it. `forced` tokens replace the sampled ones, from the first on.
+struct Admission {
+  RequestId request = 0;
+  std::vector<TokenId> prompt;
+  std::vector<TokenId> forced;
+  int top = 0;  // alternatives to report with each token
+};
+
+/// The token sampled for one row.
+struct RowResult {
+  RequestId request = 0;
+  Scored scored;
+};
+
+/// Sum of -ln p(next token) over prompt rows of a chunk.
+struct NllSum {
+  RequestId request = 0;
+  double sum = 0;
+};
+
+struct StepReport {
+  std::uint64_t epoch = 0;
+  std::vector<RowResult> rows;
+  std::vector<NllSum> nll;
+};
+
+/// What a rank was and did, at the end.
+struct RankSummary {
+  int rank = 0;
+  std::string host;
+  std::string device;
+  std::int64_t kv_pages_used = 0;  // the most at once
+  std::int64_t kv_pages_total = 0;
+  std::uint64_t sent_bytes = 0;  // of the data plane
+  std::uint64_t received_bytes = 0;
+};
+
+Message to_message(const Admission& admission);
+Message to_message(const StepPlan& plan);
+Message to_message(const StepReport& report);
+Message to_message(const RankSummary& summary);
+
+/// The reverse; CommError when the type is another or the payload is cut short.
+Admission read_admission(const Message& message);
+StepPlan read_plan(const Message& message);
+StepReport read_report(const Message& message);
+RankSummary read_summary(const Message& message);
+
+}  // namespace longspan

@@ -1,0 +1,174 @@
+#include "runtime/engine/worker.h"
+
+#include <algorithm>
+
+#include "comm/error.h"
+
+namespace longspan {
+namespace {
+
+Layout layout_of(DealtBy dealt) {
+  switch (dealt) {
+    case DealtBy::kBlockCyclic:
+      return Layout::kBlockCyclic;
+    case DealtBy::kStriped:
+      return Layout::kStriped;
+    case DealtBy::kZigzag:
+      return Layout::kZigzag;
+    case DealtBy::kContiguous:
+      return Layout::kContiguous;
+  }
+  throw CommError("a plan with an unknown layout");
+}
+
+int index_in(const Group& group, int world_rank) {
+  const auto at = std::ranges::find(group.ranks(), world_rank);
+  expects(at != group.ranks().end(), "every owner of a running request is in its group");
+  return static_cast<int>(at - group.ranks().begin());
+}
+
+}  // namespace
+
+Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
+    : machine_(machine),
+      model_(model),
+      pool_(machine.device(), memory.page, memory.pages),
+      transformer_(machine.device(), model.config, model.weights, *model.ops, *model.kernels, pool_,
+                   memory.limits),
+      compute_(machine.device().new_stream()) {}
+
+void Worker::admit(Admission admission) {
+  const RequestId id = admission.request;
+  sequences_.emplace(id, Sequence{std::move(admission), PageTable(pool_, machine_.rank())});
+}
+
+StepReport Worker::execute(const StepPlan& plan, const LayerDone& layer_done) {
+  for (RequestId id : plan.finished) sequences_.erase(id);
+  if (std::ranges::count(plan.group, machine_.rank()) == 0) return {.epoch = plan.epoch};
+  const ForwardStep step = make_step(plan);
+  transformer_.forward(*compute_, step, layer_done);
+  return score(plan, step);
+}
+
+ForwardStep Worker::make_step(const StepPlan& plan) {
+  ForwardStep step{.group = Group(machine_.data(), plan.group)};
+  expects(plan.prefill.size() <= 1, "a step holds one chunk at most");
+  for (const PrefillChunk& chunk : plan.prefill) add_chunk(step, chunk);
+  step.decode.rank = step.group.rank();
+  step.decode.size = step.group.size();
+  step.decode.page_tokens = pool_.shape().page_tokens;
+  for (const DecodeStep& row : plan.decode) add_decode_row(step, row);
+  return step;
+}
+
+SequenceStorage Worker::storage_of(const Group& group, const Sequence& sequence) const {
+  SequenceStorage storage{.page_tokens = pool_.shape().page_tokens,
+                          .slots = sequence.pages.slots()};
+  for (int owner : sequence.pages.owners()) storage.owners.push_back(index_in(group, owner));
+  return storage;
+}
+
+void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk) {
+  Sequence& sequence = sequences_.at(chunk.request);
+  for (int owner : chunk.new_owners) sequence.pages.append(owner);
+  const Deal deal{.layout = layout_of(chunk.layout),
+                  .first = chunk.first,
+                  .count = chunk.count,
+                  .ranks = step.group.size(),
+                  .block = chunk.block};
+  step.chunk = make_ring_chunk(deal, step.group.rank(), storage_of(step.group, sequence));
+  for (std::int64_t position : step.chunk->positions) {
+    step.tokens.push_back(sequence.admission.prompt.at(position));
+    step.positions.push_back(position);
+  }
+}
+
+void Worker::add_decode_row(ForwardStep& step, const DecodeStep& row) {
+  Sequence& sequence = sequences_.at(row.request);
+  if (row.opens_page) sequence.pages.append(row.master);
+  const SequenceStorage storage = storage_of(step.group, sequence);
+  DecodeBatchRow batch_row{.master = index_in(step.group, row.master),
+                           .slots = storage.slots,
+                           .columns = owned_columns(storage, step.group.rank(), row.position + 1)};
+  for (int owner : sequence.pages.distinct_owners()) {
+    batch_row.owners.push_back(index_in(step.group, owner));
+  }
+  if (row.master == machine_.rank()) {
+    step.tokens.push_back(row.token);
+    step.positions.push_back(row.position);
+    step.targets.push_back({&sequence.pages.slots(), batch_row.columns - 1});
+  }
+  step.decode.rows.push_back(std::move(batch_row));
+}
+
+StepReport Worker::score(const StepPlan& plan, const ForwardStep& step) {
+  StepReport report{.epoch = plan.epoch};
+  for (const PrefillChunk& chunk : plan.prefill) {
+    if (chunk.wants_nll) sum_nll(report, step, chunk.request);
+    const auto last = std::ranges::find(step.chunk->positions, chunk.first + chunk.count - 1);
+    if (!chunk.samples || last == step.chunk->positions.end()) continue;
+    score_rows(report, step, last - step.chunk->positions.begin(), {chunk.request});
+  }
+  std::vector<RequestId> mastered;
+  for (const DecodeStep& decode : plan.decode) {
+    if (decode.master == machine_.rank()) mastered.push_back(decode.request);
+  }
+  score_rows(report, step, step.chunk_rows(), mastered);
+  compute_->synchronize();
+  return report;
+}
+
+/// Samples for consecutive rows from `first` on, one per request.
+void Worker::score_rows(StepReport& report, const ForwardStep& step, std::int64_t first,
+                        const std::vector<RequestId>& requests) {
+  const std::int64_t most = transformer_.limits().logit_rows;
+  for (std::int64_t done = 0; done < std::ssize(requests); done += most) {
+    const std::int64_t count = std::min(most, std::ssize(requests) - done);
+    const float* logits = transformer_.logits(*compute_, first + done, count);
+    compute_->synchronize();
+    for (std::int64_t i = 0; i < count; ++i) {
+      const Admission& admission = sequences_.at(requests[done + i]).admission;
+      const std::int64_t sampled =
+          step.positions[first + done + i] + 1 - std::ssize(admission.prompt);
+      std::optional<TokenId> forced;
+      if (sampled < std::ssize(admission.forced)) forced = admission.forced[sampled];
+      report.rows.push_back(
+          {requests[done + i], longspan::score(logits_row(logits, i), admission.top, forced)});
+    }
+  }
+}
+
+std::span<const float> Worker::logits_row(const float* logits, std::int64_t row) const {
+  const int vocabulary = model_.config.vocabulary;
+  return {logits + row * vocabulary, static_cast<std::size_t>(vocabulary)};
+}
+
+void Worker::sum_nll(StepReport& report, const ForwardStep& step, RequestId request) {
+  const std::vector<TokenId>& prompt = sequences_.at(request).admission.prompt;
+  const std::int64_t most = transformer_.limits().logit_rows;
+  double sum = 0;
+  for (std::int64_t row = 0; row < step.chunk_rows(); row += most) {
+    const std::int64_t count = std::min(most, step.chunk_rows() - row);
+    const float* logits = transformer_.logits(*compute_, row, count);
+    compute_->synchronize();
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t next = step.positions[row + i] + 1;
+      if (next == std::ssize(prompt)) continue;
+      sum -= log_probability(logits_row(logits, i), prompt[next]);
+    }
+  }
+  report.nll.push_back({request, sum});
+}
+
+RankSummary Worker::summary() const {
+  const Traffic traffic = machine_.data().traffic();
+  return {.rank = machine_.rank(),
+          .host = machine_.host(),
+          .device = machine_.device().description(),
+          .kv_pages_used = pool_.most_used(),
+          .kv_pages_total = pool_.pages(),
+          .sent_bytes = traffic.sent_bytes,
+          .received_bytes = traffic.received_bytes};
+}
+
+}  // namespace longspan

@@ -1,0 +1,72 @@
+// One rank's side of a step: keeps the sequences' tokens and page tables, turns a plan into what
+// this rank computes, runs it, and reports.
+#pragma once
+
+#include <map>
+#include <memory>
+
+#include "comm/machine.h"
+#include "runtime/engine/messages.h"
+#include "runtime/memory/kv_page_pool.h"
+#include "runtime/memory/page_table.h"
+#include "runtime/model/tokenizer.h"
+#include "runtime/model/transformer.h"
+
+namespace longspan {
+
+/// The model as a rank holds it; outlives the worker.
+struct LoadedModel {
+  Tokenizer tokenizer;
+  ModelConfig config;
+  ModelWeights weights;
+  std::unique_ptr<ModelOps> ops;
+  std::unique_ptr<AttentionKernels> kernels;
+};
+
+/// What a rank allocates, from the memory plan.
+struct WorkerMemory {
+  KvPageShape page;
+  int pages = 0;
+  Transformer::Limits limits;
+
+  std::size_t bytes(const ModelConfig& config) const {
+    return page.page_bytes() * pages + Transformer::memory_bytes(config, limits);
+  }
+};
+
+class Worker {
+ public:
+  /// Allocates everything this rank will ever need. Throws OutOfMemory.
+  Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory);
+
+  void admit(Admission admission);
+  /// Does this rank's part of the step; a rank outside the group only forgets what is finished.
+  /// `layer_done`, if any, hears of each layer on the stream's own thread.
+  StepReport execute(const StepPlan& plan, const LayerDone& layer_done = nullptr);
+  RankSummary summary() const;
+
+ private:
+  struct Sequence {
+    Admission admission;
+    PageTable pages;
+  };
+
+  ForwardStep make_step(const StepPlan& plan);
+  void add_chunk(ForwardStep& step, const PrefillChunk& chunk);
+  void add_decode_row(ForwardStep& step, const DecodeStep& row);
+  SequenceStorage storage_of(const Group& group, const Sequence& sequence) const;
+  StepReport score(const StepPlan& plan, const ForwardStep& step);
+  void score_rows(StepReport& report, const ForwardStep& step, std::int64_t first,
+                  const std::vector<RequestId>& requests);
+  std::span<const float> logits_row(const float* logits, std::int64_t row) const;
+  void sum_nll(StepReport& report, const ForwardStep& step, RequestId request);
+
+  Machine& machine_;
+  LoadedModel& model_;
+  KvPagePool pool_;
+  Transformer transformer_;
+  std::map<RequestId, Sequence> sequences_;
+  std::unique_ptr<Stream> compute_;  // last: drains before what its work touches goes
+};
+
+}  // namespace longspan

@@ -1,0 +1,151 @@
+// The model's operations on CPU streams.
+#include <algorithm>
+#include <cstring>
+
+#include "comm/cpu/cpu_device.h"
+#include "comm/error.h"
+#include "comm/str.h"
+#include "runtime/model/cpu/onednn_matmul.h"
+#include "runtime/model/cpu/parallel_rows.h"
+#include "runtime/model/cpu/vector_kernels.h"
+#include "runtime/model/cpu/vectorise.h"
+#include "runtime/model/ops.h"
+
+namespace longspan {
+namespace {
+
+/// The rotation of one row, and where its parts begin.
+struct RowParts {
+  RowParts(const QkvRows& rows, std::int64_t row)
+      : heads(rows.heads),
+        q(rows.qkv + row * (heads.query_heads + 2LL * heads.kv_heads) * heads.head_dim),
+        k(q + 1LL * heads.query_heads * heads.head_dim),
+        v(k + 1LL * heads.kv_heads * heads.head_dim),
+        cosines(rows.angles + row * heads.head_dim) {}
+
+  void rotate(const float* head, float* out) const {
+    const int half = heads.head_dim / 2;
+    rotate_head(head, cosines, cosines + half, half, out);
+  }
+
+  HeadShape heads;
+  const float* q;
+  const float* k;
+  const float* v;
+  const float* cosines;  // then sines
+};
+
+void rotate_queries(const QkvRows& rows, std::int64_t row, float* q_out) {
+  const RowParts parts(rows, row);
+  const std::int64_t dim = rows.heads.head_dim;
+  float* out = q_out + row * rows.heads.query_heads * dim;
+  for (int head = 0; head < rows.heads.query_heads; ++head) {
+    parts.rotate(parts.q + head * dim, out + head * dim);
+  }
+}
+
+void store_row(const QkvRows& rows, std::int64_t row, const KvView& to, std::int64_t column) {
+  const RowParts parts(rows, row);
+  const int dim = rows.heads.head_dim;
+  for (int head = 0; head < rows.heads.kv_heads; ++head) {
+    const std::int64_t offset = to.offset(column, head, dim);
+    parts.rotate(parts.k + 1LL * head * dim, to.k + offset);
+    std::copy_n(parts.v + 1LL * head * dim, dim, to.v + offset);
+  }
+}
+
+void embed_row(const Embedding& embedding, TokenId token, float* out) {
+  const std::size_t row_bytes = byte_size(embedding.type, embedding.hidden);
+  dequantize(embedding.type, embedding.table.subspan(token * row_bytes, row_bytes),
+             {out, static_cast<std::size_t>(embedding.hidden)});
+}
+
+class CpuModelOps final : public ModelOps {
+ public:
+  std::string description() const override {
+    return str("{}, {}", onednn_version(), name(vector_isa()));
+  }
+
+  std::unique_ptr<MatrixLayout> new_matrix_layout(int outputs, int inputs) const override {
+    return new_onednn_layout(outputs, inputs);
+  }
+
+  void embed(Stream& stream, const Embedding& embedding, std::vector<TokenId> tokens,
+             float* out) override {
+    expects(std::ranges::all_of(tokens,
+                                [&](TokenId id) { return id >= 0 && id < embedding.vocabulary; }),
+            "tokens lie inside the vocabulary");
+    as_cpu(stream).enqueue([embedding, tokens = std::move(tokens), out] {
+      for_rows(std::ssize(tokens), embedding.hidden, [&](std::int64_t row) {
+        embed_row(embedding, tokens[row], out + row * embedding.hidden);
+      });
+    });
+  }
+
+  void rms_norm(Stream& stream, const float* x, std::int64_t rows, const NormWeight& norm,
+                float* out) override {
+    as_cpu(stream).enqueue([=] {
+      for_rows(rows, norm.hidden, [&](std::int64_t row) {
+        const std::int64_t start = row * norm.hidden;
+        rms_norm_row(x + start, norm.weight, norm.hidden, norm.epsilon, out + start);
+      });
+    });
+  }
+
+  void matmul(Stream& stream, const float* x, std::int64_t rows, const PackedMatrix& w, float* out,
+              Output output) override {
+    as_cpu(stream).enqueue([=, this] { matmul_.multiply(x, rows, w, out, output); });
+  }
+
+  void rope_angles(Stream& stream, const RopeTable& rope, std::vector<std::int64_t> positions,
+                   float* angles) override {
+    as_cpu(stream).enqueue([rope, positions = std::move(positions), angles] {
+      const std::int64_t dim = rope.head_dim();
+      for_rows(std::ssize(positions), 16 * dim, [&](std::int64_t row) {  // a sine is 16 additions
+        rope.angles({&positions[row], 1}, {angles + row * dim, static_cast<std::size_t>(dim)});
+      });
+    });
+  }
+
+  void rope_and_store(Stream& stream, const QkvRows& rows, float* q_out,
+                      std::vector<KvTarget> targets) override {
+    as_cpu(stream).enqueue([rows, q_out, targets = std::move(targets)] {
+      const std::int64_t dim = rows.heads.head_dim;
+      for_rows(rows.rows, rows.heads.query_heads * dim,
+               [&](std::int64_t row) { rotate_queries(rows, row, q_out); });
+      for (const KvTarget& target : targets) {
+        for_rows(target.rows, rows.heads.kv_values(), [&](std::int64_t i) {
+          store_row(rows, target.row0 + i, target.to, target.column0 + i);
+        });
+      }
+    });
+  }
+
+  void swiglu(Stream& stream, const float* gate_up, std::int64_t rows, int ffn,
+              float* out) override {
+    as_cpu(stream).enqueue([=] {
+      for_rows(rows, ffn, [&](std::int64_t row) {
+        const float* gate = gate_up + row * 2 * ffn;
+        swiglu_row(gate, gate + ffn, ffn, out + row * ffn);
+      });
+    });
+  }
+
+  void gather_rows(Stream& stream, const float* x, int width, std::vector<std::int64_t> rows,
+                   float* out) override {
+    as_cpu(stream).enqueue([=, rows = std::move(rows)] {
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        std::copy_n(x + rows[i] * width, width, out + i * width);
+      }
+    });
+  }
+
+ private:
+  OnednnMatmul matmul_;
+};
+
+}  // namespace
+
+std::unique_ptr<ModelOps> new_cpu_model_ops() { return std::make_unique<CpuModelOps>(); }
+
+}  // namespace longspan

@@ -1,0 +1,25 @@
+// The loops over one row that are worth vectorising, at the widest instruction set of the machine.
+#pragma once
+
+#include <cstdint>
+
+namespace longspan {
+
+/// out = x / sqrt(mean(x^2) + epsilon) * weight. `out` may be `x`.
+void rms_norm_row(const float* x, const float* weight, std::int64_t hidden, float epsilon,
+                  float* out);
+/// out = gate / (1 + exp(-gate)) * up.
+void swiglu_row(const float* gate, const float* up, std::int64_t width, float* out);
+/// One head of 2 * half values in half-split form.
+void rotate_head(const float* x, const float* cosines, const float* sines, std::int64_t half,
+                 float* out);
+
+/// -inf for no values; NaNs are passed over.
+float largest(const float* x, std::int64_t count);
+/// Sum of exp(x - offset), each within 2e-7 (relative) down to exp(-87). A NaN makes it NaN, and so
+/// does an infinite offset that occurs in x.
+double exp_sum(const float* x, std::int64_t count, float offset);
+/// Whether no value is NaN or infinite.
+bool all_finite(const float* x, std::int64_t count);
+
+}  // namespace longspan

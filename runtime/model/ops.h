@@ -1,0 +1,120 @@
+// What a transformer does apart from attention: embed, normalise, multiply, rotate, activate.
+//
+// Every call enqueues on `stream` and copies the descriptions and lists it is given; the memory
+// they point to must live until the stream is past it. Everything is float32 and row-major. Zero
+// rows are allowed everywhere and do nothing. A row's result does not depend on the rows beside it
+// by more than rounding.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "attention/segment.h"
+#include "comm/device.h"
+#include "runtime/model/gguf.h"
+#include "runtime/model/rope.h"
+#include "runtime/model/tokenizer.h"
+
+namespace longspan {
+
+/// How a device wants a weight matrix laid out in memory. Opaque: only the ModelOps that made it
+/// can multiply by what it packed.
+class MatrixLayout {
+ public:
+  virtual ~MatrixLayout() = default;
+
+  virtual int outputs() const = 0;  // n
+  virtual int inputs() const = 0;   // k
+  virtual std::size_t bytes() const = 0;
+  /// Of the library, its version and the layout: ranks with equal digests may share packed bytes.
+  virtual std::uint64_t digest() const = 0;
+
+  /// Output rows per call of pack(): a multiple of what the layout keeps together.
+  virtual int panel_rows() const = 0;
+  /// Writes output rows [first_row, first_row + rows) of the matrix into `packed`, the memory of
+  /// the whole matrix (aligned to 64 bytes). `first_row` is a multiple of panel_rows(), and so is
+  /// `rows` unless the panel is the last. Panels may be packed by several threads at once.
+  virtual void pack(const float* w /*(rows, inputs)*/, int first_row, int rows,
+                    Bytes packed) const = 0;
+};
+
+/// A weight matrix (outputs, inputs) in a device's layout. Borrows both.
+struct PackedMatrix {
+  const MatrixLayout* layout = nullptr;
+  const std::byte* data = nullptr;  // layout->bytes(), aligned to 64
+};
+
+/// The embedding table in its file's form: rows are dequantised when they are looked up.
+struct Embedding {
+  TensorType type = TensorType::kF32;
+  ConstBytes table;  // (vocabulary, hidden)
+  int vocabulary = 0;
+  int hidden = 0;
+};
+
+struct NormWeight {
+  const float* weight = nullptr;  // (hidden)
+  int hidden = 0;
+  float epsilon = 1e-5f;
+};
+
+/// Rows as the fused projection leaves them: query heads, then key heads, then value heads.
+struct QkvRows {
+  const float* qkv = nullptr;     // (rows, (query_heads + 2 kv_heads) * head_dim)
+  const float* angles = nullptr;  // (rows, head_dim), see rope_angles
+  std::int64_t rows = 0;
+  HeadShape heads{};
+};
+
+/// K and V of rows [row0, row0 + rows) go to columns column0... of `to`. Prefill has one target per
+/// view, decode one per row.
+struct KvTarget {
+  std::int64_t row0 = 0;
+  std::int64_t rows = 0;
+  KvView to;
+  std::int64_t column0 = 0;
+};
+
+enum class Output { kOverwrite, kAccumulate };
+
+class ModelOps {
+ public:
+  virtual ~ModelOps() = default;
+
+  /// For logs: "oneDNN 2.6.3, avx2".
+  virtual std::string description() const = 0;
+  /// The layout for matrices of this shape, as matmul() wants it.
+  virtual std::unique_ptr<MatrixLayout> new_matrix_layout(int outputs, int inputs) const = 0;
+
+  /// out[i] = row tokens[i] of the table. Ids must lie inside the vocabulary.
+  virtual void embed(Stream& stream, const Embedding& embedding, std::vector<TokenId> tokens,
+                     float* out /*(tokens, hidden)*/) = 0;
+  /// out = x / sqrt(mean(x^2) + epsilon) * weight, row by row. `out` may be `x`.
+  virtual void rms_norm(Stream& stream, const float* x /*(rows, hidden)*/, std::int64_t rows,
+                        const NormWeight& norm, float* out /*(rows, hidden)*/) = 0;
+  /// out = x w^T, or out += x w^T.
+  virtual void matmul(Stream& stream, const float* x /*(rows, inputs)*/, std::int64_t rows,
+                      const PackedMatrix& w, float* out /*(rows, outputs)*/, Output output) = 0;
+  /// Cosines and sines of one step's positions: computed once, used by every layer.
+  virtual void rope_angles(Stream& stream, const RopeTable& rope,
+                           std::vector<std::int64_t> positions,
+                           float* angles /*(positions, head_dim)*/) = 0;
+  /// Rotates Q into `q_out` and K into the targets, and copies V there. Rows that no target names
+  /// are rotated only.
+  virtual void rope_and_store(Stream& stream, const QkvRows& rows,
+                              float* q_out /*(rows, query_heads, head_dim)*/,
+                              std::vector<KvTarget> targets) = 0;
+  /// out = silu(gate) * up.
+  virtual void swiglu(Stream& stream, const float* gate_up /*(rows, 2 ffn): gate first*/,
+                      std::int64_t rows, int ffn, float* out /*(rows, ffn)*/) = 0;
+  /// out[i] = x[rows[i]]: the rows that get logits.
+  virtual void gather_rows(Stream& stream, const float* x /*(any, width)*/, int width,
+                           std::vector<std::int64_t> rows, float* out /*(rows, width)*/) = 0;
+};
+
+/// Runs on CPU streams, with as many threads as the stream was given.
+std::unique_ptr<ModelOps> new_cpu_model_ops();
+
+}  // namespace longspan

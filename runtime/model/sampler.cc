@@ -1,0 +1,92 @@
+#include "runtime/model/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "comm/error.h"
+#include "comm/str.h"
+#include "runtime/model/cpu/vector_kernels.h"
+
+namespace longspan {
+namespace {
+
+constexpr std::size_t kPiece = 1024;  // logits whose largest is remembered
+
+/// The largest of every piece: enough to pass over almost all pieces when looking for the best.
+std::vector<float> piece_maxima(std::span<const float> logits) {
+  std::vector<float> maxima;
+  for (std::size_t i = 0; i < logits.size(); i += kPiece) {
+    maxima.push_back(largest(logits.data() + i, std::min(kPiece, logits.size() - i)));
+  }
+  return maxima;
+}
+
+std::size_t first_unusable(std::span<const float> logits) {
+  const auto unusable = [](float x) { return std::isnan(x) || (std::isinf(x) && x > 0); };
+  const auto found = std::ranges::find_if(logits, unusable);
+  return found == logits.end() ? 0 : found - logits.begin();  // else all are -inf
+}
+
+/// ln of the sum of exp(logits), in double where it counts.
+double log_sum_exp(std::span<const float> logits, float best) {
+  const double sum = exp_sum(logits.data(), std::ssize(logits), best);
+  if (std::isfinite(sum) && std::isfinite(best)) return best + std::log(sum);
+  const std::size_t id = first_unusable(logits);
+  throw Error(ExitCode::kInternal,
+              str("logit of token {} is {}: the model's output is not usable", id, logits[id]));
+}
+
+struct Candidate {
+  float logit;
+  TokenId id;
+
+  static bool better(const Candidate& a, const Candidate& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+  }
+};
+
+/// The `count` best, best first. A heap holds the best so far, the worst of them on top; a piece
+/// whose largest does not beat it is passed over (equal would lose by its higher id).
+std::vector<Candidate> best_of(std::span<const float> logits, std::span<const float> maxima,
+                               std::size_t count) {
+  std::vector<Candidate> heap;
+  for (std::size_t piece = 0; piece < maxima.size(); ++piece) {
+    if (heap.size() == count && maxima[piece] <= heap.front().logit) continue;
+    const std::size_t end = std::min(logits.size(), (piece + 1) * kPiece);
+    for (std::size_t i = piece * kPiece; i < end; ++i) {
+      if (heap.size() == count) {
+        if (logits[i] <= heap.front().logit) continue;
+        std::ranges::pop_heap(heap, Candidate::better);
+        heap.pop_back();
+      }
+      heap.push_back({logits[i], static_cast<TokenId>(i)});
+      std::ranges::push_heap(heap, Candidate::better);
+    }
+  }
+  std::ranges::sort_heap(heap, Candidate::better);
+  return heap;
+}
+
+}  // namespace
+
+Scored score(std::span<const float> logits, int top_k, std::optional<TokenId> forced) {
+  expects(!logits.empty() && top_k >= 0, "score() needs logits");
+  expects(!forced || (*forced >= 0 && *forced < std::ssize(logits)), "forced id in vocabulary");
+  const std::vector<float> maxima = piece_maxima(logits);
+  const double lse = log_sum_exp(logits, std::ranges::max(maxima));
+  const auto scored = [&](TokenId id) { return TokenScore{id, logits[id] - lse}; };
+
+  const std::size_t wanted = std::clamp<std::size_t>(top_k, 1, logits.size());
+  const std::vector<Candidate> best = best_of(logits, maxima, wanted);
+  Scored result{scored(forced.value_or(best.front().id)), {}};
+  if (top_k == 0) return result;
+  for (const Candidate& candidate : best) result.top.push_back(scored(candidate.id));
+  return result;
+}
+
+double log_probability(std::span<const float> logits, TokenId id) {
+  expects(id >= 0 && id < std::ssize(logits), "the id lies inside the vocabulary");
+  return logits[id] - log_sum_exp(logits, largest(logits.data(), std::ssize(logits)));
+}
+
+}  // namespace longspan

@@ -1,0 +1,45 @@
+// Names and sizes of the element types (gguf.h).
+#include "comm/error.h"
+#include "runtime/model/gguf.h"
+
+namespace longspan {
+namespace {
+
+struct Layout {
+  std::string_view name;
+  std::int64_t values;  // per block
+  std::size_t bytes;    // per block
+};
+
+Layout layout(TensorType type) {
+  switch (type) {
+    case TensorType::kF32:
+      return {"F32", 1, 4};
+    case TensorType::kF16:
+      return {"F16", 1, 2};
+    case TensorType::kBF16:
+      return {"BF16", 1, 2};
+    case TensorType::kQ4_0:
+      return {"Q4_0", 32, 2 + 16};  // scale, nibbles
+    case TensorType::kQ4_1:
+      return {"Q4_1", 32, 2 + 2 + 16};  // scale, minimum, nibbles
+    case TensorType::kQ8_0:
+      return {"Q8_0", 32, 2 + 32};  // scale, bytes
+  }
+  expects(false, "a tensor type is one of the enumerators");
+  return {};
+}
+
+}  // namespace
+
+std::string_view name(TensorType type) { return layout(type).name; }
+
+std::int64_t block_values(TensorType type) { return layout(type).values; }
+
+std::size_t byte_size(TensorType type, std::int64_t values) {
+  const Layout block = layout(type);
+  expects(values >= 0 && values % block.values == 0, "values come in whole blocks");
+  return static_cast<std::size_t>(values / block.values) * block.bytes;
+}
+
+}  // namespace longspan

@@ -1,0 +1,121 @@
+#include "runtime/model/transformer.h"
+
+#include "comm/error.h"
+
+namespace longspan {
+namespace {
+
+std::size_t floats(std::int64_t rows, std::int64_t width) { return sizeof(float) * rows * width; }
+
+}  // namespace
+
+Transformer::Transformer(Device& device, const ModelConfig& config, const ModelWeights& weights,
+                         ModelOps& ops, AttentionKernels& kernels, KvPagePool& pool,
+                         const Limits& limits)
+    : config_(config),
+      weights_(weights),
+      ops_(ops),
+      pool_(pool),
+      limits_(limits),
+      rope_(config.rope_base, config.heads.head_dim),
+      angles_(device.allocate(floats(limits.rows, config.heads.head_dim))),
+      hidden_(device.allocate(floats(limits.rows, config.hidden))),
+      normed_(device.allocate(floats(limits.rows, config.hidden))),
+      qkv_(device.allocate(floats(limits.rows, config.q_width() + 2 * config.kv_width()))),
+      q_(device.allocate(floats(limits.rows, config.q_width()))),
+      mixed_(device.allocate(floats(limits.rows, config.q_width()))),
+      softmax_(device.allocate(floats(2 * limits.rows, config.heads.query_heads))),
+      gate_up_(device.allocate(floats(limits.rows, 2 * config.ffn))),
+      active_(device.allocate(floats(limits.rows, config.ffn))),
+      logits_(device.allocate(floats(limits.logit_rows, config.vocabulary))),
+      ring_(device, kernels, limits.stream_columns, limits.ranks == 1),
+      decode_(device, kernels, limits.decode_rows, limits.ranks),
+      kernels_(kernels) {}
+
+std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& limits) {
+  const std::int64_t row = config.heads.head_dim + 2 * config.hidden + 3 * config.q_width() +
+                           2 * config.kv_width() + 2 * config.heads.query_heads + 3 * config.ffn;
+  return floats(limits.rows, row) + floats(limits.logit_rows, config.vocabulary) +
+         RingAttention::memory_bytes(config.heads, limits.stream_columns, limits.ranks == 1) +
+         DecodeAttention::memory_bytes(config.heads, limits.decode_rows, limits.ranks);
+}
+
+void Transformer::forward(Stream& compute, const ForwardStep& step,
+                          const LayerDone& layer_done) {
+  const std::int64_t rows = step.rows();
+  expects(rows <= limits_.rows, "the step fits the memory planned for it");
+  float* hidden = hidden_.as<float>().data();
+  float* normed = normed_.as<float>().data();
+  float* qkv = qkv_.as<float>().data();
+  float* angles = angles_.as<float>().data();
+  const QkvRows qkv_rows{.qkv = qkv, .angles = angles, .rows = rows, .heads = config_.heads};
+
+  ops_.embed(compute, weights_.embedding(), step.tokens, hidden);
+  ops_.rope_angles(compute, rope_, step.positions, angles);
+  for (int l = 0; l < config_.layers; ++l) {
+    const LayerWeights& layer = weights_.layer(l);
+    ops_.rms_norm(compute, hidden, rows, layer.attention_norm, normed);
+    ops_.matmul(compute, normed, rows, layer.qkv, qkv, Output::kOverwrite);
+    ops_.rope_and_store(compute, qkv_rows, q_.as<float>().data(), targets(step, l));
+    attention(compute, step, l);
+    ops_.matmul(compute, mixed_.as<float>().data(), rows, layer.attention_output, hidden,
+                Output::kAccumulate);
+    mlp(compute, layer, rows);
+    if (layer_done) compute.call([layer_done, l] { layer_done(l); });
+  }
+  ops_.rms_norm(compute, hidden, rows, weights_.output_norm(), normed);
+}
+
+/// Chunk rows store into the ring's own stream, which retention then copies to pages; a decode row
+/// stores into its page at once.
+std::vector<KvTarget> Transformer::targets(const ForwardStep& step, int layer) const {
+  std::vector<KvTarget> out;
+  const std::int64_t chunk_rows = step.chunk_rows();
+  if (chunk_rows > 0) {
+    out.push_back({0, chunk_rows, ring_.own_stream(*step.chunk), ring_.column0(*step.chunk)});
+  }
+  for (std::size_t i = 0; i < step.targets.size(); ++i) {
+    KvView view = pool_.layer(layer);
+    view.table = step.targets[i].slots->data();
+    out.push_back({chunk_rows + static_cast<std::int64_t>(i), 1, view, step.targets[i].column});
+  }
+  return out;
+}
+
+void Transformer::attention(Stream& compute, const ForwardStep& step, int layer) {
+  const std::int64_t rows = step.chunk_rows();
+  const float* q = q_.as<float>().data();
+  float* mixed = mixed_.as<float>().data();
+  const KvView pages = pool_.layer(layer);
+  if (step.chunk) {
+    float* m = softmax_.as<float>().data();
+    float* l = m + limits_.rows * config_.heads.query_heads;
+    ring_.run(compute, step.group, *step.chunk, pages, q, {mixed, m, l});
+    kernels_.finish(compute, {mixed, m, l}, {mixed, m}, rows);
+  }
+  if (!step.decode.rows.empty()) {
+    const std::int64_t done = rows * config_.q_width();
+    decode_.run(compute, step.group, step.decode, pages, q + done, mixed + done);
+  }
+}
+
+void Transformer::mlp(Stream& compute, const LayerWeights& layer, std::int64_t rows) {
+  float* hidden = hidden_.as<float>().data();
+  float* normed = normed_.as<float>().data();
+  float* gate_up = gate_up_.as<float>().data();
+  float* active = active_.as<float>().data();
+  ops_.rms_norm(compute, hidden, rows, layer.ffn_norm, normed);
+  ops_.matmul(compute, normed, rows, layer.gate_up, gate_up, Output::kOverwrite);
+  ops_.swiglu(compute, gate_up, rows, config_.ffn, active);
+  ops_.matmul(compute, active, rows, layer.down, hidden, Output::kAccumulate);
+}
+
+const float* Transformer::logits(Stream& compute, std::int64_t row, std::int64_t count) {
+  expects(count <= limits_.logit_rows, "the rows fit the logits' memory");
+  float* out = logits_.as<float>().data();
+  ops_.matmul(compute, normed_.as<float>().data() + row * config_.hidden, count, weights_.output(),
+              out, Output::kOverwrite);
+  return out;
+}
+
+}  // namespace longspan

@@ -1,0 +1,104 @@
+// The forward pass of a Llama-architecture model over this rank's rows of one step.
+//
+// Every rank holds all weights; what is split is the rows. Projections, norms and the MLP are local
+// to a row; only attention reaches other ranks, through RingAttention for rows of a prefill chunk
+// and DecodeAttention for decode rows.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "attention/decode_attention.h"
+#include "attention/ring_attention.h"
+#include "comm/device.h"
+#include "comm/group.h"
+#include "runtime/memory/kv_page_pool.h"
+#include "runtime/model/model_config.h"
+#include "runtime/model/ops.h"
+#include "runtime/model/rope.h"
+#include "runtime/model/weights.h"
+
+namespace longspan {
+
+/// The page column where a decode row's own key and value go.
+struct DecodeTarget {
+  const std::vector<PageSlot>* slots;  // this rank's pages of the sequence
+  std::int64_t column;
+};
+
+/// One step on this rank: rows of the chunk first, then the decode rows it masters.
+struct ForwardStep {
+  Group group;
+  std::vector<TokenId> tokens;          // one per row
+  std::vector<std::int64_t> positions;  // one per row
+  std::optional<RingChunk> chunk;
+  DecodeBatch decode;
+  std::vector<DecodeTarget> targets;  // one per decode row mastered here
+
+  std::int64_t rows() const { return std::ssize(tokens); }
+  std::int64_t chunk_rows() const { return chunk ? chunk->own().rows : 0; }
+};
+
+/// Hears that a layer (0, 1, ...) is done.
+using LayerDone = std::function<void(int layer)>;
+
+class Transformer {
+ public:
+  /// The most any step on this rank may ask for; memory is allocated for it once.
+  struct Limits {
+    std::int64_t rows = 0;            // of one step
+    std::int64_t stream_columns = 0;  // of the longest ring stream
+    int decode_rows = 0;              // of one step, over all masters
+    int ranks = 1;                    // of the largest group
+    std::int64_t logit_rows = 64;     // that are projected to the vocabulary at once
+  };
+
+  /// Borrows everything it is given.
+  Transformer(Device& device, const ModelConfig& config, const ModelWeights& weights, ModelOps& ops,
+              AttentionKernels& kernels, KvPagePool& pool, const Limits& limits);
+
+  /// Bytes the constructor allocates.
+  static std::size_t memory_bytes(const ModelConfig& config, const Limits& limits);
+
+  /// Enqueues the pass. Afterwards the final hidden state of each row is ready for logits().
+  /// `step` must live until `compute` is past the call. `layer_done` is called, on the stream's
+  /// side, after each layer.
+  void forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done);
+
+  const Limits& limits() const { return limits_; }
+
+  /// Enqueues the logits of rows [row, row + count), count <= limits.logit_rows, and returns where
+  /// they will be: (count, vocabulary). The next call reuses the memory.
+  const float* logits(Stream& compute, std::int64_t row, std::int64_t count);
+
+ private:
+  void attention(Stream& compute, const ForwardStep& step, int layer);
+  void mlp(Stream& compute, const LayerWeights& layer, std::int64_t rows);
+  std::vector<KvTarget> targets(const ForwardStep& step, int layer) const;
+
+  const ModelConfig& config_;
+  const ModelWeights& weights_;
+  ModelOps& ops_;
+  KvPagePool& pool_;
+  Limits limits_;
+
+  RopeTable rope_;
+  Buffer angles_;   // (rows, head_dim)
+  Buffer hidden_;   // (rows, hidden): the residual stream
+  Buffer normed_;   // (rows, hidden)
+  Buffer qkv_;      // (rows, q + 2 kv)
+  Buffer q_;        // (rows, q)
+  Buffer mixed_;    // (rows, q): attention's output, and the ring's running state
+  Buffer softmax_;  // (2, rows, query_heads): the running state's m and l
+  Buffer gate_up_;  // (rows, 2 ffn)
+  Buffer active_;   // (rows, ffn)
+  Buffer logits_;   // (logit_rows, vocabulary)
+
+  RingAttention ring_;
+  DecodeAttention decode_;
+  AttentionKernels& kernels_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,172 @@
+#include "runtime/model/weights.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "comm/log.h"
+#include "comm/str.h"
+#include "runtime/model/block_offer.h"
+#include "runtime/model/llama_tensors.h"
+#include "runtime/model/shared_block.h"
+#include "runtime/model/weight_plan.h"
+
+namespace longspan {
+namespace {
+
+TensorType embedding_type(const GgufFile& file) { return file.find("token_embd.weight")->type; }
+
+std::uint64_t tensor_bytes(const GgufFile& file) {
+  std::uint64_t bytes = 0;
+  for (const TensorInfo& tensor : file.tensors()) bytes += tensor.bytes;
+  return bytes;
+}
+
+/// One load: gives the filled block, by one of three ways.
+struct Loading {
+  const GgufFile& file;
+  const ModelConfig& config;
+  const WeightPlan& plan;
+  const HostRanks& host;
+  const LoadOptions& options;
+  LoadReport& report;
+
+  Mapping block() const {
+    if (host.alone()) return private_block(options.threads, options.progress);
+    return host.leads() ? shared_block() : followed_block();
+  }
+
+ private:
+  Mapping private_block(int threads, const LoadProgress& progress) const {
+    Mapping mapping = Mapping::anonymous(plan.bytes());
+    fill(mapping.bytes(), threads, progress);
+    mapping.make_read_only();
+    return mapping;
+  }
+
+  Mapping shared_block() const {
+    BlockOffer offer(host, options.patience);
+    try {
+      const BlockFile block = agreed_block(offer);
+      {
+        const Mapping writable = block.map_writable();
+        fill(writable.bytes(), options.threads, options.progress);
+      }
+      report.shared = true;
+      Mapping mapping = block.seal_and_map();
+      mapping.populate();
+      offer.ready();
+      return mapping;
+    } catch (const CommError&) {
+      throw;  // nobody to tell
+    } catch (const std::exception& failure) {
+      offer.failed(failure);
+      throw;
+    }
+  }
+
+  /// A memfd, unless somebody cannot map it and a temporary file can be had.
+  BlockFile agreed_block(BlockOffer& offer) const {
+    BlockFile memory = BlockFile::memory(plan.bytes());
+    if (offer.offer(memory, mark(memory))) return memory;
+    std::optional<BlockFile> temporary = BlockFile::try_temporary(plan.bytes());
+    if (!temporary) return memory;
+    offer.offer(*temporary, mark(*temporary));
+    temporary->unlink();
+    return std::move(*temporary);
+  }
+
+  BlockMark mark(const BlockFile& block) const {
+    const BlockMark mark = BlockMark::fresh(plan.digest());
+    static_assert(sizeof(mark) <= WeightPlan::kHeaderBytes);
+    const Mapping writable = block.map_writable();
+    std::memcpy(writable.bytes().data() + plan.header(), &mark, sizeof(mark));
+    return mark;
+  }
+
+  Mapping followed_block() const {
+    std::optional<Mapping> mapping =
+        await_block(host, plan.bytes(), plan.digest(), options.patience);
+    if (mapping) {
+      report.shared = true;
+      mapping->populate();
+      return std::move(*mapping);
+    }
+    log(LogLevel::kWarning,
+        str("cannot share the weights of this host's rank {}: loading a copy of {} MB; give the "
+            "ranks of a host one PID namespace, or a common $TMPDIR with that much room",
+            host.leader(), plan.bytes() / 1'000'000));
+    return private_block(std::max(1, options.threads / host.size()), {});
+  }
+
+  void fill(Bytes block, int threads, const LoadProgress& progress) const {
+    fill_weights(file, config, plan, block, threads, progress);
+    report.file_bytes = tensor_bytes(file);
+  }
+};
+
+}  // namespace
+
+struct ModelWeights::Parts {
+  explicit Parts(WeightPlan the_plan) : plan(std::move(the_plan)) {}
+
+  void lay_out(const ModelConfig& config, TensorType type) {
+    const auto at = [this](std::size_t offset) { return block.bytes().data() + offset; };
+    const auto norm = [&](std::size_t offset) {
+      return NormWeight{reinterpret_cast<const float*>(at(offset)), config.hidden,
+                        config.norm_epsilon};
+    };
+    embedding = {type,
+                 {at(plan.embedding()), byte_size(type, config.hidden) * config.vocabulary},
+                 config.vocabulary,
+                 config.hidden};
+    for (int i = 0; i < config.layers; ++i) {
+      const WeightPlan::Layer& offsets = plan.layer(i);
+      layers.push_back({norm(offsets.attention_norm),
+                        {&plan.qkv_layout(), at(offsets.qkv)},
+                        {&plan.attention_output_layout(), at(offsets.attention_output)},
+                        norm(offsets.ffn_norm),
+                        {&plan.gate_up_layout(), at(offsets.gate_up)},
+                        {&plan.down_layout(), at(offsets.down)}});
+    }
+    output_norm = norm(plan.output_norm());
+    output = {&plan.output_layout(), at(plan.output())};
+  }
+
+  WeightPlan plan;
+  Mapping block;
+  LoadReport report;
+  Embedding embedding;
+  std::vector<LayerWeights> layers;
+  NormWeight output_norm;
+  PackedMatrix output;
+};
+
+ModelWeights ModelWeights::load(const GgufFile& file, const ModelConfig& config,
+                                const ModelOps& ops, const HostRanks& host,
+                                const LoadOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  check_llama_tensors(file, config);
+  auto parts = std::make_unique<Parts>(WeightPlan(config, embedding_type(file), ops));
+  parts->block = Loading{file, config, parts->plan, host, options, parts->report}.block();
+  parts->lay_out(config, embedding_type(file));
+  parts->report.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return ModelWeights(std::move(parts));
+}
+
+ModelWeights::ModelWeights(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+ModelWeights::~ModelWeights() = default;
+ModelWeights::ModelWeights(ModelWeights&&) noexcept = default;
+ModelWeights& ModelWeights::operator=(ModelWeights&&) noexcept = default;
+
+const Embedding& ModelWeights::embedding() const { return parts_->embedding; }
+const LayerWeights& ModelWeights::layer(int index) const { return parts_->layers.at(index); }
+const NormWeight& ModelWeights::output_norm() const { return parts_->output_norm; }
+const PackedMatrix& ModelWeights::output() const { return parts_->output; }
+std::size_t ModelWeights::bytes() const { return parts_->plan.bytes(); }
+const LoadReport& ModelWeights::report() const { return parts_->report; }
+
+}  // namespace longspan

@@ -1,0 +1,80 @@
+// A model's weights as the layers use them, in one block of memory that all ranks of a host share.
+//
+//   leader (first rank of the host)             the other ranks of the host
+//   offers a memfd of the planned size  ----->  open /proc/<pid>/fd/<n>, check it, map it read-only
+//   reads, dequantises, packs                   wait
+//   seals it, maps it read-only         ----->  use it
+//
+// Where a rank cannot open the memfd (other PID namespace, other user) the leader offers an
+// unlinked file in $TMPDIR instead; a rank that cannot open that either loads a copy of its own
+// and says so in one warning.
+//
+// Queries and keys are converted here from the file's interleaved-RoPE row order to the half-split
+// order that rope.h rotates.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "comm/communicator.h"
+#include "runtime/model/gguf.h"
+#include "runtime/model/host_ranks.h"
+#include "runtime/model/model_config.h"
+#include "runtime/model/ops.h"
+#include "runtime/model/weight_filler.h"
+
+namespace longspan {
+
+struct LayerWeights {
+  NormWeight attention_norm;
+  PackedMatrix qkv;               // (q_width + 2 kv_width, hidden)
+  PackedMatrix attention_output;  // (hidden, q_width)
+  NormWeight ffn_norm;
+  PackedMatrix gate_up;  // (2 ffn, hidden): gate first
+  PackedMatrix down;     // (hidden, ffn)
+};
+
+struct LoadOptions {
+  /// Threads of the leader: the host's allowed cores, since the other ranks only wait.
+  int threads = 1;
+  LoadProgress progress = {};  // called on the leader
+  /// How long the other ranks wait for the leader.
+  Patience patience = Patience::forever();
+};
+
+/// What loading did, for logs and metrics.
+struct LoadReport {
+  std::uint64_t file_bytes = 0;  // read by this rank; 0 where the leader read
+  double seconds = 0;            // until the weights could be used
+  bool shared = false;           // with the other ranks of the host
+
+  double gigabytes_per_second() const { return seconds > 0 ? file_bytes / seconds / 1e9 : 0; }
+};
+
+class ModelWeights {
+ public:
+  /// Every rank of the host calls this with the same file and its configuration. Throws DataError
+  /// naming the tensor that is missing, unknown, misshapen or holds a value that is not finite;
+  /// the other ranks throw an Error with the leader's code and message.
+  static ModelWeights load(const GgufFile& file, const ModelConfig& config, const ModelOps& ops,
+                           const HostRanks& host, const LoadOptions& options);
+  ~ModelWeights();
+  ModelWeights(ModelWeights&&) noexcept;
+  ModelWeights& operator=(ModelWeights&&) noexcept;
+
+  const Embedding& embedding() const;
+  const LayerWeights& layer(int index) const;
+  const NormWeight& output_norm() const;
+  const PackedMatrix& output() const;  // (vocabulary, hidden)
+
+  /// Bytes of the block, counted once per host.
+  std::size_t bytes() const;
+  const LoadReport& report() const;
+
+ private:
+  struct Parts;
+  explicit ModelWeights(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace longspan

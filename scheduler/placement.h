@@ -1,0 +1,26 @@
+// Where the pages of a sequence are kept.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace longspan {
+
+enum class Retention {
+  kSpread,  // page p with rank p mod N of the group: memory and decode work are shared evenly
+  kFewest,  // on as few ranks as hold them: decode then stays there and sends little or nothing
+};
+
+/// "spread", "fewest"; nothing for another word.
+std::optional<Retention> parse_retention(std::string_view name);
+
+/// The owner (world rank) of each of `pages` pages, or nothing when a rank whose turn it is, or the
+/// group as a whole, has too few. `free`: free pages by world rank.
+std::optional<std::vector<int>> place_pages(Retention keep, std::span<const int> group,
+                                            std::int64_t pages,
+                                            const std::vector<std::int64_t>& free);
+
+}  // namespace longspan

@@ -1,0 +1,86 @@
+// Decides the steps of a job whose requests are known and whose degree is fixed: prefill a request
+// as soon as its worst case fits, chunk by chunk, then decode all started requests together.
+//
+// A pure state machine: no I/O, clock, threads or MPI. Memory is promised before work starts: a
+// request gets the owners of all pages it can ever need when it starts, so it never runs out.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "scheduler/placement.h"
+#include "scheduler/step_plan.h"
+
+namespace longspan {
+
+struct PlannerOptions {
+  std::vector<int> group;              // ranks that compute prefill, in order
+  std::vector<std::int64_t> capacity;  // pages, by world rank
+  std::int64_t page_tokens = 16;
+  DealtBy layout = DealtBy::kBlockCyclic;
+  Retention keep = Retention::kSpread;
+  std::int64_t chunk_tokens = 512;  // of the whole group; the last chunk takes what is left
+  int max_running = 64;             // requests decoding at once
+};
+
+/// One request as the planner sees it.
+struct RequestShape {
+  RequestId id = 0;
+  std::int64_t prompt_tokens = 0;  // 1 at least
+  std::int64_t max_new = 0;        // 1 at least
+  std::int32_t stop_token = -1;    // ends the request when sampled; -1: none
+  bool wants_nll = false;
+};
+
+/// A token sampled by the step that was planned last.
+struct SampledToken {
+  RequestId request = 0;
+  std::int32_t token = 0;
+};
+
+class StepPlanner {
+ public:
+  explicit StepPlanner(PlannerOptions options);
+
+  /// Pages of the whole group that `request` can need.
+  std::int64_t worst_pages(const RequestShape& request) const;
+  /// Queues a request. False, and nothing is queued, when it does not even fit an idle group.
+  [[nodiscard]] bool submit(const RequestShape& request);
+
+  /// The next step; nothing when all requests are finished. Call completed() before the next one.
+  std::optional<StepPlan> next();
+  /// What the last step sampled. Requests that reached their end leave.
+  void completed(const std::vector<SampledToken>& sampled);
+  /// Drops a request, whatever its state.
+  void abort(RequestId request);
+
+  bool idle() const { return waiting_.empty() && running_.empty(); }
+
+ private:
+  struct Running {
+    RequestShape shape;
+    std::vector<int> owners;      // of all pages it can ever need
+    std::int64_t opened = 0;      // pages that plans have opened
+    std::int64_t computed = 0;    // positions whose KV is stored
+    std::int64_t sampled = 0;     // tokens
+    std::int32_t last_token = 0;  // not yet computed
+    bool prefilling() const { return computed < shape.prompt_tokens; }
+  };
+
+  bool try_start();
+  PrefillChunk next_chunk(Running& request) const;
+  std::vector<int> open_pages(Running& request, std::int64_t length) const;
+  StepPlan decode_step();
+  void leave(std::deque<Running>::iterator request);
+
+  PlannerOptions options_;
+  std::vector<std::int64_t> free_;
+  std::deque<RequestShape> waiting_;
+  std::deque<Running> running_;
+  std::vector<RequestId> left_;  // to be told in the next plan
+  std::uint64_t epoch_ = 0;
+};
+
+}  // namespace longspan

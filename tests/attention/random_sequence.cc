@@ -1,0 +1,93 @@
+#include "tests/attention/random_sequence.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+
+namespace longspan::test {
+namespace {
+
+std::vector<float> random_values(std::int64_t count, int seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+}  // namespace
+
+RandomSequence::RandomSequence(const HeadShape& shape, std::int64_t tokens, int seed)
+    : shape_(shape),
+      tokens_(tokens),
+      q_(random_values(tokens * q_width(), 3 * seed)),
+      k_(random_values(tokens * shape.kv_heads * shape.head_dim, 3 * seed + 1)),
+      v_(random_values(tokens * shape.kv_heads * shape.head_dim, 3 * seed + 2)) {}
+
+float RandomSequence::scale(const HeadShape& shape) {
+  return 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+}
+
+const float* RandomSequence::key(std::int64_t position, int head) const {
+  return &k_[(position * shape_.kv_heads + head) * shape_.head_dim];
+}
+
+const float* RandomSequence::value(std::int64_t position, int head) const {
+  return &v_[(position * shape_.kv_heads + head) * shape_.head_dim];
+}
+
+void RandomSequence::store(std::int64_t position, const KvView& to, std::int64_t column,
+                           float factor) const {
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    const std::int64_t at = to.offset(column, head, shape_.head_dim);
+    std::copy_n(key(position, head), shape_.head_dim, to.k + at);
+    std::transform(value(position, head), value(position, head) + shape_.head_dim, to.v + at,
+                   [&](float v) { return factor * v; });
+  }
+}
+
+bool RandomSequence::stored(std::int64_t position, const KvView& from, std::int64_t column) const {
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    const std::int64_t at = from.offset(column, head, shape_.head_dim);
+    if (!std::equal(from.k + at, from.k + at + shape_.head_dim, key(position, head)) ||
+        !std::equal(from.v + at, from.v + at + shape_.head_dim, value(position, head))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+std::vector<double> RandomSequence::expected(std::int64_t position, std::int64_t keys) const {
+  const int dim = shape_.head_dim;
+  std::vector<double> row(q_width());
+  std::vector<double> weight(keys);
+  for (int head = 0; head < shape_.query_heads; ++head) {
+    const float* query = q(position) + head * dim;
+    const int kv_head = head / shape_.group();
+    for (std::int64_t c = 0; c < keys; ++c) {
+      double dot = 0;
+      for (int d = 0; d < dim; ++d) dot += double{query[d]} * key(c, kv_head)[d];
+      weight[c] = dot * scale(shape_);
+    }
+    const double most = *std::ranges::max_element(weight);
+    double sum = 0;
+    for (double& w : weight) sum += w = std::exp(w - most);
+    for (std::int64_t c = 0; c < keys; ++c) {
+      for (int d = 0; d < dim; ++d) row[head * dim + d] += weight[c] / sum * value(c, kv_head)[d];
+    }
+  }
+  return row;
+}
+
+double worst_error(const float* row, const std::vector<double>& expected) {
+  double worst = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double error = std::abs(row[i] - expected[i]);
+    if (!(error <= worst))
+      worst = std::isfinite(error) ? error : std::numeric_limits<double>::infinity();
+  }
+  return worst;
+}
+
+}  // namespace longspan::test

@@ -1,0 +1,49 @@
+// A sequence of random queries, keys and values, and what attention over it must give: dense, one
+// row at a time, in double. Slow and obvious; everything distributed is compared with it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "attention/segment.h"
+
+namespace longspan::test {
+
+class RandomSequence {
+ public:
+  RandomSequence(const HeadShape& shape, std::int64_t tokens, int seed);
+
+  const HeadShape& shape() const { return shape_; }
+  std::int64_t tokens() const { return tokens_; }
+  static float scale(const HeadShape& shape);
+
+  const float* q(std::int64_t position) const { return &q_[position * q_width()]; }
+  /// Writes K and V (times `factor`) of `position` to `column` of `to`, as a projection does.
+  void store(std::int64_t position, const KvView& to, std::int64_t column, float factor = 1) const;
+  /// Whether `column` of `from` holds K and V of `position`, bit for bit.
+  bool stored(std::int64_t position, const KvView& from, std::int64_t column) const;
+
+  /// Row `position` over keys [0, keys): (query_heads, head_dim).
+  std::vector<double> expected(std::int64_t position, std::int64_t keys) const;
+  /// The causal row: its own key is the last it sees.
+  std::vector<double> expected(std::int64_t position) const {
+    return expected(position, position + 1);
+  }
+
+  int q_width() const { return shape_.query_heads * shape_.head_dim; }
+
+ private:
+  const float* key(std::int64_t position, int head) const;
+  const float* value(std::int64_t position, int head) const;
+
+  HeadShape shape_;
+  std::int64_t tokens_;
+  std::vector<float> q_;  // (tokens, query_heads, head_dim)
+  std::vector<float> k_;  // (tokens, kv_heads, head_dim)
+  std::vector<float> v_;
+};
+
+/// Largest |a - b| over the row; infinity when a value is not finite.
+double worst_error(const float* row, const std::vector<double>& expected);
+
+}  // namespace longspan::test

@@ -1,0 +1,257 @@
+#include "attention/ring_attention.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <random>
+
+#include "comm/cpu/thread_communicator.h"
+#include "comm/str.h"
+#include "tests/attention/sequence_cluster.h"
+#include "tests/support/counting_communicator.h"
+#include "tests/support/delaying_communicator.h"
+#include "tests/support/run_ranks.h"
+
+namespace longspan {
+namespace {
+
+using test::PagedRank;
+using test::RandomSequence;
+
+constexpr double kTolerance = 1e-5;
+constexpr std::array kLayouts{Layout::kBlockCyclic, Layout::kStriped, Layout::kZigzag,
+                              Layout::kContiguous};
+
+enum class Owners { kSpread, kOneRank, kRandom };
+
+/// One sequence, prefilled by all ranks in chunks; every row and every page is checked.
+struct Case {
+  int ranks = 1;
+  std::int64_t tokens = 1;
+  HeadShape shape{3, 1, 16};
+  Layout layout = Layout::kBlockCyclic;
+  std::int64_t page_tokens = 16;
+  std::int64_t chunk = 1 << 20;
+  Owners owners = Owners::kSpread;
+
+  std::string description() const {
+    return str("{} ranks, {} tokens, {}/{} heads of {}, {}, pages of {}, chunks of {}, owners {}",
+               ranks, tokens, shape.query_heads, shape.kv_heads, shape.head_dim, name(layout),
+               page_tokens, chunk, static_cast<int>(owners));
+  }
+
+  std::vector<int> page_owners() const {
+    std::vector<int> list((tokens + page_tokens - 1) / page_tokens);
+    std::mt19937 random(static_cast<unsigned>(tokens));
+    for (std::size_t page = 0; page < list.size(); ++page) {
+      if (owners == Owners::kSpread) list[page] = static_cast<int>(page % ranks);
+      if (owners == Owners::kOneRank) list[page] = ranks - 1;
+      if (owners == Owners::kRandom) list[page] = static_cast<int>(random() % ranks);
+    }
+    return list;
+  }
+};
+
+/// Prefills on one rank of the cluster and returns the worst error it saw.
+double prefill(const Case& c, const RandomSequence& sequence, Communicator& communicator) {
+  std::vector<int> everyone(c.ranks);
+  for (int i = 0; i < c.ranks; ++i) everyone[i] = i;
+  Group group(communicator, everyone);
+  const std::vector<int> owners = c.page_owners();
+  PagedRank rank(c.shape, c.page_tokens, static_cast<int>(owners.size()));
+  RingAttention ring(rank.device, *rank.kernels, 2 * c.tokens + c.page_tokens, c.ranks == 1);
+  const auto storage = test::storage_on(group.rank(), c.page_tokens, owners);
+  double worst = 0;
+  for (std::int64_t first = 0; first < c.tokens; first += c.chunk) {
+    const Deal deal{.layout = c.layout,
+                    .first = first,
+                    .count = std::min(c.chunk, c.tokens - first),
+                    .ranks = c.ranks,
+                    .block = c.page_tokens};
+    worst = std::max(worst, test::run_chunk(rank, ring, group, deal, storage, sequence));
+    const std::int64_t length = first + deal.count;
+    EXPECT_EQ(test::missing_columns(rank, group.rank(), storage, sequence, length), 0)
+        << c.description() << ", rank " << group.rank();
+  }
+  EXPECT_LE(worst, kTolerance) << c.description() << ", rank " << group.rank();
+  return worst;
+}
+
+double prefill_everywhere(const Case& c) {
+  const RandomSequence sequence(c.shape, c.tokens, 11);
+  std::atomic<double> worst = 0;
+  test::run_ranks(c.ranks, [&](Communicator& communicator) {
+    const double error = prefill(c, sequence, communicator);
+    for (double seen = worst; error > seen && !worst.compare_exchange_weak(seen, error);) {
+    }
+  });
+  return worst;
+}
+
+std::vector<std::int64_t> hurting_lengths(std::int64_t ranks) {
+  return {1, 2, ranks - 1, ranks, ranks + 1, 2 * ranks + 1, 127, 128, 129};
+}
+
+TEST(RingAttentionTest, EveryLayoutDegreeAndLengthEqualsDenseAttention) {
+  double worst = 0;
+  for (int ranks = 1; ranks <= 8; ++ranks) {
+    for (Layout layout : kLayouts) {
+      for (std::int64_t tokens : hurting_lengths(ranks)) {
+        if (tokens < 1) continue;
+        worst = std::max(worst,
+                         prefill_everywhere({.ranks = ranks, .tokens = tokens, .layout = layout}));
+      }
+    }
+  }
+  std::cout << "worst error " << worst << '\n';
+}
+
+TEST(RingAttentionTest, AThousandTokensInChunksOverPagesOfAnySize) {
+  double worst = 0;
+  for (std::int64_t page_tokens : {1, 16, 128}) {
+    for (std::int64_t chunk : {17, 64, 333, 1000}) {
+      const Layout layout = kLayouts[(page_tokens + chunk) % 4];
+      worst = std::max(worst, prefill_everywhere({.ranks = 3 + static_cast<int>(chunk % 2) * 2,
+                                                  .tokens = 1000,
+                                                  .layout = layout,
+                                                  .page_tokens = page_tokens,
+                                                  .chunk = chunk}));
+    }
+  }
+  std::cout << "worst error " << worst << '\n';
+}
+
+TEST(RingAttentionTest, AnyRatioOfHeadsAndAnyHeadSize) {
+  double worst = 0;
+  for (const HeadShape shape : {HeadShape{2, 2, 64}, HeadShape{6, 2, 64}, HeadShape{8, 2, 128},
+                                HeadShape{16, 2, 64}, HeadShape{5, 1, 80}, HeadShape{2, 1, 256}}) {
+    worst = std::max(worst, prefill_everywhere({.ranks = 3, .tokens = 150, .shape = shape}));
+  }
+  std::cout << "worst error " << worst << '\n';
+}
+
+TEST(RingAttentionTest, PagesMayBelongToAnyRank) {
+  for (Owners owners : {Owners::kOneRank, Owners::kRandom}) {
+    for (Layout layout : kLayouts) {
+      for (int ranks : {2, 3, 5}) {
+        prefill_everywhere({.ranks = ranks,
+                            .tokens = 203,
+                            .layout = layout,
+                            .page_tokens = 8,
+                            .chunk = 61,
+                            .owners = owners});
+      }
+    }
+  }
+}
+
+TEST(RingAttentionTest, RandomCasesEqualDenseAttention) {
+  std::mt19937 random(5);
+  for (int round = 0; round < 60; ++round) {
+    prefill_everywhere({.ranks = 1 + static_cast<int>(random() % 6),
+                        .tokens = 1 + static_cast<std::int64_t>(random() % 160),
+                        .layout = kLayouts[random() % 4],
+                        .page_tokens = std::int64_t{1} << random() % 6,
+                        .chunk = 1 + static_cast<std::int64_t>(random() % 80),
+                        .owners = static_cast<Owners>(random() % 3)});
+  }
+}
+
+TEST(RingAttentionTest, LateAndReorderedMessagesChangeNothing) {
+  const Case c{.ranks = 4, .tokens = 130, .layout = Layout::kBlockCyclic, .page_tokens = 8};
+  const RandomSequence sequence(c.shape, c.tokens, 11);
+  for (unsigned seed = 0; seed < 5; ++seed) {
+    test::run_ranks(c.ranks, [&](Communicator& communicator) {
+      test::DelayingCommunicator late(communicator, seed);
+      prefill(c, sequence, late);
+    });
+  }
+}
+
+/// The bytes of attention.md's pass-KV row: every stream but the successor's own is sent on.
+TEST(RingAttentionTest, SendsExactlyTheStreamsTheSuccessorLacks) {
+  const HeadShape shape{6, 2, 16};
+  for (int ranks : {1, 2, 3, 5}) {
+    for (std::int64_t tokens : {1, 4, 37, 64}) {
+      const Case c{.ranks = ranks, .tokens = tokens, .shape = shape, .page_tokens = 4};
+      const RandomSequence sequence(shape, tokens, 2);
+      test::run_ranks(ranks, [&](Communicator& communicator) {
+        test::CountingCommunicator counted(communicator);
+        prefill(c, sequence, counted);
+        const Deal deal{.count = tokens, .ranks = ranks, .block = 4};
+        const RingChunk chunk = make_ring_chunk(
+            deal, communicator.rank(), test::storage_on(communicator.rank(), 4, c.page_owners()));
+        std::uint64_t bytes = 0, messages = 0;
+        for (int source = 0; source < ranks; ++source) {
+          const std::int64_t columns = chunk.streams[source].columns();
+          if (source == (communicator.rank() + 1) % ranks || columns == 0) continue;
+          bytes += columns * shape.kv_values() * sizeof(float);
+          ++messages;
+        }
+        const int layers = 3;
+        EXPECT_EQ(counted.traffic().sent_bytes, layers * bytes);
+        EXPECT_EQ(counted.traffic().sent_messages, layers * messages);
+        for (int peer = 0; peer < ranks; ++peer) {
+          const bool successor = ranks > 1 && peer == (communicator.rank() + 1) % ranks;
+          if (!successor) EXPECT_EQ(counted.with(peer).sent_messages, 0u) << "to rank " << peer;
+        }
+      });
+    }
+  }
+}
+
+TEST(RingAttentionTest, RetentionElsewhereCostsNoByte) {
+  std::array<std::uint64_t, 2> sent{};
+  for (Owners owners : {Owners::kSpread, Owners::kOneRank}) {
+    const Case c{.ranks = 4, .tokens = 128, .page_tokens = 8, .owners = owners};
+    const RandomSequence sequence(c.shape, c.tokens, 3);
+    std::atomic<std::uint64_t> total = 0;
+    test::run_ranks(c.ranks, [&](Communicator& communicator) {
+      test::CountingCommunicator counted(communicator);
+      prefill(c, sequence, counted);
+      total += counted.traffic().sent_bytes;
+    });
+    sent[owners == Owners::kOneRank] = total;
+  }
+  EXPECT_EQ(sent[0], sent[1]);
+  EXPECT_GT(sent[0], 0u);
+}
+
+TEST(RingAttentionTest, AHundredRunsGiveTheSameBits) {
+  const Case c{.ranks = 3, .tokens = 100, .shape = {6, 2, 16}, .page_tokens = 8};
+  const RandomSequence sequence(c.shape, c.tokens, 4);
+  std::array<std::vector<float>, 3> first;
+  test::run_ranks(c.ranks, [&](Communicator& communicator) {
+    Group group(communicator, {0, 1, 2});
+    PagedRank rank(c.shape, c.page_tokens, 13);
+    RingAttention ring(rank.device, *rank.kernels, 200);
+    const auto storage = test::storage_on(group.rank(), c.page_tokens, c.page_owners());
+    const Deal deal{.count = c.tokens, .ranks = 3, .block = 8};
+    for (int run = 0; run < 100; ++run) {
+      const auto rows = test::chunk_rows(rank, ring, group, deal, storage, sequence);
+      if (run == 0) first[group.rank()] = rows;
+      EXPECT_EQ(rows, first[group.rank()]) << "run " << run;
+    }
+  });
+}
+
+TEST(RingAttentionTest, ALostPeerFailsTheStepInsteadOfHangingIt) {
+  const Case c{.ranks = 3, .tokens = 48};
+  const RandomSequence sequence(c.shape, c.tokens, 6);
+  test::run_ranks(
+      c.ranks,
+      [&](Communicator& communicator) {
+        if (communicator.rank() == 2) return;  // never takes part
+        Group group(communicator, {0, 1, 2});
+        PagedRank rank(c.shape, c.page_tokens, 3);
+        RingAttention ring(rank.device, *rank.kernels, 100);
+        const auto storage = test::storage_on(group.rank(), c.page_tokens, c.page_owners());
+        const Deal deal{.count = c.tokens, .ranks = 3, .block = 16};
+        EXPECT_THROW(test::run_chunk(rank, ring, group, deal, storage, sequence), CommError);
+      },
+      std::chrono::milliseconds(300));
+}
+
+}  // namespace
+}  // namespace longspan

@@ -1,0 +1,101 @@
+#include "attention/ring_chunk.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <set>
+#include <stdexcept>
+
+namespace longspan {
+namespace {
+
+constexpr std::array kLayouts{Layout::kBlockCyclic, Layout::kStriped, Layout::kZigzag,
+                              Layout::kContiguous};
+
+SequenceStorage storage_for(int rank, std::int64_t page_tokens, std::vector<int> owners) {
+  SequenceStorage storage{.page_tokens = page_tokens, .owners = std::move(owners), .slots = {}};
+  for (int owner : storage.owners) {
+    if (owner == rank) storage.slots.push_back(static_cast<std::int32_t>(storage.slots.size()));
+  }
+  return storage;
+}
+
+/// Position of column `column` of a rank's own pages.
+std::int64_t position_of(const SequenceStorage& storage, int rank, std::int64_t column) {
+  std::int64_t own = 0;
+  for (std::size_t page = 0; page < storage.owners.size(); ++page) {
+    if (storage.owners[page] != rank) continue;
+    if (own++ == column / storage.page_tokens) {
+      return static_cast<std::int64_t>(page) * storage.page_tokens + column % storage.page_tokens;
+    }
+  }
+  return -1;
+}
+
+TEST(RingChunkTest, EveryNewTokenIsKeptOnceByTheOwnerOfItsPage) {
+  std::mt19937 random(7);
+  const auto draw = [&](int from, int to) {
+    return std::uniform_int_distribution<int>(from, to)(random);
+  };
+  for (int round = 0; round < 2000; ++round) {
+    const int ranks = draw(1, 8);
+    const std::int64_t page_tokens = 1 << draw(0, 5);
+    const std::int64_t block = std::min<std::int64_t>(page_tokens, 1 << draw(0, 5));
+    const Deal deal{.layout = kLayouts[draw(0, 3)],
+                    .first = draw(0, 3) == 0 ? 0 : draw(0, 100),
+                    .count = draw(1, 130),
+                    .ranks = ranks,
+                    .block = block};
+    std::vector<int> owners((deal.first + deal.count + page_tokens - 1) / page_tokens);
+    for (int& owner : owners) owner = draw(0, ranks - 1);
+
+    std::set<std::int64_t> kept;
+    for (int rank = 0; rank < ranks; ++rank) {
+      const SequenceStorage storage = storage_for(rank, page_tokens, owners);
+      const RingChunk chunk = make_ring_chunk(deal, rank, storage);
+      for (int source = 0; source < ranks; ++source) {
+        const StreamShape& stream = chunk.streams[source];
+        std::map<std::int64_t, std::int64_t> position_in_stream;
+        std::int64_t column = stream.cached;
+        for (const PositionRun& run : stream.runs) {
+          for (std::int64_t i = 0; i < run.count; ++i)
+            position_in_stream[column++] = run.position(i);
+        }
+        for (const Keep& keep : chunk.keep[source]) {
+          for (std::int64_t i = 0; i < keep.to.count; ++i) {
+            const std::int64_t position = position_in_stream.at(keep.from_column + i);
+            EXPECT_EQ(position_of(storage, rank, keep.to.position(i)), position);
+            EXPECT_TRUE(kept.insert(position).second) << "kept twice: " << position;
+          }
+        }
+      }
+    }
+    ASSERT_EQ(std::ssize(kept), deal.count);
+    EXPECT_EQ(*kept.begin(), deal.first);
+  }
+}
+
+TEST(RingChunkTest, StreamsHoldTheCachedColumnsOfTheirOwner) {
+  const Deal deal{.layout = Layout::kBlockCyclic, .first = 6, .count = 6, .ranks = 2, .block = 4};
+  const RingChunk chunk = make_ring_chunk(deal, 1, storage_for(1, 4, {0, 1, 0}));
+  EXPECT_EQ(chunk.streams[0].cached, 4);
+  EXPECT_EQ(chunk.streams[1].cached, 2);  // the page is broken off at position 6
+  EXPECT_EQ(chunk.streams[1].columns(), 2 + 2);
+  EXPECT_EQ(chunk.positions, (std::vector<std::int64_t>{6, 7}));
+}
+
+TEST(RingChunkTest, ARankThatKeepsNothingNeedsNoPages) {
+  const Deal deal{.layout = Layout::kStriped, .first = 0, .count = 20, .ranks = 4};
+  const RingChunk chunk = make_ring_chunk(deal, 3, storage_for(3, 16, {0, 0}));
+  for (const auto& keep : chunk.keep) EXPECT_TRUE(keep.empty());
+  EXPECT_EQ(chunk.own().rows, 5);
+}
+
+TEST(RingChunkTest, PagesThatEndBeforeTheChunkAreTheCallersMistake) {
+  const Deal deal{.first = 0, .count = 17, .ranks = 1, .block = 16};
+  EXPECT_THROW(make_ring_chunk(deal, 0, storage_for(0, 16, {0})), std::logic_error);
+}
+
+}  // namespace
+}  // namespace longspan

@@ -1,0 +1,101 @@
+#include "tests/attention/sequence_cluster.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace longspan::test {
+namespace {
+
+void poison(const Buffer& buffer) {
+  std::ranges::fill(buffer.as<float>(), std::numeric_limits<float>::quiet_NaN());
+}
+
+}  // namespace
+
+PagedRank::PagedRank(const HeadShape& heads, std::int64_t tokens, int pages)
+    : shape(heads),
+      page_tokens(tokens),
+      kernels(new_cpu_attention_kernels(heads, RandomSequence::scale(heads))),
+      memory_(new_buffer(pages * tokens * heads.kv_values())) {}
+
+KvView PagedRank::pages() const {
+  float* k = memory_.as<float>().data();
+  return {.k = k,
+          .v = k + shape.kv_heads * page_tokens * shape.head_dim,
+          .head_stride = page_tokens * shape.head_dim,
+          .page_stride = page_tokens * shape.kv_values(),
+          .table = nullptr,
+          .page_tokens = page_tokens};
+}
+
+Buffer PagedRank::new_buffer(std::int64_t values) {
+  Buffer buffer = device.allocate(values * sizeof(float));
+  poison(buffer);
+  return buffer;
+}
+
+SequenceStorage storage_on(int rank, std::int64_t page_tokens, const std::vector<int>& owners) {
+  SequenceStorage storage{.page_tokens = page_tokens, .owners = owners, .slots = {}};
+  auto own = static_cast<std::int32_t>(std::ranges::count(owners, rank));
+  while (own > 0) storage.slots.push_back(--own);
+  return storage;
+}
+
+std::vector<float> chunk_rows(PagedRank& rank, RingAttention& ring, Group& group, const Deal& deal,
+                              const SequenceStorage& storage, const RandomSequence& sequence,
+                              int layers) {
+  const HeadShape& shape = rank.shape;
+  const RingChunk chunk = make_ring_chunk(deal, group.rank(), storage);
+  const std::int64_t rows = chunk.own().rows;
+  const std::int64_t width = sequence.q_width();
+  const Buffer q = rank.new_buffer(rows * width);
+  const Buffer out = rank.new_buffer(rows * width);
+  const Buffer softmax = rank.new_buffer(2 * rows * shape.query_heads);
+  const RunningState state{out.as<float>().data(), softmax.as<float>().data(),
+                           softmax.as<float>().data() + rows * shape.query_heads};
+  const auto compute = rank.device.new_stream();
+  for (int layer = 0; layer < layers; ++layer) {
+    const auto factor = static_cast<float>(layers - layer);  // 1 in the layer that is checked
+    as_cpu(*compute).enqueue([&, factor] {
+      for (std::int64_t i = 0; i < rows; ++i) {
+        std::copy_n(sequence.q(chunk.positions[i]), width, q.as<float>().data() + i * width);
+        sequence.store(chunk.positions[i], ring.own_stream(chunk), ring.column0(chunk) + i, factor);
+      }
+    });
+    ring.run(*compute, group, chunk, rank.pages(), q.as<float>().data(), state);
+    rank.kernels->finish(*compute, state, {state.acc, state.m}, rows);
+  }
+  compute->synchronize();
+  const auto values = out.as<float>();
+  return {values.begin(), values.end()};
+}
+
+double run_chunk(PagedRank& rank, RingAttention& ring, Group& group, const Deal& deal,
+                 const SequenceStorage& storage, const RandomSequence& sequence) {
+  const std::vector<float> rows = chunk_rows(rank, ring, group, deal, storage, sequence);
+  const RingChunk chunk = make_ring_chunk(deal, group.rank(), storage);
+  double worst = 0;
+  for (std::size_t i = 0; i < chunk.positions.size(); ++i) {
+    worst = std::max(
+        worst, worst_error(&rows[i * sequence.q_width()], sequence.expected(chunk.positions[i])));
+  }
+  return worst;
+}
+
+int missing_columns(const PagedRank& rank, int index, const SequenceStorage& storage,
+                    const RandomSequence& sequence, std::int64_t length) {
+  KvView view = rank.pages();
+  view.table = storage.slots.data();
+  int missing = 0;
+  std::int64_t own = 0;
+  for (std::int64_t position = 0; position < length; ++position) {
+    const std::int64_t page = position / storage.page_tokens;
+    if (storage.owners[page] != index) continue;
+    const std::int64_t column = own * storage.page_tokens + position % storage.page_tokens;
+    if (!sequence.stored(position, view, column)) ++missing;
+    if ((position + 1) % storage.page_tokens == 0) ++own;
+  }
+  return missing;
+}
+
+}  // namespace longspan::test

@@ -1,0 +1,9 @@
+#pragma once
+
+#include "attention/cpu/tile_kernel.h"
+
+namespace longspan::test {
+
+extern const TileKernel kWideLanesKernel;
+
+}  // namespace longspan::test

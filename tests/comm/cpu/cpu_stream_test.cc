@@ -1,0 +1,156 @@
+#include <gmock/gmock.h>
+
+#include <chrono>
+#include <future>
+#include <thread>
+
+#include "comm/cpu/cpu_device.h"
+#include "comm/error.h"
+
+namespace longspan {
+namespace {
+
+using namespace std::chrono_literals;
+
+class CpuStreamTest : public testing::Test {
+ protected:
+  CpuDevice device_{1};
+};
+
+TEST_F(CpuStreamTest, WorkRunsInOrderAndNotOnTheCallersThread) {
+  CpuStream stream(1);
+  std::vector<int> order;
+  std::thread::id worker;
+  for (int i = 0; i < 100; ++i) stream.enqueue([&, i] { order.push_back(i); });
+  stream.enqueue([&] { worker = std::this_thread::get_id(); });
+  stream.synchronize();
+  EXPECT_THAT(order, testing::SizeIs(100));
+  EXPECT_TRUE(std::ranges::is_sorted(order));
+  EXPECT_NE(worker, std::this_thread::get_id());
+}
+
+TEST_F(CpuStreamTest, EnqueueAndWaitDoNotBlockTheCaller) {
+  std::promise<void> open;
+  CpuStream blocked(1);
+  CpuStream waiting(1);
+  bool ran = false;
+  blocked.enqueue([&] { open.get_future().wait(); });
+  waiting.wait(blocked.record());
+  waiting.enqueue([&] { ran = true; });
+  open.set_value();  // reached only if nothing above blocked
+  waiting.synchronize();
+  EXPECT_TRUE(ran);
+}
+
+TEST_F(CpuStreamTest, AFailedStreamSkipsItsRemainingWorkAndSynchronizeThrowsTheFirstFailure) {
+  CpuStream stream(1);
+  bool ran = false;
+  stream.enqueue([] { throw CommError("the first"); });
+  stream.enqueue([] { throw CommError("the second"); });
+  stream.enqueue([&] { ran = true; });
+  for (int again = 0; again < 2; ++again) {
+    try {
+      stream.synchronize();
+      ADD_FAILURE() << "a failed stream synchronized";
+    } catch (const CommError& error) {
+      EXPECT_STREQ(error.what(), "the first");
+    }
+  }
+  EXPECT_FALSE(ran);
+}
+
+TEST_F(CpuStreamTest, AFailureTravelsWithEventsThroughSeveralStreams) {
+  CpuStream first(1);
+  CpuStream second(1);
+  CpuStream third(1);
+  bool ran = false;
+  first.enqueue([] {
+    std::this_thread::sleep_for(5ms);
+    throw CommError("lost rank 3");
+  });
+  second.wait(first.record());
+  third.wait(second.record());
+  third.enqueue([&] { ran = true; });
+  EXPECT_THROW(third.synchronize(), CommError);
+  EXPECT_FALSE(ran);
+}
+
+TEST_F(CpuStreamTest, AFailureFromTheDistantPastStillTravels) {
+  CpuStream first(1);
+  CpuStream second(1);
+  first.enqueue([] { throw CommError("lost rank 3"); });
+  EXPECT_THROW(first.synchronize(), CommError);
+  second.wait(first.record());  // recorded on an idle stream, long after the failure
+  EXPECT_THROW(second.synchronize(), CommError);
+}
+
+TEST_F(CpuStreamTest, AnEventOutlivesItsStream) {
+  Event event;
+  {
+    CpuStream stream(1);
+    stream.enqueue([] { std::this_thread::sleep_for(5ms); });
+    event = stream.record();
+  }
+  CpuStream other(1);
+  other.wait(event);
+  EXPECT_NO_THROW(other.synchronize());
+}
+
+TEST_F(CpuStreamTest, TheDestructorDrainsAndSwallowsTheFailure) {
+  int ran = 0;
+  {
+    CpuStream stream(1);
+    for (int i = 0; i < 10; ++i) stream.enqueue([&] { ++ran; });
+    stream.enqueue([] { throw CommError("nobody looks"); });
+  }
+  EXPECT_EQ(ran, 10);
+}
+
+TEST_F(CpuStreamTest, WhatWorkHoldsIsGoneWhenAnEventBehindItHappens) {
+  CpuStream stream(1);
+  auto held = std::make_shared<int>(7);
+  const std::weak_ptr<int> watch = held;
+  stream.enqueue([held = std::move(held)] {});
+  stream.synchronize();
+  EXPECT_TRUE(watch.expired());
+}
+
+TEST_F(CpuStreamTest, AnIdleStreamBurnsNoCpu) {
+  CpuStream stream(1);
+  stream.synchronize();
+  const auto cpu_seconds = [] {
+    timespec now{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+  };
+  const double before = cpu_seconds();
+  std::this_thread::sleep_for(300ms);
+  EXPECT_LT(cpu_seconds() - before, 0.01);
+}
+
+TEST_F(CpuStreamTest, AsCpuRefusesAForeignStream) {
+  class Foreign final : public Stream {
+    Event record() override { return {}; }
+    void wait(const Event&) override {}
+    void synchronize() override {}
+  } foreign;
+  EXPECT_THROW(as_cpu(foreign), std::logic_error);
+}
+
+TEST_F(CpuStreamTest, MoreMemoryThanTheHostHasIsRefusedWithNumbers) {
+  try {
+    device_.allocate(std::size_t{1} << 60);
+    ADD_FAILURE() << "an exbibyte was allocated";
+  } catch (const OutOfMemory& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("1152921504606846976 bytes"));
+    EXPECT_THAT(error.what(), testing::HasSubstr("GiB in all"));
+  }
+}
+
+TEST_F(CpuStreamTest, TheDescriptionNamesTheModelAndTheThreads) {
+  EXPECT_THAT(CpuDevice(2).description(), testing::MatchesRegex("cpu .+, 2 threads"));
+  EXPECT_THAT(device_.description(), testing::EndsWith(", 1 thread"));
+}
+
+}  // namespace
+}  // namespace longspan

@@ -1,0 +1,93 @@
+#include "runtime/engine/messages.h"
+
+#include <gmock/gmock.h>
+
+#include "comm/error.h"
+
+namespace longspan {
+namespace {
+
+using testing::ElementsAre;
+
+StepPlan a_plan() {
+  StepPlan plan{.epoch = 9, .group = {0, 2}, .finished = {4}};
+  plan.prefill.push_back({.request = 5,
+                          .first = 32,
+                          .count = 17,
+                          .layout = DealtBy::kZigzag,
+                          .block = 8,
+                          .new_owners = {2, 0},
+                          .samples = true,
+                          .wants_nll = true});
+  plan.decode.push_back({.request = 6, .position = 3, .token = 11, .master = 2, .opens_page = true});
+  return plan;
+}
+
+TEST(MessagesTest, APlanSurvivesTheWire) {
+  const StepPlan plan = read_plan(to_message(a_plan()));
+  EXPECT_EQ(plan.epoch, 9u);
+  EXPECT_THAT(plan.group, ElementsAre(0, 2));
+  EXPECT_THAT(plan.finished, ElementsAre(4));
+  ASSERT_EQ(plan.prefill.size(), 1u);
+  EXPECT_EQ(plan.prefill[0].request, 5);
+  EXPECT_EQ(plan.prefill[0].first, 32);
+  EXPECT_EQ(plan.prefill[0].count, 17);
+  EXPECT_EQ(plan.prefill[0].layout, DealtBy::kZigzag);
+  EXPECT_EQ(plan.prefill[0].block, 8);
+  EXPECT_THAT(plan.prefill[0].new_owners, ElementsAre(2, 0));
+  EXPECT_TRUE(plan.prefill[0].samples);
+  EXPECT_TRUE(plan.prefill[0].wants_nll);
+  ASSERT_EQ(plan.decode.size(), 1u);
+  EXPECT_EQ(plan.decode[0].request, 6);
+  EXPECT_EQ(plan.decode[0].position, 3);
+  EXPECT_EQ(plan.decode[0].token, 11);
+  EXPECT_EQ(plan.decode[0].master, 2);
+  EXPECT_TRUE(plan.decode[0].opens_page);
+}
+
+TEST(MessagesTest, AReportSurvivesTheWire) {
+  StepReport sent{.epoch = 3};
+  sent.rows.push_back({8, {{5, -0.25}, {{5, -0.25}, {6, -2.0}}}});
+  sent.rows.push_back({9, {{1, -0.5}, {}}});
+  sent.nll.push_back({8, 12.5});
+  const StepReport report = read_report(to_message(sent));
+  EXPECT_EQ(report.epoch, 3u);
+  ASSERT_EQ(report.rows.size(), 2u);
+  EXPECT_EQ(report.rows[0].request, 8);
+  EXPECT_EQ(report.rows[0].scored.chosen, (TokenScore{5, -0.25}));
+  EXPECT_THAT(report.rows[0].scored.top, ElementsAre(TokenScore{5, -0.25}, TokenScore{6, -2.0}));
+  EXPECT_TRUE(report.rows[1].scored.top.empty());
+  ASSERT_EQ(report.nll.size(), 1u);
+  EXPECT_EQ(report.nll[0].sum, 12.5);
+}
+
+TEST(MessagesTest, AdmissionsAndSummariesSurviveTheWire) {
+  const Admission admission =
+      read_admission(to_message(Admission{.request = 1, .prompt = {3, 4}, .forced = {}, .top = 5}));
+  EXPECT_THAT(admission.prompt, ElementsAre(3, 4));
+  EXPECT_TRUE(admission.forced.empty());
+  EXPECT_EQ(admission.top, 5);
+  const RankSummary summary = read_summary(to_message(RankSummary{
+      .rank = 2, .host = "node1", .device = "cpu", .kv_pages_used = 3, .sent_bytes = 99}));
+  EXPECT_EQ(summary.rank, 2);
+  EXPECT_EQ(summary.host, "node1");
+  EXPECT_EQ(summary.device, "cpu");
+  EXPECT_EQ(summary.kv_pages_used, 3);
+  EXPECT_EQ(summary.sent_bytes, 99u);
+}
+
+TEST(MessagesTest, AMessageCutAnywhereIsRefused) {
+  const Message whole = to_message(a_plan());
+  for (std::size_t length = 0; length < whole.payload.size(); ++length) {
+    Message cut = whole;
+    cut.payload.resize(length);
+    EXPECT_THROW(read_plan(cut), CommError) << length;
+  }
+}
+
+TEST(MessagesTest, AMessageOfAnotherTypeIsRefused) {
+  EXPECT_THROW(read_report(to_message(a_plan())), CommError);
+}
+
+}  // namespace
+}  // namespace longspan

@@ -1,0 +1,178 @@
+#include "scheduler/step_planner.h"
+
+#include <gmock/gmock.h>
+
+#include <map>
+#include <random>
+
+namespace longspan {
+namespace {
+
+using testing::ElementsAre;
+
+PlannerOptions two_ranks() {
+  return {.group = {0, 1}, .capacity = {4, 4}, .page_tokens = 4, .chunk_tokens = 6};
+}
+
+TEST(StepPlannerTest, APromptIsCutIntoChunksAndOnlyTheLastOneSamples) {
+  StepPlanner planner(two_ranks());
+  ASSERT_TRUE(planner.submit({.id = 7, .prompt_tokens = 14, .max_new = 2}));
+  const auto first = planner.next();
+  EXPECT_EQ(first->prefill[0].first, 0);
+  EXPECT_EQ(first->prefill[0].count, 6);
+  EXPECT_FALSE(first->prefill[0].samples);
+  EXPECT_THAT(first->prefill[0].new_owners, ElementsAre(0, 1));
+  planner.completed({});
+  const auto second = planner.next();
+  EXPECT_THAT(second->prefill[0].new_owners, ElementsAre(0));
+  planner.completed({});
+  const auto last = planner.next();
+  EXPECT_EQ(last->prefill[0].first, 12);
+  EXPECT_EQ(last->prefill[0].count, 2);
+  EXPECT_TRUE(last->prefill[0].samples);
+  EXPECT_THAT(last->prefill[0].new_owners, ElementsAre(1));
+}
+
+TEST(StepPlannerTest, TheOwnerOfTheNextTokensPageIsItsMaster) {
+  StepPlanner planner(two_ranks());
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 3, .max_new = 4}));
+  (void)planner.next();
+  planner.completed({{0, 50}});
+  const auto at_3 = planner.next();
+  EXPECT_EQ(at_3->decode[0].position, 3);
+  EXPECT_EQ(at_3->decode[0].token, 50);
+  EXPECT_EQ(at_3->decode[0].master, 0);
+  EXPECT_FALSE(at_3->decode[0].opens_page);
+  EXPECT_THAT(at_3->group, ElementsAre(0));
+  planner.completed({{0, 51}});
+  const auto at_4 = planner.next();
+  EXPECT_EQ(at_4->decode[0].master, 1);
+  EXPECT_TRUE(at_4->decode[0].opens_page);
+  EXPECT_THAT(at_4->group, ElementsAre(0, 1));
+}
+
+TEST(StepPlannerTest, ARequestLeavesAtItsStopTokenOrItsLastToken) {
+  StepPlanner planner(two_ranks());
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 1, .max_new = 9, .stop_token = 2}));
+  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 1, .max_new = 2, .stop_token = 2}));
+  (void)planner.next();
+  planner.completed({{0, 5}});
+  (void)planner.next();
+  planner.completed({{1, 5}});
+  EXPECT_EQ(planner.next()->decode.size(), 2u);
+  planner.completed({{0, 2}, {1, 6}});
+  EXPECT_TRUE(planner.idle());
+  EXPECT_EQ(planner.next(), std::nullopt);
+}
+
+TEST(StepPlannerTest, WhoNeverFitsIsRefusedAndWhoDoesNotFitYetWaits) {
+  StepPlanner planner(two_ranks());
+  EXPECT_FALSE(planner.submit({.id = 0, .prompt_tokens = 32, .max_new = 2}));
+  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 32, .max_new = 1}));
+  ASSERT_TRUE(planner.submit({.id = 2, .prompt_tokens = 1, .max_new = 1}));
+  std::vector<RequestId> order;
+  while (const auto plan = planner.next()) {
+    ASSERT_EQ(plan->prefill.size(), 1u);
+    const PrefillChunk& chunk = plan->prefill[0];
+    order.push_back(chunk.request);
+    planner.completed(chunk.samples ? std::vector<SampledToken>{{chunk.request, 9}}
+                                    : std::vector<SampledToken>{});
+  }
+  EXPECT_THAT(order, ElementsAre(1, 1, 1, 1, 1, 1, 2));
+}
+
+TEST(StepPlannerTest, AnAbortedRequestIsForgottenInTheNextPlan) {
+  StepPlanner planner(two_ranks());
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 12, .max_new = 4}));
+  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 2, .max_new = 4}));
+  (void)planner.next();
+  planner.abort(0);
+  planner.completed({});
+  const auto plan = planner.next();
+  EXPECT_THAT(plan->finished, ElementsAre(0));
+  EXPECT_EQ(plan->prefill[0].request, 1);
+}
+
+/// Replays plans as a cluster would: pages owned, positions computed.
+class Replay {
+ public:
+  Replay(const PlannerOptions& options, int seed) : options_(options), random_(seed) {
+    used_.resize(options.capacity.size());
+  }
+
+  std::vector<SampledToken> apply(const StepPlan& plan) {
+    EXPECT_EQ(plan.epoch, ++epoch_);
+    for (RequestId id : plan.finished) {
+      for (int owner : owners_[id]) --used_[owner];
+      owners_.erase(id);
+    }
+    std::vector<SampledToken> sampled;
+    for (const PrefillChunk& chunk : plan.prefill) {
+      EXPECT_EQ(chunk.first, computed_[chunk.request]);
+      for (int owner : chunk.new_owners) open(chunk.request, owner);
+      advance(chunk.request, chunk.count);
+      if (chunk.samples) sampled.push_back({chunk.request, next_token()});
+    }
+    for (const DecodeStep& row : plan.decode) {
+      EXPECT_EQ(row.position, computed_[row.request]);
+      if (row.opens_page) open(row.request, row.master);
+      EXPECT_EQ(owners_[row.request].at(row.position / options_.page_tokens), row.master);
+      for (int owner : owners_[row.request]) EXPECT_THAT(plan.group, testing::Contains(owner));
+      advance(row.request, 1);
+      sampled.push_back({row.request, next_token()});
+    }
+    return sampled;
+  }
+
+  const std::map<RequestId, std::int64_t>& computed() const { return computed_; }
+
+ private:
+  std::int32_t next_token() { return static_cast<std::int32_t>(random_() % 20); }
+  void open(RequestId id, int owner) {
+    owners_[id].push_back(owner);
+    EXPECT_LE(++used_[owner], options_.capacity[owner]);
+  }
+  void advance(RequestId id, std::int64_t count) {
+    computed_[id] += count;
+    EXPECT_EQ(std::ssize(owners_[id]),
+              (computed_[id] + options_.page_tokens - 1) / options_.page_tokens);
+  }
+
+  PlannerOptions options_;
+  std::mt19937 random_;
+  std::uint64_t epoch_ = 0;
+  std::vector<std::int64_t> used_;
+  std::map<RequestId, std::vector<int>> owners_;
+  std::map<RequestId, std::int64_t> computed_;
+};
+
+TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted) {
+  for (int seed = 0; seed < 300; ++seed) {
+    std::mt19937 random(seed);
+    PlannerOptions options{.page_tokens = 1 << random() % 4, .chunk_tokens = 1 + random() % 40};
+    const int ranks = 1 + random() % 5;
+    for (int rank = 0; rank < ranks; ++rank) options.group.push_back(rank);
+    options.capacity.assign(ranks, 2 + random() % 30);
+    options.keep = random() % 2 ? Retention::kSpread : Retention::kFewest;
+    options.max_running = 1 + random() % 4;
+    StepPlanner planner(options);
+    Replay replay(options, seed);
+    std::map<RequestId, RequestShape> accepted;
+    for (RequestId id = 0; id < 12; ++id) {
+      const RequestShape shape{.id = id,
+                               .prompt_tokens = 1 + random() % 60,
+                               .max_new = 1 + random() % 12,
+                               .stop_token = random() % 2 ? 3 : -1};
+      if (planner.submit(shape)) accepted[id] = shape;
+    }
+    while (const auto plan = planner.next()) planner.completed(replay.apply(*plan));
+    EXPECT_EQ(replay.computed().size(), accepted.size());
+    for (const auto& [id, shape] : accepted) {
+      EXPECT_GE(replay.computed().at(id), shape.prompt_tokens);
+      EXPECT_LE(replay.computed().at(id), shape.prompt_tokens + shape.max_new - 1);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace longspan
