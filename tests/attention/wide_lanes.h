@@ -1,3 +1,4 @@
+// The kernel of wide_lanes.cc.
 #pragma once
 
 #include "attention/cpu/compiled_kernels.h"
