@@ -196,7 +196,8 @@ void say_loaded(const GenerateOptions& options, const LoadedModel& model, double
 ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                      const InterruptWatch& interrupt) {
   const auto start = Clock::now();
-  const std::vector<int> list = degrees(options, machine.size());
+  const std::vector<int> list =
+      agree_on(machine.control(), [&] { return degrees(options, machine.size()); });
   const bool coordinator = machine.rank() == 0;
   const bool late = from_standard_input(options.prompt);
 
@@ -240,13 +241,30 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   return code;
 }
 
+/// The end of a rank whose failure the others do not know of: they wait for it, so leaving MPI in
+/// order would wait for them. The launcher ends them when this one is gone.
+[[noreturn]] void leave_alone(Machine& machine, ExitCode code, const std::string& message) {
+  std::string line = "longspan: ";
+  if (machine.size() > 1) line += str("rank {} on {}: ", machine.rank(), machine.host());
+  std::cerr << line + message + "\n" << std::flush;
+  std::cout << std::flush;
+  leave_now(code);
+}
+
 }  // namespace
 
 ExitCode generate(const GenerateOptions& options) {
   const InterruptWatch interrupt;
   const auto machine =
       Machine::open({.threads = options.threads.value_or(0), .hang_timeout = options.hang_timeout});
-  return generate_on(*machine, options, interrupt);
+  try {
+    return generate_on(*machine, options, interrupt);
+  } catch (const Error& error) {
+    if (error.everywhere()) throw;
+    leave_alone(*machine, error.code(), error.what());
+  } catch (const std::exception& error) {
+    leave_alone(*machine, ExitCode::kInternal, str("internal error: {}", error.what()));
+  }
 }
 
 }  // namespace longspan
