@@ -8,8 +8,8 @@
 namespace longspan {
 
 std::unique_ptr<AttentionKernels> new_cpu_attention_kernels(const HeadShape& shape, float scale) {
-  const TileKernel& kernel = choose_tile_kernel(std::getenv("LONGSPAN_CPU_ISA"));
-  return std::make_unique<CpuAttentionKernels>(shape, scale, kernel);
+  const CompiledKernels& kernels = choose_kernels(std::getenv("LONGSPAN_CPU_ISA"));
+  return std::make_unique<CpuAttentionKernels>(shape, scale, kernels);
 }
 
 }  // namespace longspan

@@ -124,9 +124,20 @@ std::vector<std::vector<std::byte>> gather(Communicator& control, ConstBytes byt
   return gathered;
 }
 
+namespace {
+
+template <typename Kind>
+[[noreturn]] void throw_everywhere(const std::string& message) {
+  Kind error(message);
+  error.thrown_everywhere();
+  throw error;
+}
+
+}  // namespace
+
 void agree(Communicator& control, const std::optional<Failure>& failure, Patience patience) {
   std::optional<Failure> mine = failure;
-  if (mine && control.size() > 1) {
+  if (mine && control.rank() > 0) {  // rank 0 is the one that the user talks to
     mine->message = str("rank {} on {}: {}", control.rank(), host_name(), mine->message);
   }
   std::vector<std::byte> verdict;
@@ -140,23 +151,23 @@ void agree(Communicator& control, const std::optional<Failure>& failure, Patienc
 void raise(const Failure& failure) {
   switch (failure.code) {
     case ExitCode::kUsage:
-      throw UsageError(failure.message);
+      throw_everywhere<UsageError>(failure.message);
     case ExitCode::kBadData:
-      throw DataError(failure.message);
+      throw_everywhere<DataError>(failure.message);
     case ExitCode::kNoInput:
-      throw MissingInput(failure.message);
+      throw_everywhere<MissingInput>(failure.message);
     case ExitCode::kUnavailable:
-      throw DeviceError(failure.message);
+      throw_everywhere<DeviceError>(failure.message);
     case ExitCode::kOutOfMemory:
-      throw OutOfMemory(failure.message);
+      throw_everywhere<OutOfMemory>(failure.message);
     case ExitCode::kIo:
-      throw IoError(failure.message);
+      throw_everywhere<IoError>(failure.message);
     case ExitCode::kTemporary:
-      throw CommError(failure.message);
+      throw_everywhere<CommError>(failure.message);
     case ExitCode::kPermission:
-      throw PermissionError(failure.message);
+      throw_everywhere<PermissionError>(failure.message);
     case ExitCode::kConfig:
-      throw ConfigError(failure.message);
+      throw_everywhere<ConfigError>(failure.message);
     case ExitCode::kClean:
     case ExitCode::kDiffers:
     case ExitCode::kInternal:

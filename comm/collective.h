@@ -41,7 +41,7 @@ struct Failure {
 };
 
 /// Every rank says whether it failed. If any did, all ranks throw the same Error: the failure of
-/// the lowest one, prefixed with its rank and host when there are several ranks. So one rank's
+/// the lowest one, prefixed with its rank and host unless it is rank 0. So one rank's
 /// failure ends all of them in an orderly way, and only one of them needs to print it.
 void agree(Communicator& control, const std::optional<Failure>& failure,
            Patience patience = kStartPatience);

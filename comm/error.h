@@ -33,8 +33,13 @@ class Error : public std::runtime_error {
   Error(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
   ExitCode code() const { return code_; }
 
+  /// Whether all ranks have thrown this same error, so that one of them is enough to print it.
+  bool everywhere() const { return everywhere_; }
+  void thrown_everywhere() { everywhere_ = true; }
+
  private:
   ExitCode code_;
+  bool everywhere_ = false;
 };
 
 /// One class per code, so that a test or a catch can name what it expects.

@@ -75,29 +75,32 @@ std::int64_t max_new_tokens(const GenerateOptions& options, std::int64_t prompt,
   const std::int64_t room = context - prompt;
   if (!options.max_tokens) return std::min<std::int64_t>(kDefaultMaxTokens, room);
   if (*options.max_tokens <= room) return *options.max_tokens;
-  throw UsageError(
-      str("{} has {} tokens and --max-tokens is {}, together more than the model's "
-          "context of {}; lower --max-tokens to {}",
-          which, prompt, *options.max_tokens, context, room));
+  throw UsageError(str(
+      "{} takes {} of the model's context tokens and --max-tokens is {}, together more than its "
+      "{}; lower --max-tokens to {}",
+      which, prompt, *options.max_tokens, context, room));
 }
 
-std::vector<JobRequest> make_requests(const GenerateOptions& options, const LoadedModel& model,
+std::vector<JobRequest> make_requests(const GenerateOptions& options, const Tokenizer& tokenizer,
+                                      const ModelConfig& config,
                                       const std::vector<Prompt>& prompts) {
   std::vector<TokenId> forced;
-  if (options.force_ids)
-    forced = tokens_of({.ids = read_ids(*options.force_ids)}, model.tokenizer, *options.force_ids);
+  if (options.force_ids) {
+    const std::string& file = *options.force_ids;
+    forced = tokens_of({.text = {}, .ids = read_ids(file)}, tokenizer, file);
+  }
   std::vector<JobRequest> requests;
   for (const Prompt& prompt : prompts) {
     const auto id = std::ssize(requests);
     const std::string which = prompts.size() > 1 ? str("prompt {}", id + 1) : "the prompt";
     JobRequest request;
     request.admission = {.request = id,
-                         .prompt = tokens_of(prompt, model.tokenizer, which),
+                         .prompt = tokens_of(prompt, tokenizer, which),
                          .forced = forced,
                          .top = options.logprobs};
     request.max_new =
-        max_new_tokens(options, std::ssize(request.admission.prompt), model.config.context, which);
-    request.stop = options.ignore_eos ? -1 : model.tokenizer.end_of_text();
+        max_new_tokens(options, std::ssize(request.admission.prompt), config.context, which);
+    request.stop = options.ignore_eos ? -1 : tokenizer.end_of_text();
     request.wants_nll = options.prompt_nll;
     requests.push_back(std::move(request));
   }
@@ -188,33 +191,42 @@ void say_loaded(const GenerateOptions& options, const LoadedModel& model, double
                    human_bytes(static_cast<std::int64_t>(model.weights.bytes())));
 }
 
+/// All that can be refused is refused before the weights are read, unless the prompt comes from
+/// standard input: a person who types it should find the model ready.
 ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                      const InterruptWatch& interrupt) {
   const auto start = Clock::now();
-  const std::vector<int> list = degrees(options, machine.size());
+  const std::vector<int> list =
+      agree_on(machine.control(), [&] { return degrees(options, machine.size()); });
   const bool coordinator = machine.rank() == 0;
   const bool late = from_standard_input(options.prompt);
 
-  std::vector<Prompt> prompts = agree_on(machine.control(), [&] {
-    return coordinator && !late ? read_prompts(options.prompt) : std::vector<Prompt>();
+  OpenedModel opened = open_model(machine, options.model);
+  std::vector<JobRequest> requests = agree_on(machine.control(), [&] {
+    if (!coordinator || late) return std::vector<JobRequest>();
+    return make_requests(options, opened.tokenizer, opened.config, read_prompts(options.prompt));
   });
   LoadModelOptions load;
   if (options.memory_limit_bytes) load.memory_limit = *options.memory_limit_bytes;
-  LoadedModel model = load_model(machine, options.model, load);
+  LoadedModel model = load_model(machine, std::move(opened), load);
   const auto loaded = Clock::now();
   if (coordinator) say_loaded(options, model, seconds_between(start, loaded));
+  if (late) {
+    requests = agree_on(machine.control(), [&] {
+      if (!coordinator) return std::vector<JobRequest>();
+      return make_requests(options, model.tokenizer, model.config, read_prompts(options.prompt));
+    });
+  }
 
-  const auto session = agree_on(machine.control(), [&]() -> std::unique_ptr<Session> {
-    if (!coordinator) return nullptr;
-    if (late) prompts = read_prompts(options.prompt);
-    RunInput input{.requests = make_requests(options, model, prompts),
-                   .interrupted = &interrupt.interrupted(),
-                   .loaded = loaded,
-                   .stream = !options.json,
-                   .progress = !options.json || isatty(STDERR_FILENO)};
-    return std::make_unique<Session>(options, model, std::move(input));
-  });
-
+  std::optional<Session> session;
+  if (coordinator) {
+    session.emplace(options, model,
+                    RunInput{.requests = std::move(requests),
+                             .interrupted = &interrupt.interrupted(),
+                             .loaded = late ? Clock::now() : loaded,
+                             .stream = !options.json,
+                             .progress = !options.json || isatty(STDERR_FILENO)});
+  }
   ExitCode code = ExitCode::kClean;
   for (int degree : list) {
     const RunResult result = run_prompts(machine, model, job_options(options, degree),
@@ -229,13 +241,30 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   return code;
 }
 
+/// The end of a rank whose failure the others do not know of: they wait for it, so leaving MPI in
+/// order would wait for them. The launcher ends them when this one is gone.
+[[noreturn]] void leave_alone(Machine& machine, ExitCode code, const std::string& message) {
+  std::string line = "longspan: ";
+  if (machine.size() > 1) line += str("rank {} on {}: ", machine.rank(), machine.host());
+  std::cerr << line + message + "\n" << std::flush;
+  std::cout << std::flush;
+  leave_now(code);
+}
+
 }  // namespace
 
 ExitCode generate(const GenerateOptions& options) {
   const InterruptWatch interrupt;
   const auto machine =
       Machine::open({.threads = options.threads.value_or(0), .hang_timeout = options.hang_timeout});
-  return generate_on(*machine, options, interrupt);
+  try {
+    return generate_on(*machine, options, interrupt);
+  } catch (const Error& error) {
+    if (error.everywhere()) throw;
+    leave_alone(*machine, error.code(), error.what());
+  } catch (const std::exception& error) {
+    leave_alone(*machine, ExitCode::kInternal, str("internal error: {}", error.what()));
+  }
 }
 
 }  // namespace longspan

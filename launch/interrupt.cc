@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <ctime>
 
 #include "comm/error.h"
@@ -18,12 +20,12 @@ sigset_t watched_signals() {
   return set;
 }
 
-/// Waits for a watched signal, or for `timeout` seconds.
-bool signal_arrives_within(double timeout) {
+/// Waits up to `timeout` for a watched signal; 0 if none came.
+int signal_within(std::chrono::milliseconds timeout) {
   const sigset_t set = watched_signals();
-  const timespec time{static_cast<time_t>(timeout),
-                      static_cast<long>((timeout - static_cast<time_t>(timeout)) * 1e9)};
-  return sigtimedwait(&set, nullptr, &time) > 0;
+  const timespec time{.tv_sec = timeout.count() / 1000,
+                      .tv_nsec = timeout.count() % 1000 * 1'000'000};
+  return std::max(0, sigtimedwait(&set, nullptr, &time));
 }
 
 }  // namespace
@@ -41,13 +43,14 @@ InterruptWatch::~InterruptWatch() {
 }
 
 void InterruptWatch::watch() {
-  constexpr double kForever = 1e6, kGrace = 0.5;
-  while (!signal_arrives_within(kForever)) {
-  }
+  int signal = 0;
+  while (signal == 0) signal = signal_within(std::chrono::hours(1));
   if (closing_) return;
   interrupted_ = true;
-  signal_arrives_within(kGrace);
-  if (!closing_) _exit(static_cast<int>(ExitCode::kInterrupted));
+  // mpirun turns a Ctrl-C into SIGTERM a second later and kills a second after that: what then
+  // remains is not for waiting.
+  signal_within(std::chrono::milliseconds(signal == SIGINT ? 500 : 100));
+  if (!closing_) _exit(signal == SIGINT ? static_cast<int>(ExitCode::kInterrupted) : 128 + signal);
 }
 
 }  // namespace longspan

@@ -1,7 +1,7 @@
 // Ctrl-C and SIGTERM as a flag that is looked at between two steps.
 //
-// A step may be long, so patience is bounded: half a second after the first signal, or at the
-// second one, the process leaves with what it has printed so far.
+// A step may be long, so patience is bounded: half a second after a Ctrl-C (a tenth after SIGTERM),
+// or at the second signal, the process leaves with what it has printed so far.
 #pragma once
 
 #include <atomic>

@@ -12,6 +12,7 @@
 #include "launch/commands.h"
 #include "launch/options.h"
 #include "launch/version.h"
+#include "runtime/model/cpu/onednn_matmul.h"
 
 namespace longspan {
 namespace {
@@ -27,7 +28,7 @@ struct Dispatch {
   ExitCode operator()(const InspectOptions& options) const { return inspect(options); }
   ExitCode operator()(const HelpRequest& request) const { return print(request.text); }
   ExitCode operator()(const VersionRequest&) const {
-    const std::vector<std::string> libraries = {mpi_library_version()};
+    const std::vector<std::string> libraries = {mpi_library_version(), onednn_version()};
     return print(version_text(libraries));
   }
 };
@@ -55,9 +56,9 @@ bool fails_on_every_rank(ExitCode code) {
   return false;
 }
 
-ExitCode report(ExitCode code, const std::string& message) {
+ExitCode report(ExitCode code, const std::string& message, bool everywhere) {
   // One write, so that the lines of several ranks do not mix.
-  if (!fails_on_every_rank(code) || announced_rank() == 0) {
+  if (!everywhere || announced_rank() == 0) {
     std::cerr << str("longspan: {}\n", message) << std::flush;
   }
   return code;
@@ -67,10 +68,11 @@ ExitCode run(const std::vector<std::string>& arguments) {
   try {
     return std::visit(Dispatch{}, parse_command_line(arguments, process_environment()));
   } catch (const Error& error) {
-    return report(error.code(), error.what());
+    return report(error.code(), error.what(),
+                  error.everywhere() || fails_on_every_rank(error.code()));
   } catch (const std::exception& error) {
     return report(ExitCode::kInternal,
-                  str("internal error on rank {}: {}", announced_rank(), error.what()));
+                  str("internal error on rank {}: {}", announced_rank(), error.what()), false);
   }
 }
 

@@ -1,6 +1,6 @@
 #include "launch/options.h"
 
-#include <CLI/CLI.hpp>
+#include <CLI/CLI.hpp>  // NOLINT(misc-include-cleaner): an umbrella
 #include <algorithm>
 #include <cstdlib>
 #include <span>
@@ -174,7 +174,7 @@ Command parse_generate(const Words& words, const Environment& environment) {
   if (arguments.wants_help) return HelpRequest{generate_help()};
   add_environment(arguments, options, environment);
   expect_one_prompt(arguments, options);
-  const GenerateOptions parsed = applied(arguments, generate_options());
+  GenerateOptions parsed = applied(arguments, generate_options());
   expect_no_contradiction(parsed);
   return parsed;
 }

@@ -19,15 +19,19 @@ enum class DealtBy {
 };  // see attention/shard_layout.h
 
 /// Positions [first, first + count) of a request are computed and their KV is stored.
+///
+/// The first chunk of a request says who owns each page that the request can ever need, in page
+/// order. Nobody is told when a page is opened: page p is, as soon as position p * page_tokens is
+/// computed, so a rank that sits out some steps misses nothing.
 struct PrefillChunk {
   RequestId request = 0;
   std::int64_t first = 0;
   std::int64_t count = 0;
   DealtBy layout = DealtBy::kBlockCyclic;
-  std::int64_t block = 1;       // compute block of the block-cyclic layout, tokens
-  std::vector<int> new_owners;  // owner rank of each page the chunk opens, in page order
-  bool samples = false;         // the chunk ends the prompt: the rank of its last row samples
-  bool wants_nll = false;       // sum the negative log-likelihood of each row's next token
+  std::int64_t block = 1;   // compute block of the block-cyclic layout, tokens
+  std::vector<int> owners;  // with a request's first chunk only
+  bool samples = false;     // the chunk ends the prompt: the rank of its last row samples
+  bool wants_nll = false;   // sum the negative log-likelihood of each row's next token
 };
 
 /// One token of a request: `token` at `position` is computed, its KV stored, the next one sampled.
@@ -35,8 +39,7 @@ struct DecodeStep {
   RequestId request = 0;
   std::int64_t position = 0;
   std::int32_t token = 0;
-  int master = 0;           // world rank; owns the page of `position`
-  bool opens_page = false;  // `position` is the first of a new page, owned by `master`
+  int master = 0;  // world rank that owns the page of `position`
 };
 
 struct StepPlan {

@@ -71,19 +71,11 @@ PrefillChunk StepPlanner::next_chunk(Running& request) const {
   PrefillChunk chunk{.request = request.shape.id, .first = request.computed, .count = count};
   chunk.layout = options_.layout;
   chunk.block = compute_block(count, std::ssize(options_.group), options_.page_tokens);
-  chunk.new_owners = open_pages(request, request.computed + count);
+  if (request.computed == 0) chunk.owners = request.owners;
   chunk.samples = count == left;
   chunk.wants_nll = request.shape.wants_nll;
   request.computed += count;
   return chunk;
-}
-
-std::vector<int> StepPlanner::open_pages(Running& request, std::int64_t length) const {
-  const std::int64_t needed = pages_for(length, options_.page_tokens);
-  const std::vector<int> opened(request.owners.begin() + request.opened,
-                                request.owners.begin() + needed);
-  request.opened = needed;
-  return opened;
 }
 
 StepPlan StepPlanner::decode_step() {
@@ -92,9 +84,9 @@ StepPlan StepPlanner::decode_step() {
   for (Running& request : running_) {
     const std::int64_t position = request.computed++;
     const int master = request.owners[position / options_.page_tokens];
-    const bool opens = !open_pages(request, position + 1).empty();
-    plan.decode.push_back({request.shape.id, position, request.last_token, master, opens});
-    members.insert(request.owners.begin(), request.owners.begin() + request.opened);
+    plan.decode.push_back({request.shape.id, position, request.last_token, master});
+    const std::int64_t pages = pages_for(position + 1, options_.page_tokens);
+    members.insert(request.owners.begin(), request.owners.begin() + pages);
   }
   plan.group.assign(members.begin(), members.end());
   return plan;

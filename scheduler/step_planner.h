@@ -62,7 +62,6 @@ class StepPlanner {
   struct Running {
     RequestShape shape;
     std::vector<int> owners;      // of all pages it can ever need
-    std::int64_t opened = 0;      // pages that plans have opened
     std::int64_t computed = 0;    // positions whose KV is stored
     std::int64_t sampled = 0;     // tokens
     std::int32_t last_token = 0;  // not yet computed
@@ -71,7 +70,6 @@ class StepPlanner {
 
   bool try_start();
   PrefillChunk next_chunk(Running& request) const;
-  std::vector<int> open_pages(Running& request, std::int64_t length) const;
   StepPlan decode_step();
   void leave(std::deque<Running>::iterator request);
 

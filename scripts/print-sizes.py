@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 
-CPP = (".h", ".cc", ".cu", ".cuh")
+CPP = (".h", ".cc", ".inl", ".cu", ".cuh")
 NOT_CODE = re.compile(
     r'//[^\n]*|/\*.*?\*/|R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])\'', re.DOTALL)
 SCOPE = re.compile(r"^\s*(template\s*<.*>\s*)?(inline\s+)?(namespace|class|struct|union|enum|extern)\b",

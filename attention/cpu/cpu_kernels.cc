@@ -34,8 +34,8 @@ bool is_well_formed(const KvSegment& segment) {
 }  // namespace
 
 CpuAttentionKernels::CpuAttentionKernels(const HeadShape& shape, float scale,
-                                         const TileKernel& kernel)
-    : shape_(shape), scale_(scale), kernel_(kernel), workspaces_(kernel, shape.head_dim) {
+                                         const CompiledKernels& kernels)
+    : shape_(shape), scale_(scale), kernels_(kernels), workspaces_(kernels, shape) {
   expects(shape.kv_heads >= 1 && shape.query_heads >= 1 && shape.query_heads % shape.kv_heads == 0,
           "the number of KV heads divides that of query heads");
   expects(shape.head_dim >= 16 && shape.head_dim <= 256 && shape.head_dim % 8 == 0,
@@ -80,7 +80,7 @@ void CpuAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
   as_cpu(stream).enqueue([this, decode = Decode{shape_, scale_, std::move(rows)}] {
     const int threads = available_threads();
     auto workspace = workspaces_.take(threads);
-    run_decode(decode, *workspace, threads);
+    run_decode(decode, kernels_, *workspace, threads);
     workspaces_.put(std::move(workspace));
   });
 }

@@ -10,11 +10,11 @@ namespace longspan {
 
 class CpuAttentionKernels final : public AttentionKernels {
  public:
-  /// Outlives every stream it enqueued on. `kernel`: one this machine supports.
-  CpuAttentionKernels(const HeadShape& shape, float scale, const TileKernel& kernel);
+  /// Outlives every stream it enqueued on. `kernels`: some this machine supports.
+  CpuAttentionKernels(const HeadShape& shape, float scale, const CompiledKernels& kernels);
 
   const HeadShape& shape() const override { return shape_; }
-  std::string_view isa() const override { return kernel_.name; }
+  std::string_view isa() const override { return kernels_.name; }
   std::int64_t bad_lse_total() const override { return bad_lse_total_; }
 
   void reset(Stream& stream, RunningState state, std::int64_t rows) override;
@@ -29,7 +29,7 @@ class CpuAttentionKernels final : public AttentionKernels {
  private:
   HeadShape shape_;
   float scale_;
-  const TileKernel& kernel_;
+  const CompiledKernels& kernels_;
   std::atomic<std::int64_t> bad_lse_total_ = 0;
   WorkspacePool workspaces_;
 };

@@ -1,6 +1,8 @@
 #include "attention/cpu/decode.h"
 
 #include <algorithm>
+#include <limits>
+#include <span>
 
 #include "attention/cpu/merge.h"
 #include "attention/cpu/parallel.h"
@@ -43,24 +45,26 @@ void for_each_tile(const DecodeRow& row, int kv_head, int head_dim, Interval ran
   if (!keys.empty()) visit(keys.tile());
 }
 
-/// The query heads [first, first + lanes) of one split, all of one KV head.
-void run_split(const Decode& decode, const Split& split, int kv_head, int first, int lanes,
-               ThreadWorkspace& workspace) {
-  const int head_dim = decode.shape.head_dim;
-  RowTile& rows = workspace.rows;
-  rows.start(lanes);
-  for (int lane = 0; lane < lanes; ++lane) {
-    rows.set_query(lane, split.row->q + (first + lane) * head_dim, decode.scale);
-  }
+/// One split's partial for the query heads of one KV head.
+void run_split(const Decode& decode, const CompiledKernels& kernels, const Split& split,
+               int kv_head, ThreadWorkspace& workspace) {
+  const int heads = decode.shape.group(), head_dim = decode.shape.head_dim;
+  const std::int64_t first = static_cast<std::int64_t>(kv_head) * heads;
+  const float* q = split.row->q + first * head_dim;
+  float* acc = split.out.o + first * head_dim;  // becomes O in place
+  std::transform(q, q + heads * head_dim, workspace.q.begin(),
+                 [&](float x) { return x * decode.scale; });
+  std::fill_n(acc, heads * head_dim, 0.0f);
+  std::ranges::fill(workspace.m, -std::numeric_limits<float>::infinity());
+  std::ranges::fill(workspace.l, 0.0f);
+
+  const HeadBlock block{heads, head_dim,           workspace.q.data(),
+                        acc,   workspace.m.data(), workspace.l.data()};
   const Interval range{split.index * kSplitColumns, (split.index + 1) * kSplitColumns};
   for_each_tile(*split.row, kv_head, head_dim, range, workspace.keys,
-                [&](const KeyTile& keys) { rows.attend(keys); });
-  for (int lane = 0; lane < lanes; ++lane) {
-    const int head = first + lane;
-    float m, l;
-    float* o = split.out.o + head * head_dim;
-    rows.copy_state(lane, o, &m, &l);
-    normalise({o, &m, &l}, {o, split.out.lse + head}, 0, head_dim);
+                [&](const KeyTile& keys) { kernels.attend_heads(block, keys); });
+  for (int head = 0; head < heads; ++head) {
+    normalise({acc, block.m, block.l}, {acc, split.out.lse + first}, head, head_dim);
   }
 }
 
@@ -110,16 +114,13 @@ void merge_rows(const Decode& decode, const std::vector<Split>& splits, Workspac
 
 }  // namespace
 
-void run_decode(const Decode& decode, Workspace& workspace, int threads) {
+void run_decode(const Decode& decode, const CompiledKernels& kernels, Workspace& workspace,
+                int threads) {
   const std::vector<Split> splits = cut(decode, workspace);
   const int kv_heads = decode.shape.kv_heads;
-  const int group = decode.shape.group();
   parallel_for(std::ssize(splits) * kv_heads, threads, [&](std::int64_t task, int thread) {
-    const int kv_head = static_cast<int>(task % kv_heads);
-    for (int first = 0; first < group; first += kTileLanes) {
-      run_split(decode, splits[task / kv_heads], kv_head, kv_head * group + first,
-                std::min(kTileLanes, group - first), *workspace.threads[thread]);
-    }
+    run_split(decode, kernels, splits[task / kv_heads], static_cast<int>(task % kv_heads),
+              *workspace.threads[thread]);
   });
   merge_rows(decode, splits, workspace, threads);
 }

@@ -19,6 +19,7 @@ struct Decode {
   std::vector<DecodeRow> rows;
 };
 
-void run_decode(const Decode& decode, Workspace& workspace, int threads);
+void run_decode(const Decode& decode, const CompiledKernels& kernels, Workspace& workspace,
+                int threads);
 
 }  // namespace longspan

@@ -19,19 +19,19 @@ bool has_avx512() {
 
 }  // namespace
 
-std::vector<const TileKernel*> supported_tile_kernels() {
-  std::vector<const TileKernel*> kernels;
-  if (has_avx512()) kernels.push_back(&kAvx512TileKernel);
-  if (has_avx2()) kernels.push_back(&kAvx2TileKernel);
-  kernels.push_back(&kScalarTileKernel);
+std::vector<const CompiledKernels*> supported_kernels() {
+  std::vector<const CompiledKernels*> kernels;
+  if (has_avx512()) kernels.push_back(&kAvx512Kernels);
+  if (has_avx2()) kernels.push_back(&kAvx2Kernels);
+  kernels.push_back(&kScalarKernels);
   return kernels;
 }
 
-const TileKernel& choose_tile_kernel(const char* name) {
-  const auto supported = supported_tile_kernels();
+const CompiledKernels& choose_kernels(const char* name) {
+  const auto supported = supported_kernels();
   if (name == nullptr || *name == '\0') return *supported.front();
   std::string names;
-  for (const TileKernel* kernel : supported) {
+  for (const CompiledKernels* kernel : supported) {
     if (std::string_view(name) == kernel->name) return *kernel;
     names += names.empty() ? kernel->name : str(", {}", kernel->name);
   }

@@ -3,15 +3,15 @@
 
 #include <vector>
 
-#include "attention/cpu/tile_kernel.h"
+#include "attention/cpu/compiled_kernels.h"
 
 namespace longspan {
 
 /// What this machine can run, widest first. Never empty.
-std::vector<const TileKernel*> supported_tile_kernels();
+std::vector<const CompiledKernels*> supported_kernels();
 
 /// The widest supported, or the one called `name` unless that is null or empty. Throws ConfigError
 /// when the machine lacks it or nothing is called so.
-const TileKernel& choose_tile_kernel(const char* name);
+const CompiledKernels& choose_kernels(const char* name);
 
 }  // namespace longspan

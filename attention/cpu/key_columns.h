@@ -4,7 +4,7 @@
 #include <array>
 #include <cstdint>
 
-#include "attention/cpu/tile_kernel.h"
+#include "attention/cpu/compiled_kernels.h"
 #include "attention/segment.h"
 
 namespace longspan {

@@ -5,18 +5,18 @@
 
 namespace longspan {
 
-RowTile::RowTile(const TileKernel& kernel, int head_dim)
-    : kernel_(&kernel),
+RowTile::RowTile(const CompiledKernels& kernels, int head_dim)
+    : kernels_(&kernels),
       head_dim_(head_dim),
       q_(aligned_floats(kTileLanes * head_dim)),
       acc_(aligned_floats(kTileLanes * head_dim)),
       m_(aligned_floats(kTileLanes)),
       l_(aligned_floats(kTileLanes)),
-      scores_(aligned_floats(kTileColumns * kBlockVectors * kernel.width)) {}
+      scores_(aligned_floats(kTileColumns * kBlockVectors * kernels.width)) {}
 
 void RowTile::start(int lanes) {
   lanes_ = lanes;
-  const int whole_vectors = (lanes + kernel_->width - 1) / kernel_->width * kernel_->width;
+  const int whole_vectors = (lanes + kernels_->width - 1) / kernels_->width * kernels_->width;
   std::fill_n(q_.get(), whole_vectors * head_dim_, 0.0f);
   std::fill_n(acc_.get(), whole_vectors * head_dim_, 0.0f);
   std::fill_n(m_.get(), whole_vectors, -std::numeric_limits<float>::infinity());
@@ -27,14 +27,14 @@ RowTile::Block RowTile::block(int first_lane) const {
   const int lanes = std::min(block_lanes(), lanes_ - first_lane);
   const std::int64_t offset = static_cast<std::int64_t>(first_lane) * head_dim_;
   return {first_lane, lanes,
-          LaneBlock{(lanes + kernel_->width - 1) / kernel_->width, head_dim_, q_.get() + offset,
+          LaneBlock{(lanes + kernels_->width - 1) / kernels_->width, head_dim_, q_.get() + offset,
                     acc_.get() + offset, m_.get() + first_lane, l_.get() + first_lane}};
 }
 
 RowTile::Place RowTile::place(int lane) const {
   const Block home = block(lane / block_lanes() * block_lanes());
   return {static_cast<std::int64_t>(home.first_lane) * head_dim_ + lane - home.first_lane,
-          home.view.vectors * kernel_->width};
+          home.view.vectors * kernels_->width};
 }
 
 void RowTile::set_query(int lane, const float* q, float scale) {
@@ -58,7 +58,7 @@ void RowTile::copy_state(int lane, float* acc, float* m, float* l) const {
 
 void RowTile::attend(const KeyTile& keys) {
   for (int lane = 0; lane < lanes_; lane += block_lanes()) {
-    kernel_->attend(block(lane).view, keys, nullptr, scores_.get());
+    kernels_->attend_lanes(block(lane).view, keys, nullptr, scores_.get());
   }
 }
 
@@ -69,8 +69,8 @@ void RowTile::attend(const KeyTile& keys, const std::array<std::int32_t, kTileLa
         std::minmax_element(limits.begin() + lane, limits.begin() + lane + now.lanes);
     if (*most <= 0) continue;
     const KeyTile seen{keys.k, keys.v, std::min(keys.columns, *most)};
-    kernel_->attend(now.view, seen, *least < seen.columns ? limits.data() + lane : nullptr,
-                    scores_.get());
+    kernels_->attend_lanes(now.view, seen, *least < seen.columns ? limits.data() + lane : nullptr,
+                           scores_.get());
   }
 }
 

@@ -10,7 +10,7 @@
 #include <cstdint>
 
 #include "attention/cpu/aligned_floats.h"
-#include "attention/cpu/tile_kernel.h"
+#include "attention/cpu/compiled_kernels.h"
 
 namespace longspan {
 
@@ -20,7 +20,7 @@ inline constexpr int kTileLanes = 96;
 
 class RowTile {
  public:
-  RowTile(const TileKernel& kernel, int head_dim);
+  RowTile(const CompiledKernels& kernels, int head_dim);
 
   /// Forgets everything; the lanes' queries are zero and their state empty.
   void start(int lanes);
@@ -47,9 +47,9 @@ class RowTile {
 
   Place place(int lane) const;
   Block block(int first_lane) const;
-  int block_lanes() const { return kBlockVectors * kernel_->width; }
+  int block_lanes() const { return kBlockVectors * kernels_->width; }
 
-  const TileKernel* kernel_;
+  const CompiledKernels* kernels_;
   int head_dim_;
   int lanes_ = 0;
   AlignedFloats q_, acc_, m_, l_, scores_;

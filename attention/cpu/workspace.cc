@@ -15,7 +15,7 @@ std::unique_ptr<Workspace> WorkspacePool::take(int threads) {
   }
   if (!workspace) workspace = std::make_unique<Workspace>();
   while (static_cast<int>(workspace->threads.size()) < threads) {
-    workspace->threads.push_back(std::make_unique<ThreadWorkspace>(*kernel_, head_dim_));
+    workspace->threads.push_back(std::make_unique<ThreadWorkspace>(kernels_, shape_));
   }
   return workspace;
 }

@@ -16,12 +16,20 @@
 namespace longspan {
 
 struct ThreadWorkspace {
-  ThreadWorkspace(const TileKernel& kernel, int head_dim) : rows(kernel, head_dim) {}
+  ThreadWorkspace(const CompiledKernels& kernels, const HeadShape& shape)
+      : rows(kernels, shape.head_dim),
+        q(shape.group() * shape.head_dim),
+        m(shape.group()),
+        l(shape.group()) {}
 
-  RowTile rows;
   KeyColumns keys;
+
+  // Prefill.
+  RowTile rows;
   std::array<std::int64_t, kTileLanes> visible;             // columns of a segment each lane sees
   alignas(64) std::array<std::int32_t, kTileLanes> limits;  // the same, of a tile
+  // Decode: one row's heads of one KV head.
+  std::vector<float> q, m, l;
 };
 
 struct Workspace {
@@ -32,15 +40,16 @@ struct Workspace {
 
 class WorkspacePool {
  public:
-  WorkspacePool(const TileKernel& kernel, int head_dim) : kernel_(&kernel), head_dim_(head_dim) {}
+  WorkspacePool(const CompiledKernels& kernels, const HeadShape& shape)
+      : kernels_(kernels), shape_(shape) {}
 
   /// Room for `threads` threads at least.
   std::unique_ptr<Workspace> take(int threads);
   void put(std::unique_ptr<Workspace> workspace);
 
  private:
-  const TileKernel* kernel_;
-  int head_dim_;
+  const CompiledKernels& kernels_;
+  HeadShape shape_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> idle_;
 };

@@ -11,9 +11,9 @@
 
 namespace longspan {
 
-constexpr std::chrono::microseconds kBriefly{25};
+constexpr std::chrono::microseconds kBriefly{10};
 
-/// True as soon as `ready()` is; false if it was not within a few tens of microseconds.
+/// True as soon as `ready()` is; false if it was not for some ten microseconds.
 template <typename Ready>
 bool spin_briefly(Ready ready) {
   if (ready()) return true;

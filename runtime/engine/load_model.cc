@@ -30,42 +30,39 @@ void check_weights_fit(const WeightPlan& plan, const LoadModelOptions& options) 
           options.memory_limit ? " (--memory-limit)" : ""));
 }
 
-struct Opened {
-  GgufFile file;
-  ModelConfig config;
-  std::unique_ptr<ModelOps> ops;
-};
-
-Opened open_model(const std::string& path, const LoadModelOptions& options) {
-  GgufFile file(path);
-  ModelConfig config = read_model_config(file);
-  auto ops = new_cpu_model_ops();
-  check_weights_fit(WeightPlan(config, file.find("token_embd.weight")->type, *ops), options);
-  return {std::move(file), std::move(config), std::move(ops)};
-}
-
 }  // namespace
 
-LoadedModel load_model(Machine& machine, const std::string& path, const LoadModelOptions& options) {
-  std::optional<Opened> opened =
-      agree_on(machine.control(), [&] { return std::optional(open_model(path, options)); });
+OpenedModel open_model(Machine& machine, const std::string& path) {
+  return agree_on(machine.control(), [&] {
+    GgufFile file(path);
+    ModelConfig config = read_model_config(file);
+    Tokenizer tokenizer(file);
+    return OpenedModel{std::move(file), std::move(config), std::move(tokenizer)};
+  });
+}
+
+LoadedModel load_model(Machine& machine, OpenedModel opened, const LoadModelOptions& options) {
   const HostRanks host(machine.control(), machine.host_ranks());
-  const int host_threads = machine.threads() * static_cast<int>(machine.host_ranks().size());
-  return agree_on(machine.control(),
-                  [&] {
-                    ModelWeights weights =
-                        ModelWeights::load(opened->file, opened->config, *opened->ops, host,
-                                           {.threads = host_threads, .progress = options.progress});
-                    const float scale =
-                        1.0f / std::sqrt(static_cast<float>(opened->config.heads.head_dim));
-                    auto kernels = new_cpu_attention_kernels(opened->config.heads, scale);
-                    return std::optional(LoadedModel{.tokenizer = Tokenizer(opened->file),
-                                                     .config = std::move(opened->config),
-                                                     .weights = std::move(weights),
-                                                     .ops = std::move(opened->ops),
-                                                     .kernels = std::move(kernels)});
-                  })
-      .value();
+  const int host_threads = machine.threads() * host.size();
+  auto ops = new_cpu_model_ops();
+  // Before loading, since ranks that share weights wait for each other inside.
+  agree_on(machine.control(), [&] {
+    const TensorType embedding = opened.file.find("token_embd.weight")->type;
+    check_weights_fit(WeightPlan(opened.config, embedding, *ops), options);
+    return true;
+  });
+  return agree_on(machine.control(), [&] {
+    ModelWeights weights =
+        ModelWeights::load(opened.file, opened.config, *ops, host,
+                           {.threads = host_threads, .progress = options.progress});
+    const float scale = 1.0f / std::sqrt(static_cast<float>(opened.config.heads.head_dim));
+    auto kernels = new_cpu_attention_kernels(opened.config.heads, scale);
+    return LoadedModel{.tokenizer = std::move(opened.tokenizer),
+                       .config = std::move(opened.config),
+                       .weights = std::move(weights),
+                       .ops = std::move(ops),
+                       .kernels = std::move(kernels)};
+  });
 }
 
 std::int64_t memory_left_per_rank(Machine& machine, const LoadedModel& model,

@@ -8,6 +8,7 @@
 
 #include "comm/machine.h"
 #include "runtime/engine/worker.h"
+#include "runtime/model/gguf.h"
 #include "runtime/model/tokenizer.h"
 
 namespace longspan {
@@ -19,9 +20,17 @@ struct LoadModelOptions {
   std::function<void(std::uint64_t, std::uint64_t)> progress;
 };
 
-/// Called by every rank alike. A failure of any rank is thrown on all. Throws MissingInput,
-/// DataError, OutOfMemory.
-LoadedModel load_model(Machine& machine, const std::string& path, const LoadModelOptions& options);
+/// What a file says of itself: enough to check prompts and plan memory before weights are read.
+struct OpenedModel {
+  GgufFile file;
+  ModelConfig config;
+  Tokenizer tokenizer;
+};
+
+/// Every rank calls these two alike; a failure of any rank is thrown on all. open_model throws
+/// MissingInput or DataError, load_model DataError or OutOfMemory.
+OpenedModel open_model(Machine& machine, const std::string& path);
+LoadedModel load_model(Machine& machine, OpenedModel opened, const LoadModelOptions& options);
 
 /// Bytes that the scarcest rank of the job can still take, its share of its host's. The same on
 /// every rank.

@@ -20,7 +20,7 @@ void put(WireWriter& out, const PrefillChunk& chunk) {
   out.put(chunk.count);
   out.put(chunk.layout);
   out.put(chunk.block);
-  out.put(chunk.new_owners);
+  out.put(chunk.owners);
   out.put(chunk.samples);
   out.put(chunk.wants_nll);
 }
@@ -32,7 +32,7 @@ PrefillChunk read_chunk(WireReader& in) {
   in.read(chunk.count);
   in.read(chunk.layout);
   in.read(chunk.block);
-  in.read(chunk.new_owners);
+  in.read(chunk.owners);
   in.read(chunk.samples);
   in.read(chunk.wants_nll);
   return chunk;

@@ -70,7 +70,8 @@ SequenceStorage Worker::storage_of(const Group& group, const Sequence& sequence)
 
 void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk) {
   Sequence& sequence = sequences_.at(chunk.request);
-  for (int owner : chunk.new_owners) sequence.pages.append(owner);
+  if (chunk.first == 0) sequence.pages.promise(chunk.owners);
+  sequence.pages.open(chunk.first + chunk.count);
   const Deal deal{.layout = layout_of(chunk.layout),
                   .first = chunk.first,
                   .count = chunk.count,
@@ -85,7 +86,7 @@ void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk) {
 
 void Worker::add_decode_row(ForwardStep& step, const DecodeStep& row) {
   Sequence& sequence = sequences_.at(row.request);
-  if (row.opens_page) sequence.pages.append(row.master);
+  sequence.pages.open(row.position + 1);
   const SequenceStorage storage = storage_of(step.group, sequence);
   DecodeBatchRow batch_row{.master = index_in(step.group, row.master),
                            .slots = storage.slots,

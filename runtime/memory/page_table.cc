@@ -1,20 +1,32 @@
 #include "runtime/memory/page_table.h"
 
+#include <algorithm>
 #include <set>
+#include <utility>
 
 #include "comm/error.h"
 
 namespace longspan {
 
-PageTable::PageTable(KvPagePool& pool, int self) : self_(self), lease_(pool.try_lease(0).value()) {}
+PageTable::PageTable(KvPagePool& pool, int self)
+    : page_tokens_(pool.shape().page_tokens), self_(self), lease_(pool.try_lease(0).value()) {}
 
-void PageTable::append(int owner) {
-  if (owner == self_) expects(lease_.try_extend(1), "a page that was promised is free");
-  owners_.push_back(owner);
+void PageTable::promise(std::vector<int> owners) {
+  expects(opened_ == 0, "owners are promised before pages are opened");
+  owners_ = std::move(owners);
+}
+
+void PageTable::open(std::int64_t length) {
+  const auto pages = static_cast<std::size_t>((length + page_tokens_ - 1) / page_tokens_);
+  if (pages <= opened_) return;
+  expects(pages <= owners_.size(), "every page that is opened has an owner");
+  const auto own = std::count(owners_.begin() + opened_, owners_.begin() + pages, self_);
+  expects(lease_.try_extend(static_cast<int>(own)), "pages that were promised are free");
+  opened_ = pages;
 }
 
 std::vector<int> PageTable::distinct_owners() const {
-  const std::set<int> distinct(owners_.begin(), owners_.end());
+  const std::set<int> distinct(owners().begin(), owners().end());
   return {distinct.begin(), distinct.end()};
 }
 

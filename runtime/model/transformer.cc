@@ -40,8 +40,7 @@ std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& l
          DecodeAttention::memory_bytes(config.heads, limits.decode_rows, limits.ranks);
 }
 
-void Transformer::forward(Stream& compute, const ForwardStep& step,
-                          const LayerDone& layer_done) {
+void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done) {
   const std::int64_t rows = step.rows();
   expects(rows <= limits_.rows, "the step fits the memory planned for it");
   float* hidden = hidden_.as<float>().data();

@@ -34,15 +34,15 @@ constexpr int kManyThreads = 1;  // OpenMP's barriers are invisible to ThreadSan
 constexpr int kManyThreads = 2;
 #endif
 
-std::vector<const TileKernel*> tested_kernels() {
-  auto kernels = supported_tile_kernels();
-  const auto supports = [&](const TileKernel& kernel) {
-    return std::ranges::find(kernels, &kernel) != kernels.end();
-  };
-  for (const TileKernel* kernel : {&kAvx512TileKernel, &kAvx2TileKernel}) {
-    if (!supports(*kernel)) std::printf("skipped: %s, not on this machine\n", kernel->name);
-  }
-  if (supports(kAvx2TileKernel)) kernels.push_back(&test::kWideLanesKernel);
+bool is_supported(const CompiledKernels& kernels) {
+  const auto supported = supported_kernels();
+  return std::ranges::find(supported, &kernels) != supported.end();
+}
+
+/// All that this machine supports, and AVX-512's logic where only AVX2 is.
+std::vector<const CompiledKernels*> tested_kernels() {
+  auto kernels = supported_kernels();
+  if (is_supported(kAvx2Kernels)) kernels.push_back(&test::kWideLanesKernels);
   return kernels;
 }
 
@@ -65,7 +65,7 @@ struct Prefill {
   std::vector<std::vector<KvSegment>> launches;
 };
 
-class CpuKernelsTest : public ::testing::TestWithParam<const TileKernel*> {
+class CpuKernelsTest : public ::testing::TestWithParam<const CompiledKernels*> {
  protected:
   static std::map<std::string, double>& worst() {
     static std::map<std::string, double> errors;
@@ -160,6 +160,8 @@ TEST_P(CpuKernelsTest, EveryHeadShapeEqualsTheOracle) {
     const auto full = test::dense_attention(problem, [](auto, auto) { return true; });
     expect_near(prefill({problem, test::iota(37), {{kv.full_segment()}}}), full, "head shapes",
                 "full " + text(shape));
+    expect_near(decode(problem, std::vector(37, std::vector{kv.full_segment()})), full,
+                "head shapes", "decode " + text(shape));
     const auto causal =
         test::dense_attention(problem, [](auto row, auto key) { return key <= row + 60; });
     auto positions = test::iota(37);
@@ -408,7 +410,7 @@ TEST_P(CpuKernelsTest, RowsOfOneBatchMayHaveAnyLengths) {
   expect_near(decode(problem, segments, kManyThreads), exact, "ragged decode", "");
 }
 
-std::string kernel_name(const ::testing::TestParamInfo<const TileKernel*>& info) {
+std::string kernel_name(const ::testing::TestParamInfo<const CompiledKernels*>& info) {
   std::string name = info.param->name;
   std::ranges::replace(name, '-', '_');
   return name;
@@ -446,16 +448,23 @@ TEST(CpuKernels, CopiesColumnsBetweenAnyPages) {
 }
 
 TEST(CpuKernels, RunAtTheInstructionSetThatIsAskedFor) {
-  for (const TileKernel* kernel : supported_tile_kernels()) {
-    EXPECT_EQ(&choose_tile_kernel(kernel->name), kernel);
+  for (const CompiledKernels* kernel : supported_kernels()) {
+    EXPECT_EQ(&choose_kernels(kernel->name), kernel);
   }
-  EXPECT_EQ(&choose_tile_kernel(nullptr), supported_tile_kernels().front());
-  EXPECT_EQ(&choose_tile_kernel(""), supported_tile_kernels().front());
-  EXPECT_THROW(choose_tile_kernel("sse9"), ConfigError);
+  EXPECT_EQ(&choose_kernels(nullptr), supported_kernels().front());
+  EXPECT_EQ(&choose_kernels(""), supported_kernels().front());
+  EXPECT_THROW(choose_kernels("sse9"), ConfigError);
+}
+
+TEST(CpuKernels, SayWhichInstructionSetsWentUntested) {
+  for (const CompiledKernels* kernels : {&kScalarKernels, &kAvx2Kernels, &kAvx512Kernels}) {
+    std::printf("%s: %s\n", kernels->name,
+                is_supported(*kernels) ? "tested" : "skipped, this machine lacks it");
+  }
 }
 
 TEST(CpuKernels, RefuseShapesTheyCannotCompute) {
-  const TileKernel& kernel = kScalarTileKernel;
+  const CompiledKernels& kernel = kScalarKernels;
   EXPECT_THROW(CpuAttentionKernels({3, 2, 64}, 1.0f, kernel), std::logic_error);
   EXPECT_THROW(CpuAttentionKernels({2, 2, 8}, 1.0f, kernel), std::logic_error);
   EXPECT_THROW(CpuAttentionKernels({2, 2, 20}, 1.0f, kernel), std::logic_error);

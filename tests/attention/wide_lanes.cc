@@ -2,10 +2,12 @@
 // machines without AVX-512 too.
 #include "tests/attention/wide_lanes.h"
 
-#include "attention/cpu/tile_kernel.inl"
+#include "attention/cpu/head_kernel.inl"
+#include "attention/cpu/lane_kernel.inl"
 
 namespace longspan::test {
 
-extern const TileKernel kWideLanesKernel{"avx512-as-avx2", 16, attend<16>};
+extern const CompiledKernels kWideLanesKernels{"avx512-as-avx2", 16, attend_lanes<16>,
+                                               attend_heads<16>};
 
 }  // namespace longspan::test

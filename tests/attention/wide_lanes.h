@@ -1,9 +1,10 @@
+// The kernel of wide_lanes.cc.
 #pragma once
 
-#include "attention/cpu/tile_kernel.h"
+#include "attention/cpu/compiled_kernels.h"
 
 namespace longspan::test {
 
-extern const TileKernel kWideLanesKernel;
+extern const CompiledKernels kWideLanesKernels;
 
 }  // namespace longspan::test

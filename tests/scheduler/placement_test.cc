@@ -20,7 +20,8 @@ TEST(PlacementTest, SpreadRefusesWhenARanksTurnFindsItFull) {
 }
 
 TEST(PlacementTest, FewestTakesOneRankWhenOneIsEnough) {
-  EXPECT_THAT(place_pages(Retention::kFewest, kGroup, 3, {2, 3, 3}), Optional(ElementsAre(1, 1, 1)));
+  EXPECT_THAT(place_pages(Retention::kFewest, kGroup, 3, {2, 3, 3}),
+              Optional(ElementsAre(1, 1, 1)));
 }
 
 TEST(PlacementTest, FewestFillsTheEmptiestRanksFirst) {

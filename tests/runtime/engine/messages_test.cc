@@ -16,10 +16,10 @@ StepPlan a_plan() {
                           .count = 17,
                           .layout = DealtBy::kZigzag,
                           .block = 8,
-                          .new_owners = {2, 0},
+                          .owners = {2, 0},
                           .samples = true,
                           .wants_nll = true});
-  plan.decode.push_back({.request = 6, .position = 3, .token = 11, .master = 2, .opens_page = true});
+  plan.decode.push_back({.request = 6, .position = 3, .token = 11, .master = 2});
   return plan;
 }
 
@@ -34,7 +34,7 @@ TEST(MessagesTest, APlanSurvivesTheWire) {
   EXPECT_EQ(plan.prefill[0].count, 17);
   EXPECT_EQ(plan.prefill[0].layout, DealtBy::kZigzag);
   EXPECT_EQ(plan.prefill[0].block, 8);
-  EXPECT_THAT(plan.prefill[0].new_owners, ElementsAre(2, 0));
+  EXPECT_THAT(plan.prefill[0].owners, ElementsAre(2, 0));
   EXPECT_TRUE(plan.prefill[0].samples);
   EXPECT_TRUE(plan.prefill[0].wants_nll);
   ASSERT_EQ(plan.decode.size(), 1u);
@@ -42,7 +42,6 @@ TEST(MessagesTest, APlanSurvivesTheWire) {
   EXPECT_EQ(plan.decode[0].position, 3);
   EXPECT_EQ(plan.decode[0].token, 11);
   EXPECT_EQ(plan.decode[0].master, 2);
-  EXPECT_TRUE(plan.decode[0].opens_page);
 }
 
 TEST(MessagesTest, AReportSurvivesTheWire) {

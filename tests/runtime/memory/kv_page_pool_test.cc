@@ -76,10 +76,14 @@ TEST_F(KvPagePoolTest, RandomLeasesNeverShareAPageByAccident) {
     if (choice == 0) {
       if (auto lease = pool_.try_lease(random() % 4)) leases.push_back(std::move(*lease));
     } else if (!leases.empty()) {
-      KvLease& lease = leases[random() % leases.size()];
+      const auto at = leases.begin() + random() % leases.size();
+      KvLease& lease = *at;
       if (choice == 1) (void)lease.try_extend(random() % 3);
-      if (choice == 2) leases.push_back(lease.share(random() % (lease.slots().size() + 1)));
-      if (choice == 3) lease = KvLease();
+      if (choice == 2) {
+        KvLease shared = lease.share(random() % (lease.slots().size() + 1));
+        leases.push_back(std::move(shared));
+      }
+      if (choice == 3) leases.erase(at);
     }
     std::vector<int> references(8);
     for (const KvLease& lease : leases) {

@@ -130,18 +130,24 @@ TEST_F(GgufHostileTest, LengthsAreComparedWithWhatIsLeft) {
   }
 }
 
+/// A file of one key; what its value lacks may follow as a hole.
+std::string start_of_one_key(const std::string& value) {
+  return "GGUF" + test::encoded(std::uint32_t{3}) + test::encoded(std::uint64_t{0}) +
+         test::encoded(std::uint64_t{1}) + test::encoded_string("a.key") + value;
+}
+
 TEST_F(GgufHostileTest, AnArrayOfTooManyElementsIsRefusedEvenIfTheyAreThere) {
-  test::GgufWriter writer;
-  const std::uint64_t count = (1 << 24) + 1;
-  writer.set_raw("a.bytes", kArray,
-                 test::encoded(kUint8) + test::encoded(count) + std::string(count, '\1'));
-  EXPECT_THAT(outcome(writer), HasSubstr("announces 16777217 array elements"));
+  test::write_file(path_, start_of_one_key(test::encoded(kArray) + test::encoded(kUint8) +
+                                           test::encoded(std::uint64_t{(1 << 24) + 1})));
+  std::filesystem::resize_file(path_, 200 << 20);
+  EXPECT_THAT(outcome(), HasSubstr("key a.key: announces 16777217 array elements"));
 }
 
 TEST_F(GgufHostileTest, AHeaderOfMoreThanAHundredMebibytesIsRefused) {
-  test::GgufWriter writer;
-  writer.set_string("a.text", std::string(101 << 20, 'x'));
-  EXPECT_THAT(outcome(writer), HasSubstr("a header has at most 104857600 bytes"));
+  test::write_file(
+      path_, start_of_one_key(test::encoded(kString) + test::encoded(std::uint64_t{101 << 20})));
+  std::filesystem::resize_file(path_, 200 << 20);
+  EXPECT_THAT(outcome(), HasSubstr("a header has at most 104857600 bytes"));
 }
 
 TEST_F(GgufHostileTest, NestedArraysUnknownTypesAndOddTruthValuesAreRefused) {

@@ -3,7 +3,8 @@
 // Both sides see these plain structs and a function pointer, nothing else: an inline function that
 // two translation units with different flags share could reach a machine in its wrong version.
 //
-// Query rows lie in the lanes of vectors and keys are broadcast, the transpose of the usual choice:
+// For many rows, query rows lie in the lanes of vectors and keys are broadcast, the transpose of
+// the usual choice:
 //
 //     scores (column, lane) = sum over d of k[column][d] * q (d, lane)       lane: one query head
 //     acc    (d, lane)     += sum over columns of v[column][d] * p (column, lane)       of one row
@@ -42,18 +43,30 @@ struct LaneBlock {
   float* l;        // (lanes)
 };
 
-struct TileKernel {
+/// Running softmax of one row's query heads of one KV head.
+struct HeadBlock {
+  int heads;
+  int head_dim;
+  const float* q;  // (heads, head_dim), scaled
+  float* acc;      // (heads, head_dim)
+  float* m;        // (heads)
+  float* l;        // (heads)
+};
+
+struct CompiledKernels {
   const char* name;
   int width;  // lanes of a vector
   /// Folds the tile into the block. Lane i sees the first limits[i] columns; all lanes see all of
   /// them when `limits` is null. `scores`: room for (kTileColumns, lanes).
-  void (*attend)(const LaneBlock& block, const KeyTile& keys, const std::int32_t* limits,
-                 float* scores);
+  void (*attend_lanes)(const LaneBlock& block, const KeyTile& keys, const std::int32_t* limits,
+                       float* scores);
+  /// Folds the tile into the block; every head sees every column.
+  void (*attend_heads)(const HeadBlock& block, const KeyTile& keys);
 };
 
 /// Four lanes: every x86-64 has SSE2, and elsewhere the compiler splits them into scalars.
-extern const TileKernel kScalarTileKernel;
-extern const TileKernel kAvx2TileKernel;
-extern const TileKernel kAvx512TileKernel;
+extern const CompiledKernels kScalarKernels;
+extern const CompiledKernels kAvx2Kernels;
+extern const CompiledKernels kAvx512Kernels;
 
 }  // namespace longspan

@@ -1,23 +1,41 @@
+#include "comm/cpu/cpu_device.h"
+
 #include <gmock/gmock.h>
+#include <omp.h>
+#include <unistd.h>
 
 #include <chrono>
+#include <cstring>
+#include <fstream>
 #include <future>
 #include <thread>
 
-#include "comm/cpu/cpu_device.h"
 #include "comm/error.h"
+#include "tests/comm/device_conformance.h"
 
 namespace longspan {
 namespace {
 
 using namespace std::chrono_literals;
 
-class CpuStreamTest : public testing::Test {
+test::Backend cpu() {
+  return {"Cpu", [] { return std::make_unique<CpuDevice>(1); },
+          [](Bytes bytes, const std::vector<int>& values) {
+            std::memcpy(bytes.data(), values.data(), bytes.size());
+          },
+          [](ConstBytes bytes) {
+            std::vector<int> values(bytes.size() / sizeof(int));
+            std::memcpy(values.data(), bytes.data(), bytes.size());
+            return values;
+          }};
+}
+
+class CpuDeviceTest : public testing::Test {
  protected:
   CpuDevice device_{1};
 };
 
-TEST_F(CpuStreamTest, WorkRunsInOrderAndNotOnTheCallersThread) {
+TEST_F(CpuDeviceTest, WorkRunsInOrderAndNotOnTheCallersThread) {
   CpuStream stream(1);
   std::vector<int> order;
   std::thread::id worker;
@@ -29,7 +47,7 @@ TEST_F(CpuStreamTest, WorkRunsInOrderAndNotOnTheCallersThread) {
   EXPECT_NE(worker, std::this_thread::get_id());
 }
 
-TEST_F(CpuStreamTest, EnqueueAndWaitDoNotBlockTheCaller) {
+TEST_F(CpuDeviceTest, EnqueueAndWaitDoNotBlockTheCaller) {
   std::promise<void> open;
   CpuStream blocked(1);
   CpuStream waiting(1);
@@ -42,7 +60,7 @@ TEST_F(CpuStreamTest, EnqueueAndWaitDoNotBlockTheCaller) {
   EXPECT_TRUE(ran);
 }
 
-TEST_F(CpuStreamTest, AFailedStreamSkipsItsRemainingWorkAndSynchronizeThrowsTheFirstFailure) {
+TEST_F(CpuDeviceTest, AFailedStreamSkipsItsRemainingWorkAndSynchronizeThrowsTheFirstFailure) {
   CpuStream stream(1);
   bool ran = false;
   stream.enqueue([] { throw CommError("the first"); });
@@ -59,7 +77,7 @@ TEST_F(CpuStreamTest, AFailedStreamSkipsItsRemainingWorkAndSynchronizeThrowsTheF
   EXPECT_FALSE(ran);
 }
 
-TEST_F(CpuStreamTest, AFailureTravelsWithEventsThroughSeveralStreams) {
+TEST_F(CpuDeviceTest, AFailureTravelsWithEventsThroughSeveralStreams) {
   CpuStream first(1);
   CpuStream second(1);
   CpuStream third(1);
@@ -75,7 +93,7 @@ TEST_F(CpuStreamTest, AFailureTravelsWithEventsThroughSeveralStreams) {
   EXPECT_FALSE(ran);
 }
 
-TEST_F(CpuStreamTest, AFailureFromTheDistantPastStillTravels) {
+TEST_F(CpuDeviceTest, AFailureFromTheDistantPastStillTravels) {
   CpuStream first(1);
   CpuStream second(1);
   first.enqueue([] { throw CommError("lost rank 3"); });
@@ -84,7 +102,7 @@ TEST_F(CpuStreamTest, AFailureFromTheDistantPastStillTravels) {
   EXPECT_THROW(second.synchronize(), CommError);
 }
 
-TEST_F(CpuStreamTest, AnEventOutlivesItsStream) {
+TEST_F(CpuDeviceTest, AnEventOutlivesItsStream) {
   Event event;
   {
     CpuStream stream(1);
@@ -96,7 +114,7 @@ TEST_F(CpuStreamTest, AnEventOutlivesItsStream) {
   EXPECT_NO_THROW(other.synchronize());
 }
 
-TEST_F(CpuStreamTest, TheDestructorDrainsAndSwallowsTheFailure) {
+TEST_F(CpuDeviceTest, TheDestructorDrainsAndSwallowsTheFailure) {
   int ran = 0;
   {
     CpuStream stream(1);
@@ -106,7 +124,7 @@ TEST_F(CpuStreamTest, TheDestructorDrainsAndSwallowsTheFailure) {
   EXPECT_EQ(ran, 10);
 }
 
-TEST_F(CpuStreamTest, WhatWorkHoldsIsGoneWhenAnEventBehindItHappens) {
+TEST_F(CpuDeviceTest, WhatWorkHoldsIsGoneWhenAnEventBehindItHappens) {
   CpuStream stream(1);
   auto held = std::make_shared<int>(7);
   const std::weak_ptr<int> watch = held;
@@ -115,7 +133,7 @@ TEST_F(CpuStreamTest, WhatWorkHoldsIsGoneWhenAnEventBehindItHappens) {
   EXPECT_TRUE(watch.expired());
 }
 
-TEST_F(CpuStreamTest, AnIdleStreamBurnsNoCpu) {
+TEST_F(CpuDeviceTest, AnIdleStreamBurnsNoCpu) {
   CpuStream stream(1);
   stream.synchronize();
   const auto cpu_seconds = [] {
@@ -128,7 +146,36 @@ TEST_F(CpuStreamTest, AnIdleStreamBurnsNoCpu) {
   EXPECT_LT(cpu_seconds() - before, 0.01);
 }
 
-TEST_F(CpuStreamTest, AsCpuRefusesAForeignStream) {
+TEST_F(CpuDeviceTest, ParallelRegionsInAStreamsWorkUseItsThreads) {
+  CpuStream two(2);
+  CpuStream three(3);
+  int of_two = 0;
+  int of_three = 0;
+  two.enqueue([&] { of_two = omp_get_max_threads(); });
+  three.enqueue([&] { of_three = omp_get_max_threads(); });
+  two.synchronize();
+  three.synchronize();
+  EXPECT_EQ(of_two, 2);
+  EXPECT_EQ(of_three, 3);
+}
+
+// Resident memory of this process, in bytes.
+std::size_t resident() {
+  std::ifstream statm("/proc/self/statm");
+  std::size_t total = 0;
+  std::size_t pages = 0;
+  statm >> total >> pages;
+  return pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+TEST_F(CpuDeviceTest, MemoryCostsNothingUntilItIsTouched) {
+  const std::size_t before = resident();
+  const Buffer buffer = device_.allocate(std::size_t{256} << 20);
+  EXPECT_LT(resident() - before, std::size_t{64} << 20);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer.bytes().data()) % (2 << 20), 0U);
+}
+
+TEST_F(CpuDeviceTest, AsCpuRefusesAForeignStream) {
   class Foreign final : public Stream {
     Event record() override { return {}; }
     void wait(const Event&) override {}
@@ -137,7 +184,7 @@ TEST_F(CpuStreamTest, AsCpuRefusesAForeignStream) {
   EXPECT_THROW(as_cpu(foreign), std::logic_error);
 }
 
-TEST_F(CpuStreamTest, MoreMemoryThanTheHostHasIsRefusedWithNumbers) {
+TEST_F(CpuDeviceTest, MoreMemoryThanTheHostHasIsRefusedWithNumbers) {
   try {
     device_.allocate(std::size_t{1} << 60);
     ADD_FAILURE() << "an exbibyte was allocated";
@@ -147,10 +194,15 @@ TEST_F(CpuStreamTest, MoreMemoryThanTheHostHasIsRefusedWithNumbers) {
   }
 }
 
-TEST_F(CpuStreamTest, TheDescriptionNamesTheModelAndTheThreads) {
+TEST_F(CpuDeviceTest, TheDescriptionNamesTheModelAndTheThreads) {
   EXPECT_THAT(CpuDevice(2).description(), testing::MatchesRegex("cpu .+, 2 threads"));
   EXPECT_THAT(device_.description(), testing::EndsWith(", 1 thread"));
 }
 
 }  // namespace
+
+namespace test {
+INSTANTIATE_TEST_SUITE_P(Cpu, DeviceConformance, testing::Values(cpu()));
+}  // namespace test
+
 }  // namespace longspan

@@ -1,74 +1,11 @@
-// One tile of FlashAttention-2 (arXiv 2307.08691, algorithm 1), for vectors of W floats.
-//
-// Included once per instruction set. Everything is in an anonymous namespace and nothing of the
-// standard library is used, so that no code compiled for one instruction set is ever linked into
-// the callers of another.
+// Prefill: one tile of FlashAttention-2 (arXiv 2307.08691, algorithm 1) with query rows in lanes.
+#pragma once
 
-#include <cstdint>
-
-#include "attention/cpu/tile_kernel.h"
+#include "attention/cpu/compiled_kernels.h"
+#include "attention/cpu/vector.inl"
 
 namespace longspan {
 namespace {
-
-template <int W>
-struct Vector {
-  typedef float Floats __attribute__((vector_size(W * sizeof(float)), may_alias));
-  typedef std::int32_t Ints __attribute__((vector_size(W * sizeof(float)), may_alias));
-};
-template <int W>
-using Floats = typename Vector<W>::Floats;
-template <int W>
-using Ints = typename Vector<W>::Ints;
-
-template <int W>
-[[gnu::always_inline]] inline Floats<W> load(const float* from) {
-  return *reinterpret_cast<const Floats<W>*>(from);
-}
-
-template <int W>
-[[gnu::always_inline]] inline void store(float* to, Floats<W> value) {
-  *reinterpret_cast<Floats<W>*>(to) = value;
-}
-
-template <int W>
-[[gnu::always_inline]] inline Floats<W> splat(float value) {
-  return value -
-         Floats<W>{};  // subtracting zero keeps every value, -0 too; compiles to a broadcast
-}
-
-template <int W>
-[[gnu::always_inline]] inline Ints<W> bits(Floats<W> value) {
-  return reinterpret_cast<Ints<W>>(value);
-}
-
-template <int W>
-[[gnu::always_inline]] inline Floats<W> from_bits(Ints<W> value) {
-  return reinterpret_cast<Floats<W>>(value);
-}
-
-constexpr float kMinusInfinity = -__builtin_inff();
-
-/// e^x for x <= 0, within 2e-7 relative; 0 below -87, where floats near the smallest normal one.
-///
-/// x = n ln 2 + r with |r| <= ln 2 / 2. Adding 1.5 * 2^23 rounds to an integer and leaves n in the
-/// low mantissa bits, from where a shift takes it to the exponent. ln 2 comes in two parts so that
-/// r keeps its last bits. The polynomial is 1 + r + r^2 (...), its coefficients minimax for
-/// relative error (1.06e-7, derived by Lawson's iteration), so that e^0 is exactly 1.
-template <int W>
-[[gnu::always_inline]] inline Floats<W> exp_nonpositive(Floats<W> x) {
-  constexpr float kRound = 12582912.0f;
-  const Floats<W> shifted = x * 1.44269504f + kRound;
-  const Floats<W> n = shifted - kRound;
-  const Floats<W> r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  Floats<W> p = r * 0.008312437753f + 0.04189099572f;
-  p = p * r + 0.1666711811f;
-  p = p * r + 0.4999922579f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  const Floats<W> scaled = from_bits<W>(bits<W>(p) + (bits<W>(shifted) << 23));
-  return x < -87.0f ? Floats<W>{} : scaled;
-}
 
 /// Scores of kRows columns against V vectors of lanes.
 template <int W, int V, int kRows>
@@ -214,8 +151,8 @@ void attend_block(const LaneBlock& block, const KeyTile& keys, const std::int32_
 }
 
 template <int W>
-void attend(const LaneBlock& block, const KeyTile& keys, const std::int32_t* limits,
-            float* scores) {
+void attend_lanes(const LaneBlock& block, const KeyTile& keys, const std::int32_t* limits,
+                  float* scores) {
   static_assert(kBlockVectors == 3, "a case per number of vectors");
   if (block.vectors == 1) attend_block<W, 1>(block, keys, limits, scores);
   if (block.vectors == 2) attend_block<W, 2>(block, keys, limits, scores);

@@ -1,4 +1,4 @@
-#include "attention/cpu/tile_kernel.inl"
+#include "attention/cpu/vector.inl"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@ namespace {
 
 float exp_of(float x) { return exp_nonpositive<4>(splat<4>(x))[0]; }
 
-TEST(TileKernel, ExponentialIsWithinItsBound) {
+TEST(Vector, ExponentialIsWithinItsBound) {
   double worst = 0;
   for (float x = 0; x >= -87.0f; x = std::nextafter(x, -100.0f) - 1e-5f) {
     const double exact = std::exp(static_cast<double>(x));
@@ -20,7 +20,7 @@ TEST(TileKernel, ExponentialIsWithinItsBound) {
   EXPECT_LT(worst, 2e-7);
 }
 
-TEST(TileKernel, ExponentialOfNothingIsOneAndOfMinusInfinityZero) {
+TEST(Vector, ExponentialOfNothingIsOneAndOfMinusInfinityZero) {
   EXPECT_EQ(exp_of(0.0f), 1.0f);
   EXPECT_EQ(exp_of(-0.0f), 1.0f);
   EXPECT_EQ(exp_of(-std::numeric_limits<float>::infinity()), 0.0f);

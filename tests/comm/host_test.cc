@@ -1,0 +1,92 @@
+#include "comm/host.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <initializer_list>
+#include <vector>
+
+namespace longspan {
+namespace {
+
+namespace fs = std::filesystem;
+
+cpu_set_t cores(std::initializer_list<std::size_t> list) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const std::size_t core : list) CPU_SET(core, &set);
+  return set;
+}
+
+TEST(FairThreadsTest, RanksThatRoamShareTheCores) {
+  const std::vector all(3, cores({0, 1, 2, 3, 4, 5, 6, 7}));
+  EXPECT_EQ(fair_threads(all[0], all, std::nullopt), 2);
+}
+
+TEST(FairThreadsTest, BoundRanksKeepTheirOwnCores) {
+  const std::vector all{cores({0, 1, 2}), cores({3, 4, 5}), cores({6, 7})};
+  EXPECT_EQ(fair_threads(all[0], all, std::nullopt), 3);
+  EXPECT_EQ(fair_threads(all[2], all, std::nullopt), 2);
+}
+
+TEST(FairThreadsTest, ThirdsAddUpToOne) {
+  const std::vector all(3, cores({0, 1, 2}));
+  EXPECT_EQ(fair_threads(all[0], all, std::nullopt), 1);
+}
+
+TEST(FairThreadsTest, AQuotaIsSharedByTheRanksAndOneThreadIsTheLeast) {
+  const std::vector all(2, cores({0, 1, 2, 3, 4, 5, 6, 7}));
+  EXPECT_EQ(fair_threads(all[0], all, 6.0), 3);
+  EXPECT_EQ(fair_threads(all[0], all, 0.5), 1);
+  EXPECT_EQ(fair_threads(all[0], all, 64.0), 4);
+}
+
+class CpuQuotaTest : public testing::Test {
+ protected:
+  void SetUp() override { fs::remove_all(root_); }
+  void TearDown() override { fs::remove_all(root_); }
+
+  void write(const std::string& path, const std::string& text) {
+    fs::create_directories((root_ / path).parent_path());
+    std::ofstream(root_ / path) << text;
+  }
+
+  const fs::path root_ =
+      fs::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
+};
+
+TEST_F(CpuQuotaTest, WithoutControlGroupsThereIsNoLimit) {
+  EXPECT_EQ(cpu_quota(root_), std::nullopt);
+}
+
+TEST_F(CpuQuotaTest, TheTightestAncestorCounts) {
+  write("proc/self/cgroup", "0::/job/step\n");
+  write("sys/fs/cgroup/job/step/cpu.max", "max 100000\n");
+  write("sys/fs/cgroup/job/cpu.max", "250000 100000\n");
+  write("sys/fs/cgroup/cpu.max", "400000 100000\n");
+  EXPECT_EQ(cpu_quota(root_), 2.5);
+}
+
+TEST_F(CpuQuotaTest, APathThatExistsOnlyOutsideTheContainerFallsBackToTheMountedTop) {
+  write("proc/self/cgroup", "0::/docker/abc\n");
+  write("sys/fs/cgroup/cpu.max", "150000 100000\n");
+  EXPECT_EQ(cpu_quota(root_), 1.5);
+}
+
+TEST_F(CpuQuotaTest, VersionOneIsUnderstood) {
+  write("proc/self/cgroup", "3:cpuset:/\n2:cpu,cpuacct:/job\n0::/\n");
+  write("sys/fs/cgroup/cpu/job/cpu.cfs_quota_us", "300000\n");
+  write("sys/fs/cgroup/cpu/job/cpu.cfs_period_us", "100000\n");
+  write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
+  write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(cpu_quota(root_), 3.0);
+}
+
+TEST(HostTest, ThisProcessHasACoreAndANamedHost) {
+  const cpu_set_t mine = allowed_cores();
+  EXPECT_GE(CPU_COUNT(&mine), 1);
+  EXPECT_FALSE(host_name().empty());
+}
+
+}  // namespace
+}  // namespace longspan

@@ -1,0 +1,135 @@
+"""Compares `longspan generate` with the reference continuations, one configuration at a time.
+
+    goldens.py --binary B --model M --goldens G --row DEGREE,LAYOUT,CHUNK,PAGE [--row ...]
+               [--cases small|3k|7k|NAME,NAME] [--keep spread|fewest] [--table FILE]
+
+A row is one configuration: the degree (and number of MPI ranks), the layout, the tokens of a
+prefill chunk (0: whole) and of a page. With --table each finished row is appended to FILE, and rows
+that FILE already holds are skipped: a long run may be stopped and started again.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+SMALL = ["one-token", "short", "count", "unicode", "code", "chat", "gpl-1k"]
+CASE_SETS = {"small": SMALL, "3k": ["gpl-3k"], "7k": ["gpl-7k"]}
+FIELDS = ["cases", "degree", "layout", "chunk", "page_tokens", "keep", "same_ids",
+          "max_dlogprob", "max_dnll", "seconds"]
+MAX_DLOGPROB = 2e-3
+MAX_DNLL = 1e-4
+
+
+def command(options, row):
+    degree, layout, chunk, page = row
+    line = [options.binary, "generate", options.model, "--json", "--ignore-eos", "--max-tokens", "64",
+            "--logprobs", "5", "--prompt-nll", "--layout", layout, "--page-tokens", page,
+            "--keep", options.keep, "--threads", "1"]
+    line += ["--prefill-chunk", chunk if chunk != "0" else "1M"]
+    if degree == "0":  # without mpirun
+        return line
+    return ["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle",
+            "1", "-np", degree] + line
+
+
+def run(options, row, cases):
+    """The answers to `cases`, in order."""
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as prompts:
+        for case in cases:
+            print(json.dumps({"prompt": case["text"]}), file=prompts)
+        prompts.flush()
+        environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1",
+                           OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+        done = subprocess.run(command(options, row) + ["--prompts", prompts.name], text=True,
+                              capture_output=True, env=environment)
+    if done.returncode != 0:
+        sys.exit(f"row {row}: exit code {done.returncode}\n{done.stderr}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def compare(case, answer):
+    """(what differs or None, largest |d logprob|, |d nll|)"""
+    dlogprob = max(abs(token["logprob"] - golden)
+                   for token, golden in zip(answer["logprobs"], case["logprobs"]))
+    dnll = abs(answer["prompt_nll"] - case["prompt_nll"])
+    wrong = None
+    if answer["prompt_ids"] != case["prompt_ids"]:
+        wrong = "prompt ids differ"
+    elif answer["ids"] != case["ids"]:
+        at = next(i for i, (a, b) in enumerate(zip(answer["ids"] + [None], case["ids"])) if a != b)
+        wrong = f"token {at} differs"
+    elif answer["text"] != case["output_text"]:
+        wrong = "text differs"
+    elif not dlogprob <= MAX_DLOGPROB:
+        wrong = f"a log-probability is off by {dlogprob:.2g}"
+    elif not dnll <= MAX_DNLL:
+        wrong = f"prompt_nll is off by {dnll:.2g}"
+    return wrong, dlogprob, dnll
+
+
+def finished_rows(table):
+    if not table or not os.path.exists(table):
+        return set()
+    with open(table, newline="") as file:
+        return {tuple(row[f] for f in FIELDS[:6]) for row in csv.DictReader(file)}
+
+
+def append(table, row):
+    new = not os.path.exists(table)
+    with open(table, "a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--goldens", required=True)
+    parser.add_argument("--row", action="append", required=True)
+    parser.add_argument("--cases", default="small")
+    parser.add_argument("--keep", default="spread")
+    parser.add_argument("--table")
+    options = parser.parse_args()
+
+    with open(options.goldens) as file:
+        goldens = {case["name"]: case for case in json.load(file)["cases"]}
+    names = CASE_SETS.get(options.cases) or options.cases.split(",")
+    cases = [goldens[name] for name in names]
+    done = finished_rows(options.table)
+    failed = 0
+    for text in options.row:
+        row = text.split(",")
+        if (options.cases, *row, options.keep) in done:
+            continue
+        start = time.monotonic()
+        answers = run(options, row, cases)
+        seconds = time.monotonic() - start
+        results = [compare(case, answer) for case, answer in zip(cases, answers, strict=True)]
+        dlogprob = max(r[1] for r in results)
+        dnll = max(r[2] for r in results)
+        for case, result in zip(cases, results):
+            if result[0]:
+                failed += 1
+                print(f"row {text}, case {case['name']}: {result[0]}", flush=True)
+        same = all(a["ids"] == c["ids"] for a, c in zip(answers, cases))
+        print(f"{options.cases:6} degree {row[0]} {row[1]:12} chunk {row[2]:>4} page {row[3]:>3} "
+              f"{options.keep}: same ids {same}, |d logprob| {dlogprob:.2g}, |d nll| {dnll:.2g}, "
+              f"{seconds:.1f} s", flush=True)
+        if options.table:
+            append(options.table, dict(zip(FIELDS, [
+                options.cases, *row, options.keep, int(same), f"{dlogprob:.3g}", f"{dnll:.3g}",
+                f"{seconds:.1f}"])))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+// Whole jobs on ranks as threads with a tiny random model: whatever the degree, layout, chunk, page
+// size or retention, the tokens are those of one rank.
+#include "runtime/engine/job.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <map>
+#include <random>
+
+#include "comm/str.h"
+#include "runtime/engine/load_model.h"
+#include "tests/runtime/model/tiny_llama.h"
+#include "tests/support/run_ranks.h"
+
+namespace longspan {
+namespace {
+
+/// What a job gave back.
+struct Outcome {
+  std::map<RequestId, std::vector<TokenId>> tokens;
+  std::map<RequestId, std::vector<double>> logprobs;
+  std::map<RequestId, double> nll;
+  std::vector<RankSummary> ranks;
+};
+
+class JobTest : public testing::Test {
+ protected:
+  static std::filesystem::path path_;
+
+  static void SetUpTestSuite() {
+    path_ = std::filesystem::temp_directory_path() / str("longspan-job-test-{}.gguf", ::getpid());
+    test::TinyLlama model;
+    model.heads = 6;
+    model.kv_heads = 2;
+    model.seed = 5;
+    model.write(path_);
+  }
+  static void TearDownTestSuite() { std::filesystem::remove(path_); }
+
+  static std::vector<JobRequest> requests(const std::vector<std::int64_t>& lengths,
+                                          std::int64_t max_new = 20) {
+    std::mt19937 random(9);
+    std::vector<JobRequest> list;
+    for (std::int64_t length : lengths) {
+      JobRequest request{.max_new = max_new, .stop = -1, .wants_nll = true};
+      request.admission.request = std::ssize(list);
+      request.admission.top = 3;
+      for (std::int64_t i = 0; i < length; ++i) {
+        request.admission.prompt.push_back(static_cast<TokenId>(random() % 256));
+      }
+      list.push_back(request);
+    }
+    return list;
+  }
+
+  static Outcome run(int ranks, const JobOptions& options, const std::vector<JobRequest>& list) {
+    Outcome outcome;
+    test::run_machines(ranks, [&](Machine& machine) {
+      LoadedModel model = load_model(machine, open_model(machine, path_.string()), {});
+      if (machine.rank() != 0) {
+        run_job(machine, model, options, nullptr);
+        return;
+      }
+      JobInput input{.requests = list, .listener = listener(outcome)};
+      outcome.ranks = run_job(machine, model, options, &input);
+    });
+    return outcome;
+  }
+
+  static void expect_same(const Outcome& outcome, const Outcome& oracle, const std::string& what) {
+    EXPECT_EQ(outcome.tokens, oracle.tokens) << what;
+    for (const auto& [id, logprobs] : oracle.logprobs) {
+      ASSERT_EQ(outcome.logprobs.at(id).size(), logprobs.size()) << what;
+      for (std::size_t i = 0; i < logprobs.size(); ++i) {
+        EXPECT_NEAR(outcome.logprobs.at(id)[i], logprobs[i], 1e-4) << what;
+      }
+      EXPECT_NEAR(outcome.nll.at(id), oracle.nll.at(id), 1e-3) << what;
+    }
+  }
+
+ private:
+  static Coordinator::Listener listener(Outcome& outcome) {
+    return {.prefill = [](const Progress&) {},
+            .layer = nullptr,
+            .token =
+                [&outcome](RequestId id, const Scored& scored) {
+                  outcome.tokens[id].push_back(scored.chosen.id);
+                  outcome.logprobs[id].push_back(scored.chosen.logprob);
+                },
+            .nll = [&outcome](RequestId id, double sum) { outcome.nll[id] += sum; }};
+  }
+};
+
+std::filesystem::path JobTest::path_;
+
+TEST_F(JobTest, EveryDegreeLayoutChunkPageAndRetentionGivesTheTokensOfOneRank) {
+  const auto list = requests({1, 2, 7, 33, 100});
+  const Outcome oracle = run(1, {.degree = 1}, list);
+  ASSERT_EQ(oracle.tokens.size(), list.size());
+  std::mt19937 random(1);
+  constexpr std::array kLayouts{DealtBy::kBlockCyclic, DealtBy::kStriped, DealtBy::kZigzag,
+                                DealtBy::kContiguous};
+  for (int degree : {1, 2, 3, 4, 5, 8}) {
+    for (DealtBy layout : kLayouts) {
+      JobOptions options{.degree = degree,
+                         .page_tokens = std::int64_t{1} << random() % 6,
+                         .layout = layout,
+                         .chunk_tokens = 1 + static_cast<std::int64_t>(random() % 120),
+                         .keep = random() % 2 ? Retention::kSpread : Retention::kFewest,
+                         .max_running = 1 + static_cast<int>(random() % 5)};
+      expect_same(run(degree, options, list), oracle,
+                  str("degree {}, layout {}, pages of {}, chunks of {}, keep {}, running {}",
+                      degree, static_cast<int>(layout), options.page_tokens, *options.chunk_tokens,
+                      static_cast<int>(options.keep), options.max_running));
+    }
+  }
+}
+
+TEST_F(JobTest, RanksBeyondTheDegreeIdleAndOwnNothing) {
+  const auto list = requests({40});
+  const Outcome outcome = run(4, {.degree = 2}, list);
+  expect_same(outcome, run(1, {.degree = 1}, list), "degree 2 of 4 ranks");
+  ASSERT_EQ(outcome.ranks.size(), 4u);
+  EXPECT_GT(outcome.ranks[1].kv_pages_used, 0);
+  EXPECT_EQ(outcome.ranks[2].kv_pages_total, 0);
+  EXPECT_EQ(outcome.ranks[3].sent_bytes, 0u);
+}
+
+TEST_F(JobTest, FewestKeepsEachSequenceOnOneRankAndItsDecodeSendsNothing) {
+  const auto list = requests({64}, 1);
+  const Outcome short_answer = run(4, {.degree = 4, .keep = Retention::kFewest}, list);
+  const Outcome long_answer = run(4, {.degree = 4, .keep = Retention::kFewest}, requests({64}, 30));
+  int holders = 0;
+  for (int rank = 0; rank < 4; ++rank) {
+    holders += long_answer.ranks[rank].kv_pages_used > 0;
+    EXPECT_EQ(long_answer.ranks[rank].sent_bytes, short_answer.ranks[rank].sent_bytes);
+  }
+  EXPECT_EQ(holders, 1);
+}
+
+TEST_F(JobTest, ForcedTokensReplaceTheSampledOnesAndKeepTheModelsProbabilities) {
+  auto list = requests({12}, 6);
+  const Outcome free = run(1, {.degree = 1}, list);
+  list[0].admission.forced = free.tokens.at(0);
+  expect_same(run(3, {.degree = 3}, list), free, "its own tokens forced");
+  list[0].admission.forced = {7, 7};
+  const Outcome forced = run(2, {.degree = 2}, list);
+  EXPECT_EQ(forced.tokens.at(0)[0], 7);
+  EXPECT_EQ(forced.tokens.at(0)[1], 7);
+  EXPECT_LT(forced.logprobs.at(0)[0], free.logprobs.at(0)[0]);
+}
+
+TEST_F(JobTest, AJobThatDoesNotFitIsRefusedOnEveryRankWithTheNumbers) {
+  test::run_machines(3, [&](Machine& machine) {
+    LoadedModel model = load_model(machine, open_model(machine, path_.string()), {});
+    const JobOptions options{.degree = 3, .memory_limit = 1 << 20};
+    JobInput input{.requests = requests({200})};
+    try {
+      run_job(machine, model, options, machine.rank() == 0 ? &input : nullptr);
+      ADD_FAILURE() << "nobody threw";
+    } catch (const OutOfMemory& error) {
+      EXPECT_TRUE(std::string(error.what()).find("KV cache") != std::string::npos) << error.what();
+      EXPECT_TRUE(error.everywhere());
+    }
+  });
+}
+
+}  // namespace
+}  // namespace longspan

@@ -1,0 +1,47 @@
+#include "runtime/memory/page_table.h"
+
+#include <gmock/gmock.h>
+
+#include <stdexcept>
+
+#include "comm/cpu/cpu_device.h"
+
+namespace longspan {
+namespace {
+
+using testing::ElementsAre;
+
+class PageTableTest : public testing::Test {
+ protected:
+  CpuDevice device_{1};
+  KvPagePool pool_{device_, {.heads = {1, 1, 16}, .layers = 1, .page_tokens = 4}, 3};
+  PageTable table_{pool_, 1};
+};
+
+TEST_F(PageTableTest, PagesAreLeasedByTheirOwnerWhenTheSequenceReachesThem) {
+  table_.promise({0, 1, 1, 0, 1});
+  table_.open(4);
+  EXPECT_TRUE(table_.slots().empty());
+  EXPECT_THAT(table_.distinct_owners(), ElementsAre(0));
+  table_.open(5);
+  EXPECT_EQ(table_.slots().size(), 1u);
+  table_.open(5);
+  EXPECT_EQ(table_.slots().size(), 1u);
+  EXPECT_THAT(table_.owners(), ElementsAre(0, 1));
+}
+
+TEST_F(PageTableTest, ARankThatSatOutSomeStepsCatchesUp) {
+  table_.promise({0, 1, 1, 0, 1});
+  table_.open(17);
+  EXPECT_EQ(table_.slots().size(), 3u);
+  EXPECT_THAT(table_.distinct_owners(), ElementsAre(0, 1));
+}
+
+TEST_F(PageTableTest, PagesWithoutAPromiseOrWithoutMemoryAreTheCallersMistake) {
+  EXPECT_THROW(table_.open(1), std::logic_error);
+  table_.promise({1, 1, 1, 1});
+  EXPECT_THROW(table_.open(16), std::logic_error);
+}
+
+}  // namespace
+}  // namespace longspan
