@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "comm/collective.h"
 #include "comm/error.h"
 #include "comm/str.h"
 
@@ -102,7 +103,7 @@ std::optional<Mapping> await_block(const HostRanks& host, std::size_t bytes, std
       case NoticeKind::kReady:
         return mapping;
       case NoticeKind::kFailed:
-        throw Error(notice.code, notice.text.data());
+        raise({notice.code, notice.text.data()});
     }
   }
 }

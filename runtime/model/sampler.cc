@@ -27,14 +27,29 @@ std::size_t first_unusable(std::span<const float> logits) {
   return found == logits.end() ? 0 : found - logits.begin();  // else all are -inf
 }
 
-/// ln of the sum of exp(logits), in double where it counts.
-double log_sum_exp(std::span<const float> logits, float best) {
-  const double sum = exp_sum(logits.data(), std::ssize(logits), best);
-  if (std::isfinite(sum) && std::isfinite(best)) return best + std::log(sum);
-  const std::size_t id = first_unusable(logits);
-  throw Error(ExitCode::kInternal,
-              str("logit of token {} is {}: the model's output is not usable", id, logits[id]));
-}
+/// Log-probabilities of one row: what is left of a logit less the best and ln of the sum. In this
+/// order, since best + ln(sum) forgets the sum when logits are huge.
+class LogSoftmax {
+ public:
+  LogSoftmax(std::span<const float> logits, float best) : logits_(logits), best_(best) {
+    const double sum = exp_sum(logits.data(), std::ssize(logits), best);
+    if (!std::isfinite(sum) || !std::isfinite(best)) refuse();
+    log_sum_ = std::log(sum);
+  }
+
+  double operator()(TokenId id) const { return logits_[id] - best_ - log_sum_; }
+
+ private:
+  [[noreturn]] void refuse() const {
+    const std::size_t id = first_unusable(logits_);
+    throw Error(ExitCode::kInternal,
+                str("logit of token {} is {}: the model's output is not usable", id, logits_[id]));
+  }
+
+  std::span<const float> logits_;
+  double best_;
+  double log_sum_ = 0;
+};
 
 struct Candidate {
   float logit;
@@ -73,8 +88,8 @@ Scored score(std::span<const float> logits, int top_k, std::optional<TokenId> fo
   expects(!logits.empty() && top_k >= 0, "score() needs logits");
   expects(!forced || (*forced >= 0 && *forced < std::ssize(logits)), "forced id in vocabulary");
   const std::vector<float> maxima = piece_maxima(logits);
-  const double lse = log_sum_exp(logits, std::ranges::max(maxima));
-  const auto scored = [&](TokenId id) { return TokenScore{id, logits[id] - lse}; };
+  const LogSoftmax logprob(logits, std::ranges::max(maxima));
+  const auto scored = [&](TokenId id) { return TokenScore{id, logprob(id)}; };
 
   const std::size_t wanted = std::clamp<std::size_t>(top_k, 1, logits.size());
   const std::vector<Candidate> best = best_of(logits, maxima, wanted);
@@ -86,7 +101,7 @@ Scored score(std::span<const float> logits, int top_k, std::optional<TokenId> fo
 
 double log_probability(std::span<const float> logits, TokenId id) {
   expects(id >= 0 && id < std::ssize(logits), "the id lies inside the vocabulary");
-  return logits[id] - log_sum_exp(logits, largest(logits.data(), std::ssize(logits)));
+  return LogSoftmax(logits, largest(logits.data(), std::ssize(logits)))(id);
 }
 
 }  // namespace longspan

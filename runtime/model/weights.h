@@ -55,7 +55,7 @@ class ModelWeights {
  public:
   /// Every rank of the host calls this with the same file and its configuration. Throws DataError
   /// naming the tensor that is missing, unknown, misshapen or holds a value that is not finite;
-  /// the other ranks throw an Error with the leader's code and message.
+  /// the other ranks throw what their leader threw.
   static ModelWeights load(const GgufFile& file, const ModelConfig& config, const ModelOps& ops,
                            const HostRanks& host, const LoadOptions& options);
   ~ModelWeights();
