@@ -8,6 +8,7 @@
 
 #include "comm/agreement.h"
 #include "comm/host_memory.h"
+#include "comm/log.h"
 #include "comm/machine.h"
 #include "comm/str.h"
 #include "launch/answer_json.h"
@@ -257,6 +258,7 @@ ExitCode generate(const GenerateOptions& options) {
   const InterruptWatch interrupt;
   const auto machine =
       Machine::open({.threads = options.threads.value_or(0), .hang_timeout = options.hang_timeout});
+  start_log(options.log_level, machine->rank(), machine->size());
   try {
     return generate_on(*machine, options, interrupt);
   } catch (const Error& error) {

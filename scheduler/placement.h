@@ -14,6 +14,11 @@ enum class Retention {
   kFewest,  // on as few ranks as hold them: decode then stays there and sends little or nothing
 };
 
+/// Pages that hold `tokens` positions.
+constexpr std::int64_t pages_for(std::int64_t tokens, std::int64_t page_tokens) {
+  return (tokens + page_tokens - 1) / page_tokens;
+}
+
 /// "spread", "fewest"; nothing for another word.
 std::optional<Retention> parse_retention(std::string_view name);
 

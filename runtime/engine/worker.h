@@ -28,10 +28,6 @@ struct WorkerMemory {
   KvPageShape page;
   int pages = 0;
   Transformer::Limits limits;
-
-  std::size_t bytes(const ModelConfig& config) const {
-    return page.page_bytes() * pages + Transformer::memory_bytes(config, limits);
-  }
 };
 
 class Worker {
