@@ -1,4 +1,4 @@
-// Where the pages of a sequence are kept.
+// Where the pages of a sequence are kept: all it can ever need, for its prompt and its answer.
 #pragma once
 
 #include <cstdint>

@@ -171,8 +171,8 @@ TEST(DecodeAttentionTest, LateMessagesChangeNothing) {
   }
 }
 
-/// Queries go to owners only, partials come back to the master only: the D1 row of the volume
-/// formulas. A row whose pages all lie with its master sends nothing.
+/// Queries go to owners only, partials come back to the master only: D1 in docs/algorithms.md. A
+/// row whose pages all lie with its master sends nothing.
 TEST(DecodeAttentionTest, SendsQueriesToOwnersAndPartialsToMastersAndNothingElse) {
   Batch batch = random_batch(4, {30, 64, 17, 40}, 5);
   batch.owners[0].assign(batch.owners[0].size(), 2);  // local to rank 2

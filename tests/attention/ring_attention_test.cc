@@ -169,7 +169,7 @@ TEST(RingAttentionTest, LateAndReorderedMessagesChangeNothing) {
   }
 }
 
-/// The bytes of attention.md's pass-KV row: every stream but the successor's own is sent on.
+/// The bytes that docs/algorithms.md states: every stream but the successor's own is sent on.
 TEST(RingAttentionTest, SendsExactlyTheStreamsTheSuccessorLacks) {
   const HeadShape shape{6, 2, 16};
   for (int ranks : {1, 2, 3, 5}) {
