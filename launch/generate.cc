@@ -16,6 +16,7 @@
 #include "launch/generate_run.h"
 #include "launch/interrupt.h"
 #include "launch/prompts.h"
+#include "launch/terminal.h"
 #include "runtime/engine/load_model.h"
 
 namespace longspan {
@@ -226,7 +227,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                              .interrupted = &interrupt.interrupted(),
                              .loaded = late ? Clock::now() : loaded,
                              .stream = !options.json,
-                             .progress = !options.json || isatty(STDERR_FILENO)});
+                             .progress = !options.json || shows_on_terminal(STDERR_FILENO)});
   }
   ExitCode code = ExitCode::kClean;
   for (int degree : list) {
