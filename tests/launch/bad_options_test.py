@@ -1,0 +1,94 @@
+"""Flags and numbers that mean nothing are refused in one line that says what is legal."""
+
+import tempfile
+import unittest
+
+import longspan_command
+from refusal import RefusalTest
+from tiny_model import TinyModel
+
+USAGE, OUT_OF_MEMORY = 2, 71
+
+# flag, values that it refuses, what the line says beside flag and value
+BAD_NUMBERS = [
+    ("--degree", ["0", "-1", "two", "1.5"], "1 to 65536"),
+    ("--max-tokens", ["0", "-1", "many", "1.5", "9" * 20, "9999999T"], "at least 1"),
+    ("--prefill-chunk", ["0", "-17", "all"], "at least 1"),
+    ("--page-tokens", ["0", "-16", "3", "2048", "1e3"], "power of two from 1 to 1024"),
+    ("--threads", ["0", "-1", "x"], "1 to 4096"),
+    ("--logprobs", ["-1", "21", "x"], "0 to 20"),
+    ("--max-num-seqs", ["0", "x"], "at least 1|1 to"),
+    ("--hang-timeout", ["0", "-1", "nan", "inf", "soon"], "seconds"),
+    ("--memory-limit", ["0", "-1", "much", "1X"], "at least 1"),
+    ("--compare-degrees", ["0,1", "1,x", "1,,2", "2"], "numbers"),
+    ("--layout", ["zigzagg"], "block-cyclic, striped, zigzag or contiguous"),
+    ("--keep", ["few", "SPREAD"], "spread or fewest"),
+    ("--dtype", ["bfloat16", "float"], "float32"),
+    ("--log-level", ["loud"], "error, warning, info or debug"),
+]
+
+
+class BadOptionsTest(RefusalTest):
+    def setUp(self):
+        file = tempfile.NamedTemporaryFile(suffix=".gguf")
+        self.addCleanup(file.close)
+        file.write(TinyModel().bytes())
+        file.flush()
+        self.model = file.name
+
+    def refuses_options(self, options, line, code=USAGE, **environment):
+        self.refuses(" ".join(options), ["generate", self.model, *options], code, line,
+                     **environment)
+
+    def test_unknown_and_misspelt_flags(self):
+        for flag, line in [("--promt", "--promt; nearest: --prompt"),
+                           ("--max-token", "--max-token; nearest: --max-tokens"),
+                           ("--degrees=2", "--degrees; nearest: --degree"),
+                           ("--quantize", "--quantize"),
+                           ("-x", "-x")]:
+            self.refuses_options(["--prompt", "x", flag, "2"], "unknown flag " + line)
+
+    def test_words_in_the_wrong_place(self):
+        self.refuses("no command", [], USAGE, "--help")
+        self.refuses("a misspelt command", ["generat"], USAGE, "generat; nearest: generate")
+        self.refuses("an unknown first flag", ["--verison"], USAGE, "nearest: --version")
+        self.refuses("no model", ["generate", "--prompt", "x"], USAGE, "MODEL is missing")
+        self.refuses_options(["--prompt", "two", "words"], "'words'")
+        self.refuses_options(["--prompt"], "--prompt needs a value")
+        self.refuses_options(["--prompt", "x", "--degree"], "--degree needs a value")
+        self.refuses_options(["--prompt", "--json"], "--prompt needs TEXT")
+        self.refuses_options(["--prompt", "x", "--degree", "1", "--degree", "1"], "2 times")
+
+    def test_prompts_that_exclude_each_other(self):
+        self.refuses_options([], "no prompt")
+        self.refuses_options(["--prompt", "x", "--prompt-file", "y"], "--prompt and --prompt-file")
+
+    def test_contradictions(self):
+        self.refuses_options(["--prompt", "x", "--degree", "1", "--compare-degrees", "1,2"],
+                             "--degree and --compare-degrees")
+
+    def test_numbers_and_words_that_mean_nothing(self):
+        for flag, values, line in BAD_NUMBERS:
+            for value in values:
+                self.refuses_options(["--prompt", "x", f"{flag}={value}"], f"{flag} .*({line})")
+            self.refuses_options(["--prompt", "x", flag, values[0]], f"{flag} .*({line})")
+            self.refuses_options(["--prompt", "x", f"{flag}="], f"{flag}= has no value")
+
+    def test_the_environment_is_checked_alike(self):
+        self.refuses_options(["--prompt", "x"], "LONGSPAN_DEGREE .*'zero'", LONGSPAN_DEGREE="zero")
+
+    def test_more_ranks_than_there_are(self):
+        self.refuses_options(["--prompt", "x", "--degree", "4"], "degree 4.*mpirun -np 4")
+        self.refuses_options(["--prompt", "x", "--compare-degrees", "1,5"], "degree 5.*-np 5")
+
+    def test_too_little_memory(self):
+        self.refuses_options(["--prompt", "x", "--memory-limit", "100k"], "memory", OUT_OF_MEMORY)
+        self.refuses("real", ["generate", longspan_command.MODEL, "--prompt", "x", "--memory-limit",
+                              "100M"], OUT_OF_MEMORY, "542 MiB.*100 MiB")
+        # Room for the weights, but not for what computing with them takes.
+        self.refuses("working memory", ["generate", longspan_command.MODEL, "--prompt", "x",
+                                        "--memory-limit", "545M"], OUT_OF_MEMORY, "memory")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,28 @@
+"""What every refusal of `longspan` looks like: one line, a certain exit code, no answer, soon."""
+
+import re
+import unittest
+
+import longspan_command
+
+RANKS = (0, 3)  # without mpirun, and under it: said once, not once per rank
+SECONDS = 60  # far above what a refusal takes, far below a hang
+
+
+class RefusalTest(unittest.TestCase):
+    """A base: a test lists rows and calls refuses() for each."""
+
+    maxDiff = None
+
+    def refuses(self, what, arguments, code, line, stdin=b"", **environment):
+        """`line` is a pattern that the one line must contain."""
+        for ranks in RANKS:
+            with self.subTest(what, ranks=ranks):
+                done = longspan_command.run(arguments, ranks, stdin, SECONDS, **environment)
+                said = done.stderr.decode(errors="backslashreplace")
+                self.assertEqual(done.returncode, code, said)
+                self.assertEqual(done.stdout, b"")
+                lines = [l for l in said.splitlines() if not l.startswith("longspan: loaded ")]
+                self.assertEqual(len(lines), 1, said)
+                self.assertRegex(lines[0], r"^longspan: .*" + line)
+                self.assertIsNone(re.search(r"exception|internal|terminate|\.cc:\d", lines[0]))
