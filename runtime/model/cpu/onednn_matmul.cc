@@ -132,13 +132,14 @@ class OnednnLayout final : public MatrixLayout {
 
   const memory::desc& weights() const { return weights_; }
   /// A few rows are multiplied one by one. gemm copies the whole matrix into its own order first,
-  /// which costs more than it saves: 30 layers and head of a 135M model on one Zen 3 core take
-  /// 34 ms for one row, 91 / 97 / 105 / 98 / 113 / 137 / 135 ms for 2 ... 8 rows by gemm, and
-  /// 44 / 65 / 79 / 86 / 103 / 126 / 135 ms one by one, as rows but the first find the matrix in
-  /// the last-level cache. A larger matrix is read from memory each time: then two rows at most.
+  /// which costs more than it saves: for 1 ... 8 rows, 30 layers and head of a 135M model take
+  ///   by gemm     30  94 101 107 113 136 143 140 ms
+  ///   one by one  32  53  65  90  95 126 133 146 ms
+  /// (CPU time, one Zen 3 core), since all rows but the first find the matrix in the last-level
+  /// cache. A larger matrix comes from memory each time: then two rows at most.
   std::int64_t rows_one_by_one() const {
     if (!by_gemm_) return 1;
-    return bytes() <= (16u << 20) ? 7 : 2;
+    return bytes() <= (16u << 20) ? 5 : 2;
   }
 
  private:
