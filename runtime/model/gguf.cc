@@ -59,7 +59,7 @@ std::uint64_t regular_file_bytes(int fd, const std::filesystem::path& path) {
 }  // namespace
 
 // Delegating: once the private constructor is done, a throw from here runs the destructor.
-GgufFile::GgufFile(std::filesystem::path path) : GgufFile(path, open_to_read(path)) {
+GgufFile::GgufFile(const std::filesystem::path& path) : GgufFile(path, open_to_read(path)) {
   read_header();
 }
 

@@ -49,7 +49,7 @@ class GgufFile {
 
   /// Opens and validates. Throws MissingInput, PermissionError or DataError, which name the file
   /// and what is wrong with it.
-  explicit GgufFile(std::filesystem::path path);
+  explicit GgufFile(const std::filesystem::path& path);
   ~GgufFile();
   GgufFile(GgufFile&&) noexcept;
   GgufFile& operator=(GgufFile&&) noexcept;
