@@ -104,7 +104,7 @@ class Bench {
   /// `rows` new tokens at the end of `keys`.
   Line prefill(const HeadShape& shape, std::int64_t rows, std::int64_t keys, bool causal) {
     const auto kernels = new_kernels(shape);
-    if (flops_ == 0) flops_ = multiply_add_rate(width(kernels->isa()), device_.threads());
+    const double flops = multiply_add_rate(width(kernels->isa()), device_.threads());
     const Cache cache(shape, keys);
     KvSegment segment = cache.segment;
     segment.causal = causal;
@@ -128,14 +128,14 @@ class Bench {
                 rows, keys),
             "GFLOP/s",
             flop / timing.seconds * 1e-9,
-            flops_ * 1e-9,
+            flops * 1e-9,
             timing.spread};
   }
 
   /// `batch` rows over `keys` keys each.
   Line decode(const HeadShape& shape, int batch, std::int64_t keys) {
     const auto kernels = new_kernels(shape);
-    if (bytes_ == 0) bytes_ = read_rate(device_.threads());
+    const double readable = read_rate(device_.threads());
     const Cache cache(shape, keys * batch);
     const std::int64_t values = shape.query_heads * shape.head_dim;
     const auto q = random_values(batch * values);
@@ -156,7 +156,7 @@ class Bench {
                 batch, keys),
             "GB/s",
             bytes / timing.seconds * 1e-9,
-            bytes_ * 1e-9,
+            readable * 1e-9,
             timing.spread};
   }
 
@@ -173,8 +173,6 @@ class Bench {
 
   CpuDevice device_;
   std::unique_ptr<Stream> stream_;
-  double flops_ = 0;  // the yardsticks, once measured
-  double bytes_ = 0;
 };
 
 std::vector<Line> run_all(Bench& bench) {
@@ -199,7 +197,7 @@ void print_table(const std::string& title, const std::vector<Line>& lines) {
   fmt::print("{}\n", title);
   fmt::print("random data and page order, pages of {}; median of up to 20 after a warm-up\n",
              kPageTokens);
-  fmt::print("yardsticks, same run: multiply-adds in registers; reading 512 MiB\n");
+  fmt::print("yardsticks, just before each line: multiply-adds in registers; reading 512 MiB\n");
   fmt::print("{:>14} {:>34} {:>16} {:>16} {:>6} {:>7}\n", "kernel", "heads, size", "figure",
              "yardstick", "ratio", "spread");
   for (const Line& line : lines) {
