@@ -8,7 +8,8 @@
 //           merges the partials in rank order
 //
 // Every rank may be master of some rows and serve others in the same step. A row whose pages all
-// lie with its master sends nothing.
+// lie with its master sends nothing. The rows of all ranks share one batch, which every rank knows:
+// so both sides know what each message holds, and messages need no header.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +37,9 @@ struct DecodeBatch {
   std::int64_t page_tokens = 1;
   std::vector<DecodeBatchRow> rows;
 
-  /// Rows (indices) with `master` that need columns of `owner`.
+  /// Indices of the rows with `master` that need columns of `owner`, in order.
   std::vector<int> shipped(int master, int owner) const;
+  /// Indices of the rows with `master`, in order.
   std::vector<int> mastered(int master) const;
 };
 

@@ -49,11 +49,13 @@ class AttentionKernels {
   /// FlashAttention-2 (arXiv 2307.08691, section 3.1).
   virtual void attend(Stream& stream, const QueryRows& rows, std::vector<KvSegment> segments,
                       RunningState state) = 0;
+  /// The state as a partial. `out` may use the memory of acc and m.
   virtual void finish(Stream& stream, RunningState state, Partial out, std::int64_t rows) = 0;
   /// Rows of one token each over long keys (split-KV; FlashDecoding). Split borders are every
   /// 512 columns of a segment list, so a row's bits do not depend on the rest of the batch.
   virtual void decode(Stream& stream, std::vector<DecodeRow> rows) = 0;
   /// out = the partials merged in list order by log-sum-exp. A NaN or +inf lse counts as empty.
+  /// `out` may be one of the partials.
   virtual void merge(Stream& stream, std::vector<Partial> partials, Partial out,
                      std::int64_t rows) = 0;
   virtual void copy_kv(Stream& stream, std::vector<KvCopy> copies) = 0;

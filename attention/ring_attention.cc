@@ -65,7 +65,9 @@ void RingAttention::run(Stream& compute, const Group& group, const RingChunk& ch
                         const KvView& pages, const float* q, RunningState state) {
   const int size = chunk.size();
   expects(group.size() == size && group.rank() == chunk.rank, "the chunk is the group's");
-  expects(size == 1 || chunk.longest_stream() <= stream_columns_, "streams fit their buffers");
+  expects(
+      size > 1 ? chunk.longest_stream() <= stream_columns_ : chunk.own().rows <= stream_columns_,
+      "streams fit their buffers");
 
   pack_cached(compute, chunk, pages);
   kernels_.reset(compute, state, chunk.own().rows);

@@ -18,8 +18,9 @@ namespace longspan {
 
 class RingAttention {
  public:
-  /// Memory for streams of up to `stream_columns` columns: one's own and two that pass. With one
-  /// rank nothing passes; say so to save the memory.
+  /// Memory for streams of up to `stream_columns` columns: one's own and two that pass. `alone`: in
+  /// groups of one rank only. Nothing passes then and cached columns are read where they are, so
+  /// the own stream needs room for the rows alone.
   RingAttention(Device& device, AttentionKernels& kernels, std::int64_t stream_columns,
                 bool alone = false);
 

@@ -4,7 +4,10 @@
 #   tests/PATH_test.cc as a GoogleTest program. Without RANKS one ctest entry; with RANKS the
 #   program is linked with the MPI main of tests/support and runs under mpirun once per count.
 
-set(LONGSPAN_WARNINGS -Wall -Wextra -Wshadow -Wswitch -Werror -Wno-missing-field-initializers)
+# Warnings are errors wherever we test, but not in a release build: a newcomer's compiler may be one
+# whose warnings we have not seen. GCC 12 warns falsely of std::string at -O3 (its bug 105651).
+set(LONGSPAN_WARNINGS -Wall -Wextra -Wshadow -Wswitch -Wno-missing-field-initializers
+                      -Wno-restrict $<$<NOT:$<CONFIG:Release>>:-Werror>)
 
 function(longspan_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;PRIVATE_DEPENDS" ${ARGN})

@@ -174,7 +174,9 @@ void raise(const Failure& failure) {
     case ExitCode::kInterrupted:
       break;  // these have no class of their own
   }
-  throw Error(failure.code, failure.message);
+  Error error(failure.code, failure.message);
+  error.thrown_everywhere();
+  throw error;
 }
 
 }  // namespace longspan

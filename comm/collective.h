@@ -2,8 +2,9 @@
 //
 //   broadcast  root --> everyone          gather  everyone --> root          barrier  both, empty
 //
-// A star: one round, 2 (N - 1) small messages at most per rank. That is right for dozens of ranks
-// and some kilobytes at start; nothing here belongs into a step.
+// A star: the root exchanges two messages at most with each rank (a size, and the bytes), the
+// others speak to the root alone. That is right for dozens of ranks and some kilobytes at start;
+// nothing here belongs into a step.
 #pragma once
 
 #include <chrono>

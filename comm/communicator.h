@@ -3,8 +3,8 @@
 // An exchange is the sends and receives of one step, enqueued on a stream: it starts when the
 // stream reaches it, and the stream goes on when all of it is done. Both sides know every size
 // from the plan, so sizes never travel. Between two ranks messages match in the order in which
-// they were enqueued; a rank that enqueues its exchanges of one communicator on one stream is
-// always in order.
+// their exchanges start. A rank that enqueues its exchanges of one communicator on one stream is
+// always in order; on several streams events must order them.
 //
 // Nothing waits for ever: an exchange that is not done by the deadline fails its stream with a
 // CommError that names the peers it waited for.
@@ -32,8 +32,9 @@ struct Receive {
   Bytes bytes;
 };
 
-/// How long to wait, and how lazily. Nothing inside a step waits without a deadline; a rank that
-/// waits for a plan or for input does, and may sleep up to 20 ms between two looks.
+/// How long to wait, and how lazily. Nothing inside a step waits without a deadline. Without one
+/// waits who may have to wait for a person or a whole file: a rank for its next plan, or for the
+/// others at start. It may sleep up to 20 ms between two looks.
 struct Patience {
   std::optional<std::chrono::milliseconds> deadline;
   std::chrono::microseconds longest_sleep{200};

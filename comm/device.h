@@ -77,7 +77,7 @@ class Buffer {
   }
 
   Bytes bytes() const { return bytes_; }
-  /// The memory as an array of T; the size in bytes must divide.
+  /// The memory as an array of T; bytes that make no whole T are left out.
   template <typename T>
   std::span<T> as() const {
     return {reinterpret_cast<T*>(bytes_.data()), bytes_.size() / sizeof(T)};

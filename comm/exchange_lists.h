@@ -25,4 +25,12 @@ inline void drop_empty_messages(std::vector<Send>& sends, std::vector<Receive>& 
   std::erase_if(receives, is_empty);
 }
 
+/// What the lists move, once the empty messages are dropped.
+inline Traffic traffic_of(const std::vector<Send>& sends, const std::vector<Receive>& receives) {
+  Traffic moved{.sent_messages = sends.size(), .received_messages = receives.size()};
+  for (const Send& send : sends) moved.sent_bytes += send.bytes.size();
+  for (const Receive& receive : receives) moved.received_bytes += receive.bytes.size();
+  return moved;
+}
+
 }  // namespace longspan

@@ -22,7 +22,7 @@ std::optional<int> number(const Environment& environment, const char* name) {
 
 std::optional<std::string> process_environment(const char* name) {
   const char* value = std::getenv(name);
-  if (value == nullptr) return std::nullopt;
+  if (value == nullptr || *value == '\0') return std::nullopt;
   return value;
 }
 

@@ -7,7 +7,7 @@
 
 namespace longspan {
 
-/// Looks up a variable.
+/// Looks up a variable; nothing when it is unset or empty.
 using Environment = std::function<std::optional<std::string>(const char* name)>;
 
 std::optional<std::string> process_environment(const char* name);

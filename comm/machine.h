@@ -1,8 +1,7 @@
 // What a rank opens first and closes last: its device, its place among the ranks, and the two
 // communicators: one for data (streams) and one for control (plans, reports, start-up).
 //
-// Under mpirun or srun the ranks are MPI's. Otherwise there is one rank and MPI is never loaded
-// into the picture.
+// Under mpirun or srun the ranks are MPI's. Otherwise there is one rank, and MPI is never started.
 #pragma once
 
 #include <chrono>
@@ -17,8 +16,9 @@
 namespace longspan {
 
 struct MachineOptions {
-  int threads = 0;  // per rank; 0: allowed cores / local ranks, 1 at least
-  std::chrono::milliseconds hang_timeout{120'000};  // deadline of every data exchange
+  int threads = 0;  // per rank; 0: a fair share of the host's cores (fair_threads in comm/host.h)
+  // Deadline of every exchange(). What a peer computes before it takes part counts too.
+  std::chrono::milliseconds hang_timeout{120'000};
   // Longer messages are cut: MPI counts bytes in an int.
   std::size_t largest_piece = std::size_t{256} << 20;
 };
@@ -46,8 +46,9 @@ class Machine {
   virtual bool abandoned() const { return false; }
 };
 
-/// Flushes the standard streams and ends the process without destructors, exit handlers or
-/// MPI_Finalize, which would wait for ever for a lost peer. How every failing rank ends.
+/// Flushes C's standard streams and ends the process without destructors, exit handlers or
+/// MPI_Finalize, which would wait for ever for a lost peer. How a rank ends whose failure the
+/// others do not share; what all ranks agreed to throw ends them in order.
 [[noreturn]] void leave_now(ExitCode code);
 
 /// The rank the launcher's environment announces, before MPI runs; 0 without a launcher. For log

@@ -9,12 +9,11 @@ namespace longspan {
 
 class TrafficCounter {
  public:
-  /// Adds a finished exchange; its lists hold no zero-length messages.
-  void add(const std::vector<Send>& sends, const std::vector<Receive>& receives) {
-    for (const Send& send : sends) sent_bytes_ += send.bytes.size();
-    for (const Receive& receive : receives) received_bytes_ += receive.bytes.size();
-    sent_messages_ += sends.size();
-    received_messages_ += receives.size();
+  void add(const Traffic& moved) {
+    sent_bytes_ += moved.sent_bytes;
+    received_bytes_ += moved.received_bytes;
+    sent_messages_ += moved.sent_messages;
+    received_messages_ += moved.received_messages;
   }
 
   Traffic read() const {

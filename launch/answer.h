@@ -18,7 +18,7 @@ struct Answer {
   std::string text;
   std::optional<double> nll_sum;  // of the prompt, nats
 
-  // Seconds since the weights were loaded; sampled tokens count the one that stopped it.
+  // Seconds since weights and prompts were there; sampled tokens count the one that stopped it.
   double prefill_start = 0;
   double first_token = 0;
   double last_token = 0;

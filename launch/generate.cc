@@ -8,6 +8,7 @@
 
 #include "comm/agreement.h"
 #include "comm/host_memory.h"
+#include "comm/log.h"
 #include "comm/machine.h"
 #include "comm/str.h"
 #include "launch/answer_json.h"
@@ -15,6 +16,7 @@
 #include "launch/generate_run.h"
 #include "launch/interrupt.h"
 #include "launch/prompts.h"
+#include "launch/terminal.h"
 #include "runtime/engine/load_model.h"
 
 namespace longspan {
@@ -225,7 +227,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                              .interrupted = &interrupt.interrupted(),
                              .loaded = late ? Clock::now() : loaded,
                              .stream = !options.json,
-                             .progress = !options.json || isatty(STDERR_FILENO)});
+                             .progress = !options.json || shows_on_terminal(STDERR_FILENO)});
   }
   ExitCode code = ExitCode::kClean;
   for (int degree : list) {
@@ -257,6 +259,7 @@ ExitCode generate(const GenerateOptions& options) {
   const InterruptWatch interrupt;
   const auto machine =
       Machine::open({.threads = options.threads.value_or(0), .hang_timeout = options.hang_timeout});
+  start_log(options.log_level, machine->rank(), machine->size());
   try {
     return generate_on(*machine, options, interrupt);
   } catch (const Error& error) {

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "comm/str.h"
+#include "launch/terminal.h"
 
 namespace longspan {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 class Collector {
  public:
   Collector(const RunInput& input, LoadedModel& model)
-      : input_(input), progress_(model.config.layers, isatty(STDERR_FILENO)) {
+      : input_(input), progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
     for (const JobRequest& request : input.requests) {
       answers_.push_back({.prompt = request.admission.prompt});
       texts_.emplace_back(model.tokenizer);

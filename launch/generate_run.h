@@ -19,7 +19,7 @@ namespace longspan {
 struct RunInput {
   std::vector<JobRequest> requests;
   const std::atomic<bool>* interrupted = nullptr;
-  std::chrono::steady_clock::time_point loaded;  // when the weights were
+  std::chrono::steady_clock::time_point loaded;  // weights and prompts: seconds count from here
   bool stream = false;                           // text to standard output as it comes
   bool progress = false;
 };

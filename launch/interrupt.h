@@ -1,7 +1,8 @@
 // Ctrl-C and SIGTERM as a flag that is looked at between two steps.
 //
 // A step may be long, so patience is bounded: half a second after a Ctrl-C (a tenth after SIGTERM),
-// or at the second signal, the process leaves with what it has printed so far.
+// or at the second signal, the process leaves with what it has printed so far: exit code 130, or
+// 143 after SIGTERM. A job that ends in time by itself gives 130 for both.
 #pragma once
 
 #include <atomic>

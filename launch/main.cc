@@ -66,7 +66,7 @@ ExitCode report(ExitCode code, const std::string& message, bool everywhere) {
 
 ExitCode run(const std::vector<std::string>& arguments) {
   try {
-    return std::visit(Dispatch{}, parse_command_line(arguments, process_environment()));
+    return std::visit(Dispatch{}, parse_command_line(arguments, process_environment));
   } catch (const Error& error) {
     return report(error.code(), error.what(),
                   error.everywhere() || fails_on_every_rank(error.code()));

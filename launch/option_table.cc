@@ -20,7 +20,7 @@ constexpr std::string_view kGroupLimits = "Limits and logging";
 
 template <typename Options>
 void apply_log_level(Options& options, const Given& given) {
-  constexpr std::array<std::string_view, 4> kWords = {"error", "warning", "info", "debug"};
+  constexpr std::array<std::string_view, 4> kWords = {"debug", "info", "warning", "error"};
   options.log_level = static_cast<LogLevel>(one_of(given, kWords));
 }
 

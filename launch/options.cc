@@ -127,7 +127,7 @@ void add_environment(Arguments& arguments, std::span<const OptionText> options,
   for (std::size_t i = 0; i < options.size(); ++i) {
     if (arguments.given[i] || (has_prompt && options[i].group == kPromptGroup)) continue;
     const std::string name = options[i].environment_name();
-    if (const auto value = environment(name)) arguments.given[i] = Given{name, *value};
+    if (const auto value = environment(name.c_str())) arguments.given[i] = Given{name, *value};
   }
 }
 
@@ -197,14 +197,6 @@ Command parse_inspect(const Words& words, const Environment& environment) {
 }
 
 }  // namespace
-
-Environment process_environment() {
-  return [](const std::string& name) -> std::optional<std::string> {
-    const char* value = std::getenv(name.c_str());
-    if (value == nullptr || *value == '\0') return std::nullopt;
-    return value;
-  };
-}
 
 Command parse_command_line(const std::vector<std::string>& arguments,
                            const Environment& environment) {

@@ -15,11 +15,11 @@
 #include <vector>
 
 #include "attention/shard_layout.h"
+#include "comm/launcher.h"
+#include "comm/log.h"
 #include "scheduler/placement.h"
 
 namespace longspan {
-
-enum class LogLevel { kError, kWarning, kInfo, kDebug };
 
 enum class PromptKind {
   kText,      // the prompt itself
@@ -73,10 +73,6 @@ struct HelpRequest {
 };
 
 using Command = std::variant<GenerateOptions, InspectOptions, VersionRequest, HelpRequest>;
-
-/// The value of an environment variable; nothing when it is unset or empty.
-using Environment = std::function<std::optional<std::string>(const std::string& name)>;
-Environment process_environment();
 
 /// `arguments`: argv without the program's name. Throws UsageError.
 Command parse_command_line(const std::vector<std::string>& arguments,

@@ -50,12 +50,16 @@ void PrefillProgress::chunk(std::int64_t done, std::int64_t chunk, std::int64_t 
   done_ = done;
   chunk_ = chunk;
   total_ = total;
-  if (terminal_ || done > 0) draw(static_cast<double>(done));
+  if (terminal_ ? done < total : done > 0) draw(static_cast<double>(done));
 }
 
 void PrefillProgress::layer(int layer) {
   const std::lock_guard lock(mutex_);
-  if (!terminal_ || Clock::now() - drawn_ < kRedraw) return;
+  if (!terminal_) return;
+  // Before the first text, not with it: mpirun may pass the two streams on in either order, and an
+  // erasure that comes late would take the text along.
+  if (layer + 1 == layers_ && done_ + chunk_ == total_) return clear();
+  if (Clock::now() - drawn_ < kRedraw) return;
   draw(static_cast<double>(done_) + static_cast<double>(chunk_) * (layer + 1) / layers_);
 }
 

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "comm/error.h"
+#include "comm/log.h"
 #include "comm/str.h"
 
 namespace longspan {
@@ -105,7 +106,10 @@ std::vector<TokenId> read_ids(const std::string& file) {
 
 std::vector<TokenId> tokens_of(const Prompt& prompt, const Tokenizer& tokenizer,
                                const std::string& which) {
-  const std::vector<TokenId> ids = prompt.ids ? *prompt.ids : tokenizer.encode(prompt.text);
+  DroppedBytes dropped;
+  const std::vector<TokenId> ids =
+      prompt.ids ? *prompt.ids : tokenizer.encode(prompt.text, &dropped);
+  if (dropped.count > 0) log(LogLevel::kWarning, str("{}: {}", which, dropped.warning()));
   if (ids.empty()) throw UsageError(str("{} is empty; give at least one token", which));
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= tokenizer.vocabulary()) {

@@ -26,7 +26,8 @@ std::vector<Prompt> read_prompts(const PromptSource& source);
 /// A JSON array of token ids.
 std::vector<TokenId> read_ids(const std::string& file);
 
-/// The prompt's tokens, checked against the vocabulary. `which` names it in errors.
+/// The prompt's tokens, checked against the vocabulary. `which` names it in errors. Bytes for which
+/// the model has no token are left out, with a warning in the log.
 std::vector<TokenId> tokens_of(const Prompt& prompt, const Tokenizer& tokenizer,
                                const std::string& which);
 

@@ -1,4 +1,4 @@
-// Where the pages of a sequence are kept.
+// Where the pages of a sequence are kept: all it can ever need, for its prompt and its answer.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,11 @@ enum class Retention {
   kSpread,  // page p with rank p mod N of the group: memory and decode work are shared evenly
   kFewest,  // on as few ranks as hold them: decode then stays there and sends little or nothing
 };
+
+/// Pages that hold `tokens` positions.
+constexpr std::int64_t pages_for(std::int64_t tokens, std::int64_t page_tokens) {
+  return (tokens + page_tokens - 1) / page_tokens;
+}
 
 /// "spread", "fewest"; nothing for another word.
 std::optional<Retention> parse_retention(std::string_view name);

@@ -1,7 +1,8 @@
 // What one step does, said by the coordinator and obeyed by every rank of the group.
 //
 // All sizes follow from the plan and from what earlier plans said, so ranks never exchange sizes.
-// A plan may hold chunks of prefill and rows of decode; a decode row is a chunk of one.
+// A plan may hold a chunk of prefill and rows of decode; a decode row is a chunk of one.
+// StepPlanner makes plans of one kind or the other, and a worker takes one chunk at most.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +12,8 @@ namespace longspan {
 
 using RequestId = std::int64_t;
 
-enum class DealtBy {
-  kBlockCyclic,
-  kStriped,
-  kZigzag,
-  kContiguous
-};  // see attention/shard_layout.h
+/// The layouts of attention/shard_layout.h, which this folder may not include.
+enum class DealtBy { kBlockCyclic, kStriped, kZigzag, kContiguous };
 
 /// Positions [first, first + count) of a request are computed and their KV is stored.
 ///

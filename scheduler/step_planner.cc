@@ -7,10 +7,6 @@
 namespace longspan {
 namespace {
 
-std::int64_t pages_for(std::int64_t tokens, std::int64_t page_tokens) {
-  return (tokens + page_tokens - 1) / page_tokens;
-}
-
 /// Tokens per block of the block-cyclic layout: a page, or less when the chunk is so short that
 /// whole pages would leave ranks idle (four blocks per rank, 16 tokens at least).
 std::int64_t compute_block(std::int64_t tokens, std::int64_t ranks, std::int64_t page_tokens) {

@@ -1,5 +1,6 @@
 // Decides the steps of a job whose requests are known and whose degree is fixed: prefill a request
 // as soon as its worst case fits, chunk by chunk, then decode all started requests together.
+// Prefill goes first: no running request decodes while another is being prefilled.
 //
 // A pure state machine: no I/O, clock, threads or MPI. Memory is promised before work starts: a
 // request gets the owners of all pages it can ever need when it starts, so it never runs out.
@@ -22,7 +23,7 @@ struct PlannerOptions {
   DealtBy layout = DealtBy::kBlockCyclic;
   Retention keep = Retention::kSpread;
   std::int64_t chunk_tokens = 512;  // of the whole group; the last chunk takes what is left
-  int max_running = 64;             // requests decoding at once
+  int max_running = 64;             // requests that have started and not ended
 };
 
 /// One request as the planner sees it.
@@ -34,7 +35,7 @@ struct RequestShape {
   bool wants_nll = false;
 };
 
-/// A token sampled by the step that was planned last.
+/// A token sampled by the step that next() planned last.
 struct SampledToken {
   RequestId request = 0;
   std::int32_t token = 0;

@@ -1,4 +1,4 @@
-// Which compiled version of the tile kernel runs on this machine.
+// Which compiled version of the tile kernels runs on this machine.
 #pragma once
 
 #include <vector>

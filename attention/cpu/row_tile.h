@@ -1,4 +1,4 @@
-// Up to kTileLanes query heads of rows, and their running softmax, as the tile kernel wants them.
+// Up to kTileLanes query heads of rows, and their running softmax, as attend_lanes() wants them.
 //
 //   lanes    | 0 ...             | B ...             | 2B ...     |      B = 3 vectors
 //   block    | (head_dim, B)     | (head_dim, B)     | (head_dim, rest up to a vector)

@@ -1,7 +1,7 @@
 // Memory that kernels compute in, kept from call to call.
 //
 // A call takes a workspace and puts it back, so several streams may use one set of kernels, and
-// after the first calls nothing is allocated.
+// after the first calls no workspace is allocated any more.
 #pragma once
 
 #include <array>

@@ -48,7 +48,7 @@ class ThreadWorld::ThreadCommunicator final : public Communicator {
       world_.lane(rank_, send.peer).offer_send({pending, send.bytes, {}});
     }
     if (!pending->wait(patience)) give_up(pending, patience);
-    traffic_.add(sends, receives);
+    traffic_.add(traffic_of(sends, receives));
   }
 
   // Takes everything back first, so that no peer touches the caller's memory after the throw.

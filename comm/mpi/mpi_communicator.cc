@@ -1,8 +1,10 @@
 #include "comm/mpi/mpi_communicator.h"
 
+#include <memory>
 #include <utility>
 
-#include "comm/cpu/cpu_device.h"
+#include "comm/cpu/cpu_event.h"
+#include "comm/cpu/cpu_stream.h"
 #include "comm/exchange_lists.h"
 
 namespace longspan {
@@ -16,22 +18,34 @@ void MpiCommunicator::exchange(Stream& stream, std::vector<Send> sends,
   expect_known_peers(sends, receives, size());
   drop_empty_messages(sends, receives);
   if (sends.empty() && receives.empty()) return;
-  as_cpu(stream).enqueue([this, sends = std::move(sends), receives = std::move(receives)] {
-    run(sends, receives, {deadline_});
-  });
+  as_cpu(stream).enqueue_async(
+      [this, sends = std::move(sends), receives = std::move(receives)](CpuStream::Done done) {
+        begin(sends, receives, {deadline_}, std::move(done));
+      });
 }
 
 void MpiCommunicator::transfer(std::vector<Send> sends, std::vector<Receive> receives,
                                Patience patience) {
   expect_known_peers(sends, receives, size());
   drop_empty_messages(sends, receives);
-  if (!sends.empty() || !receives.empty()) run(sends, receives, patience);
+  if (sends.empty() && receives.empty()) return;
+  // Shared: the progress thread may still be leaving happen() when this thread goes on.
+  const auto finished = std::make_shared<CpuEvent>();
+  begin(sends, receives, patience,
+        [finished](std::exception_ptr failure) { finished->happen(std::move(failure)); });
+  finished->await();
+  if (finished->failure()) std::rethrow_exception(finished->failure());
 }
 
-void MpiCommunicator::run(const std::vector<Send>& sends, const std::vector<Receive>& receives,
-                          const Patience& patience) {
-  session_.run(channel_, sends, receives, patience);
-  traffic_.add(sends, receives);
+void MpiCommunicator::begin(const std::vector<Send>& sends, const std::vector<Receive>& receives,
+                            const Patience& patience,
+                            std::function<void(std::exception_ptr)> done) {
+  session_.begin(channel_, sends, receives, patience,
+                 [this, moved = traffic_of(sends, receives),
+                  done = std::move(done)](std::exception_ptr failure) {
+                   if (!failure) traffic_.add(moved);
+                   done(std::move(failure));
+                 });
 }
 
 }  // namespace longspan

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
+#include <functional>
 
 #include "comm/communicator.h"
 #include "comm/mpi/mpi_session.h"
@@ -21,8 +23,8 @@ class MpiCommunicator final : public Communicator {
   Traffic traffic() const override { return traffic_.read(); }
 
  private:
-  void run(const std::vector<Send>& sends, const std::vector<Receive>& receives,
-           const Patience& patience);
+  void begin(const std::vector<Send>& sends, const std::vector<Receive>& receives,
+             const Patience& patience, std::function<void(std::exception_ptr)> done);
 
   MpiSession& session_;
   const Channel channel_;

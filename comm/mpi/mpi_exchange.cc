@@ -4,7 +4,6 @@
 #include <map>
 #include <utility>
 
-#include "comm/cpu/brief_spin.h"
 #include "comm/error.h"
 #include "comm/mpi/back_off.h"
 #include "comm/mpi/mpi_check.h"
@@ -18,19 +17,15 @@ constexpr int kTag = 0;  // order alone matches messages
 }  // namespace
 
 MpiExchange::MpiExchange(int rank, std::vector<Send> sends, std::vector<Receive> receives,
-                         Patience patience)
-    : rank_(rank), sends_(std::move(sends)), receives_(std::move(receives)), patience_(patience) {}
+                         Patience patience, Done done)
+    : rank_(rank),
+      sends_(std::move(sends)),
+      receives_(std::move(receives)),
+      patience_(patience),
+      done_(std::move(done)) {}
 
-void MpiExchange::await() {
-  const auto is_finished = [this] { return finished_.load(std::memory_order_acquire) != 0; };
-  if (!spin_briefly(is_finished)) finished_.wait(0, std::memory_order_acquire);
-  if (!failure_.empty()) throw CommError(failure_);
-}
-
-void MpiExchange::finish(std::string failure) {
-  failure_ = std::move(failure);
-  finished_.store(1, std::memory_order_release);
-  finished_.notify_all();
+void MpiExchange::finish(const std::string& failure) {
+  done_(failure.empty() ? nullptr : std::make_exception_ptr(CommError(failure)));
 }
 
 template <typename Message, typename Start>
@@ -78,9 +73,9 @@ MpiExchange::Progress MpiExchange::poll(Clock::time_point now) {
     MPI_Status& status = statuses_[static_cast<std::size_t>(i)];
     if (code == MPI_SUCCESS) status.MPI_ERROR = MPI_SUCCESS;  // MPI leaves it unset then
     const int index = completed_[static_cast<std::size_t>(i)];
-    std::string reason = flaw(pieces_[static_cast<std::size_t>(index)], status);
+    const std::string reason = flaw(pieces_[static_cast<std::size_t>(index)], status);
     if (!reason.empty()) {
-      finish(std::move(reason));
+      finish(reason);
       return Progress::kDone;
     }
   }

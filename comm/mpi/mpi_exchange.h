@@ -1,18 +1,17 @@
-// One exchange on its way through MPI: made and awaited by the thread that wants it, posted and
-// polled by the progress thread.
+// One exchange on its way through MPI: made by the thread that wants it, then posted, polled and
+// ended by the progress thread.
 //
-//   caller     construct, hand over ------------------------------- await returns or throws
-//                        \                                          /
-//   progress              post -- poll -- poll -- ... -- poll: done
-//
-// Hand-over and completion order the two; between them only the progress thread touches it.
+//   caller     construct, hand over
+//                        \ hands over
+//   progress              post -- poll -- poll -- ... -- poll: done is called
 #pragma once
 
 #include <mpi.h>
 
-#include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <exception>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,15 +23,12 @@ class MpiExchange {
  public:
   using Clock = std::chrono::steady_clock;
 
+  /// To be called once, with the failure if there was one: a CommError.
+  using Done = std::function<void(std::exception_ptr failure)>;
+
   /// The lists hold no zero-length messages.
-  MpiExchange(int rank, std::vector<Send> sends, std::vector<Receive> receives, Patience patience);
-
-  // The caller's part.
-
-  /// Blocks until the exchange is done. Throws CommError.
-  void await();
-
-  // The progress thread's part.
+  MpiExchange(int rank, std::vector<Send> sends, std::vector<Receive> receives, Patience patience,
+              Done done);
 
   /// Receives first, so that a message finds its landing area; in pieces of at most
   /// `largest_piece` bytes, MPI's counts being int.
@@ -46,8 +42,8 @@ class MpiExchange {
   bool has_abandoned() const { return open_ > 0; }
   /// How long the thread that polls may sleep before it looks again.
   std::chrono::nanoseconds longest_nap(Clock::time_point now) const;
-  /// Ends it: wakes the caller, with a failure unless `failure` is empty.
-  void finish(std::string failure);
+  /// Ends it, with a failure unless `failure` is empty.
+  void finish(const std::string& failure);
 
  private:
   struct Piece {
@@ -65,6 +61,7 @@ class MpiExchange {
   const std::vector<Send> sends_;
   const std::vector<Receive> receives_;
   const Patience patience_;
+  const Done done_;
   const Clock::time_point begun_ = Clock::now();
   Clock::time_point last_progress_ = begun_;
 
@@ -73,9 +70,6 @@ class MpiExchange {
   std::vector<int> completed_;         // MPI_Testsome's answer: room made once
   std::vector<MPI_Status> statuses_;
   std::size_t open_ = 0;
-
-  std::string failure_;  // published by finished_
-  std::atomic<int> finished_ = 0;
 };
 
 }  // namespace longspan

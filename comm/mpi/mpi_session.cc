@@ -22,7 +22,7 @@ class MpiSession::ProgressThread {
  public:
   explicit ProgressThread(std::size_t largest_piece) : largest_piece_(largest_piece) {}
 
-  // The other threads' part.
+  // The other threads' part; hand_over also this thread's own, from within a `done`.
 
   void hand_over(Channel channel, std::shared_ptr<MpiExchange> exchange);
   void close();
@@ -205,12 +205,11 @@ int MpiSession::size() const { return progress_->world().size(); }
 const std::vector<int>& MpiSession::host_ranks() const { return progress_->world().host_ranks(); }
 bool MpiSession::abandoned() const { return progress_->abandoned(); }
 
-void MpiSession::run(Channel channel, std::vector<Send> sends, std::vector<Receive> receives,
-                     const Patience& patience) {
-  auto exchange =
-      std::make_shared<MpiExchange>(rank(), std::move(sends), std::move(receives), patience);
-  progress_->hand_over(channel, exchange);
-  exchange->await();
+void MpiSession::begin(Channel channel, std::vector<Send> sends, std::vector<Receive> receives,
+                       const Patience& patience, std::function<void(std::exception_ptr)> done) {
+  progress_->hand_over(channel,
+                       std::make_shared<MpiExchange>(rank(), std::move(sends), std::move(receives),
+                                                     patience, std::move(done)));
 }
 
 }  // namespace longspan

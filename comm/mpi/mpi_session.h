@@ -1,8 +1,8 @@
 // MPI for one process: one progress thread makes every MPI call from start to end.
 //
-//   stream thread   run ----------------- blocked ------------------ goes on
-//                      \                                            /
-//   progress thread     post receives, sends -- test, yield, nap -- done
+//   caller            begin
+//                         \ hands over
+//   progress thread        post receives, sends -- test, yield, nap -- done is called
 //
 // One thread, because then no lock inside MPI is ever contended, a call cannot overtake another,
 // and there is one place that knows what is outstanding. With nothing outstanding it sleeps.
@@ -16,6 +16,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -47,9 +49,10 @@ class MpiSession {
   int size() const;
   const std::vector<int>& host_ranks() const;
 
-  /// Blocks the caller until the exchange is done. Throws CommError.
-  void run(Channel channel, std::vector<Send> sends, std::vector<Receive> receives,
-           const Patience& patience);
+  /// Returns at once. `done` is called by the progress thread, once, with the CommError if it
+  /// failed; it must not block.
+  void begin(Channel channel, std::vector<Send> sends, std::vector<Receive> receives,
+             const Patience& patience, std::function<void(std::exception_ptr)> done);
 
   bool abandoned() const;
 

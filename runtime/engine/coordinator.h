@@ -1,6 +1,8 @@
 // Rank 0's side of a job: submits requests, drives steps, hands out tokens.
 //
-//   planner --plan--> every rank of the group --report--> planner, listeners
+//   planner --plan--> every rank of the group --report--> planner, listener
+//
+// A plan that ends requests goes to all ranks, since any of them may hold their pages.
 //
 // The coordinator is a worker too: between sending a plan and collecting the reports it does its
 // own part of the step.
@@ -26,6 +28,7 @@ struct Progress {
 
 class Coordinator {
  public:
+  /// `layer` may be empty, the others may not. All but `layer` are called by the thread of step().
   struct Listener {
     /// A prefill chunk is about to run.
     std::function<void(const Progress&)> prefill;

@@ -16,9 +16,8 @@ std::int64_t chunk_tokens(const JobOptions& options) {
   return options.chunk_tokens.value_or(kPerRank * options.degree);
 }
 
-JobShape shape_of(Machine& machine, const JobOptions& options, const JobInput& input) {
+JobShape shape_of(const JobOptions& options, const JobInput& input) {
   JobShape shape{.degree = options.degree,
-                 .ranks = machine.size(),
                  .page_tokens = options.page_tokens,
                  .chunk_tokens = chunk_tokens(options),
                  .keep = options.keep,
@@ -36,7 +35,7 @@ WorkerMemory agreed_memory(Machine& machine, const LoadedModel& model, const Job
   const std::int64_t left = memory_left_per_rank(machine, model, options.memory_limit);
   std::vector<std::byte> plan = agree_on(machine.control(), [&] {
     WireWriter out;
-    if (input) out.put(plan_memory(model.config, shape_of(machine, options, *input), left));
+    if (input) out.put(plan_memory(model.config, shape_of(options, *input), left));
     return out.take();
   });
   broadcast(machine.control(), plan, 0, Patience::forever());

@@ -21,7 +21,7 @@ struct JobOptions {
   Retention keep = Retention::kSpread;
   int max_running = 64;
   std::optional<std::int64_t> memory_limit;
-  std::chrono::milliseconds hang_timeout{120'000};
+  std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too
 };
 
 struct JobRequest {

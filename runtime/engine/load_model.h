@@ -32,8 +32,8 @@ struct OpenedModel {
 OpenedModel open_model(Machine& machine, const std::string& path);
 LoadedModel load_model(Machine& machine, OpenedModel opened, const LoadModelOptions& options);
 
-/// Bytes that the scarcest rank of the job can still take, its share of its host's. The same on
-/// every rank.
+/// Bytes that the scarcest rank of the job can still take, each rank having an equal share of its
+/// host's, idle ones too. The same on every rank.
 std::int64_t memory_left_per_rank(Machine& machine, const LoadedModel& model,
                                   std::optional<std::int64_t> memory_limit);
 

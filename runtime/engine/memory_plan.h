@@ -13,7 +13,6 @@ namespace longspan {
 /// What the plan is for.
 struct JobShape {
   int degree = 1;
-  int ranks = 1;  // of the job; those beyond the degree idle
   std::int64_t page_tokens = 16;
   std::int64_t chunk_tokens = 512;
   Retention keep = Retention::kSpread;

@@ -1,4 +1,4 @@
-// Plain values to bytes and back, for the messages of the control channel.
+// Plain values to bytes and back, for messages between ranks.
 //
 // All ranks run the same binary on machines of one kind, so integers travel as they lie in memory.
 // A reader never trusts a length: it throws CommError before it reads past the end.

@@ -28,10 +28,6 @@ struct WorkerMemory {
   KvPageShape page;
   int pages = 0;
   Transformer::Limits limits;
-
-  std::size_t bytes(const ModelConfig& config) const {
-    return page.page_bytes() * pages + Transformer::memory_bytes(config, limits);
-  }
 };
 
 class Worker {
@@ -40,8 +36,8 @@ class Worker {
   Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory);
 
   void admit(Admission admission);
-  /// Does this rank's part of the step; a rank outside the group only forgets what is finished.
-  /// `layer_done`, if any, hears of each layer on the stream's own thread.
+  /// Does this rank's part of the step and waits for it; a rank outside the group only forgets what
+  /// is finished. `layer_done`, if any, hears of each layer on the stream's own thread.
   StepReport execute(const StepPlan& plan, const LayerDone& layer_done = nullptr);
   RankSummary summary() const;
 

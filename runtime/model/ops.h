@@ -68,8 +68,8 @@ struct QkvRows {
   HeadShape heads{};
 };
 
-/// K and V of rows [row0, row0 + rows) go to columns column0... of `to`. Prefill has one target per
-/// view, decode one per row.
+/// K and V of rows [row0, row0 + rows) go to columns column0... of `to`. The rows of a prefill
+/// chunk are one target, a decode row is one.
 struct KvTarget {
   std::int64_t row0 = 0;
   std::int64_t rows = 0;

@@ -63,8 +63,8 @@ class Transformer {
   static std::size_t memory_bytes(const ModelConfig& config, const Limits& limits);
 
   /// Enqueues the pass. Afterwards the final hidden state of each row is ready for logits().
-  /// `step` must live until `compute` is past the call. `layer_done` is called, on the stream's
-  /// side, after each layer.
+  /// `step` must live until `compute` is past the call. `layer_done`, if any, is called by the
+  /// stream after each layer.
   void forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done);
 
   const Limits& limits() const { return limits_; }

@@ -169,35 +169,56 @@ TEST(RingAttentionTest, LateAndReorderedMessagesChangeNothing) {
   }
 }
 
-/// The bytes of attention.md's pass-KV row: every stream but the successor's own is sent on.
+/// Over three layers of every chunk, counted from the layout and the owners alone.
+Traffic streams_the_successor_lacks(const Case& c, int rank) {
+  Traffic traffic;
+  const std::vector<int> owners = c.page_owners();
+  for (std::int64_t first = 0; first < c.tokens; first += c.chunk) {
+    const Deal deal{.layout = c.layout,
+                    .first = first,
+                    .count = std::min(c.chunk, c.tokens - first),
+                    .ranks = c.ranks,
+                    .block = c.page_tokens};
+    for (int source = 0; source < c.ranks; ++source) {
+      std::int64_t columns = token_count(shard(deal, source));
+      for (std::int64_t position = 0; position < first; ++position) {
+        columns += owners[position / c.page_tokens] == source;
+      }
+      if (source == (rank + 1) % c.ranks || columns == 0) continue;
+      traffic.sent_bytes += 3 * columns * c.shape.kv_values() * sizeof(float);
+      traffic.sent_messages += 3;
+    }
+  }
+  return traffic;
+}
+
+/// The bytes that docs/algorithms.md states: every stream but the successor's own is sent on.
 TEST(RingAttentionTest, SendsExactlyTheStreamsTheSuccessorLacks) {
   const HeadShape shape{6, 2, 16};
-  for (int ranks : {1, 2, 3, 5}) {
-    for (std::int64_t tokens : {1, 4, 37, 64}) {
-      const Case c{.ranks = ranks, .tokens = tokens, .shape = shape, .page_tokens = 4};
-      const RandomSequence sequence(shape, tokens, 2);
-      test::run_ranks(ranks, [&](Communicator& communicator) {
-        test::CountingCommunicator counted(communicator);
-        prefill(c, sequence, counted);
-        const Deal deal{.count = tokens, .ranks = ranks, .block = 4};
-        const RingChunk chunk = make_ring_chunk(
-            deal, communicator.rank(), test::storage_on(communicator.rank(), 4, c.page_owners()));
-        std::uint64_t bytes = 0, messages = 0;
-        for (int source = 0; source < ranks; ++source) {
-          const std::int64_t columns = chunk.streams[source].columns();
-          if (source == (communicator.rank() + 1) % ranks || columns == 0) continue;
-          bytes += columns * shape.kv_values() * sizeof(float);
-          ++messages;
-        }
-        const int layers = 3;
-        EXPECT_EQ(counted.traffic().sent_bytes, layers * bytes);
-        EXPECT_EQ(counted.traffic().sent_messages, layers * messages);
-        for (int peer = 0; peer < ranks; ++peer) {
-          const bool successor = ranks > 1 && peer == (communicator.rank() + 1) % ranks;
-          EXPECT_EQ(counted.with(peer).sent_messages > 0, successor && messages > 0)
-              << "to rank " << peer;
-        }
-      });
+  for (Layout layout : kLayouts) {
+    for (int ranks : {1, 2, 3, 5}) {
+      for (std::int64_t tokens : {1, 4, 37, 64}) {
+        const Case c{.ranks = ranks,
+                     .tokens = tokens,
+                     .shape = shape,
+                     .layout = layout,
+                     .page_tokens = 4,
+                     .chunk = 23,
+                     .owners = Owners::kRandom};
+        const RandomSequence sequence(shape, tokens, 2);
+        test::run_ranks(ranks, [&](Communicator& communicator) {
+          test::CountingCommunicator counted(communicator);
+          prefill(c, sequence, counted);
+          const Traffic expected = streams_the_successor_lacks(c, communicator.rank());
+          EXPECT_EQ(counted.traffic().sent_bytes, expected.sent_bytes) << c.description();
+          EXPECT_EQ(counted.traffic().sent_messages, expected.sent_messages) << c.description();
+          for (int peer = 0; peer < ranks; ++peer) {
+            const bool successor = ranks > 1 && peer == (communicator.rank() + 1) % ranks;
+            EXPECT_EQ(counted.with(peer).sent_messages > 0, successor && expected.sent_messages > 0)
+                << "to rank " << peer;
+          }
+        });
+      }
     }
   }
 }

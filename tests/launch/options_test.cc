@@ -334,7 +334,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"generate m --prompt x --dtype fp8",
                 "--dtype must be auto, float32, float16 or bfloat16, not 'fp8'"},
         Refusal{"generate m --prompt x --log-level warn",
-                "--log-level must be error, warning, info or debug, not 'warn'"},
+                "--log-level must be debug, info, warning or error, not 'warn'"},
         Refusal{"generate m --prompt x --json=maybe",
                 "--json must be true, 1, yes, on, false, 0, no or off, not 'maybe'"}));
 

@@ -93,6 +93,63 @@ TEST_F(CpuDeviceTest, AFailureTravelsWithEventsThroughSeveralStreams) {
   EXPECT_FALSE(ran);
 }
 
+// Nobody needs a thread for these; a chain long enough to fill a stack must not.
+TEST_F(CpuDeviceTest, ALongChainOfBareEventsBetweenTwoStreamsResolves) {
+  std::promise<void> open;
+  CpuStream first(1);
+  CpuStream second(1);
+  first.enqueue([&] { open.get_future().wait(); });
+  for (int i = 0; i < 100'000; ++i) {
+    second.wait(first.record());
+    first.wait(second.record());
+  }
+  open.set_value();
+  first.synchronize();
+  second.synchronize();
+}
+
+TEST_F(CpuDeviceTest, AnAsynchronousStartHoldsTheStreamUntilItIsDone) {
+  CpuStream stream(1);
+  CpuStream::Done finish;
+  bool ran = false;
+  stream.enqueue_async([&](CpuStream::Done done) { finish = std::move(done); });
+  stream.enqueue([&] { ran = true; });
+  std::this_thread::sleep_for(5ms);
+  EXPECT_FALSE(ran);
+  std::jthread([&] { finish(nullptr); }).join();
+  stream.synchronize();
+  EXPECT_TRUE(ran);
+
+  stream.enqueue_async([](CpuStream::Done done) {  // done before the start has returned
+    done(std::make_exception_ptr(CommError("at once")));
+  });
+  bool started = false;
+  stream.enqueue_async([&](CpuStream::Done) { started = true; });
+  EXPECT_THROW(stream.synchronize(), CommError);
+  EXPECT_FALSE(started);
+}
+
+TEST_F(CpuDeviceTest, StreamsThatWaitForEachOthersEventsFromManyThreadsLoseNothing) {
+  std::vector<std::jthread> hosts;
+  for (int host = 0; host < 4; ++host) {
+    hosts.emplace_back([] {
+      for (int round = 0; round < 50; ++round) {
+        CpuStream left(1);
+        CpuStream right(1);
+        int count = 0;  // handed to and fro: a lost wait is a race
+        for (int i = 0; i < 20; ++i) {
+          left.enqueue([&] { ++count; });
+          right.wait(left.record());
+          right.enqueue([&] { ++count; });
+          left.wait(right.record());
+        }
+        left.synchronize();
+        EXPECT_EQ(count, 40);
+      }
+    });
+  }
+}
+
 TEST_F(CpuDeviceTest, AFailureFromTheDistantPastStillTravels) {
   CpuStream first(1);
   CpuStream second(1);
@@ -179,6 +236,7 @@ TEST_F(CpuDeviceTest, AsCpuRefusesAForeignStream) {
   class Foreign final : public Stream {
     Event record() override { return {}; }
     void wait(const Event&) override {}
+    void call(std::function<void()>) override {}
     void synchronize() override {}
   } foreign;
   EXPECT_THROW(as_cpu(foreign), std::logic_error);

@@ -3,11 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <map>
 #include <random>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -120,6 +122,20 @@ TEST(TokenizerTest, BytesWithoutATokenAreDroppedAndCounted) {
   EXPECT_THAT(dropped.warning(), HasSubstr("the first is 0xc3 at byte 2"));
   EXPECT_THAT(tokenizer.encode("xyz", &dropped), IsEmpty());
   EXPECT_EQ(dropped.count, 5u);
+}
+
+TEST(TokenizerTest, ThreadsMayShareOne) {
+  const Tokenizer tokenizer = tokenizer_of(tiny_tokenizer_writer());
+  std::vector<std::jthread> threads;
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    threads.emplace_back([&tokenizer, seed] {
+      std::mt19937_64 random(seed);
+      for (int i = 0; i < 100; ++i) {
+        const std::string text = test::random_text(random, 30);
+        EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
+      }
+    });
+  }
 }
 
 TEST(TokenizerTest, DecodingGivesBackEveryText) {
