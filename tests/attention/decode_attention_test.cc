@@ -107,13 +107,14 @@ void decode(const Batch& batch, const std::vector<RandomSequence>& sequences,
   const Buffer q = rank.new_buffer(std::ssize(mine) * width);
   const Buffer out = rank.new_buffer(std::ssize(mine) * width);
   const auto compute = rank.device.new_stream();
-  for (int layer = 0; layer < kLayers; ++layer) {  // values differ: stale ones must show
+  for (int layer = 0; layer < kLayers; ++layer) {  // all differs: what is stale must show
     const auto factor = static_cast<float>(kLayers - layer);
     as_cpu(*compute).enqueue([&, factor] {
       fill_pages(rank, group.rank(), batch, view, sequences, factor);
       for (std::size_t i = 0; i < mine.size(); ++i) {
         const RandomSequence& sequence = sequences[mine[i]];
-        std::copy_n(sequence.q(sequence.tokens() - 1), width, q.as<float>().data() + i * width);
+        std::transform(sequence.q(sequence.tokens() - 1), sequence.q(sequence.tokens() - 1) + width,
+                       q.as<float>().data() + i * width, [&](float v) { return factor * v; });
       }
     });
     attention.run(*compute, group, view, rank.pages(), q.as<float>().data(),

@@ -1,0 +1,184 @@
+"""The object that `longspan generate --json` prints: every key, with its type and meaning.
+
+On a tiny model, whose tokens are bytes; real_model_test.py asks a real one.
+"""
+
+import json
+import math
+import pathlib
+import tempfile
+import unittest
+
+import longspan_command
+from tiny_model import END_OF_TEXT, HIDDEN, VOCABULARY, TinyModel
+
+KEYS = {"model": str, "prompt_tokens": int, "prompt_ids": list, "prompt_nll": float, "ids": list,
+        "text": str, "finish_reason": str, "logprobs": list, "degree": int, "layout": str,
+        "timings": dict, "ranks": list}
+TIMINGS = ["load_s", "prefill_s", "decode_s", "ttft_s", "prefill_tokens_per_s",
+           "decode_tokens_per_s"]
+RANK = {"rank": int, "host": str, "device": str, "kv_pages_used": int, "kv_pages_total": int,
+        "sent_bytes": int, "received_bytes": int}
+UNFINISHED = "\ufffd"
+
+
+class JsonTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.model = self.file("tiny.gguf", TinyModel().bytes())
+
+    def file(self, name, data):
+        (self.folder / name).write_bytes(data)
+        return str(self.folder / name)
+
+    def ids_file(self, ids):
+        return self.file("ids.json", json.dumps(ids).encode())
+
+    def answer(self, *arguments, model=None, **options):
+        lines = longspan_command.generate("--json", *arguments,
+                                          model=model or self.model, **options).splitlines()
+        self.assertEqual(len(lines), 1)
+        return json.loads(lines[0])
+
+    def forced(self, ids, *arguments):
+        return self.answer("--prompt", "x", "--force-ids", self.ids_file(ids), "--max-tokens",
+                           str(len(ids)), *arguments)
+
+    def test_every_key_has_its_type(self):
+        for ranks, degree in [(0, 1), (3, 2)]:
+            answer = self.answer("--prompt", "some text", "--prompt-nll", "--max-tokens", "5",
+                                 "--ignore-eos", "--degree", str(degree), ranks=ranks)
+            self.assertEqual({key: type(value) for key, value in answer.items()}, KEYS)
+            self.assertEqual(list(answer["timings"]), TIMINGS)
+            for value in answer["timings"].values():
+                self.assertIsInstance(value, float)
+            self.assertEqual([rank["rank"] for rank in answer["ranks"]], list(range(max(1, ranks))))
+            for rank in answer["ranks"]:
+                self.assertEqual({key: type(value) for key, value in rank.items()}, RANK)
+            self.assertEqual(answer["degree"], degree)
+
+    def test_what_was_asked_comes_back(self):
+        answer = self.answer("--prompt", "some\ntext\r\n", "--layout", "zigzag", "--max-tokens", "5",
+                             "--ignore-eos")
+        self.assertEqual(answer["model"], "Tiny")
+        self.assertEqual(answer["layout"], "zigzag")
+        self.assertEqual(bytes(answer["prompt_ids"]), b"some\ntext\r\n")
+        self.assertEqual(answer["prompt_tokens"], 11)
+        self.assertEqual(len(answer["ids"]), 5)
+        self.assertEqual([token["id"] for token in answer["logprobs"]], answer["ids"])
+
+    def test_rates_follow_from_times(self):
+        answer = self.answer("--prompt", "some text", "--max-tokens", "9", "--ignore-eos")
+        times = answer["timings"]
+        self.assertAlmostEqual(times["prefill_tokens_per_s"] * times["prefill_s"], 9)
+        self.assertAlmostEqual(times["decode_tokens_per_s"] * times["decode_s"], 9 - 1)
+        self.assertGreaterEqual(times["ttft_s"], times["prefill_s"])
+        self.assertGreater(times["load_s"], 0)
+
+    def test_one_token_has_no_decode_rate(self):
+        times = self.answer("--prompt", "x", "--max-tokens", "1", "--ignore-eos")["timings"]
+        self.assertEqual((times["decode_s"], times["decode_tokens_per_s"]), (0, 0))
+
+    def test_the_stop_id_is_in_neither_ids_nor_text(self):
+        answer = self.forced([65, END_OF_TEXT, 66])
+        self.assertEqual((answer["ids"], answer["text"]), ([65], "A"))
+        self.assertEqual(answer["finish_reason"], "stop")
+        self.assertEqual(len(answer["logprobs"]), 1)
+        answer = self.forced([END_OF_TEXT])
+        self.assertEqual((answer["ids"], answer["text"]), ([], ""))
+
+    def test_text_keeps_special_tokens(self):
+        answer = self.forced([65, END_OF_TEXT, 66], "--ignore-eos")
+        self.assertEqual(answer["ids"], [65, END_OF_TEXT, 66])
+        self.assertEqual(answer["text"], "A<|endoftext|>B")
+        self.assertEqual(answer["finish_reason"], "length")
+
+    def test_an_unfinished_character_becomes_one_replacement(self):
+        for data in [b"a\xc3", b"\xe2\x82", b"\xf0\x9f\x9a", b"\xc3\xa9\xc3"]:
+            answer = self.forced(list(data))
+            self.assertEqual(answer["ids"], list(data))
+            self.assertEqual(answer["text"], data.decode(errors="replace"))
+            self.assertTrue(answer["text"].endswith(UNFINISHED))
+        self.assertEqual(self.forced(list("é€🚀".encode()))["text"], "é€🚀")
+
+    def test_prompt_nll_is_null_unless_asked_and_zero_for_one_token(self):
+        self.assertIsNone(self.answer("--prompt", "xy", "--max-tokens", "1")["prompt_nll"])
+        one = self.answer("--prompt", "x", "--max-tokens", "1", "--prompt-nll")
+        self.assertEqual(one["prompt_nll"], 0)
+
+    def test_prompt_nll_is_the_mean_over_forced_steps(self):
+        """The likelihood of the prompt's later tokens, asked in the other way there is."""
+        whole = self.answer("--prompt", "abcd", "--prompt-nll", "--max-tokens", "1")
+        steps = self.answer("--prompt", "a", "--force-ids", self.ids_file(list(b"bcd")),
+                            "--max-tokens", "3")
+        mean = -sum(token["logprob"] for token in steps["logprobs"]) / 3
+        self.assertAlmostEqual(whole["prompt_nll"], mean, places=5)
+
+    def test_top_is_the_k_best_in_order(self):
+        for k in (0, 1, 20):
+            answer = self.answer("--prompt", "xyz", "--max-tokens", "4", "--ignore-eos",
+                                 "--logprobs", str(k))
+            for token in answer["logprobs"]:
+                top = token["top"]
+                self.assertEqual(len(top), k)
+                self.assertEqual(top, sorted(top, key=lambda t: (-t["logprob"], t["id"])))
+                self.assertEqual(len({t["id"] for t in top}), k)
+                if top:
+                    self.assertEqual(top[0], {"id": token["id"], "logprob": token["logprob"]})
+
+    def test_ties_go_to_the_lower_id(self):
+        model = TinyModel()
+        model.tensor("token_embd.weight").data = bytes(4 * HIDDEN * VOCABULARY)  # all logits 0
+        flat = self.file("flat.gguf", model.bytes())
+        answer = self.answer("--prompt", "x", "--max-tokens", "2", "--logprobs", "4", model=flat)
+        self.assertEqual(answer["ids"], [0, 0])
+        for token in answer["logprobs"]:
+            self.assertEqual([t["id"] for t in token["top"]], [0, 1, 2, 3])
+            for other in token["top"]:
+                self.assertAlmostEqual(other["logprob"], -math.log(VOCABULARY), places=5)
+
+    def test_forced_ids_leave_the_probabilities_to_the_model(self):
+        free = self.answer("--prompt", "x", "--max-tokens", "1", "--logprobs", "2")
+        other = free["logprobs"][0]["top"][1]
+        answer = self.forced([other["id"], 65], "--logprobs", "2")
+        self.assertEqual(answer["ids"], [other["id"], 65])
+        self.assertEqual(answer["logprobs"][0], {**other, "top": free["logprobs"][0]["top"]})
+
+    def test_several_prompts_give_one_object_a_line_in_order(self):
+        prompts = [b'{"prompt": "%s"}' % (b"abc" * n) for n in (7, 1, 5)]
+        prompts.insert(1, b'{"prompt_ids": [104, 105]}')
+        file = self.file("prompts.jsonl", b"\n".join(prompts))
+        for ranks in (0, 2):
+            out = longspan_command.generate("--json", "--prompts", file, "--max-tokens", "4",
+                                            model=self.model, ranks=ranks)
+            answers = [json.loads(line) for line in out.splitlines()]
+            self.assertEqual([bytes(answer["prompt_ids"]) for answer in answers],
+                             [b"abc" * 7, b"hi", b"abc", b"abc" * 5])
+
+    def test_bytes_are_counted_where_they_travel(self):
+        alone = self.answer("--prompt", "abc" * 20, "--max-tokens", "8", "--ignore-eos")
+        self.assertEqual([(r["sent_bytes"], r["received_bytes"]) for r in alone["ranks"]], [(0, 0)])
+        one, two, idle = self.answer("--prompt", "abc" * 20, "--max-tokens", "8", "--ignore-eos",
+                                     "--degree", "2", ranks=3)["ranks"]
+        self.assertGreater(min(one["sent_bytes"], two["sent_bytes"]), 0)
+        self.assertEqual(one["sent_bytes"], two["received_bytes"])
+        self.assertEqual(two["sent_bytes"], one["received_bytes"])
+        self.assertEqual((idle["sent_bytes"], idle["received_bytes"]), (0, 0))
+
+    def test_pages_lie_where_keep_says(self):
+        """60 tokens and 8 more, of which the last leaves no key: 67 in 5 pages of 16."""
+        used = {}
+        for keep in ("spread", "fewest"):
+            ranks = self.answer("--prompt", "abc" * 20, "--max-tokens", "8", "--ignore-eos",
+                                "--keep", keep, "--page-tokens", "16", ranks=2)["ranks"]
+            used[keep] = sorted(rank["kv_pages_used"] for rank in ranks)
+            for rank in ranks:
+                self.assertLessEqual(rank["kv_pages_used"], rank["kv_pages_total"])
+        self.assertEqual(used["fewest"], [0, 5])
+        self.assertEqual(used["spread"], [2, 3])
+
+
+if __name__ == "__main__":
+    unittest.main()
