@@ -419,6 +419,27 @@ std::string kernel_name(const ::testing::TestParamInfo<const CompiledKernels*>& 
 INSTANTIATE_TEST_SUITE_P(AllInstructionSets, CpuKernelsTest, ::testing::ValuesIn(tested_kernels()),
                          kernel_name);
 
+TEST(CpuKernels, CopiesColumnsToPositionsInBlocks) {
+  const HeadShape shape{.query_heads = 1, .kv_heads = 1, .head_dim = 16};
+  const auto problem = test::random_problem(shape, 1, 100, 48);
+  const auto kernels = new_cpu_attention_kernels(shape, 1.0f);
+  const PositionRun columns{.first = 3, .block = 2, .stride = 7, .count = 25};
+  const PagedKv from(problem, test::iota(100), 0);
+  DenseProblem blank = problem;
+  std::ranges::fill(blank.k, -1.0f);
+  const PagedKv to(blank, test::iota(100), 5, 2);
+  const auto stream = CpuDevice(1).new_stream();
+  kernels->copy_kv(*stream, {{from.view(), 40, to.view(), columns}});
+  stream->synchronize();
+  std::vector<float> expected(100, -1.0f);
+  for (std::int64_t i = 0; i < columns.count; ++i) {
+    expected[columns.position(i)] = problem.k[(40 + i) * 16];
+  }
+  for (std::int64_t column = 0; column < 100; ++column) {
+    EXPECT_EQ(to.view().k[to.view().offset(column, 0, 16)], expected[column]) << column;
+  }
+}
+
 TEST(CpuKernels, CopiesColumnsBetweenAnyPages) {
   const HeadShape shape{.query_heads = 2, .kv_heads = 2, .head_dim = 16};
   const auto problem = test::random_problem(shape, 1, 100, 47);
@@ -429,8 +450,8 @@ TEST(CpuKernels, CopiesColumnsBetweenAnyPages) {
     std::ranges::fill(blank.k, -1.0f), std::ranges::fill(blank.v, -1.0f);
     const PagedKv to(blank, test::iota(100), to_page, 2);
     const auto stream = CpuDevice(1).new_stream();
-    kernels->copy_kv(*stream,
-                     {{from.view(), {13, 80}, to.view(), 21}, {from.view(), {5, 5}, to.view(), 0}});
+    kernels->copy_kv(*stream, {{from.view(), 13, to.view(), {21, 67, 67, 67}},
+                               {from.view(), 5, to.view(), {.first = 0, .count = 0}}});
     stream->synchronize();
     for (std::int64_t column = 0; column < 100; ++column) {
       const bool copied = column >= 21 && column < 21 + 67;
