@@ -100,6 +100,9 @@ def main():
     parser.add_argument("--table")
     options = parser.parse_args()
 
+    for path in (options.binary, options.model, options.goldens):
+        if not os.path.isfile(path):
+            sys.exit(f"there is no file '{path}'; scripts/test builds, fetches and passes all three")
     with open(options.goldens) as file:
         goldens = {case["name"]: case for case in json.load(file)["cases"]}
     names = CASE_SETS.get(options.cases) or options.cases.split(",")
