@@ -1,7 +1,7 @@
 """Compares `longspan generate` with the reference continuations, one configuration at a time.
 
     goldens.py --binary B --model M --goldens G --row DEGREE,LAYOUT,CHUNK,PAGE [--row ...]
-               [--cases small|3k|7k|NAME,NAME] [--keep spread|fewest] [--table FILE]
+               [--cases small|short|1k|3k|7k|NAME,NAME] [--keep spread|fewest] [--table FILE]
 
 A row is one configuration: the degree (and number of MPI ranks), the layout, the tokens of a
 prefill chunk (0: whole) and of a page. With --table each finished row is appended to FILE, and rows
@@ -18,7 +18,8 @@ import tempfile
 import time
 
 SMALL = ["one-token", "short", "count", "unicode", "code", "chat", "gpl-1k"]
-CASE_SETS = {"small": SMALL, "3k": ["gpl-3k"], "7k": ["gpl-7k"]}
+CASE_SETS = {"small": SMALL, "short": SMALL[:-1], "1k": SMALL[-1:], "3k": ["gpl-3k"],
+             "7k": ["gpl-7k"]}
 FIELDS = ["cases", "degree", "layout", "chunk", "page_tokens", "keep", "same_ids",
           "max_dlogprob", "max_dnll", "seconds"]
 MAX_DLOGPROB = 2e-3
