@@ -1,8 +1,10 @@
 // The `longspan` command: parse, dispatch, and the one place where a failure becomes a line on
 // standard error and an exit code.
+#include <chrono>
 #include <exception>
 #include <iostream>
 #include <string>
+#include <thread>
 #include <variant>
 #include <vector>
 
@@ -58,7 +60,11 @@ bool fails_on_every_rank(ExitCode code) {
 
 ExitCode report(ExitCode code, const std::string& message, bool everywhere) {
   // One write, so that the lines of several ranks do not mix.
-  if (!everywhere || announced_rank() == 0) {
+  if (everywhere && announced_rank() != 0) {
+    // mpirun ends all ranks when the first one leaves with an error: let that be the one that
+    // prints.
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  } else {
     std::cerr << str("longspan: {}\n", message) << std::flush;
   }
   return code;

@@ -41,6 +41,8 @@ json parse(const std::string& text, const std::string& where) {
     return json::parse(text);
   } catch (const json::parse_error& error) {
     throw DataError(str("{}: not JSON at byte {}", where, error.byte));
+  } catch (const json::out_of_range&) {
+    throw DataError(str("{}: a number is too large", where));
   }
 }
 
