@@ -20,13 +20,9 @@ std::int64_t compute_block(std::int64_t tokens, std::int64_t ranks, std::int64_t
 StepPlanner::StepPlanner(PlannerOptions options)
     : options_(std::move(options)), free_(options_.capacity) {}
 
-std::int64_t StepPlanner::worst_pages(const RequestShape& request) const {
-  // The last token sampled is never computed, so it needs no place.
-  return pages_for(request.prompt_tokens + request.max_new - 1, options_.page_tokens);
-}
-
 bool StepPlanner::submit(const RequestShape& request) {
-  if (!place_pages(options_.keep, options_.group, worst_pages(request), options_.capacity)) {
+  if (!place_pages(options_.keep, options_.group, worst_pages(request, options_.page_tokens),
+                   options_.capacity)) {
     return false;
   }
   waiting_.push_back(request);
@@ -53,7 +49,8 @@ std::optional<StepPlan> StepPlanner::next() {
 bool StepPlanner::try_start() {
   if (waiting_.empty() || std::ssize(running_) >= options_.max_running) return false;
   const RequestShape& shape = waiting_.front();
-  auto owners = place_pages(options_.keep, options_.group, worst_pages(shape), free_);
+  auto owners =
+      place_pages(options_.keep, options_.group, worst_pages(shape, options_.page_tokens), free_);
   if (!owners) return false;
   for (int owner : *owners) --free_[owner];
   running_.push_back({.shape = shape, .owners = std::move(*owners)});

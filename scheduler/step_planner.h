@@ -35,6 +35,12 @@ struct RequestShape {
   bool wants_nll = false;
 };
 
+/// Pages that `request` can come to need. The last token sampled is never computed, so it needs no
+/// place.
+constexpr std::int64_t worst_pages(const RequestShape& request, std::int64_t page_tokens) {
+  return pages_for(request.prompt_tokens + request.max_new - 1, page_tokens);
+}
+
 /// A token sampled by the step that next() planned last.
 struct SampledToken {
   RequestId request = 0;
@@ -45,8 +51,6 @@ class StepPlanner {
  public:
   explicit StepPlanner(PlannerOptions options);
 
-  /// Pages of the whole group that `request` can need.
-  std::int64_t worst_pages(const RequestShape& request) const;
   /// Queues a request. False, and nothing is queued, when it does not even fit an idle group.
   [[nodiscard]] bool submit(const RequestShape& request);
 

@@ -12,10 +12,6 @@ namespace {
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-std::int64_t worst_pages(const JobShape& job, const RequestShape& request) {
-  return divide_up(request.prompt_tokens + request.max_new - 1, job.page_tokens);
-}
-
 /// Pages of one rank that hold `pages` of a request.
 std::int64_t share(const JobShape& job, std::int64_t pages) {
   return job.keep == Retention::kSpread ? divide_up(pages, job.degree) : pages;
@@ -25,7 +21,7 @@ std::int64_t share(const JobShape& job, std::int64_t pages) {
 std::int64_t wanted_pages(const JobShape& job) {
   std::vector<std::int64_t> pages;
   for (const RequestShape& request : job.requests) {
-    pages.push_back(share(job, worst_pages(job, request)));
+    pages.push_back(share(job, worst_pages(request, job.page_tokens)));
   }
   std::ranges::sort(pages, std::greater());
   std::int64_t total = 0;
@@ -57,7 +53,7 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
   std::int64_t longest_prompt = 0, longest_pages = 0;
   for (const RequestShape& request : job.requests) {
     longest_prompt = std::max(longest_prompt, request.prompt_tokens);
-    longest_pages = std::max(longest_pages, worst_pages(job, request));
+    longest_pages = std::max(longest_pages, worst_pages(request, job.page_tokens));
   }
   const int running = std::min<int>(job.max_running, std::ssize(job.requests));
   const std::int64_t rows = chunk_rows(job, longest_prompt);

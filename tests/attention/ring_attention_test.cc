@@ -41,6 +41,14 @@ struct Case {
                page_tokens, chunk, static_cast<int>(owners));
   }
 
+  Deal chunk_at(std::int64_t first) const {
+    return {.layout = layout,
+            .first = first,
+            .count = std::min(chunk, tokens - first),
+            .ranks = ranks,
+            .block = page_tokens};
+  }
+
   std::vector<int> page_owners() const {
     std::vector<int> list((tokens + page_tokens - 1) / page_tokens);
     std::mt19937 random(static_cast<unsigned>(tokens));
@@ -64,11 +72,7 @@ double prefill(const Case& c, const RandomSequence& sequence, Communicator& comm
   const auto storage = test::storage_on(group.rank(), c.page_tokens, owners);
   double worst = 0;
   for (std::int64_t first = 0; first < c.tokens; first += c.chunk) {
-    const Deal deal{.layout = c.layout,
-                    .first = first,
-                    .count = std::min(c.chunk, c.tokens - first),
-                    .ranks = c.ranks,
-                    .block = c.page_tokens};
+    const Deal deal = c.chunk_at(first);
     worst = std::max(worst, test::run_chunk(rank, ring, group, deal, storage, sequence));
     const std::int64_t length = first + deal.count;
     EXPECT_EQ(test::missing_columns(rank, group.rank(), storage, sequence, length), 0)
@@ -174,11 +178,7 @@ Traffic streams_the_successor_lacks(const Case& c, int rank) {
   Traffic traffic;
   const std::vector<int> owners = c.page_owners();
   for (std::int64_t first = 0; first < c.tokens; first += c.chunk) {
-    const Deal deal{.layout = c.layout,
-                    .first = first,
-                    .count = std::min(c.chunk, c.tokens - first),
-                    .ranks = c.ranks,
-                    .block = c.page_tokens};
+    const Deal deal = c.chunk_at(first);
     for (int source = 0; source < c.ranks; ++source) {
       std::int64_t columns = token_count(shard(deal, source));
       for (std::int64_t position = 0; position < first; ++position) {
