@@ -13,6 +13,7 @@
 #include <functional>
 #include <numeric>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,12 +50,15 @@ std::vector<float> random_values(std::int64_t count) {
   return values;
 }
 
-/// Keys in pages whose slots are in random order, as in a pool that has been in use for a while.
+/// Keys in pages whose slots are in random order, as in a pool that has been in use for a while,
+/// and in a device's memory, as a pool is.
 struct Cache {
-  Cache(const HeadShape& shape, std::int64_t tokens)
-      : values(random_values((tokens + kPageTokens - 1) / kPageTokens * kPageTokens *
-                             shape.kv_values())),
-        table((tokens + kPageTokens - 1) / kPageTokens) {
+  Cache(Device& device, const HeadShape& shape, std::int64_t tokens)
+      : table((tokens + kPageTokens - 1) / kPageTokens) {
+    const auto random = random_values(std::ssize(table) * kPageTokens * shape.kv_values());
+    memory = device.allocate(std::as_bytes(std::span(random)).size());
+    const std::span<float> values = memory.as<float>();
+    std::ranges::copy(random, values.begin());
     std::iota(table.begin(), table.end(), 0);
     std::ranges::shuffle(table, std::mt19937(2));
     const std::int64_t head_stride = kPageTokens * shape.head_dim;
@@ -68,7 +72,7 @@ struct Cache {
     segment.positions = {.first = 0, .block = 1, .stride = 1, .count = tokens};
   }
 
-  std::vector<float> values;
+  Buffer memory;
   std::vector<std::int32_t> table;
   KvSegment segment;
 };
@@ -105,7 +109,7 @@ class Bench {
   Line prefill(const HeadShape& shape, std::int64_t rows, std::int64_t keys, bool causal) {
     const auto kernels = new_kernels(shape);
     const double flops = multiply_add_rate(width(kernels->isa()), device_.threads());
-    const Cache cache(shape, keys);
+    const Cache cache(device_, shape, keys);
     KvSegment segment = cache.segment;
     segment.causal = causal;
     const std::int64_t items = rows * shape.query_heads;
@@ -135,8 +139,8 @@ class Bench {
   /// `batch` rows over `keys` keys each.
   Line decode(const HeadShape& shape, int batch, std::int64_t keys) {
     const auto kernels = new_kernels(shape);
-    const double readable = read_rate(device_.threads());
-    const Cache cache(shape, keys * batch);
+    const double readable = read_rate(device_);
+    const Cache cache(device_, shape, keys * batch);
     const std::int64_t values = shape.query_heads * shape.head_dim;
     const auto q = random_values(batch * values);
     std::vector<float> o(batch * values), lse(batch * shape.query_heads);

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <vector>
 
 namespace longspan::bench {
 namespace {
@@ -83,18 +82,20 @@ double multiply_add_rate(int width, int threads) {
   return best;
 }
 
-double read_rate(int threads) {
+double read_rate(CpuDevice& device) {
   constexpr std::size_t kBytes = std::size_t{512} << 20;
-  const std::vector<Line> lines(kBytes / sizeof(Line));
-  const Line* first = lines.data();
-  const auto count = static_cast<std::int64_t>(lines.size());
+  const int threads = device.threads();
+  Buffer memory = device.allocate(kBytes);
+  std::ranges::fill(memory.bytes(), std::byte{1});  // untouched pages are one page of zeros
+  const Line* first = reinterpret_cast<const Line*>(memory.bytes().data());
+  constexpr std::int64_t kCount = kBytes / sizeof(Line);
   volatile std::uint64_t sink = 0;
   double best = 0;
   for (int repeat = 0; repeat < 5; ++repeat) {
     const auto start = std::chrono::steady_clock::now();
     std::uint64_t total = 0;
 #pragma omp parallel for num_threads(threads) reduction(+ : total) schedule(static)
-    for (std::int64_t chunk = 0; chunk < count / kChunkLines; ++chunk) {
+    for (std::int64_t chunk = 0; chunk < kCount / kChunkLines; ++chunk) {
       total += sum_of(first + chunk * kChunkLines);
     }
     sink = sink + total;

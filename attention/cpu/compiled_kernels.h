@@ -20,15 +20,14 @@ namespace longspan {
 /// Columns of one tile. 64 keys and values of 64 floats are 32 KiB: they stay in the L2 cache, and
 /// mostly in L1, while every lane block of the row tile visits them.
 inline constexpr int kTileColumns = 64;
-/// Key pointers are valid up to the next multiple of this (the last one repeats): scores are
-/// computed this many columns at a time.
-inline constexpr int kColumnStep = 8;
 /// Vectors in a full lane block. Three vectors by four broadcasts are twelve accumulators, which
 /// with their operands fill AVX2's sixteen registers.
 inline constexpr int kBlockVectors = 3;
 
+/// Pointers to rows of head_dim values, kTileColumns of them: behind `columns` the last one
+/// repeats, so that kernels may work on several columns at a time.
 struct KeyTile {
-  const float* const* k;  // (columns up to kColumnStep): rows of head_dim values
+  const float* const* k;
   const float* const* v;
   int columns;  // 1 to kTileColumns
 };
@@ -60,8 +59,9 @@ struct CompiledKernels {
   /// them when `limits` is null. `scores`: room for (kTileColumns, lanes).
   void (*attend_lanes)(const LaneBlock& block, const KeyTile& keys, const std::int32_t* limits,
                        float* scores);
-  /// Folds the tile into the block; every head sees every column.
-  void (*attend_heads)(const HeadBlock& block, const KeyTile& keys);
+  /// Folds the tile into the block; every head sees every column. Meanwhile the keys of `next`,
+  /// the tile to come, are fetched into the cache.
+  void (*attend_heads)(const HeadBlock& block, const KeyTile& keys, const KeyTile& next);
 };
 
 /// Four lanes: every x86-64 has SSE2, and elsewhere the compiler splits them into scalars.

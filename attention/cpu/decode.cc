@@ -22,51 +22,106 @@ std::int64_t columns(const DecodeRow& row) {
   return total;
 }
 
-/// Columns [begin, end) of the row's segments, end to end, in tiles: visit(KeyTile).
+/// Columns [begin, end) of the row's segments, end to end, in tiles: visit(pieces).
 template <typename Visit>
-void for_each_tile(const DecodeRow& row, int kv_head, int head_dim, Interval range,
-                   KeyColumns& keys, const Visit& visit) {
-  keys.clear();
+void for_each_tile(const DecodeRow& row, Interval range, std::vector<KeyPiece>& tile,
+                   const Visit& visit) {
+  tile.clear();
+  int room = kTileColumns;
   std::int64_t segment_begin = 0;
   for (const KvSegment& segment : row.segments) {
     std::int64_t column = std::max(range.begin - segment_begin, std::int64_t{0});
     const std::int64_t end = std::min(range.end - segment_begin, segment.len);
     while (column < end) {
-      const int count = static_cast<int>(std::min<std::int64_t>(keys.room(), end - column));
-      keys.append(segment.view, kv_head, head_dim, column, count);
+      const int count = static_cast<int>(std::min<std::int64_t>(room, end - column));
+      tile.push_back({&segment.view, column, count});
       column += count;
-      if (keys.room() == 0) {
-        visit(keys.tile());
-        keys.clear();
-      }
+      room -= count;
+      if (room > 0) continue;
+      visit(tile);
+      tile.clear();
+      room = kTileColumns;
     }
     segment_begin += segment.len;
   }
-  if (!keys.empty()) visit(keys.tile());
+  if (!tile.empty()) visit(tile);
 }
 
-/// One split's partial for the query heads of one KV head.
-void run_split(const Decode& decode, const CompiledKernels& kernels, const Split& split,
-               int kv_head, ThreadWorkspace& workspace) {
-  const int heads = decode.shape.group(), head_dim = decode.shape.head_dim;
-  const std::int64_t first = static_cast<std::int64_t>(kv_head) * heads;
-  const float* q = split.row->q + first * head_dim;
-  float* acc = split.out.o + first * head_dim;  // becomes O in place
-  std::transform(q, q + heads * head_dim, workspace.q.begin(),
-                 [&](float x) { return x * decode.scale; });
-  std::fill_n(acc, heads * head_dim, 0.0f);
-  std::ranges::fill(workspace.m, -std::numeric_limits<float>::infinity());
-  std::ranges::fill(workspace.l, 0.0f);
+/// One split's partial for the query heads of some KV heads. Heads take turns within each tile:
+/// pages hold their heads side by side, so memory is read in long runs.
+class SplitPass {
+ public:
+  SplitPass(const Decode& decode, const CompiledKernels& kernels, const Split& split,
+            ThreadWorkspace& workspace)
+      : decode_(decode), kernels_(kernels), split_(split), workspace_(workspace) {}
 
-  const HeadBlock block{heads, head_dim,           workspace.q.data(),
-                        acc,   workspace.m.data(), workspace.l.data()};
-  const Interval range{split.index * kSplitColumns, (split.index + 1) * kSplitColumns};
-  for_each_tile(*split.row, kv_head, head_dim, range, workspace.keys,
-                [&](const KeyTile& keys) { kernels.attend_heads(block, keys); });
-  for (int head = 0; head < heads; ++head) {
-    normalise({acc, block.m, block.l}, {acc, split.out.lse + first}, head, head_dim);
+  void run(int first_head, int end_head) {
+    for (int head = first_head; head < end_head; ++head) start(head);
+    const Interval range{split_.index * kSplitColumns, (split_.index + 1) * kSplitColumns};
+    for_each_tile(*split_.row, range, workspace_.tile, [&](const std::vector<KeyPiece>& tile) {
+      for (int head = first_head; head < end_head; ++head) push(head, tile);
+    });
+    if (waiting_head_ >= 0) attend_waiting(waiting().tile());
+    for (int head = first_head; head < end_head; ++head) finish(head);
   }
-}
+
+ private:
+  /// The query heads of KV head `head`; acc becomes O in place.
+  HeadBlock block(int head) {
+    const int heads = decode_.shape.group(), head_dim = decode_.shape.head_dim;
+    const int first = head * heads;
+    return {heads,
+            head_dim,
+            workspace_.q.data() + first * head_dim,
+            split_.out.o + first * head_dim,
+            workspace_.m.data() + first,
+            workspace_.l.data() + first};
+  }
+
+  void start(int head) {
+    const HeadBlock block = this->block(head);
+    const int values = block.heads * block.head_dim;
+    const float* q = split_.row->q + head * values;
+    float* scaled = workspace_.q.data() + head * values;
+    std::transform(q, q + values, scaled, [&](float x) { return x * decode_.scale; });
+    std::fill_n(block.acc, values, 0.0f);
+    std::fill_n(block.m, block.heads, -std::numeric_limits<float>::infinity());
+    std::fill_n(block.l, block.heads, 0.0f);
+  }
+
+  /// A tile of one head is attended when the next is known, which is fetched meanwhile.
+  void push(int head, const std::vector<KeyPiece>& tile) {
+    KeyColumns& arriving = workspace_.decode_keys[turn_];
+    arriving.clear();
+    for (const KeyPiece& piece : tile) {
+      arriving.append(*piece.view, head, decode_.shape.head_dim, piece.column, piece.count);
+    }
+    if (waiting_head_ >= 0) attend_waiting(arriving.tile());
+    waiting_head_ = head;
+    turn_ = 1 - turn_;
+  }
+
+  KeyColumns& waiting() { return workspace_.decode_keys[1 - turn_]; }
+
+  void attend_waiting(const KeyTile& next) {
+    kernels_.attend_heads(block(waiting_head_), waiting().tile(), next);
+  }
+
+  void finish(int head) {
+    const HeadBlock block = this->block(head);
+    float* lse = split_.out.lse + head * block.heads;
+    for (int i = 0; i < block.heads; ++i) {
+      normalise({block.acc, block.m, block.l}, {block.acc, lse}, i, block.head_dim);
+    }
+  }
+
+  const Decode& decode_;
+  const CompiledKernels& kernels_;
+  const Split& split_;
+  ThreadWorkspace& workspace_;
+  int turn_ = 0;           // which of the two tiles is filled next
+  int waiting_head_ = -1;  // of the other
+};
 
 /// The splits of all rows, in order, each with the memory its partial goes to: the row's own when
 /// it has one split only.
@@ -118,9 +173,14 @@ void run_decode(const Decode& decode, const CompiledKernels& kernels, Workspace&
                 int threads) {
   const std::vector<Split> splits = cut(decode, workspace);
   const int kv_heads = decode.shape.kv_heads;
-  parallel_for(std::ssize(splits) * kv_heads, threads, [&](std::int64_t task, int thread) {
-    run_split(decode, kernels, splits[task / kv_heads], static_cast<int>(task % kv_heads),
-              *workspace.threads[thread]);
+  // Where splits are few, their heads are tasks of their own, or threads would have nothing to do.
+  const bool plenty = threads == 1 || std::ssize(splits) >= 4 * threads;
+  const int heads_at_once = plenty ? kv_heads : 1;
+  const int parts = (kv_heads + heads_at_once - 1) / heads_at_once;
+  parallel_for(std::ssize(splits) * parts, threads, [&](std::int64_t task, int thread) {
+    const int first_head = static_cast<int>(task % parts) * heads_at_once;
+    SplitPass(decode, kernels, splits[task / parts], *workspace.threads[thread])
+        .run(first_head, std::min(first_head + heads_at_once, kv_heads));
   });
   merge_rows(decode, splits, workspace, threads);
 }

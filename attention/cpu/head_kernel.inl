@@ -2,7 +2,9 @@
 //
 // A row has few heads per KV head, which would leave most lanes of the prefill kernel idle. Here K
 // and V are read as whole vectors and each is used by up to kHeads heads: the work per key stays
-// below the time it takes to fetch it.
+// below the time it takes to fetch it, if fetching never pauses. It would at the end of every page,
+// where the hardware cannot guess what comes; so each step asks for the rows a little ahead: of
+// this tile's keys, then of its values, then of the next tile's keys.
 #pragma once
 
 #include "attention/cpu/compiled_kernels.h"
@@ -40,13 +42,26 @@ template <int W>
   return sum;
 }
 
-/// Scores of four columns against kHeads heads; scores: (kHeads, kTileColumns).
+/// How many columns ahead rows are fetched. Rows of 64 values: 4 KiB. Much further, and they fight
+/// with what the hardware fetches by itself; much nearer, and they come too late.
+constexpr int kAhead = 16;
+
+/// Asks for the cache lines of `values` floats.
+[[gnu::always_inline]] inline void fetch(const float* from, int values) {
+  constexpr int kLine = 64 / sizeof(float);
+  for (int i = 0; i < values; i += kLine) __builtin_prefetch(from + i, 0, 3);
+}
+
+/// Scores of four columns against kHeads heads; scores: (kHeads, kTileColumns). `later`: four rows
+/// to fetch.
 template <int W, int kHeads>
 [[gnu::always_inline]] inline void score_columns(const float* q, const float* const* k,
-                                                 int head_dim, float* scores) {
+                                                 const float* const* later, int head_dim,
+                                                 float* scores) {
   constexpr int kColumns = 4;
   const float* row[kColumns] = {k[0], k[1], k[2], k[3]};
   Floats<W> sum[kHeads][kColumns] = {};
+  for (int c = 0; c < kColumns; ++c) fetch(later[c], head_dim);
   for (int d = 0; d < head_dim; d += W) {
     Floats<W> x[kHeads];
 #pragma GCC unroll 8
@@ -90,9 +105,11 @@ float soften_columns(float* scores, int columns, float* m, float* l) {
   return factor;
 }
 
-/// acc = acc * alpha + sum of p * v, for kVectors vectors of values from d on.
+/// acc = acc * alpha + sum of p * v over `columns` rows of v, for kVectors vectors of values from
+/// d on. p: (kHeads, kTileColumns). `later`: as many rows to fetch.
 template <int W, int kHeads, int kVectors>
-[[gnu::always_inline]] inline void accumulate_columns(const float* p, const KeyTile& keys, int d,
+[[gnu::always_inline]] inline void accumulate_columns(const float* p, const float* const* v,
+                                                      const float* const* later, int columns, int d,
                                                       int head_dim, const float* alpha,
                                                       float* acc) {
   Floats<W> sum[kHeads][kVectors];
@@ -103,8 +120,9 @@ template <int W, int kHeads, int kVectors>
       sum[h][i] = load_unaligned<W>(acc + h * head_dim + d + i * W) * alpha[h];
     }
   }
-  for (int c = 0; c < keys.columns; ++c) {
-    const float* row = keys.v[c] + d;
+  for (int c = 0; c < columns; ++c) {
+    const float* row = v[c] + d;
+    fetch(later[c] + d, kVectors * W);
     Floats<W> weight[kHeads];
 #pragma GCC unroll 8
     for (int h = 0; h < kHeads; ++h) weight[h] = splat<W>(p[h * kTileColumns + c]);
@@ -126,46 +144,57 @@ template <int W, int kHeads, int kVectors>
 
 /// All of acc from d on: as many vectors at a time as there are registers for, then half as many.
 template <int W, int kHeads, int kVectors>
-void accumulate_from(const float* p, const KeyTile& keys, int d, int head_dim, const float* alpha,
-                     float* acc) {
+void accumulate_from(const float* p, const float* const* v, const float* const* later, int columns,
+                     int d, int head_dim, const float* alpha, float* acc) {
   for (; d + kVectors * W <= head_dim; d += kVectors * W) {
-    accumulate_columns<W, kHeads, kVectors>(p, keys, d, head_dim, alpha, acc);
+    accumulate_columns<W, kHeads, kVectors>(p, v, later, columns, d, head_dim, alpha, acc);
   }
   if constexpr (kVectors > 1) {
-    accumulate_from<W, kHeads, kVectors / 2>(p, keys, d, head_dim, alpha, acc);
+    accumulate_from<W, kHeads, kVectors / 2>(p, v, later, columns, d, head_dim, alpha, acc);
   }
 }
 
 template <int W, int kHeads>
-void attend_some_heads(const HeadBlock& block, int head, const KeyTile& keys) {
+void attend_some_heads(const HeadBlock& block, int head, const KeyTile& keys, const KeyTile& next) {
   const std::int64_t offset = static_cast<std::int64_t>(head) * block.head_dim;
   alignas(64) float scores[kHeads * kTileColumns];
   for (int c = 0; c < keys.columns; c += 4) {
-    score_columns<W, kHeads>(block.q + offset, keys.k + c, block.head_dim, scores + c);
+    const int ahead = c + kAhead;
+    const float* const* later =
+        ahead < keys.columns ? keys.k + ahead : keys.v + (ahead - keys.columns);
+    score_columns<W, kHeads>(block.q + offset, keys.k + c, later, block.head_dim, scores + c);
   }
   float alpha[kHeads];
   for (int h = 0; h < kHeads; ++h) {
     alpha[h] = soften_columns<W>(scores + h * kTileColumns, keys.columns, block.m + head + h,
                                  block.l + head + h);
   }
-  accumulate_from<W, kHeads, kHeads == 1 ? 8 : 4>(scores, keys, 0, block.head_dim, alpha,
-                                                  block.acc + offset);
+  // A few columns at a time: all of their values are in the cache when the last vectors of
+  // head_dim have their turn.
+  for (int c = 0; c < keys.columns; c += kAhead) {
+    const int left = keys.columns - c;
+    const int columns = left < kAhead ? left : kAhead;
+    const float* const* later = left > kAhead ? keys.v + c + kAhead : next.k;
+    accumulate_from<W, kHeads, kHeads == 1 ? 8 : 4>(scores + c, keys.v + c, later, columns, 0,
+                                                    block.head_dim, alpha, block.acc + offset);
+    for (int h = 0; h < kHeads; ++h) alpha[h] = 1.0f;
+  }
 }
 
 /// Three heads by four columns are twelve sums, AVX2's limit; four heads go as two and two, since
 /// one alone reads as many keys for half the work.
 template <int W>
-void attend_in_vectors(const HeadBlock& block, const KeyTile& keys) {
+void attend_in_vectors(const HeadBlock& block, const KeyTile& keys, const KeyTile& next) {
   for (int head = 0; head < block.heads;) {
     const int left = block.heads - head;
     if (left == 1) {
-      attend_some_heads<W, 1>(block, head, keys);
+      attend_some_heads<W, 1>(block, head, keys, next);
       head += 1;
     } else if (left == 2 || left == 4) {
-      attend_some_heads<W, 2>(block, head, keys);
+      attend_some_heads<W, 2>(block, head, keys, next);
       head += 2;
     } else {
-      attend_some_heads<W, 3>(block, head, keys);
+      attend_some_heads<W, 3>(block, head, keys, next);
       head += 3;
     }
   }
@@ -173,12 +202,12 @@ void attend_in_vectors(const HeadBlock& block, const KeyTile& keys) {
 
 /// Vectors of W floats where they divide a row of head_dim, a multiple of 8; else of 8.
 template <int W>
-void attend_heads(const HeadBlock& block, const KeyTile& keys) {
+void attend_heads(const HeadBlock& block, const KeyTile& keys, const KeyTile& next) {
   constexpr int kNarrow = W > 8 ? 8 : W;
   if (block.head_dim % W == 0) {
-    attend_in_vectors<W>(block, keys);
+    attend_in_vectors<W>(block, keys, next);
   } else {
-    attend_in_vectors<kNarrow>(block, keys);
+    attend_in_vectors<kNarrow>(block, keys, next);
   }
 }
 

@@ -20,7 +20,8 @@ void KeyColumns::append(const KvView& view, int kv_head, int head_dim, std::int6
 }
 
 KeyTile KeyColumns::tile() {
-  for (int column = columns_; column % kColumnStep != 0; ++column) k_[column] = k_[columns_ - 1];
+  std::fill(k_.begin() + columns_, k_.end(), k_[columns_ - 1]);
+  std::fill(v_.begin() + columns_, v_.end(), v_[columns_ - 1]);
   return {k_.data(), v_.data(), columns_};
 }
 

@@ -9,6 +9,13 @@
 
 namespace longspan {
 
+/// Columns [column, column + count) of a view: a tile is a few of these.
+struct KeyPiece {
+  const KvView* view;
+  std::int64_t column;
+  int count;
+};
+
 class KeyColumns {
  public:
   void clear() { columns_ = 0; }
@@ -24,7 +31,5 @@ class KeyColumns {
   std::array<const float*, kTileColumns> k_;
   std::array<const float*, kTileColumns> v_;
 };
-
-static_assert(kTileColumns % kColumnStep == 0, "the padding of a tile fits");
 
 }  // namespace longspan

@@ -18,17 +18,18 @@ namespace longspan {
 struct ThreadWorkspace {
   ThreadWorkspace(const CompiledKernels& kernels, const HeadShape& shape)
       : rows(kernels, shape.head_dim),
-        q(shape.group() * shape.head_dim),
-        m(shape.group()),
-        l(shape.group()) {}
-
-  KeyColumns keys;
+        q(shape.query_heads * shape.head_dim),
+        m(shape.query_heads),
+        l(shape.query_heads) {}
 
   // Prefill.
+  KeyColumns keys;
   RowTile rows;
   std::array<std::int64_t, kTileLanes> visible;             // columns of a segment each lane sees
   alignas(64) std::array<std::int32_t, kTileLanes> limits;  // the same, of a tile
-  // Decode: one row's heads of one KV head.
+  // Decode: one row's heads; a tile and the one after it.
+  std::vector<KeyPiece> tile;
+  KeyColumns decode_keys[2];
   std::vector<float> q, m, l;
 };
 
