@@ -15,6 +15,7 @@
 #include "launch/commands.h"
 #include "launch/generate_run.h"
 #include "launch/interrupt.h"
+#include "launch/progress.h"
 #include "launch/prompts.h"
 #include "launch/terminal.h"
 #include "runtime/engine/load_model.h"
@@ -140,9 +141,9 @@ std::optional<std::size_t> first_difference(const Answer& a, const Answer& b) {
 }
 
 /// Rank 0's side of a command: what it reads once and what it shows for each degree.
-class Session {
+class Conversation {
  public:
-  Session(const GenerateOptions& options, const LoadedModel& model, RunInput input)
+  Conversation(const GenerateOptions& options, const LoadedModel& model, RunInput input)
       : options_(options), model_(model), input_(std::move(input)) {}
 
   const RunInput& input() const { return input_; }
@@ -210,6 +211,10 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   });
   LoadModelOptions load;
   if (options.memory_limit_bytes) load.memory_limit = *options.memory_limit_bytes;
+  LoadingBar bar(shows_on_terminal(STDERR_FILENO));
+  if (coordinator) {
+    load.progress = [&](std::uint64_t done, std::uint64_t total) { bar.bytes(done, total); };
+  }
   LoadedModel model = load_model(machine, std::move(opened), load);
   const auto loaded = Clock::now();
   if (coordinator) say_loaded(options, model, seconds_between(start, loaded));
@@ -220,24 +225,24 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
     });
   }
 
-  std::optional<Session> session;
+  std::optional<Conversation> talk;
   if (coordinator) {
-    session.emplace(options, model,
-                    RunInput{.requests = std::move(requests),
-                             .interrupted = &interrupt.interrupted(),
-                             .loaded = late ? Clock::now() : loaded,
-                             .stream = !options.json,
-                             .progress = !options.json || shows_on_terminal(STDERR_FILENO)});
+    talk.emplace(options, model,
+                 RunInput{.requests = std::move(requests),
+                          .interrupted = &interrupt.interrupted(),
+                          .loaded = late ? Clock::now() : loaded,
+                          .stream = !options.json,
+                          .progress = !options.json || shows_on_terminal(STDERR_FILENO)});
   }
   ExitCode code = ExitCode::kClean;
   for (int degree : list) {
-    const RunResult result = run_prompts(machine, model, job_options(options, degree),
-                                         session ? &session->input() : nullptr);
+    const RunResult result =
+        run_prompts(machine, model, job_options(options, degree), talk ? &talk->input() : nullptr);
     const RunFacts facts{.model = model.config.name,
                          .degree = degree,
                          .layout = std::string(name(options.layout)),
                          .load_s = seconds_between(start, loaded)};
-    if (session && session->show(result, facts) != ExitCode::kClean) code = ExitCode::kDiffers;
+    if (talk && talk->show(result, facts) != ExitCode::kClean) code = ExitCode::kDiffers;
     if (any_rank(machine.control(), interrupt.interrupted())) return ExitCode::kInterrupted;
   }
   return code;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <iostream>
 
+#include "comm/host_memory.h"
 #include "comm/str.h"
 
 namespace longspan {
@@ -39,10 +40,31 @@ std::string with_thousands(std::int64_t number) {
   return grouped;
 }
 
-PrefillProgress::PrefillProgress(int layers, bool terminal)
-    : layers_(layers), terminal_(terminal) {}
+bool StatusLine::due() const {
+  return terminal_ && std::chrono::steady_clock::now() - drawn_ >= kRedraw;
+}
 
-PrefillProgress::~PrefillProgress() { finish(); }
+void StatusLine::draw(const std::string& text) {
+  std::cerr << "\r\x1b[K" << text << std::flush;
+  shown_ = true;
+  drawn_ = std::chrono::steady_clock::now();
+}
+
+void StatusLine::clear() {
+  if (shown_) std::cerr << "\r\x1b[K" << std::flush;
+  shown_ = false;
+}
+
+void LoadingBar::bytes(std::uint64_t done, std::uint64_t total) {
+  if (done == total) return line_.clear();
+  if (!line_.due()) return;
+  const double share = static_cast<double>(done) / static_cast<double>(total);
+  line_.draw(str("loading {} {} of {} ({:.0f} %)", bar(share),
+                 human_bytes(static_cast<std::int64_t>(done)),
+                 human_bytes(static_cast<std::int64_t>(total)), 100 * share));
+}
+
+PrefillProgress::PrefillProgress(int layers, bool terminal) : layers_(layers), line_(terminal) {}
 
 void PrefillProgress::chunk(std::int64_t done, std::int64_t chunk, std::int64_t total) {
   const std::lock_guard lock(mutex_);
@@ -50,16 +72,16 @@ void PrefillProgress::chunk(std::int64_t done, std::int64_t chunk, std::int64_t 
   done_ = done;
   chunk_ = chunk;
   total_ = total;
-  if (terminal_ ? done < total : done > 0) draw(static_cast<double>(done));
+  if (line_.terminal() ? done < total : done > 0) draw(static_cast<double>(done));
 }
 
 void PrefillProgress::layer(int layer) {
   const std::lock_guard lock(mutex_);
-  if (!terminal_) return;
+  if (!line_.terminal()) return;
   // Before the first text, not with it: mpirun may pass the two streams on in either order, and an
   // erasure that comes late would take the text along.
-  if (layer + 1 == layers_ && done_ + chunk_ == total_) return clear();
-  if (Clock::now() - drawn_ < kRedraw) return;
+  if (layer + 1 == layers_ && done_ + chunk_ == total_) return line_.clear();
+  if (!line_.due()) return;
   draw(static_cast<double>(done_) + static_cast<double>(chunk_) * (layer + 1) / layers_);
 }
 
@@ -73,23 +95,16 @@ void PrefillProgress::draw(double tokens) {
     line += str(", {:.0f} tokens/s, {} left", rate,
                 duration((static_cast<double>(total_) - tokens) / rate));
   }
-  if (terminal_) {
-    std::cerr << str("\r\x1b[Kreading {} {}", bar(share), line) << std::flush;
-    shown_ = true;
+  if (line_.terminal()) {
+    line_.draw(str("reading {} {}", bar(share), line));
   } else {
     std::cerr << str("longspan: read {}\n", line) << std::flush;
   }
-  drawn_ = Clock::now();
-}
-
-void PrefillProgress::clear() {
-  if (shown_) std::cerr << "\r\x1b[K" << std::flush;
-  shown_ = false;
 }
 
 void PrefillProgress::finish() {
   const std::lock_guard lock(mutex_);
-  clear();
+  line_.clear();
 }
 
 }  // namespace longspan

@@ -1,6 +1,7 @@
-// What a person sees on standard error while a long prompt is read.
+// What a person sees on standard error while a model is loaded and a long prompt is read.
 //
-// On a terminal one line that redraws itself; elsewhere a plain line per chunk of the prompt.
+// On a terminal one line that redraws itself; elsewhere a plain line per chunk of the prompt, and
+// none for loading, whose end is announced anyway.
 #pragma once
 
 #include <chrono>
@@ -10,12 +11,39 @@
 
 namespace longspan {
 
+/// A line of a terminal that is drawn again and again.
+class StatusLine {
+ public:
+  explicit StatusLine(bool terminal) : terminal_(terminal) {}
+  ~StatusLine() { clear(); }
+
+  bool terminal() const { return terminal_; }
+  /// Whether the line is old enough to be drawn again.
+  bool due() const;
+  void draw(const std::string& text);
+  void clear();
+
+ private:
+  bool terminal_;
+  bool shown_ = false;
+  std::chrono::steady_clock::time_point drawn_;
+};
+
+class LoadingBar {
+ public:
+  explicit LoadingBar(bool terminal) : line_(terminal) {}
+
+  /// `done` of `total` bytes are read. One call at a time.
+  void bytes(std::uint64_t done, std::uint64_t total);
+
+ private:
+  StatusLine line_;
+};
+
 class PrefillProgress {
  public:
   /// `layers` of the model: progress inside a chunk is counted in layers.
   PrefillProgress(int layers, bool terminal);
-  /// Clears the line if one is shown.
-  ~PrefillProgress();
 
   /// Positions [done, done + chunk) of `total` are about to be computed.
   void chunk(std::int64_t done, std::int64_t chunk, std::int64_t total);
@@ -28,17 +56,14 @@ class PrefillProgress {
   using Clock = std::chrono::steady_clock;
 
   void draw(double tokens);
-  void clear();
 
   int layers_;
-  bool terminal_;
+  StatusLine line_;
   std::mutex mutex_;
   std::int64_t done_ = 0;
   std::int64_t chunk_ = 0;
   std::int64_t total_ = 0;
   Clock::time_point start_;
-  Clock::time_point drawn_;
-  bool shown_ = false;
 };
 
 /// "12,345".

@@ -31,7 +31,7 @@ std::string read_file(const std::string& file) {
   }
   if (!in) throw MissingInput(str("{}: {}; check the path", file, std::strerror(errno)));
   if (in.peek() == std::ifstream::traits_type::eof() && in.bad()) {
-    throw IoError(str("{}: cannot be read; is it a folder?", file));
+    throw DataError(str("{}: a folder, or unreadable; name a text file", file));
   }
   return read_stream(in);
 }

@@ -16,6 +16,7 @@ struct Vector {
   typedef float Unaligned
       __attribute__((vector_size(W * sizeof(float)), may_alias, aligned(alignof(float))));
   typedef std::int32_t Ints __attribute__((vector_size(W * sizeof(float)), may_alias));
+  typedef std::uint32_t Words __attribute__((vector_size(W * sizeof(float)), may_alias));
 };
 template <int W>
 using Floats = typename Vector<W>::Floats;
@@ -77,7 +78,10 @@ template <int W>
   p = p * r + 0.4999922579f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  const Floats<W> scaled = from_bits<W>(bits<W>(p) + (bits<W>(shifted) << 23));
+  // Below -87 this wraps around, which only unsigned integers may; the result is not used then.
+  using Words = typename Vector<W>::Words;
+  const Words exponent = reinterpret_cast<Words>(shifted) << 23;
+  const auto scaled = reinterpret_cast<Floats<W>>(reinterpret_cast<Words>(p) + exponent);
   return x < -87.0f ? Floats<W>{} : scaled;
 }
 

@@ -41,10 +41,11 @@ std::int64_t chunk_rows(const JobShape& job, std::int64_t longest_prompt) {
                          std::int64_t per_rank, std::int64_t scratch) {
   const std::int64_t kv = longest_pages * job.page_tokens * config.kv_bytes_per_token();
   throw OutOfMemory(str(
-      "the longest request needs {} of KV cache over {} ranks and {} of scratch on each, but a "
-      "rank has {} left; shorten the prompt or --max-tokens, lower --prefill-chunk, or use more "
+      "the longest request needs {} of KV cache over {} and {} of scratch on each, but a rank has "
+      "{} left; shorten the prompt or --max-tokens, lower --prefill-chunk, or use more "
       "ranks",
-      human_bytes(kv), job.degree, human_bytes(scratch), human_bytes(per_rank)));
+      human_bytes(kv), job.degree == 1 ? "1 rank" : str("{} ranks", job.degree),
+      human_bytes(scratch), human_bytes(per_rank)));
 }
 
 }  // namespace

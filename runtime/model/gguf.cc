@@ -34,8 +34,8 @@ int open_to_read(const std::filesystem::path& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd >= 0) return fd;
   const std::string why = str("{}: cannot open the model: {}", path.string(), std::strerror(errno));
-  if (errno == ENOENT || errno == ENOTDIR) throw MissingInput(why);
-  if (errno == EACCES || errno == EPERM) throw PermissionError(why);
+  if (errno == ENOENT || errno == ENOTDIR) throw MissingInput(why + "; check the path");
+  if (errno == EACCES || errno == EPERM) throw PermissionError(why + "; make the file readable");
   throw IoError(why);
 }
 
@@ -45,7 +45,7 @@ std::uint64_t regular_file_bytes(int fd, const std::filesystem::path& path) {
     throw IoError(str("{}: cannot ask its size: {}", path.string(), std::strerror(errno)));
   }
   if (S_ISDIR(status.st_mode)) {
-    throw DataError(str("{}: a directory; name the .gguf file in it", path.string()));
+    throw DataError(str("{}: a folder; name the .gguf file in it", path.string()));
   }
   if (!S_ISREG(status.st_mode)) {
     throw DataError(str("{}: not a regular file; longspan reads models from disk", path.string()));

@@ -9,7 +9,7 @@ import longspan_command
 from refusal import RefusalTest
 from tiny_model import CONTEXT, VOCABULARY, TinyModel
 
-USAGE, BAD_DATA, NO_INPUT, IO = 2, 65, 66, 74
+USAGE, BAD_DATA, NO_INPUT = 2, 65, 66
 
 # what is wrong with a file of ids, its bytes, the code, what the line says
 BAD_IDS = [
@@ -106,8 +106,8 @@ class BadPromptTest(RefusalTest):
 
     def test_folders(self):
         for flag in ("--prompt-file", "--prompt-ids", "--prompts"):
-            self.refuses_prompt(flag, [flag, str(self.folder)], IO, "folder")
-        self.refuses_prompt("--force-ids", ["--prompt", "x", "--force-ids", str(self.folder)], IO,
+            self.refuses_prompt(flag, [flag, str(self.folder)], BAD_DATA, "folder")
+        self.refuses_prompt("--force-ids", ["--prompt", "x", "--force-ids", str(self.folder)], BAD_DATA,
                             "folder")
 
     def test_bad_ids(self):

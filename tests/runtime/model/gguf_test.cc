@@ -138,7 +138,7 @@ TEST_F(GgufTest, WhatIsNoFileIsRefusedByName) {
       [&] { GgufFile file(directory_ / "absent.gguf"); },
       ThrowsMessage<MissingInput>(HasSubstr("absent.gguf: cannot open the model: No such")));
   EXPECT_THAT([&] { GgufFile file(directory_.path()); },
-              ThrowsMessage<DataError>(HasSubstr("a directory; name the .gguf file")));
+              ThrowsMessage<DataError>(HasSubstr("a folder; name the .gguf file")));
   ASSERT_EQ(mkfifo((directory_ / "pipe").c_str(), 0600), 0);
   EXPECT_THAT([&] { GgufFile file(directory_ / "pipe"); },
               ThrowsMessage<DataError>(HasSubstr("not a regular file")));
