@@ -14,6 +14,7 @@
 #include "comm/log.h"
 #include "comm/mpi/mpi_exchange.h"
 #include "comm/mpi/mpi_world.h"
+#include "comm/mpi/short_slice.h"
 #include "comm/str.h"
 
 namespace longspan {
@@ -69,8 +70,8 @@ void MpiSession::ProgressThread::hand_over(Channel channel, Exchange exchange) {
     has_news_.store(true, std::memory_order_release);
   }
   news_.notify_one();
-  // Where ranks fill the cores, the progress thread waits for this one's time slice to end, and the
-  // peer for its message: the exchange would begin when it should be over.
+  // Where ranks fill the cores, the progress thread would wait for this one's time slice to end, and
+  // the peer for its message: the exchange would begin when it should be over.
   sched_yield();
 }
 
@@ -86,6 +87,7 @@ void MpiSession::ProgressThread::close() {
 void MpiSession::ProgressThread::run() {
   // Linux rounds sleeps up by 50 us unless told otherwise; our naps in a step are 125 to 200.
   prctl(PR_SET_TIMERSLACK, 1000);
+  ask_for_short_slices();
   try {
     world_.emplace();
   } catch (...) {
