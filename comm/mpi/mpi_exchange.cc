@@ -24,8 +24,13 @@ MpiExchange::MpiExchange(int rank, std::vector<Send> sends, std::vector<Receive>
       patience_(patience),
       done_(std::move(done)) {}
 
-void MpiExchange::finish(const std::string& failure) {
-  done_(failure.empty() ? nullptr : std::make_exception_ptr(CommError(failure)));
+void MpiExchange::finish() {
+  done_(failure_.empty() ? nullptr : std::make_exception_ptr(CommError(failure_)));
+}
+
+void MpiExchange::give_up(const std::string& reason) {
+  failure_ = reason;
+  finish();
 }
 
 template <typename Message, typename Start>
@@ -65,7 +70,7 @@ MpiExchange::Progress MpiExchange::poll(Clock::time_point now) {
   const int code = MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(), &count,
                                 completed_.data(), statuses_.data());
   if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS) {
-    finish(str("rank {}: exchange failed: {}", rank_, mpi_reason(code)));
+    failure_ = str("rank {}: exchange failed: {}", rank_, mpi_reason(code));
     return Progress::kDone;
   }
   open_ -= static_cast<std::size_t>(std::max(count, 0));
@@ -73,22 +78,16 @@ MpiExchange::Progress MpiExchange::poll(Clock::time_point now) {
     MPI_Status& status = statuses_[static_cast<std::size_t>(i)];
     if (code == MPI_SUCCESS) status.MPI_ERROR = MPI_SUCCESS;  // MPI leaves it unset then
     const int index = completed_[static_cast<std::size_t>(i)];
-    const std::string reason = flaw(pieces_[static_cast<std::size_t>(index)], status);
-    if (!reason.empty()) {
-      finish(reason);
-      return Progress::kDone;
-    }
+    failure_ = flaw(pieces_[static_cast<std::size_t>(index)], status);
+    if (!failure_.empty()) return Progress::kDone;
   }
-  if (open_ == 0) {
-    finish({});
-    return Progress::kDone;
-  }
+  if (open_ == 0) return Progress::kDone;
   if (count > 0) {
     last_progress_ = now;
     return Progress::kSome;
   }
   if (patience_.deadline && now - begun_ >= *patience_.deadline) {
-    finish(overdue());
+    failure_ = overdue();
     return Progress::kDone;
   }
   return Progress::kNone;

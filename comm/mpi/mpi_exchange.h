@@ -3,7 +3,7 @@
 //
 //   caller     construct, hand over
 //                        \ hands over
-//   progress              post -- poll -- poll -- ... -- poll: done is called
+//   progress              post -- poll -- poll -- ... -- poll: done -- finish
 #pragma once
 
 #include <mpi.h>
@@ -35,15 +35,17 @@ class MpiExchange {
   void post(MPI_Comm comm, std::size_t largest_piece);
 
   enum class Progress { kNone, kSome, kDone };
-  /// kDone also when it failed: by MPI's word, by a wrong size, by its deadline.
+  /// kDone also when it failed: by MPI's word, by a wrong size, by its deadline. Then finish() it.
   Progress poll(Clock::time_point now);
 
   /// Whether a failed exchange left requests with MPI, which may still touch their buffers.
   bool has_abandoned() const { return open_ > 0; }
   /// How long the thread that polls may sleep before it looks again.
   std::chrono::nanoseconds longest_nap(Clock::time_point now) const;
-  /// Ends it, with a failure unless `failure` is empty.
-  void finish(const std::string& failure);
+  /// Calls `done` with what poll() found.
+  void finish();
+  /// Ends it with a failure instead.
+  void give_up(const std::string& reason);
 
  private:
   struct Piece {
@@ -70,6 +72,7 @@ class MpiExchange {
   std::vector<int> completed_;         // MPI_Testsome's answer: room made once
   std::vector<MPI_Status> statuses_;
   std::size_t open_ = 0;
+  std::string failure_;
 };
 
 }  // namespace longspan

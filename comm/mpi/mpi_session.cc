@@ -70,8 +70,8 @@ void MpiSession::ProgressThread::hand_over(Channel channel, Exchange exchange) {
     has_news_.store(true, std::memory_order_release);
   }
   news_.notify_one();
-  // Where ranks fill the cores, the progress thread would wait for this one's time slice to end, and
-  // the peer for its message: the exchange would begin when it should be over.
+  // Where ranks fill the cores, the progress thread would wait for this one's time slice to end,
+  // and the peer for its message: the exchange would begin when it should be over.
   sched_yield();
 }
 
@@ -128,7 +128,7 @@ bool MpiSession::ProgressThread::take_new() {
 
 void MpiSession::ProgressThread::post(Channel channel, const Exchange& exchange) {
   if (abandoned_) {
-    exchange->finish("not begun: an earlier exchange of this process was abandoned");
+    exchange->give_up("not begun: an earlier exchange of this process was abandoned");
     return;
   }
   try {
@@ -136,7 +136,7 @@ void MpiSession::ProgressThread::post(Channel channel, const Exchange& exchange)
     outstanding_.push_back(exchange);
   } catch (const Error& error) {
     abandoned_ = exchange->has_abandoned();
-    exchange->finish(error.what());
+    exchange->give_up(error.what());
   }
 }
 
@@ -149,7 +149,8 @@ bool MpiSession::ProgressThread::poll_all() {
     const auto progress = exchange->poll(now);
     moved = moved || progress != MpiExchange::Progress::kNone;
     if (progress != MpiExchange::Progress::kDone) return false;
-    if (exchange->has_abandoned()) abandoned_ = true;
+    if (exchange->has_abandoned()) abandoned_ = true;  // first: who hears of the failure may ask
+    exchange->finish();
     return true;
   });
   if (abandoned_) fail_all("given up: another exchange of this process was abandoned");
@@ -157,7 +158,7 @@ bool MpiSession::ProgressThread::poll_all() {
 }
 
 void MpiSession::ProgressThread::fail_all(const std::string& reason) {
-  for (const Exchange& exchange : outstanding_) exchange->finish(reason);
+  for (const Exchange& exchange : outstanding_) exchange->give_up(reason);
   outstanding_.clear();
 }
 

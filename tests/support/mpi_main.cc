@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <memory>
+#include <thread>
 
 #include "comm/collective.h"
 #include "tests/support/mpi_machine.h"
@@ -64,6 +66,13 @@ bool failed_anywhere(bool failed_here) {
   return verdict[0] != std::byte{0};
 }
 
+/// Nobody can be asked any more, and mpirun kills everybody when the first rank leaves: that is
+/// rank 0, whose verdict is printed by then, after time for the others to print theirs.
+[[noreturn]] void leave_alone(bool failed_here) {
+  std::this_thread::sleep_for(std::chrono::seconds(machine().rank() == 0 ? 1 : 20));
+  leave_now(failed_here ? ExitCode::kDiffers : ExitCode::kClean);
+}
+
 }  // namespace
 
 Machine& machine() { return *opened_machine(); }
@@ -77,9 +86,7 @@ int main(int argc, char** argv) {
     test::opened_machine() = Machine::open(test::machine_options());
     test::silence_unless_first(test::machine().rank());
     const bool failed_here = RUN_ALL_TESTS() != 0;
-    if (test::machine().abandoned()) {  // nobody can be asked any more: each for itself
-      leave_now(failed_here ? ExitCode::kDiffers : ExitCode::kClean);
-    }
+    if (test::machine().abandoned()) test::leave_alone(failed_here);
     const bool failed = test::failed_anywhere(failed_here);
     test::opened_machine().reset();
     return failed ? 1 : 0;
