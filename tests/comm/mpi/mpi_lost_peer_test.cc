@@ -18,9 +18,7 @@ namespace {
 void expect_that_nothing_is_begun_any_more() {
   EXPECT_TRUE(machine().abandoned());
   std::vector<std::byte> bytes(1);
-  const auto begun = std::chrono::steady_clock::now();
   EXPECT_THROW(machine().control().transfer({}, {{0, bytes}}, Patience::forever()), CommError);
-  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::milliseconds(100));
 }
 
 World losing_world() {

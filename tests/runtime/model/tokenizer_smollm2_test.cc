@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <stdexcept>
@@ -105,26 +104,14 @@ TEST_F(TokenizerSmolLm2Test, AByteThatTheVocabularyLacksIsDropped) {
   EXPECT_THAT(dropped.warning(), HasSubstr("0x04 at byte 3"));
 }
 
-double cpu_seconds() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
 TEST_F(TokenizerSmolLm2Test, AMegabyteOfOneThingCostsNoMoreThanProse) {
-  // 0.02 to 0.45 s optimised (2-core Zen 3); the bound leaves room for sanitizers, while a
-  // quadratic merge would take an hour.
-  constexpr double kBoundSeconds = 20;
+  // 0.02 to 0.45 s each (2-core Zen 3), while a quadratic merge would take an hour and run into the
+  // test's time limit.
   for (const std::string unit :
        {"a", " ", "\n", "7", "é", "漢", "ab", "!", " \n", "'s", "<|im_start|>", "<|im_start"}) {
     std::string text;
     while (text.size() < (1 << 20)) text += unit;
-    const double start = cpu_seconds();
     const std::vector<TokenId> ids = tokenizer_.encode(text);
-    const double seconds = cpu_seconds() - start;
-    std::cout << nlohmann::json(unit) << " x " << text.size() / unit.size() << ": " << ids.size()
-              << " tokens in " << seconds << " s of CPU\n";
-    EXPECT_LT(seconds, kBoundSeconds) << unit;
     EXPECT_EQ(tokenizer_.decode(ids), text) << unit;
   }
 }
