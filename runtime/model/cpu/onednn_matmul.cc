@@ -10,6 +10,7 @@
 
 #include "comm/error.h"
 #include "comm/str.h"
+#include "runtime/model/cpu/few_rows_product.h"
 
 namespace longspan {
 namespace {
@@ -106,6 +107,7 @@ class OnednnLayout final : public MatrixLayout {
     const std::string_view implementation =
         describe(kTypicalRows, weights_, Output::kOverwrite).impl_info_str();
     by_gemm_ = implementation.starts_with("gemm");
+    is_row_major_ = weights_ == matrix(inputs, outputs, kRowMajor);
     digest_ = digest_of(weights_);
     panel_rows_ = can_pack_panels() ? kPanelRows : outputs;
   }
@@ -131,16 +133,9 @@ class OnednnLayout final : public MatrixLayout {
   }
 
   const memory::desc& weights() const { return weights_; }
-  /// A few rows are multiplied one by one. gemm copies the whole matrix into its own order first,
-  /// which costs more than it saves: for 1 ... 8 rows, 30 layers and head of a 135M model take
-  ///   by gemm     30  94 101 107 113 136 143 140 ms
-  ///   one by one  32  53  65  90  95 126 133 146 ms
-  /// (CPU time, one Zen 3 core), since all rows but the first find the matrix in the last-level
-  /// cache. A larger matrix comes from memory each time: then two rows at most.
-  std::int64_t rows_one_by_one() const {
-    if (!by_gemm_) return 1;
-    return bytes() <= (16u << 20) ? 5 : 2;
-  }
+  /// gemm copies the whole matrix into its own order first. For 2 ... 16 rows, 30 layers and head
+  /// of a 135M model that takes 94 ms and up, where reading takes 30 (one Zen 3 core).
+  bool slow_for_few_rows() const { return by_gemm_ && is_row_major_; }
 
  private:
   /// A multiple of every block size oneDNN uses along the outputs (16, 32, 48, 64).
@@ -173,6 +168,7 @@ class OnednnLayout final : public MatrixLayout {
   int inputs_;
   memory::desc weights_;
   bool by_gemm_ = false;
+  bool is_row_major_ = false;
   std::uint64_t digest_ = 0;
   int panel_rows_ = 0;
 };
@@ -250,10 +246,11 @@ void OnednnMatmul::multiply(const float* x, std::int64_t rows, const PackedMatri
                             Output output) {
   if (rows == 0) return;
   const auto& layout = static_cast<const OnednnLayout&>(*w.layout);
-  if (rows > layout.rows_one_by_one()) return state_->run(x, rows, w, out, output);
-  for (std::int64_t row = 0; row < rows; ++row) {
-    state_->run(x + row * layout.inputs(), 1, w, out + row * layout.outputs(), output);
+  if (rows == 1 || rows > kFewRows || !layout.slow_for_few_rows()) {
+    return state_->run(x, rows, w, out, output);
   }
+  multiply_few_rows(x, rows, reinterpret_cast<const float*>(w.data), layout.inputs(),
+                    layout.outputs(), out, output == Output::kAccumulate);
 }
 
 }  // namespace longspan
