@@ -18,6 +18,13 @@ find_package(CLI11 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
 
+# The static CUDA runtime looks for the driver when it is first used, so that the program starts on
+# machines that have none.
+option(LONGSPAN_WITH_CUDA "Build the CUDA backend" OFF)
+if(LONGSPAN_WITH_CUDA)
+  find_package(CUDAToolkit 13.0 REQUIRED)
+endif()
+
 find_program(CCACHE ccache)
 if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})

@@ -1,6 +1,6 @@
 // The machine seam: what a rank can do with bytes in place.
 //
-//            CPU backend               CUDA backend (to come)
+//            CPU backend               CUDA backend
 //   Buffer   aligned host memory       device memory
 //   Stream   one thread, one queue     cudaStream_t
 //   Event    shared completion flag    cudaEvent_t

@@ -61,16 +61,16 @@ template <int kRows, int kCount>
   }
   for (; j < columns; ++j) {
     for (int r = 0; r < kRows; ++r) {
-      for (int i = 0; i < kCount; ++i) sums[r * kStride + j] += x[r * inputs + i] * w[i * outputs + j];
+      for (int i = 0; i < kCount; ++i)
+        sums[r * kStride + j] += x[r * inputs + i] * w[i * outputs + j];
     }
   }
 }
 
 template <int kCount>
-[[gnu::always_inline]] inline void fold_rows(const float* x, std::int64_t rows,
-                                             std::int64_t inputs, const float* w,
-                                             std::int64_t outputs, std::int64_t columns,
-                                             float* sums) {
+[[gnu::always_inline]] inline void fold_rows(const float* x, std::int64_t rows, std::int64_t inputs,
+                                             const float* w, std::int64_t outputs,
+                                             std::int64_t columns, float* sums) {
   for (; rows >= 4; rows -= 4, x += 4 * inputs, sums += 4 * kStride) {
     fold<4, kCount>(x, inputs, w, outputs, columns, sums);
   }

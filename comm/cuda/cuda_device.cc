@@ -1,0 +1,71 @@
+#include "comm/cuda/cuda_device.h"
+
+#include "comm/cuda/cuda_check.h"
+#include "comm/cuda/cuda_stream.h"
+#include "comm/error.h"
+#include "comm/host_memory.h"
+#include "comm/str.h"
+
+namespace longspan {
+
+int cuda_device_count() {
+  int count = 0;
+  const cudaError_t code = cudaGetDeviceCount(&count);
+  if (code == cudaSuccess) return count;
+  cudaGetLastError();  // not to be found by whoever asks next
+  int driver = 0;
+  const bool has_driver = cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0;
+  if (code == cudaErrorInsufficientDriver && has_driver) {
+    constexpr int kMajor = CUDART_VERSION / 1000, kMinor = CUDART_VERSION % 1000 / 10;
+    throw DeviceError(str("the NVIDIA driver supports CUDA {}.{}, but this build needs {}.{}: "
+                          "install a newer driver (R580 for CUDA 13.0)",
+                          driver / 1000, driver % 1000 / 10, kMajor, kMinor));
+  }
+  return 0;
+}
+
+CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
+  const int count = cuda_device_count();
+  if (ordinal < 0 || ordinal >= count) {
+    throw DeviceError(str("there is no GPU {}: {} visible to this process (CUDA_VISIBLE_DEVICES "
+                          "and the driver decide)",
+                          ordinal, count == 1 ? "1 is" : str("{} are", count)));
+  }
+  cuda_check(cudaSetDevice(ordinal), str("GPU {}: cannot be used", ordinal));
+  cudaDeviceProp properties{};
+  cuda_check(cudaGetDeviceProperties(&properties, ordinal), str("GPU {}", ordinal));
+  name_ = str("{}, {}", properties.name,
+              human_bytes(static_cast<std::int64_t>(properties.totalGlobalMem)));
+}
+
+Buffer CudaDevice::allocate(std::size_t bytes) {
+  if (bytes == 0) return {};
+  cuda_check(cudaSetDevice(ordinal_), str("GPU {}", ordinal_));
+  void* memory = nullptr;
+  const cudaError_t code = cudaMalloc(&memory, bytes);
+  if (code == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    std::size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    throw OutOfMemory(str("cannot allocate {} on GPU {}: {} of its {} are free",
+                          human_bytes(static_cast<std::int64_t>(bytes)), ordinal_,
+                          human_bytes(static_cast<std::int64_t>(free)),
+                          human_bytes(static_cast<std::int64_t>(total))));
+  }
+  cuda_check(code, str("GPU {}: allocating {} bytes", ordinal_, bytes));
+  return Buffer({static_cast<std::byte*>(memory), bytes}, [memory] { cudaFree(memory); });
+}
+
+std::unique_ptr<Stream> CudaDevice::new_stream() { return std::make_unique<CudaStream>(ordinal_); }
+
+void CudaDevice::copy(Stream& stream, Bytes dst, ConstBytes src) {
+  expects(dst.size() == src.size(), "a copy has as much room as bytes");
+  if (src.empty()) return;
+  CudaStream& cuda = as_cuda(stream);
+  cuda_check(cudaMemcpyAsync(dst.data(), src.data(), src.size(), cudaMemcpyDefault, cuda.native()),
+             str("GPU {}: copying {} bytes", ordinal_, src.size()));
+}
+
+std::string CudaDevice::description() const { return str("cuda {}: {}", ordinal_, name_); }
+
+}  // namespace longspan

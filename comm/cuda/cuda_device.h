@@ -1,0 +1,37 @@
+// The CUDA backend of the machine seam: one GPU.
+//
+// Needs no driver to start a program: the CUDA runtime is linked statically and looks for the
+// driver when it is first asked.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "comm/device.h"
+
+namespace longspan {
+
+/// Visible GPUs (CUDA_VISIBLE_DEVICES is CUDA's to honour). 0 when there is none or no driver.
+/// Throws DeviceError when the driver is too old for this build, naming the one it needs.
+int cuda_device_count();
+
+class CudaDevice final : public Device {
+ public:
+  /// `ordinal`: of the visible GPUs. Throws DeviceError if there is no such GPU or it is unusable.
+  explicit CudaDevice(int ordinal);
+
+  int ordinal() const { return ordinal_; }
+
+  Buffer allocate(std::size_t bytes) override;
+  std::unique_ptr<Stream> new_stream() override;
+  /// Between any two of: this GPU, a peer GPU, the host. Host memory that is not pinned is copied
+  /// in pieces by the calling thread.
+  void copy(Stream& stream, Bytes dst, ConstBytes src) override;
+  std::string description() const override;
+
+ private:
+  int ordinal_;
+  std::string name_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,75 @@
+// A stream of a GPU: a cudaStream_t, and the failures of what the host does in its order.
+//
+// What the GPU runs cannot be skipped: after a failure the work behind it still runs, on whatever
+// is in memory. So the failure is kept, spreads to the streams that waited, and synchronize()
+// throws it before anybody reads a result.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "comm/device.h"
+
+namespace longspan {
+
+/// The first failure of a stream's host work, which outlives the stream.
+class CudaFailure {
+ public:
+  void set(std::exception_ptr failure);
+  std::exception_ptr get() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::exception_ptr first_;
+};
+
+class CudaEvent final : public EventState {
+ public:
+  /// Records itself on `stream`, a stream of the current device.
+  CudaEvent(cudaStream_t stream, std::vector<std::shared_ptr<CudaFailure>> failures);
+  ~CudaEvent() override;
+  CudaEvent(const CudaEvent&) = delete;
+  CudaEvent& operator=(const CudaEvent&) = delete;
+
+  cudaEvent_t native() const { return event_; }
+  /// Where the work before it leaves its failures.
+  const std::vector<std::shared_ptr<CudaFailure>>& failures() const { return failures_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+  std::vector<std::shared_ptr<CudaFailure>> failures_;
+};
+
+class CudaStream final : public Stream {
+ public:
+  explicit CudaStream(int ordinal);
+  ~CudaStream() override;
+
+  cudaStream_t native() const { return stream_; }
+
+  Event record() override;
+  void wait(const Event& event) override;
+  /// `work` runs on a thread of the driver: it may not call CUDA. Skipped when work before it on
+  /// the host has failed.
+  void call(std::function<void()> work) override;
+  /// Also throws DeviceError when work on the GPU failed; the process cannot use the GPU then.
+  void synchronize() override;
+
+ private:
+  void make_current() const;
+
+  int ordinal_;
+  cudaStream_t stream_ = nullptr;
+  /// This stream's own first, then of the streams it has waited for.
+  std::vector<std::shared_ptr<CudaFailure>> failures_;
+};
+
+/// The CUDA stream behind `stream`; std::logic_error if it is another device's.
+CudaStream& as_cuda(Stream& stream);
+
+}  // namespace longspan
