@@ -7,8 +7,7 @@ namespace longspan {
 
 void cuda_check(cudaError_t code, std::string_view attempt) {
   if (code == cudaSuccess) return;
-  throw DeviceError(
-      str("{}: {} ({})", attempt, cudaGetErrorString(code), cudaGetErrorName(code)));
+  throw DeviceError(str("{}: {} ({})", attempt, cudaGetErrorString(code), cudaGetErrorName(code)));
 }
 
 }  // namespace longspan

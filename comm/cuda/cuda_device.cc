@@ -17,9 +17,10 @@ int cuda_device_count() {
   const bool has_driver = cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0;
   if (code == cudaErrorInsufficientDriver && has_driver) {
     constexpr int kMajor = CUDART_VERSION / 1000, kMinor = CUDART_VERSION % 1000 / 10;
-    throw DeviceError(str("the NVIDIA driver supports CUDA {}.{}, but this build needs {}.{}: "
-                          "install a newer driver (R580 for CUDA 13.0)",
-                          driver / 1000, driver % 1000 / 10, kMajor, kMinor));
+    throw DeviceError(
+        str("the NVIDIA driver supports CUDA {}.{}, but this build needs {}.{}: "
+            "install a newer driver (R580 for CUDA 13.0)",
+            driver / 1000, driver % 1000 / 10, kMajor, kMinor));
   }
   return 0;
 }
@@ -27,9 +28,10 @@ int cuda_device_count() {
 CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
   const int count = cuda_device_count();
   if (ordinal < 0 || ordinal >= count) {
-    throw DeviceError(str("there is no GPU {}: {} visible to this process (CUDA_VISIBLE_DEVICES "
-                          "and the driver decide)",
-                          ordinal, count == 1 ? "1 is" : str("{} are", count)));
+    throw DeviceError(
+        str("there is no GPU {}: {} visible to this process (CUDA_VISIBLE_DEVICES "
+            "and the driver decide)",
+            ordinal, count == 1 ? "1 is" : str("{} are", count)));
   }
   cuda_check(cudaSetDevice(ordinal), str("GPU {}: cannot be used", ordinal));
   cudaDeviceProp properties{};

@@ -22,8 +22,11 @@ test::Backend cuda() {
             return std::make_unique<CudaDevice>(0);
           },
           [](Bytes bytes, const std::vector<int>& values) {
+            // From pageable memory this returns when the values are staged, not when they are
+            // there; the streams of the tests do not wait for the default stream.
             EXPECT_EQ(cudaMemcpy(bytes.data(), values.data(), bytes.size(), cudaMemcpyDefault),
                       cudaSuccess);
+            EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
           },
           [](ConstBytes bytes) {
             std::vector<int> values(bytes.size() / sizeof(int));
