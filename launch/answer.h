@@ -24,7 +24,7 @@ struct Answer {
   double last_token = 0;
   std::int64_t sampled = 0;
 
-  double prefill_s() const { return first_token - prefill_start; }
+  double prefill_s() const { return sampled > 0 ? first_token - prefill_start : 0; }
   double decode_s() const { return last_token - first_token; }
   double prefill_tokens_per_s() const {
     return prefill_s() > 0 ? static_cast<double>(prompt.size()) / prefill_s() : 0;

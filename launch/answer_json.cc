@@ -66,7 +66,7 @@ std::string answer_json(const Answer& answer, const RunFacts& run) {
                  {"layout", run.layout},
                  {"timings", timings_of(answer, run)},
                  {"ranks", ranks_of(run)}};
-  return object.dump();
+  return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace longspan

@@ -123,6 +123,11 @@ void print_logprobs(const Answer& answer, const Tokenizer& tokenizer) {
 
 /// "read 7,639 tokens in 18.4 s (415 tokens/s) over 4 ranks, wrote ..." for each answer.
 void print_summary(const Answer& answer, int degree) {
+  if (answer.sampled == 0) {
+    std::cerr << str("longspan: stopped before the prompt's {} tokens were read\n",
+                     with_thousands(std::ssize(answer.prompt)));
+    return;
+  }
   std::string line = str("longspan: read {} tokens in {:.2f} s ({:.0f} tokens/s) over {} rank{}",
                          with_thousands(std::ssize(answer.prompt)), answer.prefill_s(),
                          answer.prefill_tokens_per_s(), degree, degree == 1 ? "" : "s");
@@ -147,6 +152,8 @@ class Conversation {
       : options_(options), model_(model), input_(std::move(input)) {}
 
   const RunInput& input() const { return input_; }
+  /// Seconds of the next run count from here.
+  void restart_clock() { input_.loaded = Clock::now(); }
 
   ExitCode show(const RunResult& result, RunFacts facts) {
     facts.ranks = result.ranks;
@@ -164,6 +171,8 @@ class Conversation {
  private:
   ExitCode compare(const RunResult& result, int degree) {
     if (options_.compare_degrees.empty()) return ExitCode::kClean;
+    const bool complete = std::ranges::all_of(result.answers, &Answer::complete);
+    if (!complete) return ExitCode::kClean;  // interrupted: shorter, not different
     if (first_.empty()) {
       first_ = result.answers;
       first_degree_ = degree;
@@ -244,12 +253,14 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                          .load_s = seconds_between(start, loaded)};
     if (talk && talk->show(result, facts) != ExitCode::kClean) code = ExitCode::kDiffers;
     if (any_rank(machine.control(), interrupt.interrupted())) return ExitCode::kInterrupted;
+    if (talk) talk->restart_clock();
   }
   return code;
 }
 
 /// The end of a rank whose failure the others do not know of: they wait for it, so leaving MPI in
-/// order would wait for them. The launcher ends them when this one is gone.
+/// order would wait for them. mpirun ends them when this one is gone, and srun with
+/// --kill-on-bad-exit (-K).
 [[noreturn]] void leave_alone(Machine& machine, ExitCode code, const std::string& message) {
   std::string line = "longspan: ";
   if (machine.size() > 1) line += str("rank {} on {}: ", machine.rank(), machine.host());

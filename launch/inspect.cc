@@ -89,7 +89,7 @@ void print_json(const GgufFile& file, const ModelConfig& config, const Tokenizer
                                          {"tokenizer", tokenizer.description()},
                                          {"types", types},
                                          {"kv_bytes_per_token", config.kv_bytes_per_token()}};
-  std::cout << object.dump(2) << '\n';
+  std::cout << object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
 }
 
 }  // namespace

@@ -72,7 +72,12 @@ ExitCode report(ExitCode code, const std::string& message, bool everywhere) {
 
 ExitCode run(const std::vector<std::string>& arguments) {
   try {
-    return std::visit(Dispatch{}, parse_command_line(arguments, process_environment));
+    const ExitCode code =
+        std::visit(Dispatch{}, parse_command_line(arguments, process_environment));
+    if (!std::cout.flush()) {
+      throw IoError("standard output could not be written; is its disk full or its reader gone?");
+    }
+    return code;
   } catch (const Error& error) {
     return report(error.code(), error.what(),
                   error.everywhere() || fails_on_every_rank(error.code()));

@@ -36,7 +36,7 @@ Examples:
         --compare-degrees 1,2,3
 
   Under Slurm, several prompts, one JSON object a line:
-    srun --mpi=pmix -n 4 longspan generate model.gguf --prompts questions.jsonl --json
+    srun --mpi=pmix -K -n 4 longspan generate model.gguf --prompts questions.jsonl --json
 
 More ranks than cores: mpirun --oversubscribe. As root in a container, Open MPI also wants
 OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1.

@@ -1,6 +1,7 @@
 // Asks Linux to run the calling thread often and briefly rather than seldom and long.
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,7 +18,7 @@ inline void ask_for_short_slices() {
     std::uint32_t size = sizeof(Attributes);
     std::uint32_t policy = 0;  // SCHED_NORMAL
     std::uint64_t flags = 0;
-    std::int32_t nice = 0;
+    std::int32_t nice = getpriority(PRIO_PROCESS, 0);  // of this thread, on Linux
     std::uint32_t priority = 0;
     std::uint64_t slice_ns = 100'000;  // the least that Linux grants
     std::uint64_t deadline = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 
 #include "comm/error.h"
 #include "comm/host_memory.h"
@@ -74,7 +75,7 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
   if (scratch > per_rank || pages * job.degree < longest_pages || !spread_fits) {
     refuse(config, job, longest_pages, per_rank, scratch);
   }
-  memory.pages = static_cast<int>(pages);
+  memory.pages = static_cast<int>(std::min<std::int64_t>(pages, std::numeric_limits<int>::max()));
   return memory;
 }
 

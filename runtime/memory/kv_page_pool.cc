@@ -52,7 +52,7 @@ std::optional<KvLease> KvPagePool::try_lease(int count) {
 
 KvView KvPagePool::layer(int layer) const {
   const HeadShape& heads = shape_.heads;
-  float* k = memory_.as<float>().data() + layer * pages() * shape_.piece_values();
+  float* k = memory_.as<float>().data() + std::int64_t{layer} * pages() * shape_.piece_values();
   return {.k = k,
           .v = k + heads.kv_heads * shape_.page_tokens * heads.head_dim,
           .head_stride = shape_.page_tokens * heads.head_dim,

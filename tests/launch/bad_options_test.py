@@ -1,5 +1,6 @@
 """Flags and numbers that mean nothing are refused in one line that says what is legal."""
 
+import subprocess
 import tempfile
 import unittest
 
@@ -88,6 +89,15 @@ class BadOptionsTest(RefusalTest):
         # Room for the weights, but not for what computing with them takes.
         self.refuses("working memory", ["generate", longspan_command.MODEL, "--prompt", "x",
                                         "--memory-limit", "545M"], OUT_OF_MEMORY, "MiB left; ")
+
+    def test_an_answer_that_cannot_be_written_is_not_success(self):
+        for arguments in (["--version"], ["inspect", longspan_command.MODEL],
+                          ["generate", longspan_command.MODEL, "--prompt", "x", "--max-tokens", "1", "--json"]):
+            with self.subTest(arguments), open("/dev/full", "w") as full:
+                done = subprocess.run(longspan_command.command(arguments), stdout=full, stderr=subprocess.PIPE,
+                                      text=True, env=longspan_command.environment(), timeout=60)
+                self.assertEqual(done.returncode, 74, done.stderr)
+                self.assertIn("could not be written", done.stderr)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
                [--cases small|short|1k|3k|7k|NAME,NAME] [--keep spread|fewest] [--table FILE]
 
 A row is one configuration: the degree (and number of MPI ranks), the layout, the tokens of a
-prefill chunk (0: whole) and of a page. With --table each finished row is appended to FILE, and rows
+prefill chunk (0: whole) and of a page. With --table each row that agrees is appended to FILE, and rows
 that FILE already holds are skipped: a long run may be stopped and started again.
 """
 
@@ -128,7 +128,7 @@ def main():
         print(f"{options.cases:6} degree {row[0]} {row[1]:12} chunk {row[2]:>4} page {row[3]:>3} "
               f"{options.keep}: same ids {same}, |d logprob| {dlogprob:.2g}, |d nll| {dnll:.2g}, "
               f"{seconds:.1f} s", flush=True)
-        if options.table:
+        if options.table and not any(result[0] for result in results):
             append(options.table, dict(zip(FIELDS, [
                 options.cases, *row, options.keep, int(same), f"{dlogprob:.3g}", f"{dnll:.3g}",
                 f"{seconds:.1f}"])))
