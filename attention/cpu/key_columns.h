@@ -19,9 +19,7 @@ struct KeyPiece {
 class KeyColumns {
  public:
   void clear() { columns_ = 0; }
-  int room() const { return kTileColumns - columns_; }
-  bool empty() const { return columns_ == 0; }
-  /// Columns [begin, begin + count) of one head; count <= room().
+  /// Columns [begin, begin + count) of one head; at most kTileColumns in all.
   void append(const KvView& view, int kv_head, int head_dim, std::int64_t begin, int count);
   /// Not empty. Valid until the next change.
   KeyTile tile();
