@@ -40,7 +40,7 @@ function(longspan_test path)
       set_tests_properties(
         ${path}@${ranks}
         PROPERTIES TIMEOUT ${arg_TIMEOUT} PROCESSORS ${ranks} LABELS mpi ENVIRONMENT
-                   "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
+                   "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;PMIX_MCA_psec=native")
     endforeach()
   endif()
 endfunction()
