@@ -6,6 +6,8 @@
 #include <climits>
 #include <fstream>
 
+#include "comm/control_group.h"
+
 namespace longspan {
 namespace {
 
@@ -31,19 +33,6 @@ std::optional<double> read_v1(const fs::path& group) {
   return std::nullopt;
 }
 
-// A limit of any ancestor holds too. Inside a container the path may be the host's, of which only
-// the mounted top exists: the walk up ends there.
-template <typename Read>
-std::optional<double> tightest(const fs::path& mount, fs::path group, Read read) {
-  std::optional<double> least;
-  for (;; group = group.parent_path()) {
-    if (const auto quota = read(mount / group.relative_path())) {
-      least = std::min(least.value_or(*quota), *quota);
-    }
-    if (!group.has_relative_path()) return least;
-  }
-}
-
 }  // namespace
 
 std::string host_name() {
@@ -64,20 +53,9 @@ cpu_set_t allowed_cores() {
 }
 
 std::optional<double> cpu_quota(const fs::path& root) {
-  std::ifstream groups(root / "proc/self/cgroup");
-  const fs::path mount = root / "sys/fs/cgroup";
   std::optional<double> least;
-  for (std::string line; std::getline(groups, line);) {  // id:controllers:path
-    const auto first = line.find(':');
-    const auto second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
-    const fs::path group = line.substr(second + 1);
-    std::optional<double> quota;
-    if (controllers == ",,") quota = tightest(mount, group, read_v2);
-    if (controllers.find(",cpu,") != std::string::npos) {
-      quota = tightest(mount / "cpu", group, read_v1);
-    }
+  for (const ControlGroup& group : control_groups("cpu", root)) {
+    const auto quota = group.unified ? read_v2(group.folder) : read_v1(group.folder);
     if (quota) least = std::min(least.value_or(*quota), *quota);
   }
   return least;

@@ -7,23 +7,26 @@
 #include <limits>
 #include <optional>
 
+#include "comm/control_group.h"
 #include "comm/str.h"
 
 namespace longspan {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr std::int64_t kUnlimited = std::numeric_limits<std::int64_t>::max();
 
 /// The number a control file holds; nothing for "max" or when there is no such file.
-std::optional<std::int64_t> read_number(const std::string& path) {
+std::optional<std::int64_t> read_number(const fs::path& path) {
   std::ifstream file(path);
   std::int64_t value = 0;
   if (file >> value) return value;
   return std::nullopt;
 }
 
-std::int64_t kernel_available() {
-  std::ifstream file("/proc/meminfo");
+std::int64_t kernel_available(const fs::path& root) {
+  std::ifstream file(root / "proc/meminfo");
   std::string key, unit;
   std::int64_t kib = 0;
   while (file >> key >> kib) {
@@ -35,12 +38,12 @@ std::int64_t kernel_available() {
 
 /// What a group may still take: its limit less what it holds and cannot give back. File pages can
 /// be dropped; the kernel counts them as used all the same.
-std::int64_t left_in(const std::string& limit, const std::string& used, const std::string& stat) {
-  const auto most = read_number(limit);
-  const auto now = read_number(used);
+std::int64_t left_in(const fs::path& group, const char* limit, const char* used) {
+  const auto most = read_number(group / limit);
+  const auto now = read_number(group / used);
   if (!most || !now) return kUnlimited;
   std::int64_t droppable = 0;
-  std::ifstream file(stat);
+  std::ifstream file(group / "memory.stat");
   std::string key;
   std::int64_t value = 0;
   while (file >> key >> value) {
@@ -49,36 +52,20 @@ std::int64_t left_in(const std::string& limit, const std::string& used, const st
   return std::max<std::int64_t>(0, *most - *now + droppable);
 }
 
-/// The folder of this process's control group, by the line of /proc/self/cgroup that starts so.
-std::optional<std::string> group_folder(const std::string& line_start, const std::string& mount) {
-  std::ifstream file("/proc/self/cgroup");
-  std::string line;
-  while (std::getline(file, line)) {
-    const auto at = line.find(line_start);
-    if (at != std::string::npos) return mount + line.substr(at + line_start.size());
-  }
-  return std::nullopt;
-}
-
-std::int64_t left_in_control_group() {
+std::int64_t left_in_control_groups(const fs::path& root) {
   std::int64_t left = kUnlimited;
-  const auto look = [&](const std::string& folder, bool v2) {
-    left = std::min(left, v2 ? left_in(folder + "/memory.max", folder + "/memory.current",
-                                       folder + "/memory.stat")
-                             : left_in(folder + "/memory.limit_in_bytes",
-                                       folder + "/memory.usage_in_bytes", folder + "/memory.stat"));
-  };
-  if (const auto folder = group_folder("0::", "/sys/fs/cgroup")) look(*folder, true);
-  if (const auto folder = group_folder(":memory:", "/sys/fs/cgroup/memory")) look(*folder, false);
-  look("/sys/fs/cgroup", true);  // inside a container the group is mounted as the root
-  look("/sys/fs/cgroup/memory", false);
+  for (const ControlGroup& group : control_groups("memory", root)) {
+    const char* limit = group.unified ? "memory.max" : "memory.limit_in_bytes";
+    const char* used = group.unified ? "memory.current" : "memory.usage_in_bytes";
+    left = std::min(left, left_in(group.folder, limit, used));
+  }
   return left;
 }
 
 }  // namespace
 
-std::int64_t available_host_memory() {
-  return std::min(kernel_available(), left_in_control_group());
+std::int64_t available_host_memory(const fs::path& root) {
+  return std::min(kernel_available(root), left_in_control_groups(root));
 }
 
 std::string human_bytes(std::int64_t bytes) {

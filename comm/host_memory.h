@@ -2,13 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
 namespace longspan {
 
-/// Bytes that can be taken without swapping: what the kernel calls available, or what the control
-/// group (version 1 or 2) of this process still allows, whichever is less.
-std::int64_t available_host_memory();
+/// Bytes that can be taken without swapping: what the kernel calls available, or what a control
+/// group of this process still allows, whichever is less. `root`: where /proc and /sys are looked
+/// for.
+std::int64_t available_host_memory(const std::filesystem::path& root = "/");
 
 /// "1.5 GiB": three digits at most before the unit.
 std::string human_bytes(std::int64_t bytes);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -38,5 +39,14 @@ struct Answer {
     return prompt.size() > 1 ? *nll_sum / static_cast<double>(prompt.size() - 1) : 0.0;
   }
 };
+
+/// How many answers there are up to the last of which anything was written.
+inline std::size_t begun(std::span<const Answer> answers) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    if (answers[i].sampled > 0) count = i + 1;
+  }
+  return count;
+}
 
 }  // namespace longspan

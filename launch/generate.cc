@@ -5,6 +5,7 @@
 #include <chrono>
 #include <iostream>
 #include <memory>
+#include <span>
 
 #include "comm/agreement.h"
 #include "comm/host_memory.h"
@@ -155,9 +156,21 @@ class Conversation {
   /// Seconds of the next run count from here.
   void restart_clock() { input_.loaded = Clock::now(); }
 
-  ExitCode show(const RunResult& result, RunFacts facts) {
-    facts.ranks = result.ranks;
-    for (const Answer& answer : result.answers) {
+  ExitCode show(const RunResult& result, const RunFacts& facts) {
+    print(result.answers, facts, result.ranks);
+    return compare(result, facts.degree);
+  }
+
+  /// What a failed run leaves: the answers up to the last one that was begun.
+  void show_failed(const RunResult& result, const RunFacts& facts) {
+    print(std::span(result.answers).first(begun(result.answers)), facts, result.ranks);
+  }
+
+ private:
+  void print(std::span<const Answer> answers, RunFacts facts,
+             const std::vector<RankSummary>& ranks) {
+    facts.ranks = ranks;
+    for (const Answer& answer : answers) {
       if (options_.json) {
         std::cout << answer_json(answer, facts) << std::endl;
       } else {
@@ -165,10 +178,8 @@ class Conversation {
         print_summary(answer, facts.degree);
       }
     }
-    return compare(result, facts.degree);
   }
 
- private:
   ExitCode compare(const RunResult& result, int degree) {
     if (options_.compare_degrees.empty()) return ExitCode::kClean;
     const bool complete = std::ranges::all_of(result.answers, &Answer::complete);
@@ -211,7 +222,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   const std::vector<int> list =
       agree_on(machine.control(), [&] { return degrees(options, machine.size()); });
   const bool coordinator = machine.rank() == 0;
-  const bool late = from_standard_input(options.prompt);
+  const bool late = options.prompt.from_standard_input();
 
   OpenedModel opened = open_model(machine, options.model);
   std::vector<JobRequest> requests = agree_on(machine.control(), [&] {
@@ -245,12 +256,18 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   }
   ExitCode code = ExitCode::kClean;
   for (int degree : list) {
-    const RunResult result =
-        run_prompts(machine, model, job_options(options, degree), talk ? &talk->input() : nullptr);
     const RunFacts facts{.model = model.config.name,
                          .degree = degree,
                          .layout = std::string(name(options.layout)),
                          .load_s = seconds_between(start, loaded)};
+    RunResult result;
+    try {
+      run_prompts(machine, model, job_options(options, degree), talk ? &talk->input() : nullptr,
+                  result);
+    } catch (...) {
+      if (talk) talk->show_failed(result, facts);
+      throw;
+    }
     if (talk && talk->show(result, facts) != ExitCode::kClean) code = ExitCode::kDiffers;
     if (any_rank(machine.control(), interrupt.interrupted())) return ExitCode::kInterrupted;
     if (talk) talk->restart_clock();

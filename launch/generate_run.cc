@@ -33,11 +33,12 @@ class Collector {
             .nll = [this](RequestId id, double sum) { nll(id, sum); }};
   }
 
+  /// The answers as far as they came, at the end of a run or when it was cut short.
   std::vector<Answer> take() {
     for (std::size_t id = 0; id < answers_.size(); ++id) {
       if (!answers_[id].complete) add_text(id, texts_[id].finish());
     }
-    if (input_.stream) std::cout << std::endl;
+    if (input_.stream) show_the_rest();
     return std::move(answers_);
   }
 
@@ -78,6 +79,14 @@ class Collector {
     if (input_.stream && static_cast<std::int64_t>(id) == shown_) std::cout << text << std::flush;
   }
 
+  /// What waited for an earlier answer that will not be completed any more.
+  void show_the_rest() {
+    const auto count = static_cast<std::int64_t>(begun(answers_));
+    if (count == 0) return;
+    while (shown_ + 1 < count) announce(++shown_);
+    std::cout << std::endl;
+  }
+
   /// Starts the output of an answer, with what is already there.
   void announce(std::int64_t id) {
     if (id > 0) std::cout << '\n';
@@ -94,20 +103,23 @@ class Collector {
 
 }  // namespace
 
-RunResult run_prompts(Machine& machine, LoadedModel& model, const JobOptions& options,
-                      const RunInput* input) {
+void run_prompts(Machine& machine, LoadedModel& model, const JobOptions& options,
+                 const RunInput* input, RunResult& result) {
   if (!input) {
     run_job(machine, model, options, nullptr);
-    return {};
+    return;
   }
   Collector collector(*input, model);
   JobInput job{.requests = input->requests,
                .listener = collector.listener(),
                .interrupted = input->interrupted};
-  RunResult result;
-  result.ranks = run_job(machine, model, options, &job);
+  try {
+    result.ranks = run_job(machine, model, options, &job);
+  } catch (...) {
+    result.answers = collector.take();
+    throw;
+  }
   result.answers = collector.take();
-  return result;
 }
 
 }  // namespace longspan

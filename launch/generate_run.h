@@ -29,8 +29,9 @@ struct RunResult {
   std::vector<RankSummary> ranks;
 };
 
-/// On every rank; `input` on rank 0 only, and so the result.
-RunResult run_prompts(Machine& machine, LoadedModel& model, const JobOptions& options,
-                      const RunInput* input);
+/// On every rank; `input` on rank 0 only, and so `result`: when this throws, the answers in it are
+/// as far as they came.
+void run_prompts(Machine& machine, LoadedModel& model, const JobOptions& options,
+                 const RunInput* input, RunResult& result);
 
 }  // namespace longspan

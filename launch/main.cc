@@ -90,4 +90,6 @@ ExitCode run(const std::vector<std::string>& arguments) {
 }  // namespace
 }  // namespace longspan
 
-int main(int argc, char** argv) { return static_cast<int>(longspan::run({argv + 1, argv + argc})); }
+// Leaves without static destructors: when MPI would not start or end in time, its thread is still
+// there and may use what they destroy.
+int main(int argc, char** argv) { longspan::leave_now(longspan::run({argv + 1, argv + argc})); }

@@ -153,6 +153,10 @@ void expect_no_contradiction(const GenerateOptions& options) {
   if (options.force_ids && !options.compare_degrees.empty()) {
     throw UsageError("--compare-degrees compares chosen tokens, but --force-ids chooses them all");
   }
+  if (options.force_ids == "-" && options.prompt.from_standard_input()) {
+    throw UsageError(
+        "prompt and --force-ids cannot both come from standard input; name a file for one");
+  }
   if (options.force_ids && options.prompt.kind == PromptKind::kLines) {
     throw UsageError("--force-ids holds the tokens of one prompt, but --prompts gives several");
   }

@@ -31,6 +31,9 @@ enum class PromptKind {
 struct PromptSource {
   PromptKind kind = PromptKind::kText;
   std::string value;  // the text or the file's name
+
+  /// Which only rank 0 has, and late.
+  bool from_standard_input() const { return kind != PromptKind::kText && value == "-"; }
 };
 
 inline constexpr std::int64_t kDefaultMaxTokens = 128;

@@ -1,10 +1,10 @@
 #include "launch/prompts.h"
 
+#include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
-#include <fstream>
-#include <iostream>
-#include <iterator>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -17,23 +17,43 @@ namespace {
 
 using nlohmann::json;
 
-std::string read_stream(std::istream& in) {
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+[[noreturn]] void refuse(const std::string& file, int error) {
+  const std::string what = std::strerror(error);
+  switch (error) {
+    case EACCES:
+    case EPERM:
+      throw PermissionError(str("{}: permission denied; make the file readable", file));
+    case ENOENT:
+    case ENOTDIR:
+    case ENAMETOOLONG:
+    case ELOOP:
+      throw MissingInput(str("{}: {}; check the path", file, what));
+    case EISDIR:
+      throw DataError(str("{}: a folder; name a file", file));
+    default:
+      throw IoError(str("{}: {}", file, what));
+  }
 }
 
-/// Byte for byte. A folder opens but cannot be read, so reading is what is checked.
+struct CloseFile {
+  void operator()(std::FILE* file) const {
+    if (file != stdin) std::fclose(file);
+  }
+};
+
+/// Byte for byte; "-" is standard input. Half a file is an error, never a shorter prompt.
 std::string read_file(const std::string& file) {
-  if (file == "-") return read_stream(std::cin);
-  errno = 0;
-  std::ifstream in(file, std::ios::binary);
-  if (!in && errno == EACCES) {
-    throw PermissionError(str("{}: permission denied; make the file readable", file));
+  const bool standard = file == "-";
+  const std::string name = standard ? "standard input" : file;
+  const std::unique_ptr<std::FILE, CloseFile> in(standard ? stdin : std::fopen(file.c_str(), "rb"));
+  if (!in) refuse(name, errno);
+  std::string bytes;
+  std::array<char, 1 << 16> block;
+  while (const std::size_t count = std::fread(block.data(), 1, block.size(), in.get())) {
+    bytes.append(block.data(), count);
   }
-  if (!in) throw MissingInput(str("{}: {}; check the path", file, std::strerror(errno)));
-  if (in.peek() == std::ifstream::traits_type::eof() && in.bad()) {
-    throw DataError(str("{}: a folder, or unreadable; name a text file", file));
-  }
-  return read_stream(in);
+  if (std::ferror(in.get())) refuse(name, errno);
+  return bytes;
 }
 
 json parse(const std::string& text, const std::string& where) {
@@ -83,10 +103,6 @@ std::vector<Prompt> prompts_of_lines(const std::string& file) {
 }
 
 }  // namespace
-
-bool from_standard_input(const PromptSource& source) {
-  return source.kind != PromptKind::kText && source.value == "-";
-}
 
 std::vector<Prompt> read_prompts(const PromptSource& source) {
   switch (source.kind) {

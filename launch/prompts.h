@@ -16,9 +16,6 @@ struct Prompt {
   std::optional<std::vector<TokenId>> ids;
 };
 
-/// Whether the prompt comes from standard input, which only rank 0 has, and late.
-bool from_standard_input(const PromptSource& source);
-
 /// Reads the prompts of `source`. Throws MissingInput, PermissionError, DataError or UsageError,
 /// naming the file and, for JSON lines, the line.
 std::vector<Prompt> read_prompts(const PromptSource& source);

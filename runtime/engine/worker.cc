@@ -1,8 +1,10 @@
 #include "runtime/engine/worker.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "comm/error.h"
+#include "comm/str.h"
 
 namespace longspan {
 namespace {
@@ -35,6 +37,7 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
       pool_(machine.device(), memory.page, memory.pages),
       transformer_(machine.device(), model.config, model.weights, *model.ops, *model.kernels, pool_,
                    memory.limits),
+      bad_attention_(model.kernels->bad_lse_total()),
       compute_(machine.device().new_stream()) {}
 
 void Worker::admit(Admission admission) {
@@ -116,7 +119,19 @@ StepReport Worker::score(const StepPlan& plan, const ForwardStep& step) {
   }
   score_rows(report, step, step.chunk_rows(), mastered);
   compute_->synchronize();
+  refuse_bad_attention();
   return report;
+}
+
+/// Merging counts a part without a usable weight as empty: a step with one has dropped keys.
+void Worker::refuse_bad_attention() {
+  const std::int64_t bad = model_.kernels->bad_lse_total();
+  if (bad == bad_attention_) return;
+  const std::int64_t now = bad - std::exchange(bad_attention_, bad);
+  throw Error(ExitCode::kInternal,
+              str("attention gave {} results that are not numbers; the model's weights, or what "
+                  "was computed with them, are damaged: check the file",
+                  now));
 }
 
 /// Samples for consecutive rows from `first` on, one per request.

@@ -52,6 +52,7 @@ class Worker {
   void add_decode_row(ForwardStep& step, const DecodeStep& row);
   SequenceStorage storage_of(const Group& group, const Sequence& sequence) const;
   StepReport score(const StepPlan& plan, const ForwardStep& step);
+  void refuse_bad_attention();
   void score_rows(StepReport& report, const ForwardStep& step, std::int64_t first,
                   const std::vector<RequestId>& requests);
   std::span<const float> logits_row(const float* logits, std::int64_t row) const;
@@ -62,6 +63,7 @@ class Worker {
   KvPagePool pool_;
   Transformer transformer_;
   std::map<RequestId, Sequence> sequences_;
+  std::int64_t bad_attention_;       // bad partials counted by the kernels up to the last step
   std::unique_ptr<Stream> compute_;  // last: drains before what its work touches goes
 };
 

@@ -6,6 +6,8 @@
 #include <initializer_list>
 #include <vector>
 
+#include "comm/host_memory.h"
+
 namespace longspan {
 namespace {
 
@@ -41,7 +43,8 @@ TEST(FairThreadsTest, AQuotaIsSharedByTheRanksAndOneThreadIsTheLeast) {
   EXPECT_EQ(fair_threads(all[0], all, 64.0), 4);
 }
 
-class CpuQuotaTest : public testing::Test {
+/// A made-up /proc and /sys.
+class LimitsTest : public testing::Test {
  protected:
   void SetUp() override { fs::remove_all(root_); }
   void TearDown() override { fs::remove_all(root_); }
@@ -55,11 +58,11 @@ class CpuQuotaTest : public testing::Test {
       fs::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
 };
 
-TEST_F(CpuQuotaTest, WithoutControlGroupsThereIsNoLimit) {
+TEST_F(LimitsTest, WithoutControlGroupsThereIsNoLimit) {
   EXPECT_EQ(cpu_quota(root_), std::nullopt);
 }
 
-TEST_F(CpuQuotaTest, TheTightestAncestorCounts) {
+TEST_F(LimitsTest, TheTightestAncestorCounts) {
   write("proc/self/cgroup", "0::/job/step\n");
   write("sys/fs/cgroup/job/step/cpu.max", "max 100000\n");
   write("sys/fs/cgroup/job/cpu.max", "250000 100000\n");
@@ -67,19 +70,56 @@ TEST_F(CpuQuotaTest, TheTightestAncestorCounts) {
   EXPECT_EQ(cpu_quota(root_), 2.5);
 }
 
-TEST_F(CpuQuotaTest, APathThatExistsOnlyOutsideTheContainerFallsBackToTheMountedTop) {
+TEST_F(LimitsTest, APathThatExistsOnlyOutsideTheContainerFallsBackToTheMountedTop) {
   write("proc/self/cgroup", "0::/docker/abc\n");
   write("sys/fs/cgroup/cpu.max", "150000 100000\n");
   EXPECT_EQ(cpu_quota(root_), 1.5);
 }
 
-TEST_F(CpuQuotaTest, VersionOneIsUnderstood) {
+TEST_F(LimitsTest, VersionOneIsUnderstood) {
   write("proc/self/cgroup", "3:cpuset:/\n2:cpu,cpuacct:/job\n0::/\n");
   write("sys/fs/cgroup/cpu/job/cpu.cfs_quota_us", "300000\n");
   write("sys/fs/cgroup/cpu/job/cpu.cfs_period_us", "100000\n");
   write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
   write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
   EXPECT_EQ(cpu_quota(root_), 3.0);
+}
+
+constexpr std::int64_t kMiB = 1 << 20;
+
+TEST_F(LimitsTest, WithoutControlGroupsMemoryIsWhatTheKernelHas) {
+  write("proc/meminfo", "MemTotal:  4096 kB\nMemAvailable:  2048 kB\nBuffers: 7 kB\n");
+  EXPECT_EQ(available_host_memory(root_), 2 * kMiB);
+}
+
+TEST_F(LimitsTest, AnAncestorMayLeaveLessMemoryThanTheOwnGroup) {
+  write("proc/meminfo", "MemAvailable: 1048576 kB\n");
+  write("proc/self/cgroup", "0::/job/step\n");
+  write("sys/fs/cgroup/job/step/memory.max", "max\n");
+  write("sys/fs/cgroup/job/step/memory.current", "1048576\n");
+  write("sys/fs/cgroup/job/memory.max", "104857600\n");
+  write("sys/fs/cgroup/job/memory.current", "62914560\n");
+  write("sys/fs/cgroup/job/memory.stat", "anon 5\ninactive_file 10485760\nactive_file 3\n");
+  EXPECT_EQ(available_host_memory(root_), (100 - 60 + 10) * kMiB);
+}
+
+TEST_F(LimitsTest, MemoryOfVersionOneIsUnderstood) {
+  write("proc/meminfo", "MemAvailable: 1048576 kB\n");
+  write("proc/self/cgroup", "4:memory:/job\n1:cpu:/\n");
+  write("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "9223372036854771712\n");
+  write("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "1048576\n");
+  write("sys/fs/cgroup/memory/memory.limit_in_bytes", "52428800\n");
+  write("sys/fs/cgroup/memory/memory.usage_in_bytes", "10485760\n");
+  write("sys/fs/cgroup/memory/memory.stat", "inactive_file 7\ntotal_inactive_file 5242880\n");
+  EXPECT_EQ(available_host_memory(root_), (50 - 10 + 5) * kMiB);
+}
+
+TEST_F(LimitsTest, AGroupOverItsLimitLeavesNothing) {
+  write("proc/meminfo", "MemAvailable: 1048576 kB\n");
+  write("proc/self/cgroup", "0::/\n");
+  write("sys/fs/cgroup/memory.max", "1048576\n");
+  write("sys/fs/cgroup/memory.current", "2097152\n");
+  EXPECT_EQ(available_host_memory(root_), 0);
 }
 
 TEST(HostTest, ThisProcessHasACoreAndANamedHost) {

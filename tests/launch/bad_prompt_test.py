@@ -9,7 +9,7 @@ import longspan_command
 from refusal import RefusalTest
 from tiny_model import CONTEXT, VOCABULARY, TinyModel
 
-USAGE, BAD_DATA, NO_INPUT = 2, 65, 66
+USAGE, BAD_DATA, NO_INPUT, IO = 2, 65, 66, 74
 
 # what is wrong with a file of ids, its bytes, the code, what the line says
 BAD_IDS = [
@@ -103,6 +103,13 @@ class BadPromptTest(RefusalTest):
             self.refuses_prompt(flag, [flag, str(self.folder / "none")], NO_INPUT, "/none: ")
         self.refuses_prompt("--force-ids", ["--prompt", "x", "--force-ids", "none"], NO_INPUT,
                             "none: ")
+
+    def test_prompt_and_tokens_from_one_standard_input(self):
+        for flag in ("--prompt-file", "--prompt-ids"):
+            self.refuses_prompt(flag, [flag, "-", "--force-ids", "-"], USAGE, "name a file for one")
+
+    def test_a_file_that_cannot_be_read_to_its_end(self):
+        self.refuses_prompt("memory", ["--prompt-file", "/proc/self/mem"], IO, "/proc/self/mem: ")
 
     def test_folders(self):
         for flag in ("--prompt-file", "--prompt-ids", "--prompts"):

@@ -6,11 +6,12 @@ On a tiny model, whose tokens are bytes; real_model_test.py asks a real one.
 import json
 import math
 import pathlib
+import struct
 import tempfile
 import unittest
 
 import longspan_command
-from tiny_model import END_OF_TEXT, HIDDEN, VOCABULARY, TinyModel
+from tiny_model import END_OF_TEXT, HIDDEN, VOCABULARY, Tensor, TinyModel
 
 KEYS = {"model": str, "prompt_tokens": int, "prompt_ids": list, "prompt_nll": float, "ids": list,
         "text": str, "finish_reason": str, "logprobs": list, "degree": int, "layout": str,
@@ -76,6 +77,34 @@ class JsonTest(unittest.TestCase):
         self.assertAlmostEqual(times["decode_tokens_per_s"] * times["decode_s"], 9 - 1)
         self.assertGreaterEqual(times["ttft_s"], times["prefill_s"])
         self.assertGreater(times["load_s"], 0)
+
+    def test_a_run_that_fails_keeps_the_answers_before(self):
+        """One weight so large that a logit overflows, upwards only for some prompts."""
+        model = TinyModel()
+        output = Tensor("output.weight", (HIDDEN, VOCABULARY), 99)
+        output.data = struct.pack(f"<{HIDDEN}f", 3e38, *[0.0] * (HIDDEN - 1)) + output.data[4 * HIDDEN:]
+        model.tensors.append(output)
+        norm = model.tensor("output_norm.weight")
+        norm.data = struct.pack("<f", 1e4) + norm.data[4:]
+        run = ["generate", self.file("large.gguf", model.bytes()), "--max-tokens", "1",
+               "--ignore-eos"]
+        codes = {letter: longspan_command.run([*run, "--prompt", letter]).returncode
+                 for letter in "abcdefgh"}
+        self.assertEqual(set(codes.values()), {0, 70})
+        good = next(letter for letter, code in codes.items() if code == 0)
+        bad = next(letter for letter, code in codes.items() if code == 70)
+
+        lines = [json.dumps({"prompt": prompt}) + "\n" for prompt in (good, bad, good)]
+        run += ["--prompts", self.file("prompts.jsonl", "".join(lines).encode())]
+        done = longspan_command.run([*run, "--json"])
+        self.assertEqual(done.returncode, 70, done.stderr)
+        self.assertIn(b"is inf", done.stderr)
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([(bytes(a["prompt_ids"]).decode(), len(a["ids"]), a["finish_reason"])
+                          for a in answers], [(good, 1, "length")])
+        text = longspan_command.run(run)
+        self.assertEqual(text.returncode, 70, text.stderr)
+        self.assertIn(answers[0]["text"].encode(), text.stdout)
 
     def test_one_token_has_no_decode_rate(self):
         times = self.answer("--prompt", "x", "--max-tokens", "1", "--ignore-eos")["timings"]

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <random>
 
@@ -151,6 +152,37 @@ TEST_F(JobTest, ForcedTokensReplaceTheSampledOnesAndKeepTheModelsProbabilities) 
   EXPECT_EQ(forced.tokens.at(0)[0], 7);
   EXPECT_EQ(forced.tokens.at(0)[1], 7);
   EXPECT_LT(forced.logprobs.at(0)[0], free.logprobs.at(0)[0]);
+}
+
+TEST_F(JobTest, AStepWhoseAttentionDroppedKeysFails) {
+  test::run_machines(1, [&](Machine& machine) {
+    LoadedModel model = load_model(machine, open_model(machine, path_.string()), {});
+    const auto list = requests({5});
+    int tokens = 0;
+    // Between two steps, one partial without a usable weight is merged, as from a damaged page.
+    const auto damage = [&](RequestId, const Scored&) {
+      if (++tokens != 3) return;
+      const HeadShape& shape = model.kernels->shape();
+      std::vector<float> o(static_cast<std::size_t>(shape.query_heads * shape.head_dim));
+      std::vector<float> lse(static_cast<std::size_t>(shape.query_heads));
+      lse[0] = std::numeric_limits<float>::quiet_NaN();
+      const auto stream = machine.device().new_stream();
+      model.kernels->merge(*stream, {{o.data(), lse.data()}}, {o.data(), lse.data()}, 1);
+      stream->synchronize();
+    };
+    JobInput input{.requests = list,
+                   .listener = {.prefill = [](const Progress&) {},
+                                .layer = nullptr,
+                                .token = damage,
+                                .nll = [](RequestId, double) {}}};
+    try {
+      run_job(machine, model, {.degree = 1}, &input);
+      ADD_FAILURE() << "the job went on";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kInternal);
+      EXPECT_EQ(tokens, 3);
+    }
+  });
 }
 
 TEST_F(JobTest, AJobThatDoesNotFitIsRefusedOnEveryRankWithTheNumbers) {
