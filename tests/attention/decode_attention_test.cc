@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cstring>
 #include <numeric>
 #include <random>
 #include <set>
@@ -92,9 +94,9 @@ void fill_pages(const PagedRank& rank, int index, const Batch& batch, const Deco
   }
 }
 
-/// Decodes the batch on one rank of the cluster and checks the rows it masters.
-void decode(const Batch& batch, const std::vector<RandomSequence>& sequences,
-            Communicator& communicator) {
+/// Decodes the batch on one rank of the cluster, checks the rows it masters and returns them.
+std::vector<float> decode(const Batch& batch, const std::vector<RandomSequence>& sequences,
+                          Communicator& communicator) {
   std::vector<int> everyone(batch.ranks);
   std::iota(everyone.begin(), everyone.end(), 0);
   const Group group(communicator, everyone);
@@ -129,6 +131,8 @@ void decode(const Batch& batch, const std::vector<RandomSequence>& sequences,
         << "row " << mine[i] << " of " << sequence.tokens() << " tokens on " << batch.ranks
         << " ranks";
   }
+  const auto bits = out.as<float>();
+  return {bits.begin(), bits.end()};
 }
 
 void decode_everywhere(const Batch& batch) {
@@ -160,6 +164,22 @@ TEST(DecodeAttentionTest, EveryRankMayBeMasterAndServeOthersInOneStep) {
   Batch batch = random_batch(4, std::vector<std::int64_t>(12, 65), 3);
   for (std::size_t row = 0; row < batch.owners.size(); ++row) batch.owners[row].back() = row % 4;
   decode_everywhere(batch);
+}
+
+TEST(DecodeAttentionTest, AHundredRunsGiveTheSameBits) {
+  const Batch batch = random_batch(3, {40, 50, 60, 700}, 7);
+  const std::vector<RandomSequence> sequences = sequences_of(batch);
+  std::array<std::vector<float>, 3> first;
+  for (int run = 0; run < 100; ++run) {
+    test::run_ranks(batch.ranks, [&](Communicator& communicator) {
+      const std::vector<float> rows = decode(batch, sequences, communicator);
+      std::vector<float>& expected = first[communicator.rank()];
+      if (run == 0) expected = rows;
+      ASSERT_EQ(rows.size(), expected.size());
+      EXPECT_EQ(std::memcmp(rows.data(), expected.data(), rows.size() * sizeof(float)), 0)
+          << "run " << run << ", rank " << communicator.rank();
+    });
+  }
 }
 
 TEST(DecodeAttentionTest, LateMessagesChangeNothing) {

@@ -112,15 +112,16 @@ TEST(RingAttentionTest, EveryLayoutDegreeAndLengthEqualsDenseAttention) {
 }
 
 TEST(RingAttentionTest, AThousandTokensInChunksOverPagesOfAnySize) {
+  constexpr std::array<std::int64_t, 3> kPages{1, 16, 128};
+  constexpr std::array<std::int64_t, 4> kChunks{17, 64, 333, 1000};
   double worst = 0;
-  for (std::int64_t page_tokens : {1, 16, 128}) {
-    for (std::int64_t chunk : {17, 64, 333, 1000}) {
-      const Layout layout = kLayouts[(page_tokens + chunk) % 4];
-      worst = std::max(worst, prefill_everywhere({.ranks = 3 + static_cast<int>(chunk % 2) * 2,
+  for (std::size_t ranks = 1; ranks <= 8; ++ranks) {
+    for (std::size_t layout = 0; layout < kLayouts.size(); ++layout) {
+      worst = std::max(worst, prefill_everywhere({.ranks = static_cast<int>(ranks),
                                                   .tokens = 1000,
-                                                  .layout = layout,
-                                                  .page_tokens = page_tokens,
-                                                  .chunk = chunk}));
+                                                  .layout = kLayouts[layout],
+                                                  .page_tokens = kPages[(ranks + layout) % 3],
+                                                  .chunk = kChunks[(ranks + layout) % 4]}));
     }
   }
   std::cout << "worst error " << worst << '\n';
