@@ -82,8 +82,7 @@ double prefill(const Case& c, const RandomSequence& sequence, Communicator& comm
   return worst;
 }
 
-double prefill_everywhere(const Case& c) {
-  const RandomSequence sequence(c.shape, c.tokens, 11);
+double prefill_everywhere(const Case& c, const RandomSequence& sequence) {
   std::atomic<double> worst = 0;
   test::run_ranks(c.ranks, [&](Communicator& communicator) {
     const double error = prefill(c, sequence, communicator);
@@ -91,6 +90,10 @@ double prefill_everywhere(const Case& c) {
     }
   });
   return worst;
+}
+
+double prefill_everywhere(const Case& c) {
+  return prefill_everywhere(c, RandomSequence(c.shape, c.tokens, 11));
 }
 
 std::vector<std::int64_t> hurting_lengths(std::int64_t ranks) {
@@ -114,14 +117,16 @@ TEST(RingAttentionTest, EveryLayoutDegreeAndLengthEqualsDenseAttention) {
 TEST(RingAttentionTest, AThousandTokensInChunksOverPagesOfAnySize) {
   constexpr std::array<std::int64_t, 3> kPages{1, 16, 128};
   constexpr std::array<std::int64_t, 4> kChunks{17, 64, 333, 1000};
+  const RandomSequence sequence(Case{}.shape, 1000, 11);
   double worst = 0;
   for (std::size_t ranks = 1; ranks <= 8; ++ranks) {
     for (std::size_t layout = 0; layout < kLayouts.size(); ++layout) {
-      worst = std::max(worst, prefill_everywhere({.ranks = static_cast<int>(ranks),
-                                                  .tokens = 1000,
-                                                  .layout = kLayouts[layout],
-                                                  .page_tokens = kPages[(ranks + layout) % 3],
-                                                  .chunk = kChunks[(ranks + layout) % 4]}));
+      const Case c{.ranks = static_cast<int>(ranks),
+                   .tokens = sequence.tokens(),
+                   .layout = kLayouts[layout],
+                   .page_tokens = kPages[(ranks + layout) % 3],
+                   .chunk = kChunks[(ranks + layout) % 4]};
+      worst = std::max(worst, prefill_everywhere(c, sequence));
     }
   }
   std::cout << "worst error " << worst << '\n';
