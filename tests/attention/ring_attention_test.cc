@@ -124,7 +124,7 @@ TEST(RingAttentionTest, AThousandTokensInChunksOverPagesOfAnySize) {
       const Case c{.ranks = static_cast<int>(ranks),
                    .tokens = sequence.tokens(),
                    .layout = kLayouts[layout],
-                   .page_tokens = kPages[(ranks + layout) % 3],
+                   .page_tokens = kPages[(ranks + 2 * layout) % 3],
                    .chunk = kChunks[(ranks + layout) % 4]};
       worst = std::max(worst, prefill_everywhere(c, sequence));
     }
