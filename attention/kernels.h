@@ -42,6 +42,8 @@ class AttentionKernels {
   virtual std::string_view isa() const = 0;
   /// Sources that merge() has had to count as empty because their lse was NaN or +inf. Any thread.
   virtual std::int64_t bad_lse_total() const = 0;
+  /// The same kernels for other heads: a slice of the model's.
+  virtual std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const = 0;
 
   /// Before any key: acc = 0, m = -inf, l = 0.
   virtual void reset(Stream& stream, RunningState state, std::int64_t rows) = 0;

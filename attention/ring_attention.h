@@ -6,66 +6,40 @@
 // computes. N ranks take N - 1 steps; a rank alone sends nothing; an empty stream is no message.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <memory>
 
-#include "attention/kernels.h"
-#include "attention/ring_chunk.h"
-#include "comm/device.h"
-#include "comm/group.h"
+#include "attention/prefill_attention.h"
 
 namespace longspan {
 
-class RingAttention {
+/// Streams and memory of one trip round a ring.
+struct RingTrip {
+  const Group& group;
+  const KvStreams& streams;
+  float* own;                    // this rank's stream, packed
+  std::array<float*, 2> landing;  // room for the longest stream each
+};
+
+/// Enqueues one trip: folds every stream of the group into `state`, in the order in which they
+/// pass, and keeps what this rank keeps of them.
+void travel_ring(Stream& compute, Stream& transfer, AttentionKernels& kernels, const RingTrip& trip,
+                 const QueryRows& rows, RunningState state);
+
+class RingAttention final : public PrefillAttention {
  public:
-  /// Memory for streams of up to `stream_columns` columns: one's own and two that pass. `alone`: in
-  /// groups of one rank only. Nothing passes then and cached columns are read where they are, so
-  /// the own stream needs room for the rows alone.
-  RingAttention(Device& device, AttentionKernels& kernels, std::int64_t stream_columns,
-                bool alone = false);
+  using PrefillAttention::PrefillAttention;
 
-  /// Bytes the constructor allocates.
-  static std::size_t memory_bytes(const HeadShape& shape, std::int64_t stream_columns, bool alone);
+  static std::int64_t scratch_values(const HeadShape& shape, const PrefillLimits& limits);
 
-  /// Where the keys and values of this rank's rows belong before run(): columns
-  /// [column0(chunk), + rows) of own_stream(chunk), in order of `chunk.positions`.
-  KvView own_stream(const RingChunk& chunk) const;
-  std::int64_t column0(const RingChunk& chunk) const;
+  void run(Stream& compute, const Group& group, const SplitChunk& chunk, const KvView& pages,
+           const float* q, RunningState state) override;
 
-  /// Enqueues attention of this rank's rows over all keys of the sequence up to the chunk's end,
-  /// and the copies of what this rank keeps into `pages` (the pool at this layer, without a
-  /// table). `chunk` must live until `compute` is past the call.
-  ///   q: (rows, query_heads, head_dim) after RoPE; state: running softmax, reset by this call
-  void run(Stream& compute, const Group& group, const RingChunk& chunk, const KvView& pages,
-           const float* q, RunningState state);
-
- private:
-  /// A buffer a passing stream lands in, and the event after which it may be overwritten.
-  struct Staging {
-    Buffer memory;
-    Event free;
-  };
-  /// The stream under attention: whose it is, where its bytes are.
-  struct Held {
-    int owner;
-    float* columns;
-    Staging* staging;  // null: this rank's own stream
-  };
-
-  Event pass_on(const Group& group, const RingChunk& chunk, const Held& held, const Held& incoming);
-  void attend(Stream& compute, const RingChunk& chunk, const KvView& pages, const float* q,
-              const Held& held, RunningState state);
-  void keep(Stream& compute, const RingChunk& chunk, const KvView& pages, const Held& held);
-  void pack_cached(Stream& compute, const RingChunk& chunk, const KvView& pages);
-  KvView stream_view(float* columns, std::int64_t count) const;
-  std::int64_t packed_cached(const RingChunk& chunk, int owner) const;
-  std::int64_t stream_values(const RingChunk& chunk, int owner) const;
-
-  AttentionKernels& kernels_;
-  std::int64_t stream_columns_;
-  Buffer own_;
-  Staging staging_[2];
-  std::unique_ptr<Stream> transfer_;  // last: drains before what its work touches goes
+ protected:
+  /// A rank alone attends its cached pages in place.
+  Cached cached(const SplitChunk& chunk) const override {
+    return chunk.size() > 1 ? Cached::kTravel : Cached::kStay;
+  }
 };
 
 }  // namespace longspan

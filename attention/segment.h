@@ -4,6 +4,7 @@
 // position; row q sees a prefix of them, all of them when nothing is masked.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -11,13 +12,28 @@
 
 namespace longspan {
 
-/// Shapes of one model's attention.
+/// Consecutive query heads.
+struct HeadRange {
+  int first;
+  int count;
+};
+
+/// Shapes of attention: of a whole model, or of a slice of its query heads and the KV heads that
+/// these read. Query head h reads kv head (h + lead) div group().
 struct HeadShape {
   int query_heads;
-  int kv_heads;  // divides query_heads; query head h reads kv head h div (query_heads/kv_heads)
+  int kv_heads;  // of a whole model it divides query_heads
   int head_dim;
+  int ratio = 0;  // query heads of the model per KV head; 0: query_heads / kv_heads
+  int lead = 0;   // readers of the first KV head that lie before the slice
 
-  int group() const { return query_heads / kv_heads; }
+  int group() const { return ratio > 0 ? ratio : query_heads / kv_heads; }
+  /// The query heads that read `kv_head`.
+  HeadRange readers(int kv_head) const {
+    const int first = std::max(0, kv_head * group() - lead);
+    const int end = std::min(query_heads, (kv_head + 1) * group() - lead);
+    return {first, end - first};
+  }
   /// Values of K and V of one token.
   std::int64_t kv_values() const { return 2LL * kv_heads * head_dim; }
 };

@@ -9,11 +9,12 @@
 namespace longspan {
 namespace {
 
-constexpr std::array<std::pair<Layout, std::string_view>, 4> kNames{{
+constexpr std::array<std::pair<Layout, std::string_view>, 5> kNames{{
     {Layout::kBlockCyclic, "block-cyclic"},
     {Layout::kStriped, "striped"},
     {Layout::kZigzag, "zigzag"},
     {Layout::kContiguous, "contiguous"},
+    {Layout::kFolded, "folded"},
 }};
 
 void append(std::vector<PositionRun>& runs, const PositionRun& run) {
@@ -41,14 +42,24 @@ PositionRun cyclic(std::int64_t border, std::int64_t end, std::int64_t block, in
   return {.first = first, .block = block, .stride = stride, .count = count};
 }
 
-std::vector<PositionRun> deal_cyclic(const Deal& deal, std::int64_t block, int rank) {
+std::vector<PositionRun> deal_cyclic(const Deal& deal, std::int64_t block, int ranks, int rank) {
   const std::int64_t end = deal.first + deal.count;
   const std::int64_t border = std::min((deal.first + block - 1) / block * block, end);
   std::vector<PositionRun> runs;
   // The block that the previous step left unfinished stays with its owner.
-  if (deal.first / block % deal.ranks == rank) append(runs, solid(deal.first, border));
+  if (deal.first / block % ranks == rank) append(runs, solid(deal.first, border));
   // Without this test a step that ends inside its first block would deal from a false border.
-  if (border < end) append(runs, cyclic(border, end, block, deal.ranks, rank));
+  if (border < end) append(runs, cyclic(border, end, block, ranks, rank));
+  return runs;
+}
+
+std::vector<PositionRun> deal_folded(const Deal& deal, int rank) {
+  const int ranks = 2 * deal.ranks;
+  std::vector<PositionRun> runs = deal_cyclic(deal, deal.block, ranks, rank);
+  for (const PositionRun& run : deal_cyclic(deal, deal.block, ranks, ranks - 1 - rank)) {
+    runs.push_back(run);
+  }
+  std::ranges::sort(runs, {}, &PositionRun::first);
   return runs;
 }
 
@@ -96,13 +107,15 @@ std::vector<PositionRun> shard(const Deal& deal, int rank) {
   expects(deal.block >= 1, "a block holds a token");
   switch (deal.layout) {
     case Layout::kBlockCyclic:
-      return deal_cyclic(deal, deal.block, rank);
+      return deal_cyclic(deal, deal.block, deal.ranks, rank);
     case Layout::kStriped:
-      return deal_cyclic(deal, 1, rank);
+      return deal_cyclic(deal, 1, deal.ranks, rank);
     case Layout::kZigzag:
       return deal_zigzag(deal, rank);
     case Layout::kContiguous:
       return deal_contiguous(deal, rank);
+    case Layout::kFolded:
+      return deal_folded(deal, rank);
   }
   __builtin_unreachable();
 }

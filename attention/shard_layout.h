@@ -6,6 +6,7 @@
 //   zigzag        r0: 0 1 6 7     r1: 2 3 4 5     a cheap and a dear piece each
 //   striped       r0: 0 2 4 6     r1: 1 3 5 7     every tile is half masked
 //   block-cyclic  r0: 0 1 4 5     r1: 2 3 6 7     page p on rank p mod 2: even to within a page
+//   folded        r0: 0 1 6 7     r1: 2 3 4 5     zigzag's balance, page by page
 //
 // Everything else asks only positions, so there is one ring loop for all of them. A layout governs
 // the new tokens of one step; where their KV is stored is the page table's business.
@@ -42,7 +43,7 @@ struct Interval {
 /// The columns of `run` whose positions lie in `positions`.
 Interval columns(const PositionRun& run, Interval positions);
 
-enum class Layout { kBlockCyclic, kStriped, kZigzag, kContiguous };
+enum class Layout { kBlockCyclic, kStriped, kZigzag, kContiguous, kFolded };
 
 /// "block-cyclic", ...; nothing for another word.
 std::optional<Layout> parse_layout(std::string_view name);
@@ -54,15 +55,16 @@ struct Deal {
   std::int64_t first = 0;  // position of the first new token
   std::int64_t count = 0;  // new tokens
   int ranks = 1;
-  std::int64_t block = 16;  // block-cyclic only: tokens per block
+  std::int64_t block = 16;  // block-cyclic and folded: tokens per block
 };
 
-/// The runs that `rank` computes, in order of position; none if it computes nothing. Over all
-/// ranks they cover [first, first + count) exactly once.
+/// The runs that `rank` computes, by first position; none if it computes nothing. Over all ranks
+/// they cover [first, first + count) exactly once. Only those of the folded layout interleave.
 ///
-/// Block-cyclic and striped deal by absolute position: t is on rank (t div block) mod ranks. A
-/// step that starts inside a block puts the rest of that block in a run of its own. Zigzag and
-/// contiguous cut the step's tokens into 2N or N pieces whose sizes differ by at most one.
+/// Block-cyclic and striped deal by absolute position: t is on rank (t div block) mod ranks. So
+/// does folded, over 2N virtual ranks of which rank r computes r and 2N - 1 - r. A step that starts
+/// inside a block puts the rest of that block in a run of its own. Zigzag and contiguous cut the
+/// step's tokens into 2N or N pieces whose sizes differ by at most one.
 std::vector<PositionRun> shard(const Deal& deal, int rank);
 
 /// Tokens in `runs`.

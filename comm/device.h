@@ -102,6 +102,11 @@ class Device {
   virtual std::unique_ptr<Stream> new_stream() = 0;
   /// Enqueues dst = src. Sizes must be equal.
   virtual void copy(Stream& stream, Bytes dst, ConstBytes src) = 0;
+  /// Enqueues a copy of `rows` rows of `width` bytes each, which lie `dst_stride` and `src_stride`
+  /// bytes apart.
+  virtual void copy_rows(Stream& stream, std::byte* dst, std::size_t dst_stride,
+                         const std::byte* src, std::size_t src_stride, std::size_t width,
+                         std::size_t rows) = 0;
   /// For people: "cpu AMD EPYC 7763, 2 threads".
   virtual std::string description() const = 0;
 };

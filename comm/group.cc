@@ -18,6 +18,12 @@ Group::Group(Communicator& communicator, std::vector<int> ranks)
   index_ = static_cast<int>(self - ranks_.begin());
 }
 
+Group Group::part(const std::vector<int>& indices) const {
+  std::vector<int> ranks;
+  for (int index : indices) ranks.push_back(ranks_.at(index));
+  return Group(*communicator_, std::move(ranks));
+}
+
 void Group::exchange(Stream& stream, std::vector<Send> sends, std::vector<Receive> receives) const {
   const auto world_rank = [this](int index) {
     expects(index >= 0 && index < size(), "a peer is an index of the group");

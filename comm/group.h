@@ -20,6 +20,9 @@ class Group {
   int size() const { return static_cast<int>(ranks_.size()); }
   const std::vector<int>& ranks() const { return ranks_; }
 
+  /// The ranks at `indices` of this group, this one among them, as a group of their own.
+  Group part(const std::vector<int>& indices) const;
+
   /// As Communicator::exchange, with peers given as indices of this group.
   void exchange(Stream& stream, std::vector<Send> sends, std::vector<Receive> receives) const;
 

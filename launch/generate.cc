@@ -40,6 +40,8 @@ DealtBy dealt_by(Layout layout) {
       return DealtBy::kZigzag;
     case Layout::kContiguous:
       return DealtBy::kContiguous;
+    case Layout::kFolded:
+      return DealtBy::kFolded;
   }
   return DealtBy::kBlockCyclic;
 }

@@ -26,7 +26,7 @@ void apply_log_level(Options& options, const Given& given) {
 
 void apply_layout(GenerateOptions& options, const Given& given) {
   constexpr std::array kLayouts = {Layout::kBlockCyclic, Layout::kStriped, Layout::kZigzag,
-                                   Layout::kContiguous};
+                                   Layout::kContiguous, Layout::kFolded};
   std::array<std::string_view, kLayouts.size()> words;
   for (std::size_t i = 0; i < words.size(); ++i) words[i] = name(kLayouts[i]);
   options.layout = kLayouts[one_of(given, words)];
@@ -64,8 +64,8 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "ranks that share one sequence; the others idle (default: all ranks)"},
      [](auto& o, auto& given) { o.degree = static_cast<int>(whole_number(given, kRanks)); }},
     {{kGroupSplit, "layout", "WORD",
-      "how new tokens are dealt to ranks: block-cyclic, striped, zigzag or contiguous (default: "
-      "block-cyclic)"},
+      "how new tokens are dealt to ranks: block-cyclic, striped, zigzag, contiguous or folded "
+      "(default: block-cyclic)"},
      apply_layout},
     {{kGroupSplit, "prefill-chunk", "TOKENS",
       "prompt tokens that the ranks together read in one step, or auto (default: auto)"},

@@ -6,10 +6,13 @@ namespace longspan {
 namespace {
 
 std::optional<std::vector<int>> spread(std::span<const int> group, std::int64_t pages,
-                                       std::vector<std::int64_t> free) {
+                                       std::vector<std::int64_t> free, SpreadOrder order) {
+  const std::int64_t size = std::ssize(group);
   std::vector<int> owners;
   for (std::int64_t page = 0; page < pages; ++page) {
-    const int owner = group[page % group.size()];
+    std::int64_t place = page % size;
+    if (order == SpreadOrder::kFolded) place = std::min(page % (2 * size), 2 * size - 1 - page % (2 * size));
+    const int owner = group[place];
     if (free[owner]-- == 0) return std::nullopt;
     owners.push_back(owner);
   }
@@ -40,10 +43,11 @@ std::optional<Retention> parse_retention(std::string_view name) {
 
 std::optional<std::vector<int>> place_pages(Retention keep, std::span<const int> group,
                                             std::int64_t pages,
-                                            const std::vector<std::int64_t>& free) {
+                                            const std::vector<std::int64_t>& free,
+                                            SpreadOrder order) {
   switch (keep) {
     case Retention::kSpread:
-      return spread(group, pages, free);
+      return spread(group, pages, free, order);
     case Retention::kFewest:
       return fewest(group, pages, free);
   }

@@ -10,7 +10,7 @@
 namespace longspan {
 
 enum class Retention {
-  kSpread,  // page p with rank p mod N of the group: memory and decode work are shared evenly
+  kSpread,  // page by page over the group: memory and decode work are shared evenly
   kFewest,  // on as few ranks as hold them: decode then stays there and sends little or nothing
 };
 
@@ -19,6 +19,12 @@ constexpr std::int64_t pages_for(std::int64_t tokens, std::int64_t page_tokens) 
   return (tokens + page_tokens - 1) / page_tokens;
 }
 
+/// The order in which pages are spread over ranks 0, 1, ... of a group.
+enum class SpreadOrder {
+  kCyclic,  // 0 1 2 | 0 1 2 | ...      as the block-cyclic layout computes them
+  kFolded,  // 0 1 2 2 1 0 | 0 1 2 ...  as the folded layout does
+};
+
 /// "spread", "fewest"; nothing for another word.
 std::optional<Retention> parse_retention(std::string_view name);
 
@@ -26,6 +32,7 @@ std::optional<Retention> parse_retention(std::string_view name);
 /// group as a whole, has too few. `free`: free pages by world rank.
 std::optional<std::vector<int>> place_pages(Retention keep, std::span<const int> group,
                                             std::int64_t pages,
-                                            const std::vector<std::int64_t>& free);
+                                            const std::vector<std::int64_t>& free,
+                                            SpreadOrder order = SpreadOrder::kCyclic);
 
 }  // namespace longspan

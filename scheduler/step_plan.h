@@ -13,7 +13,7 @@ namespace longspan {
 using RequestId = std::int64_t;
 
 /// The layouts of attention/shard_layout.h, which this folder may not include.
-enum class DealtBy { kBlockCyclic, kStriped, kZigzag, kContiguous };
+enum class DealtBy { kBlockCyclic, kStriped, kZigzag, kContiguous, kFolded };
 
 /// Positions [first, first + count) of a request are computed and their KV is stored.
 ///
@@ -25,7 +25,7 @@ struct PrefillChunk {
   std::int64_t first = 0;
   std::int64_t count = 0;
   DealtBy layout = DealtBy::kBlockCyclic;
-  std::int64_t block = 1;   // compute block of the block-cyclic layout, tokens
+  std::int64_t block = 1;   // compute block of the cyclic layouts, tokens
   std::vector<int> owners;  // with a request's first chunk only
   bool samples = false;     // the chunk ends the prompt: the rank of its last row samples
   bool wants_nll = false;   // sum the negative log-likelihood of each row's next token

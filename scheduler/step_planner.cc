@@ -21,12 +21,17 @@ StepPlanner::StepPlanner(PlannerOptions options)
     : options_(std::move(options)), free_(options_.capacity) {}
 
 bool StepPlanner::submit(const RequestShape& request) {
-  if (!place_pages(options_.keep, options_.group, worst_pages(request, options_.page_tokens),
-                   options_.capacity)) {
-    return false;
-  }
+  if (!place(request, options_.capacity)) return false;
   waiting_.push_back(request);
   return true;
+}
+
+/// Pages lie with the ranks that compute them where layout and retention allow.
+std::optional<std::vector<int>> StepPlanner::place(const RequestShape& request,
+                                                   const std::vector<std::int64_t>& free) const {
+  const bool folded = options_.layout == DealtBy::kFolded;
+  return place_pages(options_.keep, options_.group, worst_pages(request, options_.page_tokens), free,
+                     folded ? SpreadOrder::kFolded : SpreadOrder::kCyclic);
 }
 
 std::optional<StepPlan> StepPlanner::next() {
@@ -49,8 +54,7 @@ std::optional<StepPlan> StepPlanner::next() {
 bool StepPlanner::try_start() {
   if (waiting_.empty() || std::ssize(running_) >= options_.max_running) return false;
   const RequestShape& shape = waiting_.front();
-  auto owners =
-      place_pages(options_.keep, options_.group, worst_pages(shape, options_.page_tokens), free_);
+  auto owners = place(shape, free_);
   if (!owners) return false;
   for (int owner : *owners) --free_[owner];
   running_.push_back({.shape = shape, .owners = std::move(*owners)});
@@ -63,7 +67,9 @@ PrefillChunk StepPlanner::next_chunk(Running& request) const {
   const std::int64_t count = std::min(left, options_.chunk_tokens);
   PrefillChunk chunk{.request = request.shape.id, .first = request.computed, .count = count};
   chunk.layout = options_.layout;
-  chunk.block = compute_block(count, std::ssize(options_.group), options_.page_tokens);
+  chunk.block = options_.whole_pages
+                    ? options_.page_tokens
+                    : compute_block(count, std::ssize(options_.group), options_.page_tokens);
   if (request.computed == 0) chunk.owners = request.owners;
   chunk.samples = count == left;
   chunk.wants_nll = request.shape.wants_nll;

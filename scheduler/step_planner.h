@@ -22,6 +22,7 @@ struct PlannerOptions {
   std::int64_t page_tokens = 16;
   DealtBy layout = DealtBy::kBlockCyclic;
   Retention keep = Retention::kSpread;
+  bool whole_pages = false;  // deal by pages even where ranks go idle: each keeps what it computes
   std::int64_t chunk_tokens = 512;  // of the whole group; the last chunk takes what is left
   int max_running = 64;             // requests that have started and not ended
 };
@@ -74,6 +75,8 @@ class StepPlanner {
   };
 
   bool try_start();
+  std::optional<std::vector<int>> place(const RequestShape& request,
+                                        const std::vector<std::int64_t>& free) const;
   PrefillChunk next_chunk(Running& request) const;
   StepPlan decode_step();
   void leave(std::deque<Running>::iterator request);

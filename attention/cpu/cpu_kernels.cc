@@ -36,10 +36,15 @@ bool is_well_formed(const KvSegment& segment) {
 CpuAttentionKernels::CpuAttentionKernels(const HeadShape& shape, float scale,
                                          const CompiledKernels& kernels)
     : shape_(shape), scale_(scale), kernels_(kernels), workspaces_(kernels, shape) {
-  expects(shape.kv_heads >= 1 && shape.query_heads >= 1 && shape.query_heads % shape.kv_heads == 0,
-          "the number of KV heads divides that of query heads");
+  expects(shape.kv_heads >= 1 && shape.group() >= 1 && shape.readers(0).count >= 1 &&
+              (shape.query_heads - 1 + shape.lead) / shape.group() == shape.kv_heads - 1,
+          "every query head has a KV head, and every KV head a reader");
   expects(shape.head_dim >= 16 && shape.head_dim <= 256 && shape.head_dim % 8 == 0,
           "head_dim is a multiple of 8 from 16 to 256");
+}
+
+std::unique_ptr<AttentionKernels> CpuAttentionKernels::for_heads(const HeadShape& shape) const {
+  return std::make_unique<CpuAttentionKernels>(shape, scale_, kernels_);
 }
 
 void CpuAttentionKernels::reset(Stream& stream, RunningState state, std::int64_t rows) {

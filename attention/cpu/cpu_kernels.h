@@ -16,6 +16,7 @@ class CpuAttentionKernels final : public AttentionKernels {
   const HeadShape& shape() const override { return shape_; }
   std::string_view isa() const override { return kernels_.name; }
   std::int64_t bad_lse_total() const override { return bad_lse_total_; }
+  std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const override;
 
   void reset(Stream& stream, RunningState state, std::int64_t rows) override;
   void attend(Stream& stream, const QueryRows& rows, std::vector<KvSegment> segments,

@@ -68,8 +68,8 @@ class SplitPass {
  private:
   /// The query heads of KV head `head`; acc becomes O in place.
   HeadBlock block(int head) {
-    const int heads = decode_.shape.group(), head_dim = decode_.shape.head_dim;
-    const int first = head * heads;
+    const auto [first, heads] = decode_.shape.readers(head);
+    const int head_dim = decode_.shape.head_dim;
     return {heads,
             head_dim,
             workspace_.q.data() + first * head_dim,
@@ -81,8 +81,9 @@ class SplitPass {
   void start(int head) {
     const HeadBlock block = this->block(head);
     const int values = block.heads * block.head_dim;
-    const float* q = split_.row->q + head * values;
-    float* scaled = workspace_.q.data() + head * values;
+    const int first = decode_.shape.readers(head).first;
+    const float* q = split_.row->q + first * block.head_dim;
+    float* scaled = workspace_.q.data() + first * block.head_dim;
     std::transform(q, q + values, scaled, [&](float x) { return x * decode_.scale; });
     std::fill_n(block.acc, values, 0.0f);
     std::fill_n(block.m, block.heads, -std::numeric_limits<float>::infinity());
@@ -109,7 +110,7 @@ class SplitPass {
 
   void finish(int head) {
     const HeadBlock block = this->block(head);
-    float* lse = split_.out.lse + head * block.heads;
+    float* lse = split_.out.lse + decode_.shape.readers(head).first;
     for (int i = 0; i < block.heads; ++i) {
       normalise({block.acc, block.m, block.l}, {block.acc, lse}, i, block.head_dim);
     }

@@ -7,19 +7,19 @@
 namespace longspan {
 namespace {
 
-/// One row tile of one KV head. The `group` query heads that read this KV head are packed over
-/// token rows, so they share every key that is fetched: packed row p is head p mod group of token
-/// row p div group.
+/// One row tile of one KV head. The query heads that read this KV head are packed over token rows,
+/// so they share every key that is fetched: packed row p is the head of reader p mod readers, and
+/// token row p div readers.
 class TilePass {
  public:
   TilePass(const Prefill& prefill, ThreadWorkspace& workspace, int kv_head, std::int64_t first)
       : prefill_(prefill),
         workspace_(workspace),
         kv_head_(kv_head),
-        group_(prefill.shape.group()),
+        readers_(prefill.shape.readers(kv_head)),
         first_(first),
         lanes_(static_cast<int>(std::min<std::int64_t>(
-            kTileLanes, std::ssize(prefill.positions) * prefill.shape.group() - first))) {}
+            kTileLanes, std::ssize(prefill.positions) * readers_.count - first))) {}
 
   void run() {
     load();
@@ -28,10 +28,11 @@ class TilePass {
   }
 
  private:
-  std::int64_t row(int lane) const { return (first_ + lane) / group_; }
+  std::int64_t row(int lane) const { return (first_ + lane) / readers_.count; }
   /// Row and head as one index into the arrays of queries and state.
   std::int64_t row_head(int lane) const {
-    return row(lane) * prefill_.shape.query_heads + kv_head_ * group_ + (first_ + lane) % group_;
+    return row(lane) * prefill_.shape.query_heads + readers_.first +
+           (first_ + lane) % readers_.count;
   }
 
   void load() {
@@ -97,7 +98,7 @@ class TilePass {
   const Prefill& prefill_;
   ThreadWorkspace& workspace_;
   int kv_head_;
-  int group_;
+  HeadRange readers_;
   std::int64_t first_;  // packed row of lane 0
   int lanes_;
 };
@@ -105,7 +106,8 @@ class TilePass {
 }  // namespace
 
 void run_prefill(const Prefill& prefill, Workspace& workspace, int threads) {
-  const std::int64_t packed_rows = std::ssize(prefill.positions) * prefill.shape.group();
+  const int most_readers = std::min(prefill.shape.group(), prefill.shape.query_heads);
+  const std::int64_t packed_rows = std::ssize(prefill.positions) * most_readers;
   const std::int64_t tiles = (packed_rows + kTileLanes - 1) / kTileLanes;
   const std::int64_t tasks = tiles * prefill.shape.kv_heads;
   parallel_for(tasks, threads, [&](std::int64_t task, int thread) {
@@ -113,6 +115,8 @@ void run_prefill(const Prefill& prefill, Workspace& workspace, int threads) {
     // long task at the end.
     const std::int64_t tile = tiles - 1 - task / prefill.shape.kv_heads;
     const int kv_head = static_cast<int>(task % prefill.shape.kv_heads);
+    const std::int64_t readers = prefill.shape.readers(kv_head).count;
+    if (tile * kTileLanes >= std::ssize(prefill.positions) * readers) return;
     TilePass(prefill, *workspace.threads[thread], kv_head, tile * kTileLanes).run();
   });
 }

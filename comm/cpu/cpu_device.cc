@@ -66,6 +66,17 @@ void CpuDevice::copy(Stream& stream, Bytes dst, ConstBytes src) {
   as_cpu(stream).enqueue([dst, src] { std::memcpy(dst.data(), src.data(), src.size()); });
 }
 
+void CpuDevice::copy_rows(Stream& stream, std::byte* dst, std::size_t dst_stride,
+                          const std::byte* src, std::size_t src_stride, std::size_t width,
+                          std::size_t rows) {
+  if (width == 0 || rows == 0) return;
+  as_cpu(stream).enqueue([=] {
+    for (std::size_t row = 0; row < rows; ++row) {
+      std::memcpy(dst + row * dst_stride, src + row * src_stride, width);
+    }
+  });
+}
+
 std::string CpuDevice::description() const {
   return str("cpu {}, {} {}", cpu_model(), threads_, threads_ == 1 ? "thread" : "threads");
 }

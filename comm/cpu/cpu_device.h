@@ -17,6 +17,8 @@ class CpuDevice final : public Device {
   Buffer allocate(std::size_t bytes) override;
   std::unique_ptr<Stream> new_stream() override;
   void copy(Stream& stream, Bytes dst, ConstBytes src) override;
+  void copy_rows(Stream& stream, std::byte* dst, std::size_t dst_stride, const std::byte* src,
+                 std::size_t src_stride, std::size_t width, std::size_t rows) override;
   std::string description() const override;
   int threads() const { return threads_; }
 

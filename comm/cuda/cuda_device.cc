@@ -68,6 +68,15 @@ void CudaDevice::copy(Stream& stream, Bytes dst, ConstBytes src) {
              str("GPU {}: copying {} bytes", ordinal_, src.size()));
 }
 
+void CudaDevice::copy_rows(Stream& stream, std::byte* dst, std::size_t dst_stride,
+                           const std::byte* src, std::size_t src_stride, std::size_t width,
+                           std::size_t rows) {
+  if (width == 0 || rows == 0) return;
+  cuda_check(cudaMemcpy2DAsync(dst, dst_stride, src, src_stride, width, rows, cudaMemcpyDefault,
+                               as_cuda(stream).native()),
+             str("GPU {}: copying {} rows of {} bytes", ordinal_, rows, width));
+}
+
 std::string CudaDevice::description() const { return str("cuda {}: {}", ordinal_, name_); }
 
 }  // namespace longspan

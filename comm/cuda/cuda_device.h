@@ -27,6 +27,8 @@ class CudaDevice final : public Device {
   /// Between any two of: this GPU, a peer GPU, the host. Host memory that is not pinned is copied
   /// in pieces by the calling thread.
   void copy(Stream& stream, Bytes dst, ConstBytes src) override;
+  void copy_rows(Stream& stream, std::byte* dst, std::size_t dst_stride, const std::byte* src,
+                 std::size_t src_stride, std::size_t width, std::size_t rows) override;
   std::string description() const override;
 
  private:

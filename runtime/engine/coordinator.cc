@@ -8,10 +8,11 @@
 namespace longspan {
 
 Coordinator::Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options,
-                         Listener listener)
+                         Strategy strategy, Listener listener)
     : control_(control),
       worker_(worker),
       planner_(std::move(options)),
+      strategy_(strategy),
       listener_(std::move(listener)) {}
 
 std::vector<int> Coordinator::others() const {
@@ -35,21 +36,23 @@ bool Coordinator::submit(const Admission& admission, std::int64_t max_new, Token
 }
 
 bool Coordinator::step() {
-  const std::optional<StepPlan> plan = planner_.next();
+  std::optional<StepPlan> plan = planner_.next();
   if (!plan) return false;
-  announce(*plan);
-  for (const PrefillChunk& chunk : plan->prefill) {
+  const StepOrder order{std::move(*plan), strategy_};
+  announce(order);
+  for (const PrefillChunk& chunk : order.plan.prefill) {
     listener_.prefill({chunk.request, chunk.first, chunk.count, prompt_tokens_[chunk.request]});
   }
-  collect(*plan, worker_.execute(*plan, plan->prefill.empty() ? nullptr : listener_.layer));
+  const bool prefills = !order.plan.prefill.empty();
+  collect(order.plan, worker_.execute(order, prefills ? listener_.layer : nullptr));
   return true;
 }
 
 /// To the group; to everyone when requests have finished, since any rank may hold their pages.
-void Coordinator::announce(const StepPlan& plan) {
-  std::vector<int> peers = plan.finished.empty() ? plan.group : others();
+void Coordinator::announce(const StepOrder& order) {
+  std::vector<int> peers = order.plan.finished.empty() ? order.plan.group : others();
   std::erase(peers, control_.rank());
-  control_.send(peers, to_message(plan));
+  control_.send(peers, to_message(order));
 }
 
 void Coordinator::collect(const StepPlan& plan, const StepReport& own) {
@@ -90,9 +93,9 @@ void follow_coordinator(ControlChannel& control, Worker& worker) {
         worker.admit(read_admission(message));
         break;
       case MessageType::kPlan: {
-        const StepPlan plan = read_plan(message);
-        const StepReport report = worker.execute(plan);
-        if (std::ranges::count(plan.group, control.rank()) > 0) {
+        const StepOrder order = read_order(message);
+        const StepReport report = worker.execute(order);
+        if (std::ranges::count(order.plan.group, control.rank()) > 0) {
           control.send({0}, to_message(report));
         }
         break;

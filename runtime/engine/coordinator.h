@@ -41,7 +41,8 @@ class Coordinator {
   };
 
   /// Borrows all but the options.
-  Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options, Listener listener);
+  Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options, Strategy strategy,
+              Listener listener);
 
   /// Tells every rank of the request and queues it. False when it can never fit.
   [[nodiscard]] bool submit(const Admission& admission, std::int64_t max_new, TokenId stop,
@@ -52,13 +53,14 @@ class Coordinator {
   std::vector<RankSummary> stop();
 
  private:
-  void announce(const StepPlan& plan);
+  void announce(const StepOrder& order);
   void collect(const StepPlan& plan, const StepReport& own);
   std::vector<int> others() const;
 
   ControlChannel& control_;
   Worker& worker_;
   StepPlanner planner_;
+  Strategy strategy_;
   Listener listener_;
   std::map<RequestId, std::int64_t> prompt_tokens_;
 };

@@ -21,7 +21,9 @@ JobShape shape_of(const JobOptions& options, const JobInput& input) {
                  .page_tokens = options.page_tokens,
                  .chunk_tokens = chunk_tokens(options),
                  .keep = options.keep,
-                 .max_running = options.max_running};
+                 .max_running = options.max_running,
+                 .strategies = {options.strategy},
+                 .island = options.island};
   for (const JobRequest& request : input.requests) {
     shape.requests.push_back(
         {.prompt_tokens = std::ssize(request.admission.prompt), .max_new = request.max_new});
@@ -51,6 +53,7 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
   PlannerOptions planner{.page_tokens = options.page_tokens,
                          .layout = options.layout,
                          .keep = options.keep,
+                         .whole_pages = needs_own_keys(options.strategy),
                          .chunk_tokens = chunk_tokens(options),
                          .max_running = options.max_running};
   planner.group.resize(options.degree);
@@ -60,8 +63,8 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
 }
 
 std::vector<RankSummary> coordinate(ControlChannel& control, Worker& worker, JobInput& input,
-                                    const PlannerOptions& planner) {
-  Coordinator coordinator(control, worker, planner, input.listener);
+                                    const PlannerOptions& planner, Strategy strategy) {
+  Coordinator coordinator(control, worker, planner, strategy, input.listener);
   for (JobRequest& request : input.requests) {
     const bool fits =
         coordinator.submit(request.admission, request.max_new, request.stop, request.wants_nll);
@@ -85,7 +88,7 @@ std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const Job
     follow_coordinator(control, *worker);
     return {};
   }
-  return coordinate(control, *worker, *input, planner_options(options, memory));
+  return coordinate(control, *worker, *input, planner_options(options, memory), options.strategy);
 }
 
 }  // namespace longspan

@@ -38,6 +38,17 @@ std::int64_t chunk_rows(const JobShape& job, std::int64_t longest_prompt) {
   return std::min(chunk, divide_up(chunk, job.degree) + 2 * block + 2);
 }
 
+PrefillLimits prefill_limits(const JobShape& job, std::int64_t rows, std::int64_t longest_prompt,
+                             std::int64_t longest_pages) {
+  const std::int64_t chunk = std::min(job.chunk_tokens, longest_prompt);
+  return {.rows = rows,
+          .columns = rows + share(job, longest_pages) * job.page_tokens,
+          .all_rows = chunk,
+          .all_columns = std::min(longest_prompt, longest_pages * job.page_tokens),
+          .ranks = job.degree,
+          .island = job.island};
+}
+
 [[noreturn]] void refuse(const ModelConfig& config, const JobShape& job, std::int64_t longest_pages,
                          std::int64_t per_rank, std::int64_t scratch) {
   const std::int64_t kv = longest_pages * job.page_tokens * config.kv_bytes_per_token();
@@ -62,10 +73,10 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
 
   WorkerMemory memory;
   memory.page = {.heads = config.heads, .layers = config.layers, .page_tokens = job.page_tokens};
-  memory.limits = {
-      .rows = std::max<std::int64_t>(rows, running), .decode_rows = running, .ranks = job.degree};
-  const std::int64_t cached = share(job, longest_pages) * job.page_tokens;
-  memory.limits.stream_columns = rows + (job.degree > 1 ? cached : 0);
+  memory.limits = {.rows = std::max<std::int64_t>(rows, running),
+                   .prefill = prefill_limits(job, rows, longest_prompt, longest_pages),
+                   .strategies = job.strategies,
+                   .decode_rows = running};
 
   const auto scratch = static_cast<std::int64_t>(Transformer::memory_bytes(config, memory.limits));
   const auto page_bytes = static_cast<std::int64_t>(memory.page.page_bytes());

@@ -17,6 +17,8 @@ struct JobShape {
   std::int64_t chunk_tokens = 512;
   Retention keep = Retention::kSpread;
   int max_running = 64;
+  StrategySet strategies{Strategy::kRing};
+  int island = 1;
   std::vector<RequestShape> requests;
 };
 

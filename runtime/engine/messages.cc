@@ -73,8 +73,10 @@ Admission read_admission(const Message& message) {
   return admission;
 }
 
-Message to_message(const StepPlan& plan) {
+Message to_message(const StepOrder& order) {
+  const StepPlan& plan = order.plan;
   WireWriter out;
+  out.put(order.strategy);
   out.put(plan.epoch);
   out.put(plan.group);
   out.put(plan.finished);
@@ -84,16 +86,18 @@ Message to_message(const StepPlan& plan) {
   return {MessageType::kPlan, out.take()};
 }
 
-StepPlan read_plan(const Message& message) {
+StepOrder read_order(const Message& message) {
   WireReader in = open(message, MessageType::kPlan);
-  StepPlan plan;
+  StepOrder order;
+  StepPlan& plan = order.plan;
+  in.read(order.strategy);
   in.read(plan.epoch);
   in.read(plan.group);
   in.read(plan.finished);
   const auto chunks = in.read<std::size_t>();
   for (std::size_t i = 0; i < chunks; ++i) plan.prefill.push_back(read_chunk(in));
   in.read(plan.decode);
-  return plan;
+  return order;
 }
 
 Message to_message(const StepReport& report) {

@@ -1,7 +1,7 @@
 // What the coordinator and the workers say to each other.
 //
 //   coordinator -> worker   Admission   a request exists: its tokens, what to measure
-//                           StepPlan    do this step
+//                           StepOrder   do this step, this way
 //                           Stop        leave; answered with a RankSummary
 //   worker -> coordinator   StepReport  what the step sampled and measured
 #pragma once
@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/strategy.h"
 #include "runtime/model/sampler.h"
 #include "scheduler/step_plan.h"
 
@@ -43,6 +44,12 @@ struct NllSum {
   double sum = 0;
 };
 
+/// What to do, from the scheduler, and how, from the choice of strategies.
+struct StepOrder {
+  StepPlan plan;
+  Strategy strategy = Strategy::kRing;  // of the prefill chunk
+};
+
 struct StepReport {
   std::uint64_t epoch = 0;
   std::vector<RowResult> rows;
@@ -61,13 +68,13 @@ struct RankSummary {
 };
 
 Message to_message(const Admission& admission);
-Message to_message(const StepPlan& plan);
+Message to_message(const StepOrder& order);
 Message to_message(const StepReport& report);
 Message to_message(const RankSummary& summary);
 
 /// The reverse; CommError when the type is another or the payload is cut short.
 Admission read_admission(const Message& message);
-StepPlan read_plan(const Message& message);
+StepOrder read_order(const Message& message);
 StepReport read_report(const Message& message);
 RankSummary read_summary(const Message& message);
 

@@ -19,6 +19,8 @@ Layout layout_of(DealtBy dealt) {
       return Layout::kZigzag;
     case DealtBy::kContiguous:
       return Layout::kContiguous;
+    case DealtBy::kFolded:
+      return Layout::kFolded;
   }
   throw CommError("a plan with an unknown layout");
 }
@@ -45,16 +47,18 @@ void Worker::admit(Admission admission) {
   sequences_.emplace(id, Sequence{std::move(admission), PageTable(pool_, machine_.rank())});
 }
 
-StepReport Worker::execute(const StepPlan& plan, const LayerDone& layer_done) {
+StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) {
+  const StepPlan& plan = order.plan;
   for (RequestId id : plan.finished) sequences_.erase(id);
   if (std::ranges::count(plan.group, machine_.rank()) == 0) return {.epoch = plan.epoch};
-  const ForwardStep step = make_step(plan);
+  const ForwardStep step = make_step(order);
   transformer_.forward(*compute_, step, layer_done);
   return score(plan, step);
 }
 
-ForwardStep Worker::make_step(const StepPlan& plan) {
-  ForwardStep step{.group = Group(machine_.data(), plan.group)};
+ForwardStep Worker::make_step(const StepOrder& order) {
+  const StepPlan& plan = order.plan;
+  ForwardStep step{.group = Group(machine_.data(), plan.group), .strategy = order.strategy};
   expects(plan.prefill.size() <= 1, "a step holds one chunk at most");
   for (const PrefillChunk& chunk : plan.prefill) add_chunk(step, chunk);
   step.decode.rank = step.group.rank();
@@ -80,7 +84,7 @@ void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk) {
                   .count = chunk.count,
                   .ranks = step.group.size(),
                   .block = chunk.block};
-  step.chunk = make_ring_chunk(deal, step.group.rank(), storage_of(step.group, sequence));
+  step.chunk = make_split_chunk(deal, step.group.rank(), storage_of(step.group, sequence));
   for (std::int64_t position : step.chunk->positions) {
     step.tokens.push_back(sequence.admission.prompt.at(position));
     step.positions.push_back(position);

@@ -38,7 +38,7 @@ class Worker {
   void admit(Admission admission);
   /// Does this rank's part of the step and waits for it; a rank outside the group only forgets what
   /// is finished. `layer_done`, if any, hears of each layer on the stream's own thread.
-  StepReport execute(const StepPlan& plan, const LayerDone& layer_done = nullptr);
+  StepReport execute(const StepOrder& order, const LayerDone& layer_done = nullptr);
   RankSummary summary() const;
 
  private:
@@ -47,7 +47,7 @@ class Worker {
     PageTable pages;
   };
 
-  ForwardStep make_step(const StepPlan& plan);
+  ForwardStep make_step(const StepOrder& order);
   void add_chunk(ForwardStep& step, const PrefillChunk& chunk);
   void add_decode_row(ForwardStep& step, const DecodeStep& row);
   SequenceStorage storage_of(const Group& group, const Sequence& sequence) const;

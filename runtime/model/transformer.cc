@@ -28,16 +28,15 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
       gate_up_(device.allocate(floats(limits.rows, 2 * config.ffn))),
       active_(device.allocate(floats(limits.rows, config.ffn))),
       logits_(device.allocate(floats(limits.logit_rows, config.vocabulary))),
-      ring_(device, kernels, limits.stream_columns, limits.ranks == 1),
-      decode_(device, kernels, limits.decode_rows, limits.ranks),
-      kernels_(kernels) {}
+      prefill_(device, kernels, limits.prefill, limits.strategies),
+      decode_(device, kernels, limits.decode_rows, limits.prefill.ranks) {}
 
 std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& limits) {
   const std::int64_t row = config.heads.head_dim + 2 * config.hidden + 3 * config.q_width() +
                            2 * config.kv_width() + 2 * config.heads.query_heads + 3 * config.ffn;
   return floats(limits.rows, row) + floats(limits.logit_rows, config.vocabulary) +
-         RingAttention::memory_bytes(config.heads, limits.stream_columns, limits.ranks == 1) +
-         DecodeAttention::memory_bytes(config.heads, limits.decode_rows, limits.ranks);
+         PrefillStrategies::memory_bytes(config.heads, limits.prefill, limits.strategies) +
+         DecodeAttention::memory_bytes(config.heads, limits.decode_rows, limits.prefill.ranks);
 }
 
 void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done) {
@@ -65,13 +64,14 @@ void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerD
   ops_.rms_norm(compute, hidden, rows, weights_.output_norm(), normed);
 }
 
-/// Chunk rows store into the ring's own stream, which retention then copies to pages; a decode row
+/// Chunk rows store into the rank's own stream, which retention then copies to pages; a decode row
 /// stores into its page at once.
-std::vector<KvTarget> Transformer::targets(const ForwardStep& step, int layer) const {
+std::vector<KvTarget> Transformer::targets(const ForwardStep& step, int layer) {
   std::vector<KvTarget> out;
   const std::int64_t chunk_rows = step.chunk_rows();
   if (chunk_rows > 0) {
-    out.push_back({0, chunk_rows, ring_.own_stream(*step.chunk), ring_.column0(*step.chunk)});
+    const PrefillAttention& prefill = prefill_.use(step.strategy);
+    out.push_back({0, chunk_rows, prefill.own_stream(*step.chunk), prefill.column0(*step.chunk)});
   }
   for (std::size_t i = 0; i < step.targets.size(); ++i) {
     KvView view = pool_.layer(layer);
@@ -89,8 +89,7 @@ void Transformer::attention(Stream& compute, const ForwardStep& step, int layer)
   if (step.chunk) {
     float* m = softmax_.as<float>().data();
     float* l = m + limits_.rows * config_.heads.query_heads;
-    ring_.run(compute, step.group, *step.chunk, pages, q, {mixed, m, l});
-    kernels_.finish(compute, {mixed, m, l}, {mixed, m}, rows);
+    prefill_.use(step.strategy).run(compute, step.group, *step.chunk, pages, q, {mixed, m, l});
   }
   if (!step.decode.rows.empty()) {
     const std::int64_t done = rows * config_.q_width();

@@ -1,8 +1,8 @@
 // The forward pass of a Llama-architecture model over this rank's rows of one step.
 //
 // Every rank holds all weights; what is split is the rows. Projections, norms and the MLP are local
-// to a row; only attention reaches other ranks, through RingAttention for rows of a prefill chunk
-// and DecodeAttention for decode rows.
+// to a row; only attention reaches other ranks, through a PrefillAttention for rows of a prefill
+// chunk and DecodeAttention for decode rows.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "attention/decode_attention.h"
-#include "attention/ring_attention.h"
+#include "attention/prefill_strategies.h"
 #include "comm/device.h"
 #include "comm/group.h"
 #include "runtime/memory/kv_page_pool.h"
@@ -33,7 +33,8 @@ struct ForwardStep {
   Group group;
   std::vector<TokenId> tokens;          // one per row
   std::vector<std::int64_t> positions;  // one per row
-  std::optional<RingChunk> chunk;
+  std::optional<SplitChunk> chunk;
+  Strategy strategy = Strategy::kRing;  // of the chunk
   DecodeBatch decode;
   std::vector<DecodeTarget> targets;  // one per decode row mastered here
 
@@ -48,11 +49,11 @@ class Transformer {
  public:
   /// The most any step on this rank may ask for; memory is allocated for it once.
   struct Limits {
-    std::int64_t rows = 0;            // of one step
-    std::int64_t stream_columns = 0;  // of the longest ring stream
-    int decode_rows = 0;              // of one step, over all masters
-    int ranks = 1;                    // of the largest group
-    std::int64_t logit_rows = 64;     // that are projected to the vocabulary at once
+    std::int64_t rows = 0;  // of one step
+    PrefillLimits prefill;
+    StrategySet strategies{Strategy::kRing};
+    int decode_rows = 0;           // of one step, over all masters
+    std::int64_t logit_rows = 64;  // that are projected to the vocabulary at once
   };
 
   /// Borrows everything it is given.
@@ -76,7 +77,7 @@ class Transformer {
  private:
   void attention(Stream& compute, const ForwardStep& step, int layer);
   void mlp(Stream& compute, const LayerWeights& layer, std::int64_t rows);
-  std::vector<KvTarget> targets(const ForwardStep& step, int layer) const;
+  std::vector<KvTarget> targets(const ForwardStep& step, int layer);
 
   const ModelConfig& config_;
   const ModelWeights& weights_;
@@ -90,15 +91,14 @@ class Transformer {
   Buffer normed_;   // (rows, hidden)
   Buffer qkv_;      // (rows, q + 2 kv)
   Buffer q_;        // (rows, q)
-  Buffer mixed_;    // (rows, q): attention's output, and the ring's running state
+  Buffer mixed_;    // (rows, q): attention's output, and its running state
   Buffer softmax_;  // (2, rows, query_heads): the running state's m and l
   Buffer gate_up_;  // (rows, 2 ffn)
   Buffer active_;   // (rows, ffn)
   Buffer logits_;   // (logit_rows, vocabulary)
 
-  RingAttention ring_;
+  PrefillStrategies prefill_;
   DecodeAttention decode_;
-  AttentionKernels& kernels_;
 };
 
 }  // namespace longspan

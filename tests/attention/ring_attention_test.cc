@@ -21,7 +21,7 @@ using test::RandomSequence;
 
 constexpr double kTolerance = 1e-5;
 constexpr std::array kLayouts{Layout::kBlockCyclic, Layout::kStriped, Layout::kZigzag,
-                              Layout::kContiguous};
+                              Layout::kContiguous, Layout::kFolded};
 
 enum class Owners { kSpread, kOneRank, kRandom };
 
@@ -49,6 +49,11 @@ struct Case {
             .block = page_tokens};
   }
 
+  PrefillLimits limits() const {
+    const std::int64_t most = tokens + page_tokens;
+    return {.rows = most, .columns = most, .all_rows = most, .all_columns = most, .ranks = ranks};
+  }
+
   std::vector<int> page_owners() const {
     std::vector<int> list((tokens + page_tokens - 1) / page_tokens);
     std::mt19937 random(static_cast<unsigned>(tokens));
@@ -68,7 +73,8 @@ double prefill(const Case& c, const RandomSequence& sequence, Communicator& comm
   Group group(communicator, everyone);
   const std::vector<int> owners = c.page_owners();
   PagedRank rank(c.shape, c.page_tokens, static_cast<int>(owners.size()));
-  RingAttention ring(rank.device, *rank.kernels, 2 * c.tokens + c.page_tokens, c.ranks == 1);
+  PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {Strategy::kRing});
+  PrefillAttention& ring = strategies.use(Strategy::kRing);
   const auto storage = test::storage_on(group.rank(), c.page_tokens, owners);
   double worst = 0;
   for (std::int64_t first = 0; first < c.tokens; first += c.chunk) {
@@ -161,7 +167,7 @@ TEST(RingAttentionTest, RandomCasesEqualDenseAttention) {
   for (int round = 0; round < 60; ++round) {
     prefill_everywhere({.ranks = 1 + static_cast<int>(random() % 6),
                         .tokens = 1 + static_cast<std::int64_t>(random() % 160),
-                        .layout = kLayouts[random() % 4],
+                        .layout = kLayouts[random() % kLayouts.size()],
                         .page_tokens = std::int64_t{1} << random() % 6,
                         .chunk = 1 + static_cast<std::int64_t>(random() % 80),
                         .owners = static_cast<Owners>(random() % 3)});
@@ -253,7 +259,8 @@ TEST(RingAttentionTest, AHundredRunsGiveTheSameBits) {
   test::run_ranks(c.ranks, [&](Communicator& communicator) {
     Group group(communicator, {0, 1, 2});
     PagedRank rank(c.shape, c.page_tokens, 13);
-    RingAttention ring(rank.device, *rank.kernels, 200);
+    PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {Strategy::kRing});
+    PrefillAttention& ring = strategies.use(Strategy::kRing);
     const auto storage = test::storage_on(group.rank(), c.page_tokens, c.page_owners());
     const Deal deal{.count = c.tokens, .ranks = 3, .block = 8};
     for (int run = 0; run < 100; ++run) {
@@ -273,7 +280,8 @@ TEST(RingAttentionTest, ALostPeerFailsTheStepInsteadOfHangingIt) {
         if (communicator.rank() == 2) return;  // never takes part
         Group group(communicator, {0, 1, 2});
         PagedRank rank(c.shape, c.page_tokens, 3);
-        RingAttention ring(rank.device, *rank.kernels, 100);
+        PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {Strategy::kRing});
+        PrefillAttention& ring = strategies.use(Strategy::kRing);
         const auto storage = test::storage_on(group.rank(), c.page_tokens, c.page_owners());
         const Deal deal{.count = c.tokens, .ranks = 3, .block = 16};
         EXPECT_THROW(test::run_chunk(rank, ring, group, deal, storage, sequence), CommError);

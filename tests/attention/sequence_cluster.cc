@@ -41,11 +41,11 @@ SequenceStorage storage_on(int rank, std::int64_t page_tokens, const std::vector
   return storage;
 }
 
-std::vector<float> chunk_rows(PagedRank& rank, RingAttention& ring, Group& group, const Deal& deal,
-                              const SequenceStorage& storage, const RandomSequence& sequence,
-                              int layers) {
+std::vector<float> chunk_rows(PagedRank& rank, PrefillAttention& attention, Group& group,
+                              const Deal& deal, const SequenceStorage& storage,
+                              const RandomSequence& sequence, int layers) {
   const HeadShape& shape = rank.shape;
-  const RingChunk chunk = make_ring_chunk(deal, group.rank(), storage);
+  const SplitChunk chunk = make_split_chunk(deal, group.rank(), storage);
   const std::int64_t rows = chunk.own().rows;
   const std::int64_t width = sequence.q_width();
   const Buffer q = rank.new_buffer(rows * width);
@@ -59,21 +59,21 @@ std::vector<float> chunk_rows(PagedRank& rank, RingAttention& ring, Group& group
     as_cpu(*compute).enqueue([&, factor] {
       for (std::int64_t i = 0; i < rows; ++i) {
         std::copy_n(sequence.q(chunk.positions[i]), width, q.as<float>().data() + i * width);
-        sequence.store(chunk.positions[i], ring.own_stream(chunk), ring.column0(chunk) + i, factor);
+        sequence.store(chunk.positions[i], attention.own_stream(chunk),
+                       attention.column0(chunk) + i, factor);
       }
     });
-    ring.run(*compute, group, chunk, rank.pages(), q.as<float>().data(), state);
-    rank.kernels->finish(*compute, state, {state.acc, state.m}, rows);
+    attention.run(*compute, group, chunk, rank.pages(), q.as<float>().data(), state);
   }
   compute->synchronize();
   const auto values = out.as<float>();
   return {values.begin(), values.end()};
 }
 
-double run_chunk(PagedRank& rank, RingAttention& ring, Group& group, const Deal& deal,
+double run_chunk(PagedRank& rank, PrefillAttention& attention, Group& group, const Deal& deal,
                  const SequenceStorage& storage, const RandomSequence& sequence) {
-  const std::vector<float> rows = chunk_rows(rank, ring, group, deal, storage, sequence);
-  const RingChunk chunk = make_ring_chunk(deal, group.rank(), storage);
+  const std::vector<float> rows = chunk_rows(rank, attention, group, deal, storage, sequence);
+  const SplitChunk chunk = make_split_chunk(deal, group.rank(), storage);
   double worst = 0;
   for (std::size_t i = 0; i < chunk.positions.size(); ++i) {
     worst = std::max(

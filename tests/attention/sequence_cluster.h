@@ -1,12 +1,12 @@
 // Ranks that hold one sequence in pages, for tests of attention across ranks: the pages, who owns
-// them, and a rank's rows of a chunk pushed through the ring.
+// them, and a rank's rows of a chunk attended by any strategy.
 #pragma once
 
 #include <memory>
 #include <vector>
 
 #include "attention/kernels.h"
-#include "attention/ring_attention.h"
+#include "attention/prefill_strategies.h"
 #include "comm/cpu/cpu_device.h"
 #include "comm/group.h"
 #include "tests/attention/random_sequence.h"
@@ -35,16 +35,16 @@ class PagedRank {
 /// that a kernel that ignores the table fails.
 SequenceStorage storage_on(int rank, std::int64_t page_tokens, const std::vector<int>& owners);
 
-/// Pushes the chunk through the ring on this rank and returns its rows, (rows, query_heads,
+/// Attends the chunk on this rank and returns its rows, (rows, query_heads,
 /// head_dim), of the last of `layers` layers. So that a missing wait shows, buffers are used by
 /// several layers, whose values differ, and the keys are written on the compute stream, as a
 /// projection does.
-std::vector<float> chunk_rows(PagedRank& rank, RingAttention& ring, Group& group, const Deal& deal,
-                              const SequenceStorage& storage, const RandomSequence& sequence,
-                              int layers = 3);
+std::vector<float> chunk_rows(PagedRank& rank, PrefillAttention& attention, Group& group,
+                              const Deal& deal, const SequenceStorage& storage,
+                              const RandomSequence& sequence, int layers = 3);
 
 /// The same, and the worst error of the rows against the oracle.
-double run_chunk(PagedRank& rank, RingAttention& ring, Group& group, const Deal& deal,
+double run_chunk(PagedRank& rank, PrefillAttention& attention, Group& group, const Deal& deal,
                  const SequenceStorage& storage, const RandomSequence& sequence);
 
 /// How many of the positions [0, length) that this rank owns are not in its pages bit for bit.

@@ -17,7 +17,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr Layout kLayouts[] = {Layout::kBlockCyclic, Layout::kStriped, Layout::kZigzag,
-                               Layout::kContiguous};
+                               Layout::kContiguous, Layout::kFolded};
 
 std::vector<std::int64_t> positions(const std::vector<PositionRun>& runs) {
   std::vector<std::int64_t> all;
@@ -131,7 +131,9 @@ TEST(ShardLayout, AShardsRunsAreSortedNonEmptyAndWellFormed) {
         ASSERT_GE(run.stride, run.block) << text(deal);
       }
       const auto all = positions(runs);
-      ASSERT_TRUE(std::ranges::is_sorted(all)) << text(deal);
+      ASSERT_TRUE(std::ranges::is_sorted(runs, {}, &PositionRun::first)) << text(deal);
+      const bool in_order = deal.layout != Layout::kFolded;
+      ASSERT_TRUE(!in_order || std::ranges::is_sorted(all)) << text(deal);
       ASSERT_EQ(token_count(runs), static_cast<std::int64_t>(all.size())) << text(deal);
     }
   });
@@ -144,6 +146,19 @@ TEST(ShardLayout, CyclicLayoutsDealByAbsolutePosition) {
     for (int rank = 0; rank < deal.ranks; ++rank) {
       for (std::int64_t position : positions(shard(deal, rank))) {
         ASSERT_EQ(position / block % deal.ranks, rank) << text(deal);
+      }
+    }
+  });
+}
+
+TEST(ShardLayout, FoldedDealsByAbsolutePositionOverTwiceTheRanks) {
+  for_many_deals([](const Deal& deal) {
+    if (deal.layout != Layout::kFolded) return;
+    const int last = 2 * deal.ranks - 1;
+    for (int rank = 0; rank < deal.ranks; ++rank) {
+      for (std::int64_t position : positions(shard(deal, rank))) {
+        const std::int64_t place = position / deal.block % (last + 1);
+        ASSERT_TRUE(place == rank || place == last - rank) << text(deal);
       }
     }
   });
@@ -186,7 +201,8 @@ TEST(ShardLayout, FloorPiecesDifferByAtMostOneToken) {
 }
 
 /// Causal score pairs of one rank's rows with another's keys.
-std::int64_t pairs(const std::vector<std::int64_t>& rows, const std::vector<std::int64_t>& keys) {
+std::int64_t pairs(const std::vector<std::int64_t>& rows, std::vector<std::int64_t> keys) {
+  std::ranges::sort(keys);
   std::int64_t total = 0;
   for (std::int64_t row : rows) {
     total += std::ranges::upper_bound(keys, row) - keys.begin();
@@ -226,19 +242,19 @@ struct Balance {
   int ranks;
   std::int64_t tokens;
   double mean;
-  std::int64_t contiguous[2], striped[2], cyclic2[2], cyclic4[2], zigzag[2];  // stepped, max-rank
+  std::int64_t contiguous[2], striped[2], cyclic2[2], cyclic4[2], zigzag[2], folded2[2];  // stepped, max-rank
 };
 
 TEST(ShardLayout, BalanceIsTheCountedTable) {
   const Balance table[] = {
-      {4, 32, 132, {228, 228}, {144, 144}, {156, 156}, {180, 180}, {132, 132}},
-      {4, 31, 124, {220, 220}, {136, 136}, {148, 140}, {172, 148}, {132, 124}},
-      {3, 31, 165.33, {286, 286}, {176, 176}, {186, 175}, {210, 190}, {186, 186}},
-      {5, 31, 99.2, {196, 196}, {112, 112}, {124, 117}, {156, 132}, {124, 124}},
-      {8, 128, 1032, {1928, 1928}, {1088, 1088}, {1144, 1144}, {1256, 1256}, {1032, 1032}},
-      {7, 100, 721.43, {1395, 1395}, {765, 765}, {808, 808}, {904, 904}, {800, 800}},
-      {3, 7, 9.33, {18, 18}, {12, 12}, {14, 11}, {22, 18}, {14, 14}},
-      {5, 3, 1.2, {4, 3}, {3, 3}, {5, 3}, {6, 6}, {5, 3}},
+      {4, 32, 132, {228, 228}, {144, 144}, {156, 156}, {180, 180}, {132, 132}, {132, 132}},
+      {4, 31, 124, {220, 220}, {136, 136}, {148, 140}, {172, 148}, {132, 124}, {132, 132}},
+      {3, 31, 165.33, {286, 286}, {176, 176}, {186, 175}, {210, 190}, {186, 186}, {190, 190}},
+      {5, 31, 99.2, {196, 196}, {112, 112}, {124, 117}, {156, 132}, {124, 124}, {132, 132}},
+      {8, 128, 1032, {1928, 1928}, {1088, 1088}, {1144, 1144}, {1256, 1256}, {1032, 1032}, {1032, 1032}},
+      {7, 100, 721.43, {1395, 1395}, {765, 765}, {808, 808}, {904, 904}, {800, 800}, {904, 904}},
+      {3, 7, 9.33, {18, 18}, {12, 12}, {14, 11}, {22, 18}, {14, 14}, {18, 18}},
+      {5, 3, 1.2, {4, 3}, {3, 3}, {5, 3}, {6, 6}, {5, 3}, {5, 3}},
   };
   for (const Balance& row : table) {
     const auto expect = [&](Layout layout, std::int64_t block, const std::int64_t(&golden)[2]) {
@@ -253,6 +269,7 @@ TEST(ShardLayout, BalanceIsTheCountedTable) {
     expect(Layout::kBlockCyclic, 2, row.cyclic2);
     expect(Layout::kBlockCyclic, 4, row.cyclic4);
     expect(Layout::kZigzag, 1, row.zigzag);
+    expect(Layout::kFolded, 2, row.folded2);
   }
 }
 

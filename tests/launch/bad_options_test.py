@@ -22,7 +22,7 @@ BAD_NUMBERS = [
     ("--hang-timeout", ["0", "-1", "nan", "inf", "soon"], "seconds"),
     ("--memory-limit", ["0", "-1", "much", "1X"], "at least 1"),
     ("--compare-degrees", ["0,1", "1,x", "1,,2", "2"], "numbers"),
-    ("--layout", ["zigzagg"], "block-cyclic, striped, zigzag or contiguous"),
+    ("--layout", ["zigzagg"], "block-cyclic, striped, zigzag, contiguous or folded"),
     ("--keep", ["few", "SPREAD"], "spread or fewest"),
     ("--dtype", ["bfloat16", "float"], "float32"),
     ("--log-level", ["loud"], "(error|warning|info|debug), .* or (error|debug)"),

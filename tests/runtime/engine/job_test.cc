@@ -103,7 +103,7 @@ TEST_F(JobTest, EveryDegreeLayoutChunkPageAndRetentionGivesTheTokensOfOneRank) {
   ASSERT_EQ(oracle.tokens.size(), list.size());
   std::mt19937 random(1);
   constexpr std::array kLayouts{DealtBy::kBlockCyclic, DealtBy::kStriped, DealtBy::kZigzag,
-                                DealtBy::kContiguous};
+                                DealtBy::kContiguous, DealtBy::kFolded};
   for (int degree : {1, 2, 3, 4, 5, 8}) {
     for (DealtBy layout : kLayouts) {
       JobOptions options{.degree = degree,

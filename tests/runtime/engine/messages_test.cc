@@ -9,7 +9,7 @@ namespace {
 
 using testing::ElementsAre;
 
-StepPlan a_plan() {
+StepOrder an_order() {
   StepPlan plan{.epoch = 9, .group = {0, 2}, .finished = {4}};
   plan.prefill.push_back({.request = 5,
                           .first = 32,
@@ -20,11 +20,13 @@ StepPlan a_plan() {
                           .samples = true,
                           .wants_nll = true});
   plan.decode.push_back({.request = 6, .position = 3, .token = 11, .master = 2});
-  return plan;
+  return {plan, Strategy::kGatherQuery};
 }
 
-TEST(MessagesTest, APlanSurvivesTheWire) {
-  const StepPlan plan = read_plan(to_message(a_plan()));
+TEST(MessagesTest, AnOrderSurvivesTheWire) {
+  const StepOrder order = read_order(to_message(an_order()));
+  EXPECT_EQ(order.strategy, Strategy::kGatherQuery);
+  const StepPlan& plan = order.plan;
   EXPECT_EQ(plan.epoch, 9u);
   EXPECT_THAT(plan.group, ElementsAre(0, 2));
   EXPECT_THAT(plan.finished, ElementsAre(4));
@@ -76,16 +78,16 @@ TEST(MessagesTest, AdmissionsAndSummariesSurviveTheWire) {
 }
 
 TEST(MessagesTest, AMessageCutAnywhereIsRefused) {
-  const Message whole = to_message(a_plan());
+  const Message whole = to_message(an_order());
   for (std::size_t length = 0; length < whole.payload.size(); ++length) {
     Message cut = whole;
     cut.payload.resize(length);
-    EXPECT_THROW(read_plan(cut), CommError) << length;
+    EXPECT_THROW(read_order(cut), CommError) << length;
   }
 }
 
 TEST(MessagesTest, AMessageOfAnotherTypeIsRefused) {
-  EXPECT_THROW(read_report(to_message(a_plan())), CommError);
+  EXPECT_THROW(read_report(to_message(an_order())), CommError);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "attention/ring_chunk.h"
+#include "attention/split_chunk.h"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@ namespace longspan {
 namespace {
 
 constexpr std::array kLayouts{Layout::kBlockCyclic, Layout::kStriped, Layout::kZigzag,
-                              Layout::kContiguous};
+                              Layout::kContiguous, Layout::kFolded};
 
 SequenceStorage storage_for(int rank, std::int64_t page_tokens, std::vector<int> owners) {
   SequenceStorage storage{.page_tokens = page_tokens, .owners = std::move(owners), .slots = {}};
@@ -33,7 +33,7 @@ std::int64_t position_of(const SequenceStorage& storage, int rank, std::int64_t 
   return -1;
 }
 
-TEST(RingChunkTest, EveryNewTokenIsKeptOnceByTheOwnerOfItsPage) {
+TEST(SplitChunkTest, EveryNewTokenIsKeptOnceByTheOwnerOfItsPage) {
   std::mt19937 random(7);
   const auto draw = [&](int from, int to) {
     return std::uniform_int_distribution<int>(from, to)(random);
@@ -42,7 +42,7 @@ TEST(RingChunkTest, EveryNewTokenIsKeptOnceByTheOwnerOfItsPage) {
     const int ranks = draw(1, 8);
     const std::int64_t page_tokens = 1 << draw(0, 5);
     const std::int64_t block = std::min<std::int64_t>(page_tokens, 1 << draw(0, 5));
-    const Deal deal{.layout = kLayouts[draw(0, 3)],
+    const Deal deal{.layout = kLayouts[draw(0, 4)],
                     .first = draw(0, 3) == 0 ? 0 : draw(0, 100),
                     .count = draw(1, 130),
                     .ranks = ranks,
@@ -53,7 +53,7 @@ TEST(RingChunkTest, EveryNewTokenIsKeptOnceByTheOwnerOfItsPage) {
     std::set<std::int64_t> kept;
     for (int rank = 0; rank < ranks; ++rank) {
       const SequenceStorage storage = storage_for(rank, page_tokens, owners);
-      const RingChunk chunk = make_ring_chunk(deal, rank, storage);
+      const SplitChunk chunk = make_split_chunk(deal, rank, storage);
       for (int source = 0; source < ranks; ++source) {
         const StreamShape& stream = chunk.streams[source];
         std::map<std::int64_t, std::int64_t> position_in_stream;
@@ -76,25 +76,25 @@ TEST(RingChunkTest, EveryNewTokenIsKeptOnceByTheOwnerOfItsPage) {
   }
 }
 
-TEST(RingChunkTest, StreamsHoldTheCachedColumnsOfTheirOwner) {
+TEST(SplitChunkTest, StreamsHoldTheCachedColumnsOfTheirOwner) {
   const Deal deal{.layout = Layout::kBlockCyclic, .first = 6, .count = 6, .ranks = 2, .block = 4};
-  const RingChunk chunk = make_ring_chunk(deal, 1, storage_for(1, 4, {0, 1, 0}));
+  const SplitChunk chunk = make_split_chunk(deal, 1, storage_for(1, 4, {0, 1, 0}));
   EXPECT_EQ(chunk.streams[0].cached, 4);
   EXPECT_EQ(chunk.streams[1].cached, 2);  // the page is broken off at position 6
   EXPECT_EQ(chunk.streams[1].columns(), 2 + 2);
   EXPECT_EQ(chunk.positions, (std::vector<std::int64_t>{6, 7}));
 }
 
-TEST(RingChunkTest, ARankThatKeepsNothingNeedsNoPages) {
+TEST(SplitChunkTest, ARankThatKeepsNothingNeedsNoPages) {
   const Deal deal{.layout = Layout::kStriped, .first = 0, .count = 20, .ranks = 4};
-  const RingChunk chunk = make_ring_chunk(deal, 3, storage_for(3, 16, {0, 0}));
+  const SplitChunk chunk = make_split_chunk(deal, 3, storage_for(3, 16, {0, 0}));
   for (const auto& keep : chunk.keep) EXPECT_TRUE(keep.empty());
   EXPECT_EQ(chunk.own().rows, 5);
 }
 
-TEST(RingChunkTest, PagesThatEndBeforeTheChunkAreTheCallersMistake) {
+TEST(SplitChunkTest, PagesThatEndBeforeTheChunkAreTheCallersMistake) {
   const Deal deal{.first = 0, .count = 17, .ranks = 1, .block = 16};
-  EXPECT_THROW(make_ring_chunk(deal, 0, storage_for(0, 16, {0})), std::logic_error);
+  EXPECT_THROW(make_split_chunk(deal, 0, storage_for(0, 16, {0})), std::logic_error);
 }
 
 }  // namespace

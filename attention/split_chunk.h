@@ -36,6 +36,8 @@ struct StreamShape {
   std::int64_t rows = 0;
 
   std::int64_t columns() const { return cached + rows; }
+  /// Of the rows, in order.
+  std::vector<std::int64_t> positions() const;
 };
 
 /// Columns from_column, +1, ... of a stream, kept in own pages at columns to.position(0), ...
@@ -44,7 +46,7 @@ struct Keep {
   PositionRun to;
 };
 
-struct RingChunk {
+struct SplitChunk {
   int rank = 0;                         // this rank in the group
   std::vector<StreamShape> streams;     // one per rank of the group
   std::vector<std::vector<Keep>> keep;  // what this rank keeps of each stream
@@ -55,11 +57,17 @@ struct RingChunk {
   int size() const { return static_cast<int>(streams.size()); }
   const StreamShape& own() const { return streams[rank]; }
   std::int64_t longest_stream() const;
+  /// Columns of all streams, the whole sequence up to the chunk's end.
+  std::int64_t all_columns() const;
+  /// Rows of all ranks.
+  std::int64_t all_rows() const;
+  /// Whether this rank keeps the KV of its own rows and of no others.
+  bool keeps_its_own() const;
 };
 
 /// `deal.ranks` is the group's size. Throws std::logic_error when `storage` does not cover the
 /// chunk or names more own pages than slots.
-RingChunk make_ring_chunk(const Deal& deal, int rank, const SequenceStorage& storage);
+SplitChunk make_split_chunk(const Deal& deal, int rank, const SequenceStorage& storage);
 
 /// Positions [0, length) of `storage` that rank `rank` owns.
 std::int64_t owned_columns(const SequenceStorage& storage, int rank, std::int64_t length);

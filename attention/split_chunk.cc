@@ -1,4 +1,4 @@
-#include "attention/ring_chunk.h"
+#include "attention/split_chunk.h"
 
 #include <algorithm>
 
@@ -51,10 +51,39 @@ std::vector<Keep> kept_columns(const Deal& deal, int rank, const SequenceStorage
 
 }  // namespace
 
-std::int64_t RingChunk::longest_stream() const {
+std::vector<std::int64_t> StreamShape::positions() const {
+  std::vector<std::int64_t> out;
+  for (const PositionRun& run : runs) {
+    for (std::int64_t i = 0; i < run.count; ++i) out.push_back(run.position(i));
+  }
+  return out;
+}
+
+std::int64_t SplitChunk::longest_stream() const {
   std::int64_t longest = 0;
   for (const StreamShape& stream : streams) longest = std::max(longest, stream.columns());
   return longest;
+}
+
+std::int64_t SplitChunk::all_columns() const {
+  std::int64_t total = 0;
+  for (const StreamShape& stream : streams) total += stream.columns();
+  return total;
+}
+
+std::int64_t SplitChunk::all_rows() const {
+  std::int64_t total = 0;
+  for (const StreamShape& stream : streams) total += stream.rows;
+  return total;
+}
+
+bool SplitChunk::keeps_its_own() const {
+  for (int j = 0; j < size(); ++j) {
+    std::int64_t kept = 0;
+    for (const Keep& one : keep[j]) kept += one.to.count;
+    if (kept != (j == rank ? streams[j].rows : 0)) return false;
+  }
+  return true;
 }
 
 std::int64_t owned_columns(const SequenceStorage& storage, int rank, std::int64_t length) {
@@ -66,13 +95,13 @@ std::int64_t owned_columns(const SequenceStorage& storage, int rank, std::int64_
   return total;
 }
 
-RingChunk make_ring_chunk(const Deal& deal, int rank, const SequenceStorage& storage) {
+SplitChunk make_split_chunk(const Deal& deal, int rank, const SequenceStorage& storage) {
   const auto pages = static_cast<std::int64_t>(storage.owners.size());
   expects(pages * storage.page_tokens >= deal.first + deal.count, "pages cover the chunk");
   expects(std::ranges::count(storage.owners, rank) <= std::ssize(storage.slots),
           "every own page has a slot");
 
-  RingChunk chunk;
+  SplitChunk chunk;
   chunk.rank = rank;
   chunk.page_tokens = storage.page_tokens;
   chunk.slots = storage.slots;
@@ -84,9 +113,7 @@ RingChunk make_ring_chunk(const Deal& deal, int rank, const SequenceStorage& sto
     chunk.keep.push_back(kept_columns(deal, rank, storage, stream));
     chunk.streams.push_back(std::move(stream));
   }
-  for (const PositionRun& run : chunk.own().runs) {
-    for (std::int64_t i = 0; i < run.count; ++i) chunk.positions.push_back(run.position(i));
-  }
+  chunk.positions = chunk.own().positions();
   return chunk;
 }
 

@@ -1,0 +1,53 @@
+#include "attention/all_gather_attention.h"
+
+#include <vector>
+
+#include "attention/scratch.h"
+#include "comm/error.h"
+
+namespace longspan {
+
+//   transfer | KV[r] to r+1, KV[r-1] in | KV[r] to r+2, KV[r-2] in | ...
+//   compute  | Q x KV[r]                | Q x KV[r-1]              | ...        time -->
+//
+// Every stream has its own landing area, so the only waits are: transfers begin after the compute
+// that wrote the own stream and read the areas last, and a stream is attended after it arrived.
+// The next layer writes the own stream after the last arrival, hence after the last send.
+
+std::int64_t AllGatherAttention::scratch_values(const HeadShape& shape,
+                                                const PrefillLimits& limits) {
+  if (limits.ranks == 1) return 0;
+  return area_values(limits.all_columns * shape.kv_values()) + limits.ranks * area_values(1);
+}
+
+void AllGatherAttention::run(Stream& compute, const Group& group, const SplitChunk& chunk,
+                             const KvView& pages, const float* q, RunningState state) {
+  expects(group.size() == chunk.size() && group.rank() == chunk.rank, "the chunk is the group's");
+  const int size = chunk.size(), rank = chunk.rank;
+  const KvStreams streams = this->streams(chunk, pages);
+  const QueryRows rows{.q = q, .positions = chunk.positions};
+  Scratch scratch(memory_.scratch);
+
+  streams.pack_own(compute, own());
+  transfer().wait(compute.record());
+  std::vector<float*> landed(size, own());
+  std::vector<Event> arrived(size);
+  for (int distance = 1; distance < size; ++distance) {
+    const int to = (rank + distance) % size, from = (rank + size - distance) % size;
+    landed[from] = scratch.take(streams.values(from));
+    group.exchange(transfer(), {{to, streams.bytes(rank, own())}},
+                   {{from, streams.bytes(from, landed[from])}});
+    arrived[from] = transfer().record();
+  }
+
+  kernels_.reset(compute, state, chunk.own().rows);
+  for (int distance = 0; distance < size; ++distance) {
+    const int from = (rank + size - distance) % size;
+    compute.wait(arrived[from]);
+    kernels_.attend(compute, rows, streams.segments(from, landed[from]), state);
+    streams.keep(compute, from, landed[from]);
+  }
+  kernels_.finish(compute, state, {state.acc, state.m}, chunk.own().rows);
+}
+
+}  // namespace longspan

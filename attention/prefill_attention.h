@@ -1,0 +1,90 @@
+// Attention of a chunk's rows over all keys of the sequence, computed by a group of ranks: what
+// every prefill strategy offers, and the memory they take turns to use.
+//
+// They differ in what travels. All give the same result, since attention over any partition of the
+// keys, merged by log-sum-exp, equals attention over all of them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "attention/kernels.h"
+#include "attention/kv_streams.h"
+#include "attention/split_chunk.h"
+#include "comm/device.h"
+#include "comm/group.h"
+
+namespace longspan {
+
+/// The most any chunk may ask of a rank.
+struct PrefillLimits {
+  std::int64_t rows = 0;         // of one rank
+  std::int64_t columns = 0;      // of one rank's stream, cached columns included
+  std::int64_t all_rows = 0;     // of all ranks
+  std::int64_t all_columns = 0;  // of all streams
+  int ranks = 1;
+  int island = 1;  // ranks that split heads (ulysses, usp), or that share a host (double-ring)
+};
+
+/// Memory of one rank's strategies. One of them runs at a time, and nothing is left in here from
+/// one layer to the next: a run ends with the compute stream waiting for the last transfer.
+struct PrefillMemory {
+  Buffer own;                        // this rank's stream
+  Buffer scratch;                    // what else the strategy needs
+  std::unique_ptr<Stream> transfer;  // last: drains before what its work touches goes
+};
+
+class PrefillAttention {
+ public:
+  /// Borrows everything.
+  PrefillAttention(Device& device, AttentionKernels& kernels, PrefillMemory& memory)
+      : device_(device), kernels_(kernels), memory_(memory) {}
+  PrefillAttention(const PrefillAttention&) = delete;
+  PrefillAttention& operator=(const PrefillAttention&) = delete;
+  virtual ~PrefillAttention() = default;
+
+  /// Where the keys and values of this rank's rows belong before run(): columns
+  /// [column0(chunk), + rows) of own_stream(chunk), in order of `chunk.positions`.
+  KvView own_stream(const SplitChunk& chunk) const {
+    return streams(chunk, {}).view(chunk.rank, own());
+  }
+  std::int64_t column0(const SplitChunk& chunk) const {
+    return streams(chunk, {}).column0(chunk.rank);
+  }
+
+  /// Enqueues attention of this rank's rows over all keys of the sequence up to the chunk's end,
+  /// and the copies of what this rank keeps into `pages` (the pool at this layer, without a
+  /// table). `chunk` must live until `compute` is past the call.
+  ///   q:     (rows, query_heads, head_dim) after RoPE; may be overwritten once compute is past it
+  ///   state: memory for the running softmax; afterwards acc holds O
+  virtual void run(Stream& compute, const Group& group, const SplitChunk& chunk,
+                   const KvView& pages, const float* q, RunningState state) = 0;
+
+ protected:
+  /// Whether other ranks need this rank's cached columns in its stream.
+  virtual Cached cached(const SplitChunk& chunk) const = 0;
+
+  KvStreams streams(const SplitChunk& chunk, const KvView& pages) const {
+    return KvStreams(kernels_, chunk, pages, cached(chunk));
+  }
+  float* own() const { return memory_.own.as<float>().data(); }
+  Stream& transfer() const { return *memory_.transfer; }
+
+  Device& device_;
+  AttentionKernels& kernels_;
+  PrefillMemory& memory_;
+};
+
+/// Values of the queries, and of a partial, of one row.
+inline std::int64_t query_values(const HeadShape& shape) {
+  return static_cast<std::int64_t>(shape.query_heads) * shape.head_dim;
+}
+inline std::int64_t partial_values(const HeadShape& shape) {
+  return static_cast<std::int64_t>(shape.query_heads) * (shape.head_dim + 1);
+}
+/// A partial of `rows` rows as one message: all O, then all lse.
+inline Partial partial_at(float* memory, std::int64_t rows, const HeadShape& shape) {
+  return {.o = memory, .lse = memory + rows * query_values(shape)};
+}
+
+}  // namespace longspan

@@ -1,0 +1,297 @@
+#include "attention/usp_attention.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "attention/ring_attention.h"
+#include "attention/scratch.h"
+#include "comm/error.h"
+
+namespace longspan {
+namespace {
+
+KvView heads_from(KvView view, int kv_head) {
+  view.k += kv_head * view.head_stride;
+  view.v += kv_head * view.head_stride;
+  return view;
+}
+
+KvView stream_view(float* memory, std::int64_t columns, const HeadShape& shape) {
+  return {.k = memory,
+          .v = memory + shape.kv_heads * columns * shape.head_dim,
+          .head_stride = columns * shape.head_dim,
+          .page_stride = 0,
+          .table = nullptr,
+          .page_tokens = std::max<std::int64_t>(columns, 1)};
+}
+
+/// The chunk as the ring sees it: one stream per island, cached columns of all its ranks first,
+/// then their rows. Nothing is kept: the heads are incomplete.
+SplitChunk island_chunk(const SplitChunk& chunk, int island) {
+  SplitChunk out{.rank = chunk.rank / island};
+  for (int first = 0; first < chunk.size(); first += island) {
+    StreamShape whole;
+    for (int j = first; j < first + island; ++j) {
+      const StreamShape& part = chunk.streams[j];
+      whole.cached += part.cached;
+      whole.rows += part.rows;
+      whole.runs.insert(whole.runs.end(), part.runs.begin(), part.runs.end());
+    }
+    out.streams.push_back(std::move(whole));
+    out.keep.emplace_back();
+  }
+  out.positions = out.own().positions();
+  return out;
+}
+
+}  // namespace
+
+/// One run over one chunk.
+class UspAttention::Pass {
+ public:
+  Pass(UspAttention& usp, Stream& compute, const Group& group, const SplitChunk& chunk,
+       const KvView& pages);
+
+  void gather_heads(const float* q);
+  void attend();
+  void give_back(RunningState state);
+
+ private:
+  /// What this rank and one member of its island give each other: heads on the way in, the same in
+  /// reverse on the way out.
+  struct Trade {
+    const HeadSlice* slice;     // what the member attends
+    int member;                 // group index
+    const StreamShape* stream;  // the member's
+    std::int64_t row0;          // of its rows in the island
+    std::int64_t cached0;       // of its cached columns in the island's stream
+    std::int64_t column0;       // of its rows there
+    float* out = nullptr;       // own rows' Q of its heads, then own stream's K and V of them
+    float* in = nullptr;        // its rows' Q of this rank's heads, then its K and V of them
+    float* result = nullptr;    // O of its heads for own rows
+  };
+  /// K and V of one member's stream, wherever they are: its cached columns, and its rows from
+  /// column `row0` of `rows` on.
+  struct Source {
+    KvView cached;
+    KvView rows;
+    std::int64_t row0;
+  };
+
+  void lay_out();
+  bool is_self(const Trade& trade) const { return trade.member == chunk_.rank; }
+  std::int64_t own_rows() const { return chunk_.own().rows; }
+  std::int64_t out_values(const Trade& trade) const {
+    return own_rows() * width_ + chunk_.own().columns() * trade.slice->shape.kv_values();
+  }
+  std::int64_t in_values(const Trade& trade) const {
+    return trade.stream->rows * width_ + trade.stream->columns() * slice_.shape.kv_values();
+  }
+  void pack(const Trade& trade, const float* q);
+  void unpack(const Trade& trade);
+  void copy_columns(AttentionKernels& kernels, const StreamShape& stream, const Source& from,
+                    const KvView& to, std::int64_t to_cached, std::int64_t to_rows);
+  void copy_heads(float* to, std::int64_t to_width, const float* from, std::int64_t from_width);
+
+  UspAttention& usp_;
+  Stream& compute_;
+  const Group& group_;
+  const SplitChunk& chunk_;
+  KvView pages_;
+  int place_;
+  const HeadSlice& slice_;  // what this rank attends
+  AttentionKernels& kernels_;
+  SplitChunk ring_chunk_;
+  KvStreams ring_streams_;
+  std::int64_t width_;  // of a row's queries in a slice
+
+  float* island_q_ = nullptr;  // (island rows, slice heads, head_dim)
+  float* island_stream_ = nullptr;
+  RunningState running_;
+  std::array<float*, 2> landing_{};
+  std::vector<Trade> trades_;  // by place
+};
+
+UspAttention::Pass::Pass(UspAttention& usp, Stream& compute, const Group& group,
+                         const SplitChunk& chunk, const KvView& pages)
+    : usp_(usp),
+      compute_(compute),
+      group_(group),
+      chunk_(chunk),
+      pages_(pages),
+      place_(chunk.rank % usp.island_),
+      slice_(usp.slices_[place_]),
+      kernels_(*usp.kernels_of_[place_]),
+      ring_chunk_(island_chunk(chunk, usp.island_)),
+      ring_streams_(kernels_, ring_chunk_, {}, Cached::kTravel),
+      width_(query_values(slice_.shape)) {
+  lay_out();
+}
+
+void UspAttention::Pass::lay_out() {
+  const StreamShape& island = ring_chunk_.own();
+  Scratch scratch(usp_.memory_.scratch);
+  island_q_ = scratch.take(island.rows * width_);
+  island_stream_ = scratch.take(ring_streams_.values(ring_chunk_.rank));
+  running_ = {scratch.take(island.rows * width_),
+              scratch.take(island.rows * slice_.shape.query_heads),
+              scratch.take(island.rows * slice_.shape.query_heads)};
+  if (ring_chunk_.size() > 1) {
+    const std::int64_t longest = ring_chunk_.longest_stream() * slice_.shape.kv_values();
+    for (float*& area : landing_) area = scratch.take(longest);
+  }
+  std::int64_t rows = 0, cached = 0;
+  for (int place = 0; place < usp_.island_; ++place) {
+    const int member = chunk_.rank - place_ + place;
+    Trade trade{.slice = &usp_.slices_[place], .member = member, .stream = &chunk_.streams[member],
+                .row0 = rows, .cached0 = cached, .column0 = island.cached + rows};
+    rows += trade.stream->rows;
+    cached += trade.stream->cached;
+    if (!is_self(trade)) {
+      trade.out = scratch.take(out_values(trade));
+      trade.in = scratch.take(in_values(trade));
+      trade.result = scratch.take(own_rows() * width_);
+    }
+    trades_.push_back(trade);
+  }
+}
+
+void UspAttention::Pass::gather_heads(const float* q) {
+  std::vector<Send> sends;
+  std::vector<Receive> receives;
+  for (const Trade& trade : trades_) {
+    pack(trade, q);
+    if (is_self(trade)) continue;
+    sends.push_back({trade.member, message_bytes(trade.out, out_values(trade))});
+    receives.push_back({trade.member, message_bytes(trade.in, in_values(trade))});
+  }
+  usp_.transfer().wait(compute_.record());
+  group_.exchange(usp_.transfer(), std::move(sends), std::move(receives));
+  usp_.streams(chunk_, pages_).keep(compute_, chunk_.rank, usp_.own());
+  compute_.wait(usp_.transfer().record());
+  for (const Trade& trade : trades_) {
+    if (!is_self(trade)) unpack(trade);
+  }
+}
+
+/// Own rows' queries, and own keys and values, of the heads that a member attends: into the message
+/// to it, or straight to their place when the member is this rank.
+void UspAttention::Pass::pack(const Trade& trade, const float* q) {
+  const HeadSlice& slice = *trade.slice;
+  float* q_to = is_self(trade) ? island_q_ + trade.row0 * width_ : trade.out;
+  copy_heads(q_to, width_, q + slice.first_query * slice.shape.head_dim,
+             query_values(usp_.kernels_.shape()));
+  KvView cached = pages_;
+  cached.table = chunk_.slots.data();
+  const Source source{heads_from(cached, slice.first_kv),
+                      heads_from(usp_.own_stream(chunk_), slice.first_kv), 0};
+  const StreamShape& own = chunk_.own();
+  AttentionKernels& kernels = *usp_.kernels_of_[trade.member % usp_.island_];
+  if (is_self(trade)) {
+    copy_columns(kernels, own, source, ring_streams_.view(ring_chunk_.rank, island_stream_),
+                 trade.cached0, trade.column0);
+  } else {
+    const KvView message = stream_view(trade.out + own.rows * width_, own.columns(), slice.shape);
+    copy_columns(kernels, own, source, message, 0, own.cached);
+  }
+}
+
+void UspAttention::Pass::unpack(const Trade& trade) {
+  const StreamShape& theirs = *trade.stream;
+  usp_.device_.copy(compute_, message_bytes(island_q_ + trade.row0 * width_, theirs.rows * width_),
+                    message_bytes(trade.in, theirs.rows * width_));
+  const KvView message =
+      stream_view(trade.in + theirs.rows * width_, theirs.columns(), slice_.shape);
+  copy_columns(kernels_, theirs, {message, message, theirs.cached},
+               ring_streams_.view(ring_chunk_.rank, island_stream_), trade.cached0, trade.column0);
+}
+
+void UspAttention::Pass::copy_columns(AttentionKernels& kernels, const StreamShape& stream,
+                                      const Source& from, const KvView& to,
+                                      std::int64_t to_cached, std::int64_t to_rows) {
+  std::vector<KvCopy> copies;
+  const auto add = [&](const KvView& view, std::int64_t column, std::int64_t to_column,
+                       std::int64_t count) {
+    const PositionRun columns{.first = to_column, .block = count, .stride = count, .count = count};
+    if (count > 0) copies.push_back({view, column, to, columns});
+  };
+  add(from.cached, 0, to_cached, stream.cached);
+  add(from.rows, from.row0, to_rows, stream.rows);
+  if (!copies.empty()) kernels.copy_kv(compute_, std::move(copies));
+}
+
+/// A slice's heads of own rows, between rows of `to_width` and `from_width` values.
+void UspAttention::Pass::copy_heads(float* to, std::int64_t to_width, const float* from,
+                                    std::int64_t from_width) {
+  usp_.device_.copy_rows(compute_, reinterpret_cast<std::byte*>(to), sizeof(float) * to_width,
+                         reinterpret_cast<const std::byte*>(from), sizeof(float) * from_width,
+                         sizeof(float) * width_, own_rows());
+}
+
+void UspAttention::Pass::attend() {
+  std::vector<int> members;
+  for (int j = place_; j < chunk_.size(); j += usp_.island_) members.push_back(j);
+  const Group ring = group_.part(members);
+  const RingTrip trip{ring, ring_streams_, island_stream_, landing_};
+  const std::int64_t rows = ring_chunk_.own().rows;
+  kernels_.reset(compute_, running_, rows);
+  travel_ring(compute_, usp_.transfer(), kernels_, trip,
+              {.q = island_q_, .positions = ring_chunk_.positions}, running_);
+  kernels_.finish(compute_, running_, {running_.acc, running_.m}, rows);
+}
+
+void UspAttention::Pass::give_back(RunningState state) {
+  std::vector<Send> sends;
+  std::vector<Receive> receives;
+  for (const Trade& trade : trades_) {
+    if (is_self(trade)) continue;
+    sends.push_back({trade.member, message_bytes(running_.acc + trade.row0 * width_,
+                                                 trade.stream->rows * width_)});
+    receives.push_back({trade.member, message_bytes(trade.result, own_rows() * width_)});
+  }
+  usp_.transfer().wait(compute_.record());
+  group_.exchange(usp_.transfer(), std::move(sends), std::move(receives));
+  compute_.wait(usp_.transfer().record());
+  for (const Trade& trade : trades_) {
+    const float* from = is_self(trade) ? running_.acc + trade.row0 * width_ : trade.result;
+    const std::int64_t first = trade.slice->first_query * trade.slice->shape.head_dim;
+    copy_heads(state.acc + first, query_values(usp_.kernels_.shape()), from, width_);
+  }
+}
+
+UspAttention::UspAttention(Device& device, AttentionKernels& kernels, PrefillMemory& memory,
+                           int island)
+    : PrefillAttention(device, kernels, memory), island_(island) {
+  for (int place = 0; place < island; ++place) {
+    slices_.push_back(slice_heads(kernels.shape(), place, island));
+    kernels_of_.push_back(kernels.for_heads(slices_.back().shape));
+  }
+}
+
+std::int64_t UspAttention::scratch_values(const HeadShape& shape, const PrefillLimits& limits) {
+  const int island = limits.island, others = island - 1;
+  std::int64_t kv = 0;  // of the slice with most KV heads
+  for (int place = 0; place < island; ++place) {
+    kv = std::max(kv, slice_heads(shape, place, island).shape.kv_values());
+  }
+  const std::int64_t q = query_values(shape) / island, heads = shape.query_heads / island;
+  const std::int64_t rows = std::min(limits.all_rows, island * limits.rows);
+  const std::int64_t columns = std::min(limits.all_columns, island * limits.columns);
+  const std::int64_t trade = area_values(limits.rows * q + limits.columns * kv);
+  return others * (2 * trade + area_values(limits.rows * q)) + 2 * area_values(rows * q) +
+         2 * area_values(rows * heads) + (limits.ranks > island ? 3 : 1) * area_values(columns * kv);
+}
+
+void UspAttention::run(Stream& compute, const Group& group, const SplitChunk& chunk,
+                       const KvView& pages, const float* q, RunningState state) {
+  expects(group.size() == chunk.size() && group.rank() == chunk.rank, "the chunk is the group's");
+  expects(chunk.size() % island_ == 0, "the group is made of whole islands");
+  expects(chunk.keeps_its_own(), "where heads travel each rank keeps its own rows' KV");
+  Pass pass(*this, compute, group, chunk, pages);
+  pass.gather_heads(q);
+  pass.attend();
+  pass.give_back(state);
+}
+
+}  // namespace longspan
