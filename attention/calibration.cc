@@ -26,6 +26,7 @@ constexpr std::array<std::pair<CalibrationEffort, std::string_view>, 3> kNames{{
 /// What is measured, and how long each figure takes.
 struct Programme {
   std::vector<std::int64_t> rows;  // they rise
+  std::int64_t masked_rows;
   std::int64_t most_columns;
   std::size_t most_bytes;
   std::chrono::duration<double> slice;
@@ -35,9 +36,10 @@ struct Programme {
 /// counts and figures of 2 s.
 Programme programme(CalibrationEffort effort) {
   if (effort == CalibrationEffort::kQuick) {
-    return {{1, 16, 128}, 2048, std::size_t{4} << 20, std::chrono::milliseconds(200)};
+    return {{1, 16, 128}, 512, 2048, std::size_t{4} << 20, std::chrono::milliseconds(200)};
   }
   return {{1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024},
+          2048,
           8192,
           std::size_t{32} << 20,
           std::chrono::seconds(2)};
@@ -47,7 +49,7 @@ constexpr double kNotMeasured = std::numeric_limits<double>::infinity();
 
 MachineRates kernel_rates(Machine& machine, AttentionKernels& kernels, const Programme& what) {
   const auto probe = agree_on(machine.control(), [&] {
-    return std::make_unique<KernelProbe>(machine.device(), kernels, what.rows.back(),
+    return std::make_unique<KernelProbe>(machine.device(), kernels, what.masked_rows,
                                          what.most_columns, what.slice);
   });
   // Each figure begins at the same time on all ranks, so that they disturb each other as at work.
@@ -60,8 +62,8 @@ MachineRates kernel_rates(Machine& machine, AttentionKernels& kernels, const Pro
     rates.attention.push_back(
         {rows, together([&] { return probe->attention_flops_per_second(rows); })});
   }
-  const double masked = together([&] { return probe->masked_flops_per_second(what.rows.back()); });
-  rates.masked_share = std::min(1.0, masked / rates.attention.back().flops_per_second);
+  const double masked = together([&] { return probe->masked_flops_per_second(what.masked_rows); });
+  rates.masked_share = std::min(1.0, masked / rates.attention_flops_per_second(what.masked_rows));
   rates.merge_bytes_per_second = together([&] { return probe->merge_bytes_per_second(); });
   rates.launch_seconds = together([&] { return probe->launch_seconds(); });
   return rates;

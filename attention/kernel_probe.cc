@@ -99,7 +99,8 @@ double KernelProbe::attend_seconds(std::int64_t rows, std::int64_t columns, bool
   return median_seconds([&] { attend(rows, columns, causal); });
 }
 
-/// As many columns as fit a fifth of the slice, so that a slow machine does not take for ever.
+/// Columns are doubled until a run takes a tenth of the slice, so that a slow machine does not take
+/// for ever.
 double KernelProbe::attention_flops_per_second(std::int64_t rows) {
   expects(rows >= 1 && rows <= most_rows_, "rows there is room for");
   std::int64_t columns = std::min<std::int64_t>(64, most_columns_);
@@ -116,6 +117,13 @@ double KernelProbe::attention_flops_per_second(std::int64_t rows) {
 
 double KernelProbe::masked_flops_per_second(std::int64_t rows) {
   expects(rows >= 1 && rows <= most_rows_, "rows there is room for");
+  // From below, so that a slow machine never sees a long run.
+  for (std::int64_t fewer = std::min<std::int64_t>(32, rows); fewer < rows; fewer *= 2) {
+    const auto start = Clock::now();
+    attend(fewer, fewer, true);
+    compute_->synchronize();
+    if (seconds_since(start) > slice_.count() / 4) rows = fewer;  // four times as long is too long
+  }
   const double pairs = 0.5 * static_cast<double>(rows * (rows + 1));
   return flop_per_pair() * pairs / attend_seconds(rows, rows, true);
 }

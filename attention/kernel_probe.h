@@ -22,7 +22,8 @@ class KernelProbe {
 
   /// FLOP/s of `rows` rows on keys that all of them see.
   double attention_flops_per_second(std::int64_t rows);
-  /// FLOP/s of the pairs that count, when each of `rows` rows sees those before it.
+  /// FLOP/s of the pairs that count, when each of `rows` rows sees those up to itself. Of fewer
+  /// rows if one run of so many takes longer than the slice: tiles are then a larger part of all.
   double masked_flops_per_second(std::int64_t rows);
   /// Bytes read and written per second by a merge of a few partials.
   double merge_bytes_per_second();

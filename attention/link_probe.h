@@ -45,6 +45,7 @@ class LinkProbe {
   const std::size_t most_bytes_;
   const std::chrono::duration<double> slice_;
   Buffer out_, in_;
+  std::size_t turn_ = 0;
   std::unique_ptr<Stream> transfer_;
   std::unique_ptr<Stream> compute_;
 };

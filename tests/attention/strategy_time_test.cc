@@ -6,6 +6,8 @@
 #include <array>
 #include <cmath>
 #include <functional>
+#include <initializer_list>
+#include <limits>
 #include <random>
 
 namespace longspan {
@@ -142,6 +144,56 @@ TEST(StrategyTimeTest, UnevenShardsCostWhatTheSlowestRankTakes) {
   EXPECT_NEAR(pairs(Layout::kStriped), 144, 1e-3);
   EXPECT_NEAR(pairs(Layout::kBlockCyclic), 180, 1e-3);
   EXPECT_NEAR(pairs(Layout::kZigzag), 132, 1e-3);
+}
+
+/// One second a pair, and one a value of a key that travels; partials and queries weigh as they do.
+constexpr WireShape kUnits{{.query_heads = 1, .kv_heads = 1, .head_dim = 1}, 1, 1};
+constexpr double kNever = std::numeric_limits<double>::infinity();
+
+/// Four ranks with a row and a column each, and the pairs (row's rank, column's rank, pairs) alone.
+double ring_of_four(std::initializer_list<std::array<int, 3>> pairs) {
+  SplitShape shape{.cached = std::vector<std::int64_t>(4),
+                   .rows = std::vector<std::int64_t>(4, 1),
+                   .masked = std::vector<std::int64_t>(16)};
+  for (const auto& [row, column, count] : pairs) shape.masked[row * 4 + column] = count;
+  return predicted_seconds({Strategy::kRing, 1}, shape, kUnits, one_host(4), flat_rates(4, kNever));
+}
+
+// Rank 1 works a second on each stream. The third that comes to it lands where the first was, after
+// two seconds, and who sends it waits with it. A successor that works ten seconds on its first
+// makes rank 1 wait to be rid of its last.
+TEST(StrategyTimeTest, AStreamLandsOnlyWhenItsBufferHasBeenRead) {
+  const std::array<std::array<int, 3>, 4> busy{{{1, 0, 1}, {1, 1, 1}, {1, 2, 1}, {1, 3, 1}}};
+  EXPECT_DOUBLE_EQ(ring_of_four({busy[0], busy[1], busy[2], busy[3]}), 4);
+  EXPECT_DOUBLE_EQ(ring_of_four({busy[0], busy[1], busy[2], busy[3], {0, 1, 10}}), 12);
+  EXPECT_DOUBLE_EQ(ring_of_four({busy[0], busy[1], busy[2], busy[3], {2, 1, 10}}), 11);
+  EXPECT_DOUBLE_EQ(ring_of_four({{0, 1, 10}}), 10);
+}
+
+TEST(StrategyTimeTest, ABusyRankHoldsUpItsSuccessorToo) {
+  // Rank 2 sees stream 3 last: rank 1 sends it, but with what it takes, after two seconds.
+  EXPECT_DOUBLE_EQ(ring_of_four({{1, 1, 1}, {1, 0, 1}, {2, 3, 10}}), 12);
+  EXPECT_DOUBLE_EQ(ring_of_four({{1, 1, 1}, {1, 0, 1}, {0, 1, 10}}), 12);
+}
+
+TEST(StrategyTimeTest, ALoneStreamIsPushedToOneRankAfterAnother) {
+  SplitShape shape{
+      .cached = {50, 0, 0, 0}, .rows = {0, 0, 0, 1}, .masked = std::vector<std::int64_t>(16)};
+  // 100 bytes a push at 10 a second; rank 3 is the third, and has 50 pairs.
+  const MachineRates rates = flat_rates(4, 10);
+  EXPECT_DOUBLE_EQ(predicted_seconds({Strategy::kAllGather, 1}, shape, kUnits, one_host(4), rates),
+                   30 + 50);
+}
+
+TEST(StrategyTimeTest, TheRankWithAllTheRowsIsTheBottleneckOfAGather) {
+  SplitShape shape{
+      .cached = {0, 7, 0, 0}, .rows = {5, 0, 0, 0}, .masked = std::vector<std::int64_t>(16)};
+  MachineRates rates = flat_rates(4, 10, 1);
+  rates.merge_bytes_per_second = 100;
+  // Out three times 5 rows of a byte, back three times 5 partials of 5; merged 5 of 8 each.
+  EXPECT_DOUBLE_EQ(
+      predicted_seconds({Strategy::kGatherQuery, 1}, shape, kUnits, one_host(4), rates),
+      (1 + 1.5) + 35 + (1 + 7.5) + 5 * 5 * 8 / 100.0);
 }
 
 struct Case {
