@@ -79,12 +79,23 @@ TEST(ThrottledCommunicatorTest, AReceiverThatWaitsAlreadyGetsTheBytesLate) {
 TEST(ThrottledCommunicatorTest, AReceiverThatComesLateWaitsToo) {
   test::run_ranks(2, [](Communicator& comm) {
     ThrottledCommunicator slow(comm, kSlow);
+    CpuStream stream(1);
     std::vector<std::byte> bytes(100);
-    if (comm.rank() == 1) std::this_thread::sleep_for(60ms);
-    const auto start = Clock::now();
-    if (comm.rank() == 0) slow.transfer({{1, bytes}}, {}, {});
-    if (comm.rank() == 1) slow.transfer({}, {{0, bytes}}, {});
-    EXPECT_GE(Clock::now() - start, kHundredBytes);
+    for (const bool on_a_stream : {true, false}) {
+      if (comm.rank() == 1) std::this_thread::sleep_for(60ms);
+      const auto start = Clock::now();
+      std::vector<Send> sends;
+      std::vector<Receive> receives;
+      if (comm.rank() == 0) sends.push_back({1, bytes});
+      if (comm.rank() == 1) receives.push_back({0, bytes});
+      if (on_a_stream) {
+        slow.exchange(stream, sends, receives);
+        stream.synchronize();
+      } else {
+        slow.transfer(sends, receives, {});
+      }
+      EXPECT_GE(Clock::now() - start, kHundredBytes) << on_a_stream;
+    }
   });
 }
 
