@@ -5,8 +5,8 @@
 //   outer step o, inner step k: the stream of (node - o, device - k)
 //
 // At the start of outer step o a rank sends the stream with which that step begins to its peer of
-// the next node, behind the whole inner trip: the slow link is used once for each outer step, and by
-// every device of the node at once, instead of by one device at every step.
+// the next node, behind the whole inner trip: the slow link is used once for each outer step, and
+// by every device of the node at once, instead of by one device at every step.
 #pragma once
 
 #include "attention/prefill_attention.h"

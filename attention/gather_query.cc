@@ -74,8 +74,8 @@ void GatherQuery::run(Stream& compute, const Group& group, const SplitChunk& chu
       },
       [&](int j, std::vector<Receive>& receives) {
         if (!serves(rank)) return;
-        receives.push_back({j, message_bytes(all_q + first_row[j] * width,
-                                             chunk.streams[j].rows * width)});
+        receives.push_back(
+            {j, message_bytes(all_q + first_row[j] * width, chunk.streams[j].rows * width)});
       });
   transfer().wait(compute.record());
   group.exchange(transfer(), std::move(queries_out), std::move(queries_in));

@@ -14,7 +14,7 @@
 namespace longspan {
 namespace {
 
-constexpr std::array kAll{Strategy::kRing,       Strategy::kQueryRing, Strategy::kAllGather,
+constexpr std::array kAll{Strategy::kRing,        Strategy::kQueryRing, Strategy::kAllGather,
                           Strategy::kGatherQuery, Strategy::kUlysses,   Strategy::kUsp,
                           Strategy::kDoubleRing};
 

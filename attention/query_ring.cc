@@ -82,12 +82,12 @@ void QueryRing::run(Stream& compute, const Group& group, const SplitChunk& chunk
   const auto add_return = [&](int done, std::vector<Send>& sends, std::vector<Receive>& receives) {
     const int to = (rank - done + size) % size, from = (rank + done) % size;
     if (serves) {
-      sends.push_back({to, message_bytes(turns[done % 2].partial,
-                                         rows_of(to) * partial_values(shape))});
+      sends.push_back(
+          {to, message_bytes(turns[done % 2].partial, rows_of(to) * partial_values(shape))});
     }
     if (chunk.streams[from].columns() > 0) {
-      receives.push_back({from, message_bytes(returned[from],
-                                              rows_of(rank) * partial_values(shape))});
+      receives.push_back(
+          {from, message_bytes(returned[from], rows_of(rank) * partial_values(shape))});
     }
   };
 
@@ -99,8 +99,8 @@ void QueryRing::run(Stream& compute, const Group& group, const SplitChunk& chunk
     std::vector<Receive> receives;
     if (step + 1 < size) {
       sends.push_back({(rank + 1) % size, queries(source, held)});
-      receives.push_back({(rank + size - 1) % size,
-                          queries((source + size - 1) % size, turns[(step + 1) % 2].q)});
+      receives.push_back(
+          {(rank + size - 1) % size, queries((source + size - 1) % size, turns[(step + 1) % 2].q)});
     }
     if (step > 1) add_return(step - 1, sends, receives);
     transfer().wait(compute.record());
@@ -115,8 +115,8 @@ void QueryRing::run(Stream& compute, const Group& group, const SplitChunk& chunk
     if (step == 0 || serves) {
       const std::vector<std::int64_t> positions = chunk.streams[source].positions();
       kernels_.reset(compute, running, rows_of(source));
-      kernels_.attend(compute, {.q = held, .positions = positions},
-                      streams.segments(rank, own()), running);
+      kernels_.attend(compute, {.q = held, .positions = positions}, streams.segments(rank, own()),
+                      running);
       kernels_.finish(compute, running, part, rows_of(source));
     }
     here = next_here;

@@ -25,9 +25,9 @@ struct Held {
 
 Event pass_on(Stream& transfer, const RingTrip& trip, const Held& held, const Held& incoming) {
   const int size = trip.group.size(), rank = trip.group.rank();
-  trip.group.exchange(transfer, {{(rank + 1) % size, trip.streams.bytes(held.owner, held.memory)}},
-                      {{(rank + size - 1) % size,
-                        trip.streams.bytes(incoming.owner, incoming.memory)}});
+  trip.group.exchange(
+      transfer, {{(rank + 1) % size, trip.streams.bytes(held.owner, held.memory)}},
+      {{(rank + size - 1) % size, trip.streams.bytes(incoming.owner, incoming.memory)}});
   return transfer.record();
 }
 

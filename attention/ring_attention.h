@@ -17,7 +17,7 @@ namespace longspan {
 struct RingTrip {
   const Group& group;
   const KvStreams& streams;
-  float* own;                    // this rank's stream, packed
+  float* own;                     // this rank's stream, packed
   std::array<float*, 2> landing;  // room for the longest stream each
 };
 

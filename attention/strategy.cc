@@ -1,8 +1,9 @@
 #include "attention/strategy.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
+
+#include "comm/str.h"
 
 namespace longspan {
 namespace {
@@ -17,32 +18,65 @@ constexpr std::array<std::pair<Strategy, std::string_view>, 7> kNames{{
     {Strategy::kDoubleRing, "double-ring"},
 }};
 
+constexpr std::array<std::pair<DecodeStrategy, std::string_view>, 4> kDecodeNames{{
+    {DecodeStrategy::kShipped, "shipped"},
+    {DecodeStrategy::kMirrored, "mirrored"},
+    {DecodeStrategy::kTree, "tree"},
+    {DecodeStrategy::kSliced, "sliced"},
+}};
+
+template <typename Names>
+auto value_of(const Names& names, std::string_view name) {
+  const auto found = std::ranges::find(names, name, &Names::value_type::second);
+  return found == names.end() ? std::nullopt : std::optional(found->first);
+}
+
+template <typename Names, typename Value>
+std::string_view name_of(const Names& names, Value value) {
+  return std::ranges::find(names, value, &Names::value_type::first)->second;
+}
+
 }  // namespace
 
-std::optional<Strategy> parse_strategy(std::string_view name) {
-  for (const auto& [strategy, word] : kNames) {
-    if (word == name) return strategy;
-  }
-  return std::nullopt;
-}
+std::optional<Strategy> parse_strategy(std::string_view name) { return value_of(kNames, name); }
 
-std::string_view name(Strategy strategy) {
-  return std::ranges::find(kNames, strategy, &decltype(kNames)::value_type::first)->second;
-}
+std::string_view name(Strategy strategy) { return name_of(kNames, strategy); }
 
-bool needs_own_keys(Strategy strategy) {
+bool passes_keys(Strategy strategy) {
   switch (strategy) {
     case Strategy::kRing:
     case Strategy::kAllGather:
     case Strategy::kDoubleRing:
-      return false;
+      return true;
     case Strategy::kQueryRing:
     case Strategy::kGatherQuery:
     case Strategy::kUlysses:
     case Strategy::kUsp:
-      return true;
+      return false;
   }
   __builtin_unreachable();
 }
+
+std::string describe(const PlannedStrategy& plan, int degree) {
+  switch (plan.strategy) {
+    case Strategy::kUsp:
+      return str("usp {} x {}", plan.inner, degree / plan.inner);
+    case Strategy::kDoubleRing:
+      return str("double-ring {} x {}", degree / plan.inner, plan.inner);
+    case Strategy::kRing:
+    case Strategy::kQueryRing:
+    case Strategy::kAllGather:
+    case Strategy::kGatherQuery:
+    case Strategy::kUlysses:
+      return std::string(name(plan.strategy));
+  }
+  __builtin_unreachable();
+}
+
+std::optional<DecodeStrategy> parse_decode_strategy(std::string_view name) {
+  return value_of(kDecodeNames, name);
+}
+
+std::string_view name(DecodeStrategy strategy) { return name_of(kDecodeNames, strategy); }
 
 }  // namespace longspan

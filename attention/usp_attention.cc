@@ -144,8 +144,12 @@ void UspAttention::Pass::lay_out() {
   std::int64_t rows = 0, cached = 0;
   for (int place = 0; place < usp_.island_; ++place) {
     const int member = chunk_.rank - place_ + place;
-    Trade trade{.slice = &usp_.slices_[place], .member = member, .stream = &chunk_.streams[member],
-                .row0 = rows, .cached0 = cached, .column0 = island.cached + rows};
+    Trade trade{.slice = &usp_.slices_[place],
+                .member = member,
+                .stream = &chunk_.streams[member],
+                .row0 = rows,
+                .cached0 = cached,
+                .column0 = island.cached + rows};
     rows += trade.stream->rows;
     cached += trade.stream->cached;
     if (!is_self(trade)) {
@@ -208,8 +212,8 @@ void UspAttention::Pass::unpack(const Trade& trade) {
 }
 
 void UspAttention::Pass::copy_columns(AttentionKernels& kernels, const StreamShape& stream,
-                                      const Source& from, const KvView& to,
-                                      std::int64_t to_cached, std::int64_t to_rows) {
+                                      const Source& from, const KvView& to, std::int64_t to_cached,
+                                      std::int64_t to_rows) {
   std::vector<KvCopy> copies;
   const auto add = [&](const KvView& view, std::int64_t column, std::int64_t to_column,
                        std::int64_t count) {
@@ -280,7 +284,8 @@ std::int64_t UspAttention::scratch_values(const HeadShape& shape, const PrefillL
   const std::int64_t columns = std::min(limits.all_columns, island * limits.columns);
   const std::int64_t trade = area_values(limits.rows * q + limits.columns * kv);
   return others * (2 * trade + area_values(limits.rows * q)) + 2 * area_values(rows * q) +
-         2 * area_values(rows * heads) + (limits.ranks > island ? 3 : 1) * area_values(columns * kv);
+         2 * area_values(rows * heads) +
+         (limits.ranks > island ? 3 : 1) * area_values(columns * kv);
 }
 
 void UspAttention::run(Stream& compute, const Group& group, const SplitChunk& chunk,

@@ -11,7 +11,8 @@ std::optional<std::vector<int>> spread(std::span<const int> group, std::int64_t 
   std::vector<int> owners;
   for (std::int64_t page = 0; page < pages; ++page) {
     std::int64_t place = page % size;
-    if (order == SpreadOrder::kFolded) place = std::min(page % (2 * size), 2 * size - 1 - page % (2 * size));
+    if (order == SpreadOrder::kFolded)
+      place = std::min(page % (2 * size), 2 * size - 1 - page % (2 * size));
     const int owner = group[place];
     if (free[owner]-- == 0) return std::nullopt;
     owners.push_back(owner);

@@ -30,8 +30,8 @@ bool StepPlanner::submit(const RequestShape& request) {
 std::optional<std::vector<int>> StepPlanner::place(const RequestShape& request,
                                                    const std::vector<std::int64_t>& free) const {
   const bool folded = options_.layout == DealtBy::kFolded;
-  return place_pages(options_.keep, options_.group, worst_pages(request, options_.page_tokens), free,
-                     folded ? SpreadOrder::kFolded : SpreadOrder::kCyclic);
+  return place_pages(options_.keep, options_.group, worst_pages(request, options_.page_tokens),
+                     free, folded ? SpreadOrder::kFolded : SpreadOrder::kCyclic);
 }
 
 std::optional<StepPlan> StepPlanner::next() {

@@ -53,7 +53,7 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
   PlannerOptions planner{.page_tokens = options.page_tokens,
                          .layout = options.layout,
                          .keep = options.keep,
-                         .whole_pages = needs_own_keys(options.strategy),
+                         .whole_pages = !passes_keys(options.strategy),
                          .chunk_tokens = chunk_tokens(options),
                          .max_running = options.max_running};
   planner.group.resize(options.degree);

@@ -322,11 +322,13 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Words, RefusalTest,
     ::testing::Values(
-        Refusal{"generate m --prompt x --layout zigzg",
-                "--layout must be block-cyclic, striped, zigzag, contiguous or folded, not 'zigzg'; "
-                "nearest: zigzag"},
-        Refusal{"generate m --prompt x --layout round",
-                "--layout must be block-cyclic, striped, zigzag, contiguous or folded, not 'round'"},
+        Refusal{
+            "generate m --prompt x --layout zigzg",
+            "--layout must be block-cyclic, striped, zigzag, contiguous or folded, not 'zigzg'; "
+            "nearest: zigzag"},
+        Refusal{
+            "generate m --prompt x --layout round",
+            "--layout must be block-cyclic, striped, zigzag, contiguous or folded, not 'round'"},
         Refusal{"generate m --prompt x --keep few", "--keep must be spread or fewest, not 'few'"},
         Refusal{"generate m --prompt x --dtype bfloat16",
                 "--dtype bfloat16 is not available: CPU ranks compute in float32 (auto or "

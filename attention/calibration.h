@@ -1,0 +1,43 @@
+// Measures the constants of the time model with this machine's own kernels and messages.
+//
+// All ranks measure at once, as they will work at once, and the slowest rank counts: cores, memory
+// and links that ranks share are shared here too. Messages go round the ranks of each host, then
+// between hosts, so that both classes of link are met.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "attention/kernels.h"
+#include "attention/machine_rates.h"
+#include "comm/machine.h"
+
+namespace longspan {
+
+/// Off: default_rates(). Quick: 5 seconds at most on a machine that attends at all. Full: more
+/// points, each longer, 2 minutes at most.
+enum class CalibrationEffort { kOff, kQuick, kFull };
+
+/// "off", "quick", "full"; nothing for another word.
+std::optional<CalibrationEffort> parse_calibration_effort(std::string_view name);
+std::string_view name(CalibrationEffort effort);
+
+/// For every rank of the machine, the lowest rank of its host: equal numbers share a host. All
+/// ranks call it.
+std::vector<int> hosts_of_ranks(Machine& machine);
+
+/// What all ranks agree on; every rank gets the same bits. All ranks call it with the same effort
+/// and heads; it allocates, and blocks. A class of links that no two ranks have is assumed to be
+/// what default_rates() says. Throws CommError, OutOfMemory.
+MachineRates calibrate(Machine& machine, AttentionKernels& kernels, CalibrationEffort effort);
+
+/// The slowest of what those ranks say that have rates, on every rank; one at least has. All ranks
+/// call it.
+MachineRates agreed_rates(Communicator& control, const std::optional<MachineRates>& mine);
+
+/// Of the rates of several ranks the slowest of each kind. `all` is not empty, with equal rows.
+MachineRates slowest(const std::vector<MachineRates>& all);
+
+}  // namespace longspan

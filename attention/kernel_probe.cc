@@ -1,0 +1,156 @@
+#include "attention/kernel_probe.h"
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+#include <span>
+#include <utility>
+
+#include "comm/error.h"
+
+namespace longspan {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::int64_t kMergeRows = 128;
+constexpr int kMergeSources = 4;
+constexpr int kLaunches = 20;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+KernelProbe::KernelProbe(Device& device, AttentionKernels& kernels, std::int64_t most_rows,
+                         std::int64_t most_columns, std::chrono::duration<double> slice)
+    : device_(device),
+      kernels_(kernels),
+      most_rows_(std::max(most_rows, kMergeRows)),
+      most_columns_(std::max(most_columns, most_rows)),
+      slice_(slice),
+      positions_(most_rows_),
+      other_(device.new_stream()),
+      compute_(device.new_stream()) {
+  const HeadShape& shape = kernels.shape();
+  const std::int64_t heads = shape.query_heads;
+  std::iota(positions_.begin(), positions_.end(), 0);
+  q_ = filled(most_rows_ * heads * shape.head_dim, 1);
+  keys_ = filled(most_columns_ * shape.kv_values(), 2);
+  acc_ = filled(most_rows_ * heads * shape.head_dim, 3);
+  m_ = filled(most_rows_ * heads, 4);
+  l_ = filled(most_rows_ * heads, 5);
+  for (Buffer& buffer : partials_) buffer = filled(kMergeRows * heads * (shape.head_dim + 1), 6);
+}
+
+/// Random, for zeros are faster than what a model computes (13 % in matrix products on an H100).
+Buffer KernelProbe::filled(std::int64_t values, std::uint32_t seed) {
+  std::minstd_rand random(seed);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  std::vector<float> source(values);
+  std::ranges::generate(source, [&] { return uniform(random); });
+  Buffer buffer = device_.allocate(source.size() * sizeof(float));
+  device_.copy(*compute_, buffer.bytes(), std::as_bytes(std::span(source)));
+  compute_->synchronize();
+  return buffer;
+}
+
+double KernelProbe::flop_per_pair() const {
+  return 4.0 * kernels_.shape().query_heads * kernels_.shape().head_dim;
+}
+
+double KernelProbe::median_seconds(const std::function<void()>& enqueue) {
+  enqueue();  // caches, workspaces, clocks
+  compute_->synchronize();
+  std::vector<double> seconds;
+  for (const auto begin = Clock::now();
+       seconds.size() < 3 || seconds_since(begin) < slice_.count();) {
+    const auto start = Clock::now();
+    enqueue();
+    compute_->synchronize();
+    seconds.push_back(seconds_since(start));
+  }
+  std::ranges::nth_element(seconds, seconds.begin() + std::ssize(seconds) / 2);
+  return std::max(seconds[seconds.size() / 2], 1e-9);
+}
+
+void KernelProbe::attend(std::int64_t rows, std::int64_t columns, bool causal) {
+  const HeadShape& shape = kernels_.shape();
+  const std::int64_t head_stride = columns * shape.head_dim;
+  const KvSegment segment{.view = {.k = keys_.as<float>().data(),
+                                   .v = keys_.as<float>().data() + shape.kv_heads * head_stride,
+                                   .head_stride = head_stride,
+                                   .page_stride = 0,
+                                   .table = nullptr,
+                                   .page_tokens = columns},
+                          .len = columns,
+                          .causal = causal,
+                          .positions = {.first = 0, .block = 1, .stride = 1, .count = columns}};
+  const RunningState state{acc_.as<float>().data(), m_.as<float>().data(), l_.as<float>().data()};
+  const std::span positions = std::span(std::as_const(positions_)).first(rows);
+  kernels_.attend(*compute_, {.q = q_.as<float>().data(), .positions = positions}, {segment},
+                  state);
+}
+
+double KernelProbe::attend_seconds(std::int64_t rows, std::int64_t columns, bool causal) {
+  const RunningState state{acc_.as<float>().data(), m_.as<float>().data(), l_.as<float>().data()};
+  kernels_.reset(*compute_, state, rows);
+  return median_seconds([&] { attend(rows, columns, causal); });
+}
+
+/// Columns are doubled until a run takes a tenth of the slice, so that a slow machine does not take
+/// for ever.
+double KernelProbe::attention_flops_per_second(std::int64_t rows) {
+  expects(rows >= 1 && rows <= most_rows_, "rows there is room for");
+  std::int64_t columns = std::min<std::int64_t>(64, most_columns_);
+  for (;;) {
+    const auto start = Clock::now();
+    attend(rows, columns, false);
+    compute_->synchronize();
+    if (seconds_since(start) > slice_.count() / 10 || columns * 2 > most_columns_) break;
+    columns *= 2;
+  }
+  const double pairs = static_cast<double>(rows * columns);
+  return flop_per_pair() * pairs / attend_seconds(rows, columns, false);
+}
+
+double KernelProbe::masked_flops_per_second(std::int64_t rows) {
+  expects(rows >= 1 && rows <= most_rows_, "rows there is room for");
+  // From below, so that a slow machine never sees a long run.
+  for (std::int64_t fewer = std::min<std::int64_t>(32, rows); fewer < rows; fewer *= 2) {
+    const auto start = Clock::now();
+    attend(fewer, fewer, true);
+    compute_->synchronize();
+    if (seconds_since(start) > slice_.count() / 4) rows = fewer;  // four times as long is too long
+  }
+  const double pairs = 0.5 * static_cast<double>(rows * (rows + 1));
+  return flop_per_pair() * pairs / attend_seconds(rows, rows, true);
+}
+
+Partial KernelProbe::partial(Buffer& buffer) const {
+  const HeadShape& shape = kernels_.shape();
+  float* o = buffer.as<float>().data();
+  return {o, o + kMergeRows * shape.query_heads * shape.head_dim};
+}
+
+double KernelProbe::merge_bytes_per_second() {
+  const std::vector<Partial> sources(kMergeSources, partial(partials_[0]));
+  const double seconds = median_seconds(
+      [&] { kernels_.merge(*compute_, sources, partial(partials_[1]), kMergeRows); });
+  const auto moved = static_cast<double>(partials_[0].bytes().size() * (kMergeSources + 1));
+  return moved / seconds;
+}
+
+double KernelProbe::launch_seconds() {
+  return median_seconds([&] {
+           for (int i = 0; i < kLaunches; ++i) {
+             attend(1, 1, false);
+             other_->wait(compute_->record());
+             compute_->wait(other_->record());
+           }
+         }) /
+         kLaunches;
+}
+
+}  // namespace longspan

@@ -1,0 +1,55 @@
+#include "attention/machine_rates.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "comm/error.h"
+
+namespace longspan {
+namespace {
+
+/// An H100 (estimate: 620 of its 989 TFLOP/s in bf16 when rows abound): peer copies over NVLink
+/// inside a host, a 400 Gbit/s port each outside.
+MachineRates hopper_rates() {
+  return {.attention = {{1, 2e13}, {64, 3.1e14}, {512, 6.2e14}},
+          .masked_share = 0.85,
+          .merge_bytes_per_second = 2e12,
+          .launch_seconds = 5e-6,
+          .inside_host = {5e-6, 379e9},
+          .between_hosts = {15e-6, 50e9}};
+}
+
+/// Orders of magnitude of server cores (estimate); inside a host what exchange_bench showed on the
+/// machine of docs/performance/cpu-first-light.md, outside 10 Gbit/s.
+MachineRates cpu_rates(double flops_per_thread, int threads) {
+  const double flops = flops_per_thread * threads;
+  return {.attention = {{1, flops / 8}, {16, flops / 2}, {128, flops}},
+          .masked_share = 0.8,
+          .merge_bytes_per_second = 4e9,
+          .launch_seconds = 20e-6,
+          .inside_host = {20e-6, 4.5e9},
+          .between_hosts = {100e-6, 1.25e9}};
+}
+
+}  // namespace
+
+double MachineRates::attention_flops_per_second(std::int64_t rows) const {
+  expects(!attention.empty(), "attention was measured somewhere");
+  const auto above = std::ranges::lower_bound(attention, rows, {}, &AttentionRate::rows);
+  if (above == attention.begin()) return attention.front().flops_per_second;
+  if (above == attention.end()) return attention.back().flops_per_second;
+  const AttentionRate& below = *(above - 1);
+  const double share = std::log(static_cast<double>(rows) / static_cast<double>(below.rows)) /
+                       std::log(static_cast<double>(above->rows) / static_cast<double>(below.rows));
+  return std::lerp(below.flops_per_second, above->flops_per_second, share);
+}
+
+MachineRates default_rates(std::string_view isa, int threads) {
+  expects(threads >= 1, "a rank has a thread");
+  if (isa == "sm_90") return hopper_rates();
+  if (isa == "avx512") return cpu_rates(60e9, threads);
+  if (isa == "avx2") return cpu_rates(30e9, threads);
+  return cpu_rates(3e9, threads);
+}
+
+}  // namespace longspan

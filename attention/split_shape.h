@@ -1,0 +1,54 @@
+// One chunk as a group shares it, in sizes only: what the byte formulas and the time model need.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "attention/shard_layout.h"
+
+namespace longspan {
+
+/// Tokens and scored pairs (a row and a key it sees) by rank of the group. Pairs are per query
+/// head; all of a row's cached keys are visible to it, of the new ones those up to its position.
+struct SplitShape {
+  std::vector<std::int64_t> cached;  // columns before the chunk, by owner
+  std::vector<std::int64_t> rows;    // new rows, by the rank that computes them
+  std::vector<std::int64_t> masked;  // (query rank, key rank): pairs among the new rows
+
+  int size() const { return static_cast<int>(rows.size()); }
+  /// Columns that rank j contributes: those it holds and those it computes.
+  std::int64_t stream(int j) const { return cached[j] + rows[j]; }
+  std::int64_t masked_pairs(int query_rank, int key_rank) const {
+    return masked[query_rank * size() + key_rank];
+  }
+  std::int64_t full_pairs(int query_rank, int key_rank) const {
+    return rows[query_rank] * cached[key_rank];
+  }
+
+  std::int64_t new_tokens() const;
+  std::int64_t columns() const;  // cached and new
+  std::int64_t longest_stream() const;
+  std::int64_t most_rows() const;
+};
+
+/// The shape of `deal` over `cached` columns per rank. Exact: pairs are counted from the runs, in
+/// closed form per block.
+SplitShape split_shape(const Deal& deal, std::span<const std::int64_t> cached);
+
+/// The same when pages were spread over the group, page p on rank p mod ranks.
+SplitShape split_shape(const Deal& deal, std::int64_t page_tokens);
+
+/// What a perfectly balanced layout would come to: every rank the same share, rounded down.
+SplitShape even_split(std::int64_t new_tokens, std::int64_t cached, int ranks);
+
+/// Every `by` ranks in a row taken as one; `by` divides the size.
+SplitShape joined(const SplitShape& shape, int by);
+
+/// Of `length` tokens in pages of `page_tokens`, page p on rank p mod `ranks`: those on `rank`.
+std::int64_t spread_columns(std::int64_t length, std::int64_t page_tokens, int ranks, int rank);
+
+/// Pairs of a row of `queries` and a key of `keys` at its position or before.
+std::int64_t causal_pairs(const PositionRun& queries, const PositionRun& keys);
+
+}  // namespace longspan

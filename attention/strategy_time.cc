@@ -1,0 +1,259 @@
+#include "attention/strategy_time.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "comm/error.h"
+
+namespace longspan {
+namespace {
+
+using Times = std::vector<double>;  // one per rank
+
+double latest(const Times& times) { return *std::ranges::max_element(times); }
+
+/// Streams go round the ranks once, from `start` on. attend(r, j): seconds of rank r with stream j;
+/// hop(from, to, j): seconds of stream j on its way. Returns when each rank has attended to all.
+template <typename Attend, typename Hop>
+Times pass_round(const Times& start, const Attend& attend, const Hop& hop) {
+  const int size = static_cast<int>(start.size());
+  Times linked = start;  // when a rank's last exchange was over
+  std::vector<Times> finish(size, Times(size));
+  for (int r = 0; r < size; ++r) finish[0][r] = start[r] + attend(r, r);
+  for (int step = 1; step < size; ++step) {
+    Times ready = linked;
+    for (int r = 0; r < size && step >= 3; ++r) {
+      ready[r] = std::max(ready[r], finish[step - 2][r]);  // has read what lands on it now
+    }
+    Times arrival(size);
+    for (int r = 0; r < size; ++r) {
+      const int previous = (r + size - 1) % size;
+      arrival[r] = std::max(ready[previous], ready[r]) + hop(previous, r, (r + size - step) % size);
+    }
+    for (int r = 0; r < size; ++r) {
+      linked[r] = std::max(arrival[r], arrival[(r + 1) % size]);
+      finish[step][r] =
+          std::max(finish[step - 1][r], linked[r]) + attend(r, (r + size - step) % size);
+    }
+  }
+  return finish[size - 1];
+}
+
+class TimeModel {
+ public:
+  TimeModel(int inner, const SplitShape& shape, const WireShape& wire, std::span<const int> hosts,
+            const MachineRates& rates)
+      : inner_(inner),
+        size_(shape.size()),
+        shape_(shape),
+        wire_(wire),
+        hosts_(hosts),
+        rates_(rates) {}
+
+  double ring() const {
+    return latest(pass_round(
+        Times(size_), [&](int r, int j) { return attend(r, j); },
+        [&](int from, int to, int j) { return message(from, to, stream_bytes(j)); }));
+  }
+
+  /// Every rank pushes its stream to one peer after another; one launch attends as they arrive.
+  double all_gather() const {
+    Times sent(size_), finish(size_), arrived(size_);
+    for (int r = 0; r < size_; ++r) finish[r] = attend(r, r);
+    for (int step = 1; step < size_; ++step) {
+      for (int r = 0; r < size_; ++r) {
+        sent[r] += message(r, (r + step) % size_, stream_bytes(r));
+      }
+      for (int r = 0; r < size_; ++r) {
+        const int source = (r + size_ - step) % size_;
+        arrived[r] = std::max(sent[source], arrived[r] + message(source, r, stream_bytes(source)));
+        const bool launched = shape_.rows[r] > 0;
+        const double work = attend(r, source);
+        finish[r] = std::max(finish[r], arrived[r]) +
+                    std::max(0.0, work - (launched ? rates_.launch_seconds : 0));
+      }
+    }
+    return latest(finish);
+  }
+
+  /// A step's message is the rows that come and the partial of those that were there before; the
+  /// port is shared, and the last return is exposed.
+  double query_ring() const {
+    const auto back = [&](int from, int owner) {
+      return message(from, owner, shape_.rows[owner] * wire_.partial_row_bytes());
+    };
+    const Times finish = pass_round(
+        Times(size_), [&](int r, int j) { return attend(j, r); },
+        [&](int from, int to, int j) {
+          return message(from, to, shape_.rows[j] * wire_.query_bytes()) + back(to, j);
+        });
+    double end = 0;
+    for (int r = 0; r < size_; ++r) {
+      const int previous = (r + size_ - 1) % size_;
+      const double returned = size_ == 1 ? 0 : finish[previous] + back(previous, r);
+      end = std::max(end, std::max(finish[r], returned) + merge(r));
+    }
+    return end;
+  }
+
+  double gather_query() const {
+    const auto gathered = [&](int from, int) { return shape_.rows[from] * wire_.query_bytes(); };
+    const auto returned = [&](int, int to) { return shape_.rows[to] * wire_.partial_row_bytes(); };
+    double compute = 0, merging = 0;
+    for (int r = 0; r < size_; ++r) {
+      std::int64_t full = 0, masked = 0;
+      for (int j = 0; j < size_; ++j) {
+        full += shape_.full_pairs(j, r);
+        masked += shape_.masked_pairs(j, r);
+      }
+      compute = std::max(compute, attend(shape_.new_tokens(), full, masked, all_heads()));
+      merging = std::max(merging, merge(r));
+    }
+    return everybody(0, size_, gathered) + compute + everybody(0, size_, returned) + merging;
+  }
+
+  /// Ulysses is this with one part.
+  double usp() const {
+    const SplitShape parts = joined(shape_, inner_);
+    const int heads = all_heads() / inner_;
+    const auto in = [&](int from, int to) {
+      return shape_.rows[from] * wire_.query_bytes(heads) +
+             shape_.stream(from) * wire_.kv_bytes(kv_heads(to));
+    };
+    const auto out = [&](int, int to) { return shape_.rows[to] * wire_.query_bytes(heads); };
+    Times start(parts.size()), end(parts.size());
+    for (int k = 0; k < parts.size(); ++k) start[k] = everybody(k * inner_, inner_, in);
+    for (int u = 0; u < inner_; ++u) {
+      const Times finish = pass_round(
+          start,
+          [&](int k, int j) {
+            return attend(parts.rows[k], parts.full_pairs(k, j), parts.masked_pairs(k, j), heads);
+          },
+          [&](int from, int to, int j) {
+            return message(from * inner_ + u, to * inner_ + u,
+                           parts.stream(j) * wire_.kv_bytes(kv_heads(u)));
+          });
+      for (int k = 0; k < parts.size(); ++k) end[k] = std::max(end[k], finish[k]);
+    }
+    for (int k = 0; k < parts.size(); ++k) end[k] += everybody(k * inner_, inner_, out);
+    return latest(end);
+  }
+
+  /// While streams go round a host, the one each rank began with is on its way to the next host.
+  double double_ring() const {
+    const int hosts = size_ / inner_;
+    Times begin(size_);
+    for (int outer = 0; outer < hosts; ++outer) {
+      Times next(size_);
+      for (int host = 0; host < hosts; ++host) {
+        const int previous = (host + hosts - 1) % hosts;
+        const int held = (host + hosts - outer) % hosts;        // whose streams go round here
+        const int coming = (previous + hosts - outer) % hosts;  // and whose come next
+        const Times finish = pass_round(
+            Times(begin.begin() + host * inner_, begin.begin() + (host + 1) * inner_),
+            [&](int r, int j) { return attend(host * inner_ + r, held * inner_ + j); },
+            [&](int from, int to, int j) {
+              return message(host * inner_ + from, host * inner_ + to,
+                             stream_bytes(held * inner_ + j));
+            });
+        for (int i = 0; i < inner_; ++i) {
+          const int rank = host * inner_ + i, giver = previous * inner_ + i;
+          const double arrived = std::max(begin[rank], begin[giver]) +
+                                 message(giver, rank, stream_bytes(coming * inner_ + i));
+          next[rank] = outer + 1 == hosts ? finish[i] : std::max(finish[i], arrived);
+        }
+      }
+      begin = next;
+    }
+    return latest(begin);
+  }
+
+ private:
+  int all_heads() const { return wire_.heads.query_heads; }
+  int kv_heads(int rank) const { return kv_heads_read(wire_.heads, inner_, rank % inner_); }
+  std::int64_t stream_bytes(int j) const { return shape_.stream(j) * wire_.kv_bytes(); }
+
+  const LinkRate& link(int from, int to) const {
+    return hosts_[from] == hosts_[to] ? rates_.inside_host : rates_.between_hosts;
+  }
+
+  double message(int from, int to, std::int64_t bytes) const {
+    return bytes == 0 ? 0 : link(from, to).seconds(bytes);
+  }
+
+  /// 4 FLOP per pair, head and value: two products of a multiplication and an addition each.
+  double attend(std::int64_t rows, std::int64_t full, std::int64_t masked, int heads) const {
+    if (full + masked == 0) return 0;
+    const double pairs =
+        static_cast<double>(full) + static_cast<double>(masked) / rates_.masked_share;
+    return pairs * 4 * heads * wire_.heads.head_dim / rates_.attention_flops_per_second(rows) +
+           rates_.launch_seconds;
+  }
+
+  /// Rows of rank r and keys of rank j.
+  double attend(int r, int j) const {
+    return attend(shape_.rows[r], shape_.full_pairs(r, j), shape_.masked_pairs(r, j), all_heads());
+  }
+
+  /// Reads a partial of every rank, writes one.
+  double merge(int rank) const {
+    const std::int64_t row = 4LL * all_heads() * (wire_.heads.head_dim + 1);
+    const std::int64_t partials = size_ == 1 ? 0 : size_ + 1;
+    return static_cast<double>(partials * shape_.rows[rank] * row) / rates_.merge_bytes_per_second;
+  }
+
+  /// One exchange in which each of `count` ranks has something for each other one, until the last
+  /// is done. The messages share a rank's port but not their latencies: they all start at once.
+  template <typename BytesOf>
+  double everybody(int first, int count, const BytesOf& bytes_of) const {
+    double slowest = 0;
+    for (int r = first; r < first + count; ++r) {
+      double latency = 0, out = 0, in = 0;
+      for (int peer = first; peer < first + count; ++peer) {
+        const std::int64_t to_peer = bytes_of(r, peer), from_peer = bytes_of(peer, r);
+        if (peer == r || to_peer + from_peer == 0) continue;
+        latency = std::max(latency, link(r, peer).latency_seconds);
+        out += static_cast<double>(to_peer) / link(r, peer).bytes_per_second;
+        in += static_cast<double>(from_peer) / link(r, peer).bytes_per_second;
+      }
+      slowest = std::max(slowest, latency + std::max(out, in));
+    }
+    return slowest;
+  }
+
+  const int inner_;
+  const int size_;
+  const SplitShape& shape_;
+  const WireShape& wire_;
+  const std::span<const int> hosts_;
+  const MachineRates& rates_;
+};
+
+}  // namespace
+
+double predicted_seconds(const PlannedStrategy& plan, const SplitShape& shape,
+                         const WireShape& wire, std::span<const int> hosts,
+                         const MachineRates& rates) {
+  expects(std::ssize(hosts) == shape.size() && shape.size() >= 1, "a host for each rank");
+  const int inner = plan.strategy == Strategy::kUlysses ? shape.size() : plan.inner;
+  expects(inner >= 1 && shape.size() % inner == 0, "an inner degree divides the group");
+  const TimeModel model(inner, shape, wire, hosts, rates);
+  switch (plan.strategy) {
+    case Strategy::kRing:
+      return model.ring();
+    case Strategy::kQueryRing:
+      return model.query_ring();
+    case Strategy::kAllGather:
+      return model.all_gather();
+    case Strategy::kGatherQuery:
+      return model.gather_query();
+    case Strategy::kUlysses:
+    case Strategy::kUsp:
+      return model.usp();
+    case Strategy::kDoubleRing:
+      return model.double_ring();
+  }
+  __builtin_unreachable();
+}
+
+}  // namespace longspan

@@ -1,0 +1,139 @@
+#include "attention/split_shape.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <random>
+#include <stdexcept>
+
+namespace longspan {
+namespace {
+
+constexpr std::array kLayouts{Layout::kBlockCyclic, Layout::kStriped, Layout::kZigzag,
+                              Layout::kContiguous};
+
+std::vector<std::int64_t> positions(const std::vector<PositionRun>& runs) {
+  std::vector<std::int64_t> all;
+  for (const PositionRun& run : runs) {
+    for (std::int64_t i = 0; i < run.count; ++i) all.push_back(run.position(i));
+  }
+  return all;
+}
+
+std::int64_t counted_pairs(const std::vector<PositionRun>& queries,
+                           const std::vector<PositionRun>& keys) {
+  std::int64_t pairs = 0;
+  for (std::int64_t query : positions(queries)) {
+    for (std::int64_t key : positions(keys)) pairs += key <= query ? 1 : 0;
+  }
+  return pairs;
+}
+
+TEST(SplitShapeTest, PairsAreThoseCountedOneByOne) {
+  std::mt19937 random(3);
+  const auto draw = [&](int from, int to) {
+    return std::uniform_int_distribution<int>(from, to)(random);
+  };
+  for (int round = 0; round < 600; ++round) {
+    const Deal deal{.layout = kLayouts[draw(0, 3)],
+                    .first = draw(0, 2) == 0 ? 0 : draw(0, 60),
+                    .count = draw(1, 90),
+                    .ranks = draw(1, 6),
+                    .block = draw(1, 9)};
+    const SplitShape shape = split_shape(deal, std::vector<std::int64_t>(deal.ranks, 5));
+    std::int64_t total = 0;
+    for (int r = 0; r < deal.ranks; ++r) {
+      EXPECT_EQ(shape.rows[r], token_count(shard(deal, r)));
+      for (int j = 0; j < deal.ranks; ++j) {
+        EXPECT_EQ(shape.masked_pairs(r, j), counted_pairs(shard(deal, r), shard(deal, j)))
+            << name(deal.layout) << " first " << deal.first << " count " << deal.count << " ranks "
+            << deal.ranks << " block " << deal.block << ": " << r << " sees " << j;
+        EXPECT_EQ(shape.full_pairs(r, j), shape.rows[r] * 5);
+        total += shape.masked_pairs(r, j);
+      }
+    }
+    EXPECT_EQ(total, deal.count * (deal.count + 1) / 2);
+    EXPECT_EQ(shape.new_tokens(), deal.count);
+    EXPECT_EQ(shape.columns(), deal.count + 5 * deal.ranks);
+  }
+}
+
+TEST(SplitShapeTest, RunsOfUnequalBlocksAreCountedToo) {
+  for (std::int64_t block = 1; block <= 4; ++block) {
+    for (std::int64_t stride = block; stride <= 9; ++stride) {
+      for (std::int64_t count = 0; count <= 13; ++count) {
+        const PositionRun queries{.first = 4, .block = block, .stride = stride, .count = count};
+        for (std::int64_t first : {0, 3, 11, 40}) {
+          const PositionRun keys{.first = first, .block = 3, .stride = 5, .count = 10};
+          EXPECT_EQ(causal_pairs(queries, keys), counted_pairs({queries}, {keys}));
+          EXPECT_EQ(causal_pairs(keys, queries), counted_pairs({keys}, {queries}));
+        }
+      }
+    }
+  }
+}
+
+TEST(SplitShapeTest, AMillionTokensDoNotOverflow) {
+  constexpr std::int64_t kTokens = 1 << 20;
+  const SplitShape shape = split_shape(
+      {.layout = Layout::kBlockCyclic, .first = 0, .count = kTokens, .ranks = 8, .block = 128},
+      128);
+  std::int64_t total = 0;
+  for (std::int64_t pairs : shape.masked) total += pairs;
+  EXPECT_EQ(total, kTokens * (kTokens + 1) / 2);
+}
+
+// Local lengths of interleaved storage, and one with a broken last page.
+TEST(SplitShapeTest, SpreadColumnsFollowThePages) {
+  const auto lengths = [](std::int64_t length, std::int64_t page_tokens, int ranks) {
+    std::vector<std::int64_t> all;
+    for (int r = 0; r < ranks; ++r) all.push_back(spread_columns(length, page_tokens, ranks, r));
+    return all;
+  };
+  EXPECT_EQ(lengths(55, 8, 4), (std::vector<std::int64_t>{16, 16, 15, 8}));
+  EXPECT_EQ(lengths(0, 8, 3), (std::vector<std::int64_t>{0, 0, 0}));
+  EXPECT_EQ(lengths(5, 1, 3), (std::vector<std::int64_t>{2, 2, 1}));
+  EXPECT_EQ(lengths(7, 16, 2), (std::vector<std::int64_t>{7, 0}));
+}
+
+TEST(SplitShapeTest, CachedColumnsCountForTheirOwners) {
+  const Deal deal{.layout = Layout::kContiguous, .first = 37, .count = 5, .ranks = 3, .block = 8};
+  const SplitShape shape = split_shape(deal, 8);
+  EXPECT_EQ(shape.cached, (std::vector<std::int64_t>{16, 13, 8}));
+  EXPECT_EQ(shape.rows, (std::vector<std::int64_t>{1, 2, 2}));
+  EXPECT_EQ(shape.longest_stream(), 17);
+  EXPECT_EQ(shape.most_rows(), 2);
+}
+
+TEST(SplitShapeTest, AnEvenSplitIsWhatBalancedLayoutsComeTo) {
+  const SplitShape zigzag =
+      split_shape({.layout = Layout::kZigzag, .first = 0, .count = 8192, .ranks = 4}, 1);
+  const SplitShape even = even_split(8192, 0, 4);
+  std::int64_t slowest = 0, per_rank = 0;
+  for (int r = 0; r < 4; ++r) {
+    std::int64_t pairs = 0;
+    for (int j = 0; j < 4; ++j) pairs += zigzag.masked_pairs(r, j);
+    slowest = std::max(slowest, pairs);
+    per_rank += even.masked_pairs(0, r);
+  }
+  EXPECT_NEAR(static_cast<double>(slowest), static_cast<double>(per_rank), 4.0);
+  EXPECT_EQ(even.rows, zigzag.rows);
+}
+
+TEST(SplitShapeTest, JoinedPartsHoldWhatTheirRanksHeld) {
+  const Deal deal{.layout = Layout::kBlockCyclic, .first = 21, .count = 50, .ranks = 6, .block = 4};
+  const SplitShape shape = split_shape(deal, 4);
+  const SplitShape parts = joined(shape, 3);
+  ASSERT_EQ(parts.size(), 2);
+  EXPECT_EQ(parts.rows[1], shape.rows[3] + shape.rows[4] + shape.rows[5]);
+  EXPECT_EQ(parts.columns(), shape.columns());
+  std::int64_t pairs = 0;
+  for (int r = 0; r < 3; ++r) {
+    for (int j = 3; j < 6; ++j) pairs += shape.masked_pairs(r, j);
+  }
+  EXPECT_EQ(parts.masked_pairs(0, 1), pairs);
+  EXPECT_THROW(joined(shape, 4), std::logic_error);
+}
+
+}  // namespace
+}  // namespace longspan
