@@ -19,6 +19,7 @@
 #include "launch/progress.h"
 #include "launch/prompts.h"
 #include "launch/terminal.h"
+#include "launch/trace_recording.h"
 #include "runtime/engine/load_model.h"
 
 namespace longspan {
@@ -221,6 +222,8 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   const auto start = Clock::now();
   const std::vector<int> list =
       agree_on(machine.control(), [&] { return degrees(options, machine.size()); });
+  std::optional<TraceRecording> trace;
+  if (options.trace) trace.emplace(machine, *options.trace);
   const bool coordinator = machine.rank() == 0;
   const bool late = options.prompt.from_standard_input();
 
@@ -269,9 +272,13 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
       throw;
     }
     if (talk && talk->show(result, facts) != ExitCode::kClean) code = ExitCode::kDiffers;
-    if (any_rank(machine.control(), interrupt.interrupted())) return ExitCode::kInterrupted;
+    if (any_rank(machine.control(), interrupt.interrupted())) {
+      code = ExitCode::kInterrupted;
+      break;
+    }
     if (talk) talk->restart_clock();
   }
+  if (trace) trace->finish(!options.json);
   return code;
 }
 

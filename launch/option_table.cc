@@ -119,6 +119,10 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupLimits, "hang-timeout", "SECONDS",
       "give up an exchange between ranks that takes longer (default: 120)"},
      [](auto& o, auto& given) { o.hang_timeout = seconds(given); }},
+    {{kGroupLimits, "trace", "DIR",
+      "write what each rank did and when to DIR/rank-N.json (DIR is made if missing), for longspan "
+      "trace merge, Perfetto or chrome://tracing (default: no trace)"},
+     [](auto& o, auto& given) { o.trace = some_text(given); }},
     {{kGroupLimits, "log-level", "WORD", "error, warning, info or debug (default: info)"},
      apply_log_level<GenerateOptions>},
 });
@@ -128,6 +132,11 @@ const std::array kInspect = std::to_array<Option<InspectOptions>>({
      [](auto& o, auto& given) { o.json = switch_position(given); }},
     {{"Options", "log-level", "WORD", "error, warning, info or debug (default: info)"},
      apply_log_level<InspectOptions>},
+});
+
+const std::array kTraceMerge = std::to_array<Option<TraceMergeOptions>>({
+    {{"Options", "output", "FILE", "where the merged trace goes (default: DIR/trace.json)", 'o'},
+     [](auto& o, auto& given) { o.output = some_text(given); }},
 });
 
 }  // namespace
@@ -142,5 +151,6 @@ std::string OptionText::environment_name() const {
 
 std::span<const Option<GenerateOptions>> generate_options() { return kGenerate; }
 std::span<const Option<InspectOptions>> inspect_options() { return kInspect; }
+std::span<const Option<TraceMergeOptions>> trace_merge_options() { return kTraceMerge; }
 
 }  // namespace longspan

@@ -60,6 +60,7 @@ struct GenerateOptions {
   int max_num_seqs = 64;
   std::optional<std::size_t> memory_limit_bytes;
   std::chrono::milliseconds hang_timeout{120'000};
+  std::optional<std::string> trace;  // a folder for one trace file a rank
   LogLevel log_level = LogLevel::kInfo;
 };
 
@@ -69,13 +70,19 @@ struct InspectOptions {
   LogLevel log_level = LogLevel::kInfo;
 };
 
+struct TraceMergeOptions {
+  std::string folder;                 // of the ranks' files
+  std::optional<std::string> output;  // absent: trace.json in the folder
+};
+
 struct VersionRequest {};
 
 struct HelpRequest {
   std::string text;
 };
 
-using Command = std::variant<GenerateOptions, InspectOptions, VersionRequest, HelpRequest>;
+using Command =
+    std::variant<GenerateOptions, InspectOptions, TraceMergeOptions, VersionRequest, HelpRequest>;
 
 /// `arguments`: argv without the program's name. Throws UsageError.
 Command parse_command_line(const std::vector<std::string>& arguments,
