@@ -7,12 +7,13 @@ import collections
 import json
 import pathlib
 import re
+import struct
 import tempfile
 import unittest
 
 import longspan_command
 from refusal import RefusalTest
-from tiny_model import LAYERS, TinyModel
+from tiny_model import HIDDEN, LAYERS, VOCABULARY, Tensor, TinyModel
 
 USAGE, BAD_DATA, NO_INPUT, IO = 2, 65, 66, 74
 TOKENS = 5
@@ -93,7 +94,8 @@ class TraceTest(TraceCase):
         self.assertLessEqual(KERNELS, kernels)
         self.assertEqual(files[0]["otherData"]["run"], files[1]["otherData"]["run"])
         self.assert_exchanges_match(files)
-        self.assert_steps(files[0])
+        rows = [self.assert_steps(trace) for trace in files]
+        self.assertEqual(sum(rows), 120)  # of the prompt, over both ranks
 
     def assert_exchanges_match(self, files):
         sent = []
@@ -119,10 +121,10 @@ class TraceTest(TraceCase):
                              ["prefill step"] * 2 + ["decode step"] * (TOKENS - 1))
             epochs = [step["args"]["epoch"] for step in steps]
             self.assertEqual(epochs, sorted(set(epochs)))
-            self.assertEqual(sum(step["args"]["rows"] for step in steps[:2]), 60)  # half of 120
         layers = spans(trace, name="layer")
         self.assertEqual(collections.Counter(e["args"]["layer"] for e in layers),
                          {layer: 1 + TOKENS for layer in range(LAYERS)})
+        return sum(step["args"]["rows"] for step in steps[:2])
 
     def test_merging_keeps_every_event_in_order_of_time(self):
         self.record(2)
@@ -199,13 +201,21 @@ class TraceTest(TraceCase):
         self.assertLessEqual(len({e["tid"] for e in first["traceEvents"]}), 4)
 
     def test_a_run_that_fails_leaves_a_whole_file(self):
+        """One weight so large that a logit overflows, upwards only for some prompts."""
         model = TinyModel()
-        model.tensor("output_norm.weight").data = b"\x00\x00\x80\x7f" * 64  # infinities
+        output = Tensor("output.weight", (HIDDEN, VOCABULARY), 99)
+        output.data = struct.pack("<f", 3e38) + bytes(4 * (HIDDEN - 1)) + output.data[4 * HIDDEN:]
+        model.tensors.append(output)
+        norm = model.tensor("output_norm.weight")
+        norm.data = struct.pack("<f", 1e4) + norm.data[4:]
         pathlib.Path(self.model).write_bytes(model.bytes())
-        done = longspan_command.run(["generate", self.model, "--prompt", "x", "--trace",
-                                     str(self.traces)])
-        self.assertEqual(done.returncode, 70, done.stderr)
-        self.assertTrue(spans(self.read(0), name="layer"))
+        codes = [longspan_command.run(["generate", self.model, "--max-tokens", "1", "--prompt",
+                                       letter, "--trace", str(self.folder / letter)]).returncode
+                 for letter in "abcdefgh"]
+        self.assertEqual(set(codes), {0, 70})
+        self.traces = self.folder / "abcdefgh"[codes.index(70)]
+        self.assertTrue(spans(self.read(0), name="matmul logits"))
+        self.assertTrue(spans(self.read(0), name="prefill step"))
 
 
 class TraceRefusalTest(TraceCase, RefusalTest):
