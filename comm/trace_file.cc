@@ -121,7 +121,9 @@ void TraceFile::drain() {
 }
 
 void TraceFile::flush() {
-  file_.write(text_.data(), std::ssize(text_));
+  errno = 0;
+  file_.write(text_.data(), std::ssize(text_)).flush();
+  if (!file_ && write_error_ == 0) write_error_ = errno;
   text_.clear();
 }
 
@@ -170,12 +172,11 @@ void TraceFile::finish() {
   drain();
   write_names();
   write_end();
-  errno = 0;
   flush();
   file_.close();
   if (!file_) {
     throw IoError(str("the trace {} could not be written: {}", path_.string(),
-                      errno ? std::strerror(errno) : "is the disk full?"));
+                      write_error_ ? std::strerror(write_error_) : "is the disk full?"));
   }
 }
 

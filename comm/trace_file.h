@@ -73,7 +73,8 @@ class TraceFile {
   const TraceOwner owner_;
   const std::size_t lane_spans_;
   std::ofstream file_;
-  std::string text_;  // not yet in the file
+  std::string text_;     // not yet in the file
+  int write_error_ = 0;  // errno of the first write that failed
   bool finished_ = false;
   mutable std::mutex mutex_;  // the list of lanes, not what is in them
   std::deque<Numbered> lanes_;

@@ -200,6 +200,16 @@ class TraceTest(TraceCase):
         # Streams of one degree after the other share their lanes.
         self.assertLessEqual(len({e["tid"] for e in first["traceEvents"]}), 4)
 
+    def test_a_full_disk_is_told_once_after_the_answer(self):
+        self.traces.mkdir(parents=True)
+        (self.traces / "rank-1.json").symlink_to("/dev/full")
+        done = longspan_command.run(["generate", self.model, "--prompt", "x", "--max-tokens", "3",
+                                     "--ignore-eos", "--json", "--trace", str(self.traces)], 2)
+        self.assertEqual(done.returncode, IO, done.stderr)
+        self.assertEqual(len(json.loads(done.stdout)["ids"]), 3)
+        self.assertRegex(done.stderr.decode(), r"^longspan: rank 1 on .*rank-1\.json could not be "
+                                               r"written: No space left on device\n$")
+
     def test_a_run_that_fails_leaves_a_whole_file(self):
         """One weight so large that a logit overflows, upwards only for some prompts."""
         model = TinyModel()

@@ -9,10 +9,13 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <optional>
 #include <random>
 
 #include "comm/str.h"
+#include "comm/trace_file.h"
 #include "runtime/engine/load_model.h"
+#include "tests/runtime/model/temporary_directory.h"
 #include "tests/runtime/model/tiny_llama.h"
 #include "tests/support/run_ranks.h"
 
@@ -57,9 +60,17 @@ class JobTest : public testing::Test {
     return list;
   }
 
-  static Outcome run(int ranks, const JobOptions& options, const std::vector<JobRequest>& list) {
+  /// With `traces` every rank writes a trace there; its lanes are short, so that they are drained
+  /// while streams add to them.
+  static Outcome run(int ranks, const JobOptions& options, const std::vector<JobRequest>& list,
+                     const std::optional<std::filesystem::path>& traces = std::nullopt) {
     Outcome outcome;
     test::run_machines(ranks, [&](Machine& machine) {
+      std::optional<TraceFile> trace;
+      if (traces) {
+        trace.emplace(*traces, TraceOwner{.rank = machine.rank(), .ranks = ranks}, 512);
+        machine.device().trace_into(&*trace);
+      }
       LoadedModel model = load_model(machine, open_model(machine, path_.string()), {});
       if (machine.rank() != 0) {
         run_job(machine, model, options, nullptr);
@@ -117,6 +128,16 @@ TEST_F(JobTest, EveryDegreeLayoutChunkPageAndRetentionGivesTheTokensOfOneRank) {
                       degree, static_cast<int>(layout), options.page_tokens, *options.chunk_tokens,
                       static_cast<int>(options.keep), options.max_running));
     }
+  }
+}
+
+TEST_F(JobTest, ATracedJobGivesTheSameTokensAndAFileARank) {
+  const test::TemporaryDirectory folder;
+  const auto list = requests({1, 40});
+  const JobOptions options{.degree = 3, .chunk_tokens = 12};
+  expect_same(run(3, options, list, folder.path()), run(3, options, list), "traced");
+  for (int rank = 0; rank < 3; ++rank) {
+    EXPECT_GT(std::filesystem::file_size(folder / str("rank-{}.json", rank)), 10'000u);
   }
 }
 
