@@ -30,7 +30,7 @@ struct TraceOwner {
 
 class TraceFile {
  public:
-  static constexpr std::size_t kLaneSpans = 32 * 1024;
+  static constexpr std::size_t kLaneSpans = std::size_t{32} * 1024;
 
   /// Creates `folder` if it is missing, and rank-N.json in it. Throws PermissionError or IoError.
   TraceFile(const std::filesystem::path& folder, TraceOwner owner,

@@ -40,7 +40,7 @@ Merged merged(const std::map<int, RankTrace>& traces) {
     for (const TracedSpan& span : trace.spans) all.spans.push_back(&span);
   }
   if (all.spans.empty()) return all;
-  std::ranges::stable_sort(all.spans, [](const TracedSpan* a, const TracedSpan* b) {
+  std::ranges::sort(all.spans, [](const TracedSpan* a, const TracedSpan* b) {
     if (a->time.begin != b->time.begin) return a->time.begin < b->time.begin;
     return a->time.end > b->time.end;
   });

@@ -5,7 +5,9 @@
 #include <span>
 
 #include "comm/agreement.h"
+#include "comm/collective.h"
 #include "comm/str.h"
+#include "comm/trace_clock.h"
 #include "launch/progress.h"
 
 namespace longspan {
