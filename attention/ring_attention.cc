@@ -47,8 +47,12 @@ void travel_ring(Stream& compute, Stream& transfer, AttentionKernels& kernels, c
       transfer.wait(free[step % 2]);
       arrived = pass_on(transfer, trip, held, incoming);
     }
-    kernels.attend(compute, rows, trip.streams.segments(held.owner, held.memory), state);
-    trip.streams.keep(compute, held.owner, held.memory);
+    {
+      const StreamSpan span(
+          compute, {"ring step", TraceCategory::kStep, {{"step", step}, {"owner", held.owner}}});
+      kernels.attend(compute, rows, trip.streams.segments(held.owner, held.memory), state);
+      trip.streams.keep(compute, held.owner, held.memory);
+    }
     if (step > 0) free[(step - 1) % 2] = compute.record();
     compute.wait(arrived);
     held = incoming;

@@ -18,7 +18,11 @@
 #include <span>
 #include <string>
 
+#include "comm/trace.h"
+
 namespace longspan {
+
+class TraceFile;
 
 using Bytes = std::span<std::byte>;
 using ConstBytes = std::span<const std::byte>;
@@ -58,6 +62,24 @@ class Stream {
   virtual void call(std::function<void()> work) = 0;
   /// Blocks the caller until the stream is idle; rethrows the first failure of its work.
   virtual void synchronize() = 0;
+
+  /// What is enqueued between the two is one outline of the trace, if there is one.
+  virtual void begin_span(const TraceLabel&) {}
+  virtual void end_span() {}
+};
+
+/// An outline around what is enqueued while this lives: a layer, a step.
+class StreamSpan {
+ public:
+  StreamSpan(Stream& stream, const TraceLabel& label) : stream_(stream) {
+    stream_.begin_span(label);
+  }
+  StreamSpan(const StreamSpan&) = delete;
+  StreamSpan& operator=(const StreamSpan&) = delete;
+  ~StreamSpan() { stream_.end_span(); }
+
+ private:
+  Stream& stream_;
 };
 
 /// Memory of a device, given back when destroyed. Whoever owns a Buffer keeps it until the streams
@@ -109,6 +131,13 @@ class Device {
                          std::size_t rows) = 0;
   /// For people: "cpu AMD EPYC 7763, 2 threads".
   virtual std::string description() const = 0;
+
+  /// Streams made from now on leave spans there, where the backend can; it outlives them.
+  void trace_into(TraceFile* trace) { trace_ = trace; }
+  TraceFile* trace() const { return trace_; }
+
+ private:
+  TraceFile* trace_ = nullptr;
 };
 
 }  // namespace longspan

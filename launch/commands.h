@@ -12,4 +12,7 @@ ExitCode generate(const GenerateOptions& options);
 /// Prints what a model file holds. Throws Error.
 ExitCode inspect(const InspectOptions& options);
 
+/// Makes one trace of the traces of all ranks and prints what it says in short. Throws Error.
+ExitCode trace_merge(const TraceMergeOptions& options);
+
 }  // namespace longspan

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "attention/calibration.h"
 #include "comm/agreement.h"
 #include "comm/host_memory.h"
 #include "comm/log.h"
@@ -14,11 +15,13 @@
 #include "comm/str.h"
 #include "launch/answer_json.h"
 #include "launch/commands.h"
+#include "launch/forced_strategy.h"
 #include "launch/generate_run.h"
 #include "launch/interrupt.h"
 #include "launch/progress.h"
 #include "launch/prompts.h"
 #include "launch/terminal.h"
+#include "launch/trace_recording.h"
 #include "runtime/engine/load_model.h"
 
 namespace longspan {
@@ -46,16 +49,30 @@ DealtBy dealt_by(Layout layout) {
   return DealtBy::kBlockCyclic;
 }
 
-JobOptions job_options(const GenerateOptions& options, int degree) {
+JobOptions job_options(const GenerateOptions& options, int degree, const PlannedStrategy& plan) {
   JobOptions job{.degree = degree,
                  .page_tokens = options.page_tokens,
                  .layout = dealt_by(options.layout),
                  .chunk_tokens = options.prefill_chunk,
                  .keep = options.keep,
+                 .plan = plan,
                  .max_running = options.max_num_seqs,
                  .hang_timeout = options.hang_timeout};
   if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
   return job;
+}
+
+/// By degree of the list.
+std::vector<PlannedStrategy> strategies(Machine& machine, const GenerateOptions& options,
+                                        const HeadShape& heads, const std::vector<int>& degrees) {
+  const std::vector<int> hosts = hosts_of_ranks(machine);
+  return agree_on(machine.control(), [&] {
+    std::vector<PlannedStrategy> plans;
+    for (int degree : degrees) {
+      plans.push_back(forced_strategy(options, heads, {hosts.begin(), hosts.begin() + degree}));
+    }
+    return plans;
+  });
 }
 
 std::vector<int> degrees(const GenerateOptions& options, int ranks) {
@@ -223,10 +240,14 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   const auto start = Clock::now();
   const std::vector<int> list =
       agree_on(machine.control(), [&] { return degrees(options, machine.size()); });
+  std::optional<TraceRecording> trace;
+  if (options.trace) trace.emplace(machine, *options.trace);
   const bool coordinator = machine.rank() == 0;
   const bool late = options.prompt.from_standard_input();
 
   OpenedModel opened = open_model(machine, options.model);
+  const std::vector<PlannedStrategy> plans =
+      strategies(machine, options, opened.config.heads, list);
   std::vector<JobRequest> requests = agree_on(machine.control(), [&] {
     if (!coordinator || late) return std::vector<JobRequest>();
     return make_requests(options, opened.tokenizer, opened.config, read_prompts(options.prompt));
@@ -257,23 +278,29 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                           .progress = !options.json || shows_on_terminal(STDERR_FILENO)});
   }
   ExitCode code = ExitCode::kClean;
-  for (int degree : list) {
+  for (std::size_t run = 0; run < list.size(); ++run) {
+    const int degree = list[run];
     const RunFacts facts{.model = model.config.name,
                          .degree = degree,
                          .layout = std::string(name(options.layout)),
+                         .strategy = describe(plans[run], degree),
                          .load_s = seconds_between(start, loaded)};
     RunResult result;
     try {
-      run_prompts(machine, model, job_options(options, degree), talk ? &talk->input() : nullptr,
-                  result);
+      run_prompts(machine, model, job_options(options, degree, plans[run]),
+                  talk ? &talk->input() : nullptr, result);
     } catch (...) {
       if (talk) talk->show_failed(result, facts);
       throw;
     }
     if (talk && talk->show(result, facts) != ExitCode::kClean) code = ExitCode::kDiffers;
-    if (any_rank(machine.control(), interrupt.interrupted())) return ExitCode::kInterrupted;
+    if (any_rank(machine.control(), interrupt.interrupted())) {
+      code = ExitCode::kInterrupted;
+      break;
+    }
     if (talk) talk->restart_clock();
   }
+  if (trace) trace->finish(!options.json);
   return code;
 }
 

@@ -35,6 +35,10 @@ Examples:
     mpirun -np 3 --bind-to none longspan generate model.gguf --prompt-file report.txt \
         --compare-degrees 1,2,3
 
+  See what each rank did and when, and how much of the exchanges ran under computation:
+    mpirun -np 2 --bind-to none longspan generate model.gguf --prompt-file report.txt --trace t
+    longspan trace merge t    # then open t/trace.json in https://ui.perfetto.dev
+
   Under Slurm, several prompts, one JSON object a line:
     srun --mpi=pmix -K -n 4 longspan generate model.gguf --prompts questions.jsonl --json
 
@@ -62,8 +66,9 @@ std::string wrapped(std::string_view text, std::size_t used) {
 }
 
 std::string described(const OptionText& option) {
-  const std::string flag =
-      option.is_switch() ? "  " + option.flag() : str("  {} {}", option.flag(), option.value);
+  std::string flag =
+      option.short_flag ? str("  -{}, {}", option.short_flag, option.flag()) : "  " + option.flag();
+  if (!option.is_switch()) flag += str(" {}", option.value);
   return flag + wrapped(option.help, flag.size());
 }
 
@@ -97,6 +102,7 @@ Usage: longspan COMMAND ...
 Commands:
   generate MODEL    read a prompt, its tokens split over all ranks, and write a continuation
   inspect MODEL     print a model's architecture, shapes, tokenizer and KV bytes per token
+  trace merge DIR   make one trace of the ranks' traces that generate --trace DIR wrote
 
 Options:
   --help            this text; after a command, that command's
@@ -135,6 +141,28 @@ Examples:
   longspan inspect model.gguf --json
 {})",
       described(inspect_options()), environment_note(inspect_options()[0]), kExitCodes);
+}
+
+std::string trace_help() {
+  return str(
+      R"(longspan trace merge: make one trace of the traces that the ranks of a run wrote.
+
+Usage: longspan trace merge DIR [options]
+  DIR holds the rank-N.json files of longspan generate --trace DIR. Their events are put on rank
+  0's clock and sorted by time. Printed are ranks, events and seconds, and for each rank how much of
+  the time it computed, how long its exchanges took and how much of that ran under computation.
+
+Open the result in https://ui.perfetto.dev or chrome://tracing (drop the file on the page; it stays
+on your machine). A process is a rank. Its threads: host (steps), compute (step, layer and kernels)
+and transfers (exchanges). wait is a stream that waits for another, exchange includes waiting for a
+late peer, a gap is a stream with nothing to do.
+{}{}
+Examples:
+  mpirun -np 2 --bind-to none longspan generate model.gguf --prompt-file report.txt --trace t
+  longspan trace merge t
+  longspan trace merge t -o report.json
+{})",
+      described(trace_merge_options()), environment_note(trace_merge_options()[0]), kExitCodes);
 }
 
 }  // namespace longspan

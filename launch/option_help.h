@@ -9,5 +9,6 @@ namespace longspan {
 std::string program_help();
 std::string generate_help();
 std::string inspect_help();
+std::string trace_help();
 
 }  // namespace longspan

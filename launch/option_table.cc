@@ -32,6 +32,23 @@ void apply_layout(GenerateOptions& options, const Given& given) {
   options.layout = kLayouts[one_of(given, words)];
 }
 
+void apply_strategy(GenerateOptions& options, const Given& given) {
+  std::array<std::string_view, kStrategies.size()> words;
+  for (std::size_t i = 0; i < words.size(); ++i) words[i] = name(kStrategies[i]);
+  options.strategy = kStrategies[one_of(given, words)];
+}
+
+void apply_ring_shape(GenerateOptions& options, const Given& given) {
+  const std::size_t times = given.value.find('x');
+  if (times == std::string::npos) {
+    throw UsageError(str("{} must be HOSTSxRANKS, as 2x4, not '{}'", given.name, given.value));
+  }
+  const auto part = [&](std::string value) {
+    return static_cast<int>(whole_number({given.name, std::move(value)}, kRanks));
+  };
+  options.ring_shape = {part(given.value.substr(0, times)), part(given.value.substr(times + 1))};
+}
+
 void apply_dtype(GenerateOptions&, const Given& given) {
   constexpr std::array<std::string_view, 4> kWords = {"auto", "float32", "float16", "bfloat16"};
   if (one_of(given, kWords) < 2) return;
@@ -67,6 +84,19 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "how new tokens are dealt to ranks: block-cyclic, striped, zigzag, contiguous or folded "
       "(default: block-cyclic)"},
      apply_layout},
+    {{kGroupSplit, "strategy", "WORD",
+      "what travels while the prompt is read: ring, query-ring, all-gather, gather-q, ulysses, usp "
+      "or double-ring (default: ring)"},
+     apply_strategy},
+    {{kGroupSplit, "ulysses-degree", "N",
+      "with --strategy usp: ranks that trade heads; the rest is a ring of such groups (default: "
+      "the most that fit in a host)"},
+     [](auto& o, auto& given) {
+       o.ulysses_degree = static_cast<int>(whole_number(given, kRanks));
+     }},
+    {{kGroupSplit, "ring-shape", "MxG",
+      "with --strategy double-ring: M hosts of G ranks (default: as the hosts are)"},
+     apply_ring_shape},
     {{kGroupSplit, "prefill-chunk", "TOKENS",
       "prompt tokens that the ranks together read in one step, or auto (default: auto)"},
      apply_prefill_chunk},
@@ -119,6 +149,10 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupLimits, "hang-timeout", "SECONDS",
       "give up an exchange between ranks that takes longer (default: 120)"},
      [](auto& o, auto& given) { o.hang_timeout = seconds(given); }},
+    {{kGroupLimits, "trace", "DIR",
+      "write what each rank did and when to DIR/rank-N.json (DIR is made if missing), for longspan "
+      "trace merge, Perfetto or chrome://tracing (default: no trace)"},
+     [](auto& o, auto& given) { o.trace = some_text(given); }},
     {{kGroupLimits, "log-level", "WORD", "error, warning, info or debug (default: info)"},
      apply_log_level<GenerateOptions>},
 });
@@ -128,6 +162,11 @@ const std::array kInspect = std::to_array<Option<InspectOptions>>({
      [](auto& o, auto& given) { o.json = switch_position(given); }},
     {{"Options", "log-level", "WORD", "error, warning, info or debug (default: info)"},
      apply_log_level<InspectOptions>},
+});
+
+const std::array kTraceMerge = std::to_array<Option<TraceMergeOptions>>({
+    {{"Options", "output", "FILE", "where the merged trace goes (default: DIR/trace.json)", 'o'},
+     [](auto& o, auto& given) { o.output = some_text(given); }},
 });
 
 }  // namespace
@@ -142,5 +181,6 @@ std::string OptionText::environment_name() const {
 
 std::span<const Option<GenerateOptions>> generate_options() { return kGenerate; }
 std::span<const Option<InspectOptions>> inspect_options() { return kInspect; }
+std::span<const Option<TraceMergeOptions>> trace_merge_options() { return kTraceMerge; }
 
 }  // namespace longspan

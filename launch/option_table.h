@@ -17,6 +17,7 @@ struct OptionText {
   std::string_view name;   // without dashes
   std::string_view value;  // what the help calls the value; empty for a switch
   std::string_view help;   // with unit and default
+  char short_flag = 0;     // the short flag, if it has one
 
   bool is_switch() const { return value.empty(); }
   std::string flag() const { return "--" + std::string(name); }
@@ -33,5 +34,6 @@ inline constexpr std::string_view kPromptGroup = "Prompt (exactly one)";
 
 std::span<const Option<GenerateOptions>> generate_options();
 std::span<const Option<InspectOptions>> inspect_options();
+std::span<const Option<TraceMergeOptions>> trace_merge_options();
 
 }  // namespace longspan

@@ -1,5 +1,7 @@
 #include "launch/options.h"
 
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>  // NOLINT(misc-include-cleaner): an umbrella
 #include <algorithm>
 #include <cstdlib>
@@ -19,7 +21,7 @@ using Words = std::vector<std::string>;
 
 /// What was given for each row of a command's table, and the one word without a flag.
 struct Arguments {
-  std::string model;
+  std::string subject;
   std::vector<std::optional<Given>> given;
   bool wants_help = false;
 };
@@ -71,31 +73,36 @@ std::optional<Given> given_value(const CLI::Option& parsed, const OptionText& op
   return Given{flag, results[0]};
 }
 
-void refuse_leftovers(Words leftovers, const std::string& command,
+void refuse_leftovers(Words leftovers, const std::string& command, const std::string& subject,
                       std::span<const OptionText> options) {
   std::erase(leftovers, "--");  // CLI11 hands this mark out too
   const auto flag = std::ranges::find_if(leftovers, is_flag);
   if (flag != leftovers.end()) refuse_unknown_flag(*flag, command, options);
   if (!leftovers.empty()) {
-    throw UsageError(
-        str("unexpected '{}' after MODEL; a value with spaces needs quotes", leftovers.front()));
+    throw UsageError(str("unexpected '{}' after {}; a value with spaces needs quotes",
+                         leftovers.front(), subject));
   }
 }
 
-/// The words after `command`, matched with its options. Options have no CLI11 type, validator or
-/// environment name: every message is ours, and values arrive exactly as they were typed.
-Arguments read_words(const std::string& command, std::span<const OptionText> options,
-                     const Words& words) {
+std::string cli11_name(const OptionText& option) {
+  return option.short_flag ? str("-{},{}", option.short_flag, option.flag()) : option.flag();
+}
+
+/// The words after `command`, matched with its options and its one `subject`, as MODEL. Options
+/// have no CLI11 type, validator or environment name: every message is ours, and values arrive
+/// exactly as they were typed.
+Arguments read_words(const std::string& command, const std::string& subject,
+                     std::span<const OptionText> options, const Words& words) {
   refuse_dangling_equals(words);
   CLI::App app;
   app.set_help_flag();
   app.allow_extras();
-  const CLI::Option* model = app.add_option("MODEL");
+  const CLI::Option* named = app.add_option(subject);
   const CLI::Option* help = app.add_flag("-h,--help");
   std::vector<const CLI::Option*> parsed;
   for (const OptionText& option : options) {
-    parsed.push_back(option.is_switch() ? app.add_flag(option.flag())
-                                        : app.add_option(option.flag())->take_all());
+    const std::string name = cli11_name(option);
+    parsed.push_back(option.is_switch() ? app.add_flag(name) : app.add_option(name)->take_all());
   }
   try {
     app.parse(Words(words.rbegin(), words.rend()));  // CLI11 takes them last first
@@ -109,10 +116,10 @@ Arguments read_words(const std::string& command, std::span<const OptionText> opt
   for (std::size_t i = 0; i < options.size(); ++i) {
     arguments.given.push_back(given_value(*parsed[i], options[i], words, options));
   }
-  refuse_leftovers(app.remaining(), command, options);
-  if (!model->results().empty()) arguments.model = model->results().front();
-  if (arguments.model.empty()) {
-    throw UsageError(str("MODEL is missing: longspan {} MODEL ...", command));
+  refuse_leftovers(app.remaining(), command, subject, options);
+  if (!named->results().empty()) arguments.subject = named->results().front();
+  if (arguments.subject.empty()) {
+    throw UsageError(str("{} is missing: longspan {} {} ...", subject, command, subject));
   }
   return arguments;
 }
@@ -150,6 +157,12 @@ void expect_no_contradiction(const GenerateOptions& options) {
   if (options.degree && !options.compare_degrees.empty()) {
     throw UsageError("--degree and --compare-degrees both say how many ranks to use; give one");
   }
+  if (options.ulysses_degree && options.strategy != Strategy::kUsp) {
+    throw UsageError("--ulysses-degree divides the ranks of usp; add --strategy usp");
+  }
+  if (options.ring_shape && options.strategy != Strategy::kDoubleRing) {
+    throw UsageError("--ring-shape divides the ranks of double-ring; add --strategy double-ring");
+  }
   if (options.force_ids && !options.compare_degrees.empty()) {
     throw UsageError("--compare-degrees compares chosen tokens, but --force-ids chooses them all");
   }
@@ -165,7 +178,6 @@ void expect_no_contradiction(const GenerateOptions& options) {
 template <typename Options>
 Options applied(const Arguments& arguments, std::span<const Option<Options>> table) {
   Options options;
-  options.model = arguments.model;
   for (std::size_t i = 0; i < table.size(); ++i) {
     if (arguments.given[i]) table[i].apply(options, *arguments.given[i]);
   }
@@ -174,29 +186,50 @@ Options applied(const Arguments& arguments, std::span<const Option<Options>> tab
 
 Command parse_generate(const Words& words, const Environment& environment) {
   const auto options = texts(generate_options());
-  Arguments arguments = read_words("generate", options, words);
+  Arguments arguments = read_words("generate", "MODEL", options, words);
   if (arguments.wants_help) return HelpRequest{generate_help()};
   add_environment(arguments, options, environment);
   expect_one_prompt(arguments, options);
   GenerateOptions parsed = applied(arguments, generate_options());
+  parsed.model = arguments.subject;
   expect_no_contradiction(parsed);
   return parsed;
 }
 
 Command parse_inspect(const Words& words, const Environment& environment) {
   const auto options = texts(inspect_options());
-  Arguments arguments = read_words("inspect", options, words);
+  Arguments arguments = read_words("inspect", "MODEL", options, words);
   if (arguments.wants_help) return HelpRequest{inspect_help()};
   add_environment(arguments, options, environment);
-  return applied(arguments, inspect_options());
+  InspectOptions parsed = applied(arguments, inspect_options());
+  parsed.model = arguments.subject;
+  return parsed;
+}
+
+/// What one may do with a trace has a word of its own, so that there can be more.
+Command parse_trace(const Words& words, const Environment& environment) {
+  if (words.empty()) throw UsageError("trace needs to know what: longspan trace merge DIR");
+  if (words.front() == "--help" || words.front() == "-h") return HelpRequest{trace_help()};
+  if (words.front() != "merge") {
+    throw UsageError(str("unknown command trace {}; legal: trace merge DIR", words.front()));
+  }
+  const auto options = texts(trace_merge_options());
+  Arguments arguments =
+      read_words("trace merge", "DIR", options, Words(words.begin() + 1, words.end()));
+  if (arguments.wants_help) return HelpRequest{trace_help()};
+  add_environment(arguments, options, environment);
+  TraceMergeOptions parsed = applied(arguments, trace_merge_options());
+  parsed.folder = arguments.subject;
+  return parsed;
 }
 
 [[noreturn]] void refuse_first_word(const std::string& word) {
-  const Words known = is_flag(word) ? Words{"--help", "--version"} : Words{"generate", "inspect"};
+  const Words known =
+      is_flag(word) ? Words{"--help", "--version"} : Words{"generate", "inspect", "trace"};
   const std::string kind = is_flag(word) ? "flag" : "command";
   const auto nearest = nearest_word(word, known);
   const std::string hint =
-      nearest ? "nearest: " + *nearest : str("legal: {}, {}", known[0], known[1]);
+      nearest ? "nearest: " + *nearest : str("legal: {}", fmt::join(known, ", "));
   throw UsageError(str("unknown {} {}; {}", kind, word, hint));
 }
 
@@ -209,6 +242,7 @@ Command parse_command_line(const std::vector<std::string>& arguments,
   const Words rest(arguments.begin() + 1, arguments.end());
   if (first == "generate") return parse_generate(rest, environment);
   if (first == "inspect") return parse_inspect(rest, environment);
+  if (first == "trace") return parse_trace(rest, environment);
   if (first == "--help" || first == "-h") return HelpRequest{program_help()};
   if (first == "--version") return VersionRequest{};
   refuse_first_word(first);

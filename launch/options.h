@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "attention/shard_layout.h"
+#include "attention/strategy.h"
 #include "comm/launcher.h"
 #include "comm/log.h"
 #include "scheduler/placement.h"
@@ -38,6 +39,12 @@ struct PromptSource {
 
 inline constexpr std::int64_t kDefaultMaxTokens = 128;
 
+/// MxG: a ring of M hosts, in each a ring of G ranks.
+struct RingShape {
+  int outer = 1;
+  int inner = 1;
+};
+
 struct GenerateOptions {
   std::string model;
   PromptSource prompt;
@@ -45,6 +52,9 @@ struct GenerateOptions {
 
   std::optional<int> degree;  // ranks that split the sequence; absent: all
   Layout layout = Layout::kBlockCyclic;
+  Strategy strategy = Strategy::kRing;
+  std::optional<int> ulysses_degree;          // of usp; absent: the most promising
+  std::optional<RingShape> ring_shape;        // of double-ring; absent: hosts x ranks of a host
   std::optional<std::int64_t> prefill_chunk;  // tokens of one step of the group; absent: automatic
   int page_tokens = 16;
   Retention keep = Retention::kSpread;
@@ -60,6 +70,7 @@ struct GenerateOptions {
   int max_num_seqs = 64;
   std::optional<std::size_t> memory_limit_bytes;
   std::chrono::milliseconds hang_timeout{120'000};
+  std::optional<std::string> trace;  // a folder for one trace file a rank
   LogLevel log_level = LogLevel::kInfo;
 };
 
@@ -69,13 +80,19 @@ struct InspectOptions {
   LogLevel log_level = LogLevel::kInfo;
 };
 
+struct TraceMergeOptions {
+  std::string folder;                 // of the ranks' files
+  std::optional<std::string> output;  // absent: trace.json in the folder
+};
+
 struct VersionRequest {};
 
 struct HelpRequest {
   std::string text;
 };
 
-using Command = std::variant<GenerateOptions, InspectOptions, VersionRequest, HelpRequest>;
+using Command =
+    std::variant<GenerateOptions, InspectOptions, TraceMergeOptions, VersionRequest, HelpRequest>;
 
 /// `arguments`: argv without the program's name. Throws UsageError.
 Command parse_command_line(const std::vector<std::string>& arguments,

@@ -31,6 +31,22 @@ bool is_well_formed(const KvSegment& segment) {
   return segment.len >= 0 && segment.view.page_tokens >= 1;
 }
 
+TraceLabel of_rows(const char* name, std::int64_t rows) {
+  return {.name = name, .args = {{"rows", rows}}};
+}
+
+std::int64_t columns(const std::vector<KvSegment>& segments) {
+  std::int64_t sum = 0;
+  for (const KvSegment& segment : segments) sum += segment.len;
+  return sum;
+}
+
+/// Tells a trace's reader whose new keys these are; -1 when all are cached.
+std::int64_t first_position(const std::vector<KvSegment>& segments) {
+  const auto causal = std::ranges::find_if(segments, &KvSegment::causal);
+  return causal == segments.end() ? -1 : causal->positions.first;
+}
+
 }  // namespace
 
 CpuAttentionKernels::CpuAttentionKernels(const HeadShape& shape, float scale,
@@ -48,7 +64,7 @@ std::unique_ptr<AttentionKernels> CpuAttentionKernels::for_heads(const HeadShape
 }
 
 void CpuAttentionKernels::reset(Stream& stream, RunningState state, std::int64_t rows) {
-  as_cpu(stream).enqueue([this, state, rows] {
+  as_cpu(stream).enqueue(of_rows("reset", rows), [this, state, rows] {
     const std::int64_t items = rows * shape_.query_heads;
     std::fill_n(state.acc, items * shape_.head_dim, 0.0f);
     std::fill_n(state.m, items, -std::numeric_limits<float>::infinity());
@@ -62,7 +78,11 @@ void CpuAttentionKernels::attend(Stream& stream, const QueryRows& rows,
   Prefill prefill{
       shape_, scale_, rows.q, {rows.positions.begin(), rows.positions.end()}, std::move(segments),
       state};
-  as_cpu(stream).enqueue([this, prefill = std::move(prefill)] {
+  const TraceLabel label{.name = "attend",
+                         .args = {{"rows", std::ssize(rows.positions)},
+                                  {"keys", columns(prefill.segments)},
+                                  {"first_key", first_position(prefill.segments)}}};
+  as_cpu(stream).enqueue(label, [this, prefill = std::move(prefill)] {
     const int threads = available_threads();
     auto workspace = workspaces_.take(threads);
     run_prefill(prefill, *workspace, threads);
@@ -72,7 +92,7 @@ void CpuAttentionKernels::attend(Stream& stream, const QueryRows& rows,
 
 void CpuAttentionKernels::finish(Stream& stream, RunningState state, Partial out,
                                  std::int64_t rows) {
-  as_cpu(stream).enqueue([this, state, out, rows] {
+  as_cpu(stream).enqueue(of_rows("finish", rows), [this, state, out, rows] {
     for_each_item(rows * shape_.query_heads,
                   [&](std::int64_t at) { normalise(state, out, at, shape_.head_dim); });
   });
@@ -82,7 +102,8 @@ void CpuAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
   for (const DecodeRow& row : rows) {
     expects(std::ranges::all_of(row.segments, is_well_formed), "segments have a length and pages");
   }
-  as_cpu(stream).enqueue([this, decode = Decode{shape_, scale_, std::move(rows)}] {
+  const TraceLabel label = of_rows("attend_decode", std::ssize(rows));
+  as_cpu(stream).enqueue(label, [this, decode = Decode{shape_, scale_, std::move(rows)}] {
     const int threads = available_threads();
     auto workspace = workspaces_.take(threads);
     run_decode(decode, kernels_, *workspace, threads);
@@ -92,7 +113,7 @@ void CpuAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
 
 void CpuAttentionKernels::merge(Stream& stream, std::vector<Partial> partials, Partial out,
                                 std::int64_t rows) {
-  as_cpu(stream).enqueue([this, partials = std::move(partials), out, rows] {
+  as_cpu(stream).enqueue(of_rows("merge", rows), [this, partials = std::move(partials), out, rows] {
     for_each_item(rows * shape_.query_heads, [&](std::int64_t at) {
       const std::int64_t bad = merge_at(partials, out, at, shape_.head_dim);
       if (bad > 0) bad_lse_total_ += bad;
@@ -101,7 +122,8 @@ void CpuAttentionKernels::merge(Stream& stream, std::vector<Partial> partials, P
 }
 
 void CpuAttentionKernels::copy_kv(Stream& stream, std::vector<KvCopy> copies) {
-  as_cpu(stream).enqueue([this, copies = std::move(copies)] {
+  const TraceLabel label{.name = "copy_kv", .args = {{"copies", std::ssize(copies)}}};
+  as_cpu(stream).enqueue(label, [this, copies = std::move(copies)] {
     const std::int64_t tasks = std::ssize(copies) * shape_.kv_heads;
     parallel_for(tasks, available_threads(), [&](std::int64_t task, int) {
       copy_columns(copies[task / shape_.kv_heads], static_cast<int>(task % shape_.kv_heads),

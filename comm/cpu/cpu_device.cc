@@ -9,6 +9,7 @@
 
 #include "comm/error.h"
 #include "comm/str.h"
+#include "comm/trace_file.h"
 
 namespace longspan {
 namespace {
@@ -58,12 +59,15 @@ Buffer CpuDevice::allocate(std::size_t bytes) {
   return Buffer({static_cast<std::byte*>(memory), bytes}, [memory] { std::free(memory); });
 }
 
-std::unique_ptr<Stream> CpuDevice::new_stream() { return std::make_unique<CpuStream>(threads_); }
+std::unique_ptr<Stream> CpuDevice::new_stream() {
+  return std::make_unique<CpuStream>(threads_, trace() ? trace()->lease() : TraceLease());
+}
 
 void CpuDevice::copy(Stream& stream, Bytes dst, ConstBytes src) {
   expects(dst.size() == src.size(), "a copy has as much room as bytes");
   if (src.empty()) return;
-  as_cpu(stream).enqueue([dst, src] { std::memcpy(dst.data(), src.data(), src.size()); });
+  const TraceLabel label{.name = "copy", .args = {{"bytes", std::ssize(src)}}};
+  as_cpu(stream).enqueue(label, [dst, src] { std::memcpy(dst.data(), src.data(), src.size()); });
 }
 
 void CpuDevice::copy_rows(Stream& stream, std::byte* dst, std::size_t dst_stride,

@@ -38,7 +38,8 @@ class Nesting {
 
 }  // namespace
 
-CpuStream::CpuStream(int threads) : thread_([this, threads] { run(threads); }) {}
+CpuStream::CpuStream(int threads, TraceLease lane)
+    : lane_(std::move(lane)), thread_([this, threads] { run(threads); }) {}
 
 CpuStream::~CpuStream() {
   {
@@ -74,8 +75,14 @@ void CpuStream::wait(const Event& event) {
   auto state = cpu_event(event);
   if (state->happened() && !state->failure()) return;
   push({{}, [this, state = std::move(state)] {
+          const auto begin = lane_ ? TraceLane::now() : TraceLane::Time();
           // The word holds the event: this step may be gone when it is called.
-          if (state->try_leave_word([this, state] { go_on(state->failure()); })) return false;
+          if (state->try_leave_word([this, state, begin] {
+                if (lane_) lane_->add({"wait", TraceCategory::kWait}, begin, TraceLane::now());
+                go_on(state->failure());
+              })) {
+            return false;
+          }
           if (!failure_) failure_ = state->failure();
           return true;
         }});
@@ -85,6 +92,29 @@ void CpuStream::synchronize() {
   const auto state = cpu_event(record());
   state->await();
   if (state->failure()) std::rethrow_exception(state->failure());
+}
+
+void CpuStream::begin_span(const TraceLabel& label) {
+  if (!lane_) return;
+  push({{}, [this, label] {
+          lane_->open(label);
+          return true;
+        }});
+}
+
+void CpuStream::end_span() {
+  if (!lane_) return;
+  push({{}, [this] {
+          lane_->close();
+          return true;
+        }});
+}
+
+std::function<void()> CpuStream::traced(const TraceLabel& label, std::function<void()> work) const {
+  return [lane = lane(), label, work = std::move(work)] {
+    const TraceSpan span(lane, label);
+    work();
+  };
 }
 
 void CpuStream::push(Item item) {

@@ -33,12 +33,17 @@ class CpuStream final : public Stream {
  public:
   /// `threads`: how many threads parallel regions inside this stream's work may use (OpenMP's
   /// number for this stream's own thread, which oneDNN and our kernels both take).
-  explicit CpuStream(int threads);
+  /// `lane`: where its spans go; none without.
+  explicit CpuStream(int threads, TraceLease lane = {});
   ~CpuStream() override;
 
   /// Runs `work` on the stream's thread, after everything enqueued before. An exception it throws
   /// fails the stream.
   void enqueue(std::function<void()> work);
+  /// The same, with a span of that name in the trace.
+  void enqueue(const TraceLabel& label, std::function<void()> work) {
+    enqueue(lane_ ? traced(label, std::move(work)) : std::move(work));
+  }
 
   /// To be called once, from any thread, with the failure if there was one.
   using Done = std::function<void(std::exception_ptr failure)>;
@@ -48,8 +53,13 @@ class CpuStream final : public Stream {
 
   Event record() override;
   void wait(const Event& event) override;
-  void call(std::function<void()> work) override { enqueue(std::move(work)); }
+  void call(std::function<void()> work) override { enqueue({"call"}, std::move(work)); }
   void synchronize() override;
+  void begin_span(const TraceLabel& label) override;
+  void end_span() override;
+
+  /// For the spans of asynchronous work. Null when nothing is traced.
+  TraceLane* lane() const { return lane_.get(); }
 
  private:
   /// Either work for the stream's thread, or a step for any. A step returns false if the stream
@@ -59,12 +69,14 @@ class CpuStream final : public Stream {
     std::function<bool()> step;
   };
 
+  std::function<void()> traced(const TraceLabel& label, std::function<void()> work) const;
   void push(Item item);
   void drive();
   void go_on(const std::exception_ptr& failure);
   void hand_to_thread();
   void run(int threads);
 
+  const TraceLease lane_;  // the driver's own
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Item> queue_;

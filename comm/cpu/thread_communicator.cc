@@ -5,6 +5,7 @@
 #include "comm/error.h"
 #include "comm/exchange_lists.h"
 #include "comm/str.h"
+#include "comm/trace_exchange.h"
 #include "comm/traffic_counter.h"
 
 namespace longspan {
@@ -20,9 +21,13 @@ class ThreadWorld::ThreadCommunicator final : public Communicator {
   void exchange(Stream& stream, std::vector<Send> sends, std::vector<Receive> receives) override {
     expect_known_peers(sends, receives, size());
     drop_empty_messages(sends, receives);
-    as_cpu(stream).enqueue([this, sends = std::move(sends), receives = std::move(receives)] {
-      run(sends, receives, {deadline_});
-    });
+    CpuStream& cpu = as_cpu(stream);
+    cpu.enqueue(
+        [this, lane = cpu.lane(), sends = std::move(sends), receives = std::move(receives)] {
+          const TraceSpan span(lane, exchange_label(sends, receives),
+                               lane ? exchange_peers(sends, receives) : "");
+          run(sends, receives, {deadline_});
+        });
   }
 
   void transfer(std::vector<Send> sends, std::vector<Receive> receives,

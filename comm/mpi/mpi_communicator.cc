@@ -6,6 +6,7 @@
 #include "comm/cpu/cpu_event.h"
 #include "comm/cpu/cpu_stream.h"
 #include "comm/exchange_lists.h"
+#include "comm/trace_exchange.h"
 
 namespace longspan {
 
@@ -18,10 +19,12 @@ void MpiCommunicator::exchange(Stream& stream, std::vector<Send> sends,
   expect_known_peers(sends, receives, size());
   drop_empty_messages(sends, receives);
   if (sends.empty() && receives.empty()) return;
-  as_cpu(stream).enqueue_async(
-      [this, sends = std::move(sends), receives = std::move(receives)](CpuStream::Done done) {
-        begin(sends, receives, {deadline_}, std::move(done));
-      });
+  CpuStream& cpu = as_cpu(stream);
+  cpu.enqueue_async([this, lane = cpu.lane(), sends = std::move(sends),
+                     receives = std::move(receives)](CpuStream::Done done) {
+    if (lane) done = with_exchange_span(*lane, sends, receives, std::move(done));
+    begin(sends, receives, {deadline_}, std::move(done));
+  });
 }
 
 void MpiCommunicator::transfer(std::vector<Send> sends, std::vector<Receive> receives,

@@ -22,8 +22,8 @@ JobShape shape_of(const JobOptions& options, const JobInput& input) {
                  .chunk_tokens = chunk_tokens(options),
                  .keep = options.keep,
                  .max_running = options.max_running,
-                 .strategies = {options.strategy},
-                 .island = options.island};
+                 .strategies = {options.plan.strategy},
+                 .island = options.plan.inner};
   for (const JobRequest& request : input.requests) {
     shape.requests.push_back(
         {.prompt_tokens = std::ssize(request.admission.prompt), .max_new = request.max_new});
@@ -53,7 +53,7 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
   PlannerOptions planner{.page_tokens = options.page_tokens,
                          .layout = options.layout,
                          .keep = options.keep,
-                         .whole_pages = !passes_keys(options.strategy),
+                         .whole_pages = !passes_keys(options.plan.strategy),
                          .chunk_tokens = chunk_tokens(options),
                          .max_running = options.max_running};
   planner.group.resize(options.degree);
@@ -88,7 +88,8 @@ std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const Job
     follow_coordinator(control, *worker);
     return {};
   }
-  return coordinate(control, *worker, *input, planner_options(options, memory), options.strategy);
+  return coordinate(control, *worker, *input, planner_options(options, memory),
+                    options.plan.strategy);
 }
 
 }  // namespace longspan

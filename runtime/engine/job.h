@@ -19,8 +19,7 @@ struct JobOptions {
   DealtBy layout = DealtBy::kBlockCyclic;
   std::optional<std::int64_t> chunk_tokens;  // absent: 512 per rank of the degree
   Retention keep = Retention::kSpread;
-  Strategy strategy = Strategy::kRing;
-  int island = 1;  // ranks that split heads (usp), or of a node (double-ring); divides the degree
+  PlannedStrategy plan;  // legal for the degree, the model and the other options
   int max_running = 64;
   std::optional<std::int64_t> memory_limit;
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too

@@ -5,6 +5,7 @@
 
 #include "comm/error.h"
 #include "comm/str.h"
+#include "comm/trace_file.h"
 
 namespace longspan {
 namespace {
@@ -31,6 +32,12 @@ int index_in(const Group& group, int world_rank) {
   return static_cast<int>(at - group.ranks().begin());
 }
 
+TraceLabel step_label(const StepPlan& plan, const ForwardStep& step) {
+  return {.name = plan.prefill.empty() ? "decode step" : "prefill step",
+          .category = TraceCategory::kStep,
+          .args = {{"epoch", static_cast<std::int64_t>(plan.epoch)}, {"rows", step.rows()}}};
+}
+
 }  // namespace
 
 Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
@@ -52,8 +59,26 @@ StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) 
   for (RequestId id : plan.finished) sequences_.erase(id);
   if (std::ranges::count(plan.group, machine_.rank()) == 0) return {.epoch = plan.epoch};
   const ForwardStep step = make_step(order);
-  transformer_.forward(*compute_, step, layer_done);
-  return score(plan, step);
+  StepReport report;
+  {
+    const TraceLabel label = step_label(plan, step);
+    const TraceSpan host(host_lane(), label);
+    const StreamSpan stream(*compute_, label);
+    transformer_.forward(*compute_, step, layer_done);
+    report = score(plan, step);
+  }
+  if (TraceFile* trace = machine_.device().trace()) trace->keep_up();
+  return report;
+}
+
+TraceLane* Worker::host_lane() const {
+  TraceFile* trace = machine_.device().trace();
+  return trace ? &trace->host() : nullptr;
+}
+
+void Worker::await_compute() {
+  const TraceSpan span(host_lane(), {"wait", TraceCategory::kWait});
+  compute_->synchronize();
 }
 
 ForwardStep Worker::make_step(const StepOrder& order) {
@@ -122,7 +147,7 @@ StepReport Worker::score(const StepPlan& plan, const ForwardStep& step) {
     if (decode.master == machine_.rank()) mastered.push_back(decode.request);
   }
   score_rows(report, step, step.chunk_rows(), mastered);
-  compute_->synchronize();
+  await_compute();
   refuse_bad_attention();
   return report;
 }
@@ -145,7 +170,7 @@ void Worker::score_rows(StepReport& report, const ForwardStep& step, std::int64_
   for (std::int64_t done = 0; done < std::ssize(requests); done += most) {
     const std::int64_t count = std::min(most, std::ssize(requests) - done);
     const float* logits = transformer_.logits(*compute_, first + done, count);
-    compute_->synchronize();
+    await_compute();
     for (std::int64_t i = 0; i < count; ++i) {
       const Admission& admission = sequences_.at(requests[done + i]).admission;
       const std::int64_t sampled =
@@ -170,7 +195,7 @@ void Worker::sum_nll(StepReport& report, const ForwardStep& step, RequestId requ
   for (std::int64_t row = 0; row < step.chunk_rows(); row += most) {
     const std::int64_t count = std::min(most, step.chunk_rows() - row);
     const float* logits = transformer_.logits(*compute_, row, count);
-    compute_->synchronize();
+    await_compute();
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t next = step.positions[row + i] + 1;
       if (next == std::ssize(prompt)) continue;

@@ -51,6 +51,8 @@ class Worker {
   void add_chunk(ForwardStep& step, const PrefillChunk& chunk);
   void add_decode_row(ForwardStep& step, const DecodeStep& row);
   SequenceStorage storage_of(const Group& group, const Sequence& sequence) const;
+  TraceLane* host_lane() const;
+  void await_compute();
   StepReport score(const StepPlan& plan, const ForwardStep& step);
   void refuse_bad_attention();
   void score_rows(StepReport& report, const ForwardStep& step, std::int64_t first,

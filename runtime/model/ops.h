@@ -44,6 +44,7 @@ class MatrixLayout {
 struct PackedMatrix {
   const MatrixLayout* layout = nullptr;
   const std::byte* data = nullptr;  // layout->bytes(), aligned to 64
+  const char* name = "matmul";      // of its product, in a trace
 };
 
 /// The embedding table in its file's form: rows are dequantised when they are looked up.

@@ -51,6 +51,7 @@ void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerD
   ops_.embed(compute, weights_.embedding(), step.tokens, hidden);
   ops_.rope_angles(compute, rope_, step.positions, angles);
   for (int l = 0; l < config_.layers; ++l) {
+    const StreamSpan span(compute, {"layer", TraceCategory::kStep, {{"layer", l}}});
     const LayerWeights& layer = weights_.layer(l);
     ops_.rms_norm(compute, hidden, rows, layer.attention_norm, normed);
     ops_.matmul(compute, normed, rows, layer.qkv, qkv, Output::kOverwrite);

@@ -126,14 +126,15 @@ struct ModelWeights::Parts {
     for (int i = 0; i < config.layers; ++i) {
       const WeightPlan::Layer& offsets = plan.layer(i);
       layers.push_back({norm(offsets.attention_norm),
-                        {&plan.qkv_layout(), at(offsets.qkv)},
-                        {&plan.attention_output_layout(), at(offsets.attention_output)},
+                        {&plan.qkv_layout(), at(offsets.qkv), "matmul qkv"},
+                        {&plan.attention_output_layout(), at(offsets.attention_output),
+                         "matmul attention_output"},
                         norm(offsets.ffn_norm),
-                        {&plan.gate_up_layout(), at(offsets.gate_up)},
-                        {&plan.down_layout(), at(offsets.down)}});
+                        {&plan.gate_up_layout(), at(offsets.gate_up), "matmul gate_up"},
+                        {&plan.down_layout(), at(offsets.down), "matmul down"}});
     }
     output_norm = norm(plan.output_norm());
-    output = {&plan.output_layout(), at(plan.output())};
+    output = {&plan.output_layout(), at(plan.output()), "matmul logits"};
   }
 
   WeightPlan plan;

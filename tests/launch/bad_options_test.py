@@ -64,6 +64,15 @@ class BadOptionsTest(RefusalTest):
         self.refuses_options([], "no prompt")
         self.refuses_options(["--prompt", "x", "--prompt-file", "y"], "--prompt and --prompt-file")
 
+    def test_a_strategy_that_cannot_be(self):
+        asked = ["--prompt", "x", "--strategy"]
+        self.refuses_options(asked + ["rings"], "--strategy must be ring, query-ring, .*'rings'; nearest: ring")
+        self.refuses_options(asked + ["ring", "--ulysses-degree", "2"], "--ulysses-degree .* --strategy usp")
+        self.refuses_options(asked + ["usp", "--ring-shape", "1x1"], "--ring-shape .* --strategy double-ring")
+        self.refuses_options(asked + ["double-ring", "--ring-shape", "2"], "--ring-shape .*2x4, not '2'")
+        self.refuses_options(asked + ["double-ring", "--ring-shape", "2x0"], "--ring-shape .*1 to 65536")
+        self.refuses_options(asked + ["double-ring", "--ring-shape", "2x2"], "is 4 ranks, but 1 .* usable: 1x1")
+
     def test_contradictions(self):
         self.refuses_options(["--prompt", "x", "--degree", "1", "--compare-degrees", "1,2"],
                              "--degree and --compare-degrees")

@@ -1,10 +1,11 @@
 """Compares `longspan generate` with the reference continuations, one configuration at a time.
 
-    goldens.py --binary B --model M --goldens G --row DEGREE,LAYOUT,CHUNK,PAGE [--row ...]
-               [--cases small|short|1k|3k|7k|NAME,NAME] [--keep spread|fewest] [--table FILE]
+    goldens.py --binary B --model M --goldens G --row DEGREE,LAYOUT,CHUNK,PAGE[,STRATEGY]
+               [--row ...] [--cases small|short|1k|3k|7k|NAME,NAME] [--keep spread|fewest] [--table FILE]
 
 A row is one configuration: the degree (and number of MPI ranks), the layout, the tokens of a
-prefill chunk (0: whole) and of a page. With --table each row that agrees is appended to FILE, and rows
+prefill chunk (0: whole) and of a page, and the prefill strategy (absent: ring; usp:2 and
+double-ring:2x2 say the division). With --table each row that agrees is appended to FILE, and rows
 that FILE already holds are skipped: a long run may be stopped and started again.
 """
 
@@ -20,17 +21,21 @@ import time
 SMALL = ["one-token", "short", "count", "unicode", "code", "chat", "gpl-1k"]
 CASE_SETS = {"small": SMALL, "short": SMALL[:-1], "1k": SMALL[-1:], "3k": ["gpl-3k"],
              "7k": ["gpl-7k"]}
-FIELDS = ["cases", "degree", "layout", "chunk", "page_tokens", "keep", "same_ids",
+FIELDS = ["cases", "degree", "layout", "chunk", "page_tokens", "keep", "strategy", "same_ids",
           "max_dlogprob", "max_dnll", "seconds"]
 MAX_DLOGPROB = 2e-3
 MAX_DNLL = 1e-4
 
 
 def command(options, row):
-    degree, layout, chunk, page = row
+    degree, layout, chunk, page, strategy = row
+    strategy, _, division = strategy.partition(":")
     line = [options.binary, "generate", options.model, "--json", "--ignore-eos", "--max-tokens", "64",
             "--logprobs", "5", "--prompt-nll", "--layout", layout, "--page-tokens", page,
             "--keep", options.keep, "--threads", "1"]
+    line += ["--strategy", strategy]
+    if division:
+        line += ["--ring-shape" if strategy == "double-ring" else "--ulysses-degree", division]
     line += ["--prefill-chunk", chunk if chunk != "0" else "1M"]
     if degree == "0":  # without mpirun
         return line
@@ -77,7 +82,7 @@ def finished_rows(table):
     if not table or not os.path.exists(table):
         return set()
     with open(table, newline="") as file:
-        return {tuple(row[f] for f in FIELDS[:6]) for row in csv.DictReader(file)}
+        return {tuple(row.get(f, "ring") for f in FIELDS[:7]) for row in csv.DictReader(file)}
 
 
 def append(table, row):
@@ -111,8 +116,8 @@ def main():
     done = finished_rows(options.table)
     failed = 0
     for text in options.row:
-        row = text.split(",")
-        if (options.cases, *row, options.keep) in done:
+        row = (text if text.count(",") == 4 else text + ",ring").split(",")
+        if (options.cases, *row[:4], options.keep, row[4]) in done:
             continue
         start = time.monotonic()
         answers = run(options, row, cases)
@@ -126,11 +131,11 @@ def main():
                 print(f"row {text}, case {case['name']}: {result[0]}", flush=True)
         same = all(a["ids"] == c["ids"] for a, c in zip(answers, cases))
         print(f"{options.cases:6} degree {row[0]} {row[1]:12} chunk {row[2]:>4} page {row[3]:>3} "
-              f"{options.keep}: same ids {same}, |d logprob| {dlogprob:.2g}, |d nll| {dnll:.2g}, "
+              f"{options.keep} {row[4]}: same ids {same}, |d logprob| {dlogprob:.2g}, |d nll| {dnll:.2g}, "
               f"{seconds:.1f} s", flush=True)
         if options.table and not any(result[0] for result in results):
             append(options.table, dict(zip(FIELDS, [
-                options.cases, *row, options.keep, int(same), f"{dlogprob:.3g}", f"{dnll:.3g}",
+                options.cases, *row[:4], options.keep, row[4], int(same), f"{dlogprob:.3g}", f"{dnll:.3g}",
                 f"{seconds:.1f}"])))
     sys.exit(1 if failed else 0)
 

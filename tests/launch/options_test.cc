@@ -65,6 +65,7 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   EXPECT_EQ(options.page_tokens, 16);
   EXPECT_EQ(options.keep, Retention::kSpread);
   EXPECT_EQ(options.threads, std::nullopt);
+  EXPECT_EQ(options.strategy, Strategy::kRing);
   EXPECT_TRUE(options.compare_degrees.empty());
   EXPECT_FALSE(options.ignore_eos);
   EXPECT_EQ(options.logprobs, 0);
@@ -74,6 +75,7 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   EXPECT_EQ(options.max_num_seqs, 64);
   EXPECT_EQ(options.memory_limit_bytes, std::nullopt);
   EXPECT_EQ(options.hang_timeout, std::chrono::seconds(120));
+  EXPECT_EQ(options.trace, std::nullopt);
   EXPECT_EQ(options.log_level, LogLevel::kInfo);
 }
 
@@ -82,7 +84,7 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
       "--prompt-file - --degree 3 --layout zigzag --prefill-chunk 64 --page-tokens 128 "
       "--keep fewest --threads 2 --max-tokens=1 --ignore-eos --logprobs 20 --prompt-nll "
       "--force-ids ids.json --json --max-num-seqs 4 --memory-limit 512M --hang-timeout 0.5 "
-      "--log-level debug --dtype float32");
+      "--log-level debug --dtype float32 --trace traces");
   EXPECT_EQ(options.prompt.kind, PromptKind::kTextFile);
   EXPECT_EQ(options.prompt.value, "-");
   EXPECT_EQ(options.degree, 3);
@@ -100,6 +102,7 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
   EXPECT_EQ(options.max_num_seqs, 4);
   EXPECT_EQ(options.memory_limit_bytes, 512u << 20);
   EXPECT_EQ(options.hang_timeout, std::chrono::milliseconds(500));
+  EXPECT_EQ(options.trace, "traces");
   EXPECT_EQ(options.log_level, LogLevel::kDebug);
 }
 
@@ -207,6 +210,18 @@ TEST(OptionsTest, InspectTakesAModelAndJson) {
                   .json);
 }
 
+TEST(OptionsTest, TraceMergeTakesAFolderAndAnOutput) {
+  const auto merge = [](const std::string& line, const Variables& variables = {}) {
+    return std::get<TraceMergeOptions>(
+        parse_command_line(split("trace merge " + line), environment_of(variables)));
+  };
+  EXPECT_EQ(merge("t").folder, "t");
+  EXPECT_EQ(merge("t").output, std::nullopt);
+  EXPECT_EQ(merge("t -o all.json").output, "all.json");
+  EXPECT_EQ(merge("--output=all.json t").output, "all.json");
+  EXPECT_EQ(merge("t", {{"LONGSPAN_OUTPUT", "e.json"}}).output, "e.json");
+}
+
 TEST(OptionsTest, VersionAndHelpAreRequestsOfTheirOwn) {
   const auto parsed = [](const std::string& line) {
     return parse_command_line(split(line), environment_of({}));
@@ -216,6 +231,9 @@ TEST(OptionsTest, VersionAndHelpAreRequestsOfTheirOwn) {
   EXPECT_THAT(std::get<HelpRequest>(parsed("-h")).text, HasSubstr("longspan COMMAND"));
   EXPECT_THAT(std::get<HelpRequest>(parsed("generate --help")).text, HasSubstr("--prompt-file"));
   EXPECT_THAT(std::get<HelpRequest>(parsed("inspect -h")).text, HasSubstr("inspect MODEL"));
+  for (const std::string line : {"trace --help", "trace -h", "trace merge --help"}) {
+    EXPECT_THAT(std::get<HelpRequest>(parsed(line)).text, HasSubstr("trace merge DIR"));
+  }
   // Help beats everything that is missing or wrong beside it.
   EXPECT_THAT(std::get<HelpRequest>(parsed("generate m --degree 0 --help --bogus")).text,
               HasSubstr("--prompt-file"));
@@ -234,16 +252,23 @@ TEST_P(RefusalTest, SaysWhatIsWrongAndWhatIsLegal) {
 
 INSTANTIATE_TEST_SUITE_P(
     Commands, RefusalTest,
-    ::testing::Values(Refusal{"", "no command; try longspan --help"},
-                      Refusal{"generat m", "unknown command generat; nearest: generate"},
-                      Refusal{"inspcet m", "unknown command inspcet; nearest: inspect"},
-                      Refusal{"serve", "unknown command serve; legal: generate, inspect"},
-                      Refusal{"--verison", "unknown flag --verison; nearest: --version"},
-                      Refusal{"--degree 2", "unknown flag --degree; legal: --help, --version"},
-                      Refusal{"generate", "MODEL is missing: longspan generate MODEL ..."},
-                      Refusal{"inspect --json", "MODEL is missing: longspan inspect MODEL ..."},
-                      Refusal{"generate m --prompt Hello world",
-                              "unexpected 'world' after MODEL; a value with spaces needs quotes"}));
+    ::testing::Values(
+        Refusal{"", "no command; try longspan --help"},
+        Refusal{"generat m", "unknown command generat; nearest: generate"},
+        Refusal{"inspcet m", "unknown command inspcet; nearest: inspect"},
+        Refusal{"serve", "unknown command serve; legal: generate, inspect, trace"},
+        Refusal{"--verison", "unknown flag --verison; nearest: --version"},
+        Refusal{"--degree 2", "unknown flag --degree; legal: --help, --version"},
+        Refusal{"generate", "MODEL is missing: longspan generate MODEL ..."},
+        Refusal{"inspect --json", "MODEL is missing: longspan inspect MODEL ..."},
+        Refusal{"trace", "trace needs to know what: longspan trace merge DIR"},
+        Refusal{"trace split", "unknown command trace split; legal: trace merge DIR"},
+        Refusal{"trace merge", "DIR is missing: longspan trace merge DIR ..."},
+        Refusal{"trace merge a b", "unexpected 'b' after DIR; a value with spaces needs quotes"},
+        Refusal{"trace merge a -o", "-o needs a value"},
+        Refusal{"trace merge a --outptu b", "unknown flag --outptu; nearest: --output"},
+        Refusal{"generate m --prompt Hello world",
+                "unexpected 'world' after MODEL; a value with spaces needs quotes"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Flags, RefusalTest,

@@ -60,6 +60,10 @@ void embed_row(const Embedding& embedding, TokenId token, float* out) {
              {out, static_cast<std::size_t>(embedding.hidden)});
 }
 
+TraceLabel of_rows(const char* name, std::int64_t rows) {
+  return {.name = name, .args = {{"rows", rows}}};
+}
+
 class CpuModelOps final : public ModelOps {
  public:
   std::string description() const override {
@@ -75,7 +79,8 @@ class CpuModelOps final : public ModelOps {
     expects(std::ranges::all_of(tokens,
                                 [&](TokenId id) { return id >= 0 && id < embedding.vocabulary; }),
             "tokens lie inside the vocabulary");
-    as_cpu(stream).enqueue([embedding, tokens = std::move(tokens), out] {
+    const TraceLabel label = of_rows("embed", std::ssize(tokens));
+    as_cpu(stream).enqueue(label, [embedding, tokens = std::move(tokens), out] {
       for_rows(std::ssize(tokens), embedding.hidden, [&](std::int64_t row) {
         embed_row(embedding, tokens[row], out + row * embedding.hidden);
       });
@@ -84,7 +89,7 @@ class CpuModelOps final : public ModelOps {
 
   void rms_norm(Stream& stream, const float* x, std::int64_t rows, const NormWeight& norm,
                 float* out) override {
-    as_cpu(stream).enqueue([=] {
+    as_cpu(stream).enqueue(of_rows("rms_norm", rows), [=] {
       for_rows(rows, norm.hidden, [&](std::int64_t row) {
         const std::int64_t start = row * norm.hidden;
         rms_norm_row(x + start, norm.weight, norm.hidden, norm.epsilon, out + start);
@@ -94,12 +99,14 @@ class CpuModelOps final : public ModelOps {
 
   void matmul(Stream& stream, const float* x, std::int64_t rows, const PackedMatrix& w, float* out,
               Output output) override {
-    as_cpu(stream).enqueue([=, this] { matmul_.multiply(x, rows, w, out, output); });
+    as_cpu(stream).enqueue(of_rows(w.name, rows),
+                           [=, this] { matmul_.multiply(x, rows, w, out, output); });
   }
 
   void rope_angles(Stream& stream, const RopeTable& rope, std::vector<std::int64_t> positions,
                    float* angles) override {
-    as_cpu(stream).enqueue([rope, positions = std::move(positions), angles] {
+    const TraceLabel label = of_rows("rope_angles", std::ssize(positions));
+    as_cpu(stream).enqueue(label, [rope, positions = std::move(positions), angles] {
       const std::int64_t dim = rope.head_dim();
       for_rows(std::ssize(positions), 16 * dim, [&](std::int64_t row) {  // a sine is 16 additions
         rope.angles({&positions[row], 1}, {angles + row * dim, static_cast<std::size_t>(dim)});
@@ -109,7 +116,8 @@ class CpuModelOps final : public ModelOps {
 
   void rope_and_store(Stream& stream, const QkvRows& rows, float* q_out,
                       std::vector<KvTarget> targets) override {
-    as_cpu(stream).enqueue([rows, q_out, targets = std::move(targets)] {
+    const TraceLabel label = of_rows("rope", rows.rows);
+    as_cpu(stream).enqueue(label, [rows, q_out, targets = std::move(targets)] {
       const std::int64_t dim = rows.heads.head_dim;
       for_rows(rows.rows, rows.heads.query_heads * dim,
                [&](std::int64_t row) { rotate_queries(rows, row, q_out); });
@@ -123,7 +131,7 @@ class CpuModelOps final : public ModelOps {
 
   void swiglu(Stream& stream, const float* gate_up, std::int64_t rows, int ffn,
               float* out) override {
-    as_cpu(stream).enqueue([=] {
+    as_cpu(stream).enqueue(of_rows("swiglu", rows), [=] {
       for_rows(rows, ffn, [&](std::int64_t row) {
         const float* gate = gate_up + row * 2 * ffn;
         swiglu_row(gate, gate + ffn, ffn, out + row * ffn);
@@ -133,7 +141,8 @@ class CpuModelOps final : public ModelOps {
 
   void gather_rows(Stream& stream, const float* x, int width, std::vector<std::int64_t> rows,
                    float* out) override {
-    as_cpu(stream).enqueue([=, rows = std::move(rows)] {
+    const TraceLabel label = of_rows("gather_rows", std::ssize(rows));
+    as_cpu(stream).enqueue(label, [=, rows = std::move(rows)] {
       for (std::size_t i = 0; i < rows.size(); ++i) {
         std::copy_n(x + rows[i] * width, width, out + i * width);
       }

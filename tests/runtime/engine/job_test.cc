@@ -9,10 +9,14 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <optional>
 #include <random>
 
+#include "attention/usable_strategies.h"
 #include "comm/str.h"
+#include "comm/trace_file.h"
 #include "runtime/engine/load_model.h"
+#include "tests/runtime/model/temporary_directory.h"
 #include "tests/runtime/model/tiny_llama.h"
 #include "tests/support/run_ranks.h"
 
@@ -57,9 +61,17 @@ class JobTest : public testing::Test {
     return list;
   }
 
-  static Outcome run(int ranks, const JobOptions& options, const std::vector<JobRequest>& list) {
+  /// With `traces` every rank writes a trace there; its lanes are short, so that they are drained
+  /// while streams add to them.
+  static Outcome run(int ranks, const JobOptions& options, const std::vector<JobRequest>& list,
+                     const std::optional<std::filesystem::path>& traces = std::nullopt) {
     Outcome outcome;
     test::run_machines(ranks, [&](Machine& machine) {
+      std::optional<TraceFile> trace;
+      if (traces) {
+        trace.emplace(*traces, TraceOwner{.rank = machine.rank(), .ranks = ranks}, 512);
+        machine.device().trace_into(&*trace);
+      }
       LoadedModel model = load_model(machine, open_model(machine, path_.string()), {});
       if (machine.rank() != 0) {
         run_job(machine, model, options, nullptr);
@@ -117,6 +129,42 @@ TEST_F(JobTest, EveryDegreeLayoutChunkPageAndRetentionGivesTheTokensOfOneRank) {
                       degree, static_cast<int>(layout), options.page_tokens, *options.chunk_tokens,
                       static_cast<int>(options.keep), options.max_running));
     }
+  }
+}
+
+TEST_F(JobTest, EveryPrefillStrategyGivesTheTokensOfOneRank) {
+  const auto list = requests({1, 2, 7, 33, 100});
+  const Outcome oracle = run(1, {.degree = 1}, list);
+  std::mt19937 random(2);
+  int runs = 0;
+  for (int degree : {1, 2, 3, 4, 6}) {
+    for (Strategy strategy : kStrategies) {
+      const SplitSetting setting{.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
+                                 .hosts = std::vector<int>(degree, 0)};
+      for (const PlannedStrategy& plan : usable_plans(strategy, setting)) {
+        const JobOptions options{.degree = degree,
+                                 .page_tokens = std::int64_t{1} << random() % 5,
+                                 .layout = random() % 2 ? DealtBy::kBlockCyclic : DealtBy::kFolded,
+                                 .chunk_tokens = 1 + static_cast<std::int64_t>(random() % 120),
+                                 .plan = plan,
+                                 .max_running = 1 + static_cast<int>(random() % 5)};
+        expect_same(run(degree, options, list), oracle,
+                    str("{} on {} ranks, pages of {}, chunks of {}", describe(plan, degree), degree,
+                        options.page_tokens, *options.chunk_tokens));
+        ++runs;
+      }
+    }
+  }
+  EXPECT_GT(runs, 30);
+}
+
+TEST_F(JobTest, ATracedJobGivesTheSameTokensAndAFileARank) {
+  const test::TemporaryDirectory folder;
+  const auto list = requests({1, 40});
+  const JobOptions options{.degree = 3, .chunk_tokens = 12};
+  expect_same(run(3, options, list, folder.path()), run(3, options, list), "traced");
+  for (int rank = 0; rank < 3; ++rank) {
+    EXPECT_GT(std::filesystem::file_size(folder / str("rank-{}.json", rank)), 10'000u);
   }
 }
 

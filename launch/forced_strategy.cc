@@ -1,0 +1,54 @@
+#include "launch/forced_strategy.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "attention/usable_strategies.h"
+#include "comm/error.h"
+#include "comm/str.h"
+
+namespace longspan {
+namespace {
+
+PlannedStrategy with_ulysses_degree(int wanted, const SplitSetting& setting) {
+  std::vector<int> usable;
+  for (const PlannedStrategy& plan : usable_plans(Strategy::kUsp, setting)) {
+    if (plan.inner == wanted) return plan;
+    usable.push_back(plan.inner);
+  }
+  std::ranges::sort(usable);
+  throw UsageError(
+      str("--ulysses-degree {} does not divide {} ranks and {} query heads into rings; "
+          "usable: {}",
+          wanted, setting.degree(), setting.heads.query_heads, fmt::join(usable, " ")));
+}
+
+PlannedStrategy with_ring_shape(const RingShape& shape, int degree) {
+  if (shape.outer * shape.inner == degree) return {Strategy::kDoubleRing, shape.inner};
+  std::vector<std::string> usable;
+  for (int inner = 1; inner <= degree; ++inner) {
+    if (degree % inner == 0) usable.push_back(str("{}x{}", degree / inner, inner));
+  }
+  throw UsageError(str("--ring-shape {}x{} is {} ranks, but {} share the sequence; usable: {}",
+                       shape.outer, shape.inner, shape.outer * shape.inner, degree,
+                       fmt::join(usable, " ")));
+}
+
+}  // namespace
+
+PlannedStrategy forced_strategy(const GenerateOptions& options, const HeadShape& heads,
+                                std::vector<int> hosts) {
+  const SplitSetting setting{.heads = heads,
+                             .layout = options.layout,
+                             .block = options.page_tokens,
+                             .page_tokens = options.page_tokens,
+                             .spread = options.keep == Retention::kSpread,
+                             .hosts = std::move(hosts)};
+  if (options.ring_shape) return with_ring_shape(*options.ring_shape, setting.degree());
+  const PlannedStrategy plan = forced_plan(options.strategy, setting);
+  if (options.ulysses_degree) return with_ulysses_degree(*options.ulysses_degree, setting);
+  return plan;
+}
+
+}  // namespace longspan
