@@ -27,19 +27,12 @@ void for_each_item(std::int64_t items, const Body& body) {
   });
 }
 
-bool is_well_formed(const KvSegment& segment) {
-  return segment.len >= 0 && segment.view.page_tokens >= 1;
-}
-
 }  // namespace
 
 CpuAttentionKernels::CpuAttentionKernels(const HeadShape& shape, float scale,
                                          const CompiledKernels& kernels)
     : shape_(shape), scale_(scale), kernels_(kernels), workspaces_(kernels, shape) {
-  expects(shape.kv_heads >= 1 && shape.query_heads >= 1 && shape.query_heads % shape.kv_heads == 0,
-          "the number of KV heads divides that of query heads");
-  expects(shape.head_dim >= 16 && shape.head_dim <= 256 && shape.head_dim % 8 == 0,
-          "head_dim is a multiple of 8 from 16 to 256");
+  expects_supported(shape);
 }
 
 void CpuAttentionKernels::reset(Stream& stream, RunningState state, std::int64_t rows) {
@@ -53,7 +46,8 @@ void CpuAttentionKernels::reset(Stream& stream, RunningState state, std::int64_t
 
 void CpuAttentionKernels::attend(Stream& stream, const QueryRows& rows,
                                  std::vector<KvSegment> segments, RunningState state) {
-  expects(std::ranges::all_of(segments, is_well_formed), "segments have a length and pages");
+  expects(std::ranges::all_of(segments, &KvSegment::is_well_formed),
+          "segments have a length and pages");
   Prefill prefill{
       shape_, scale_, rows.q, {rows.positions.begin(), rows.positions.end()}, std::move(segments),
       state};
@@ -75,7 +69,8 @@ void CpuAttentionKernels::finish(Stream& stream, RunningState state, Partial out
 
 void CpuAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
   for (const DecodeRow& row : rows) {
-    expects(std::ranges::all_of(row.segments, is_well_formed), "segments have a length and pages");
+    expects(std::ranges::all_of(row.segments, &KvSegment::is_well_formed),
+            "segments have a length and pages");
   }
   as_cpu(stream).enqueue([this, decode = Decode{shape_, scale_, std::move(rows)}] {
     const int threads = available_threads();

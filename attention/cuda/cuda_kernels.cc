@@ -1,0 +1,207 @@
+#include "attention/cuda/cuda_kernels.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "attention/cuda/copy_kv.h"
+#include "attention/cuda/merge.h"
+#include "attention/cuda/reference_attend.h"
+#include "attention/cuda/reference_decode.h"
+#include "attention/cuda/running_state.h"
+#include "comm/cuda/cuda_check.h"
+#include "comm/cuda/cuda_stream.h"
+#include "comm/cuda/pinned_memory.h"
+#include "comm/error.h"
+#include "comm/str.h"
+
+namespace longspan {
+namespace {
+
+using Counter = unsigned long long;
+
+/// The device, made current.
+CudaDevice& current(Device& device) {
+  auto* cuda = dynamic_cast<CudaDevice*>(&device);
+  expects(cuda != nullptr, "CUDA kernels run on a CUDA device");
+  cuda_check(cudaSetDevice(cuda->ordinal()), str("GPU {}", cuda->ordinal()));
+  return *cuda;
+}
+
+/// The entries of a view's table that columns [0, columns) need.
+std::span<const std::int32_t> table_of(const KvView& view, std::int64_t columns) {
+  if (!view.table) return {};
+  return {view.table,
+          static_cast<std::size_t>((columns + view.page_tokens - 1) / view.page_tokens)};
+}
+
+std::size_t table_room(const KvView& view, std::int64_t columns) {
+  return Descriptors::room<std::int32_t>(std::ssize(table_of(view, columns)));
+}
+
+/// `view` with its table on the GPU.
+KvView with_table(const KvView& view, std::int64_t columns, Descriptors& descriptors) {
+  KvView there = view;
+  if (view.table) there.table = descriptors.add(table_of(view, columns));
+  return there;
+}
+
+std::size_t room(const std::vector<KvSegment>& segments) {
+  std::size_t bytes = Descriptors::room<KvSegment>(std::ssize(segments));
+  for (const KvSegment& segment : segments) bytes += table_room(segment.view, segment.len);
+  return bytes;
+}
+
+/// The segments and their tables, as kernels find them.
+const KvSegment* add(std::vector<KvSegment> segments, Descriptors& descriptors) {
+  for (KvSegment& segment : segments) {
+    segment.view = with_table(segment.view, segment.len, descriptors);
+  }
+  return descriptors.add(std::span<const KvSegment>(segments));
+}
+
+void expect_well_formed(const std::vector<KvSegment>& segments) {
+  expects(std::ranges::all_of(segments, &KvSegment::is_well_formed),
+          "segments have a length and pages");
+}
+
+std::int64_t columns(const DecodeRow& row) {
+  std::int64_t total = 0;
+  for (const KvSegment& segment : row.segments) total += segment.len;
+  return total;
+}
+
+/// Columns of each side, up to the last that is copied.
+std::int64_t columns_read(const KvCopy& copy) { return copy.from_column + copy.to_columns.count; }
+std::int64_t columns_written(const KvCopy& copy) { return copy.to_columns.last() + 1; }
+
+}  // namespace
+
+CudaAttentionKernels::CudaAttentionKernels(Device& device, const HeadShape& shape, float scale)
+    : device_(current(device)),
+      shape_(shape),
+      scale_(scale),
+      bad_lse_(allocate_pinned(sizeof(Counter))),
+      descriptors_(device_),
+      splits_(device_) {
+  expects_supported(shape);
+  bad_lse_.as<Counter>()[0] = 0;
+  prepare_reference_attend(shape.head_dim);
+}
+
+std::int64_t CudaAttentionKernels::bad_lse_total() const {
+  const std::atomic_ref<Counter> counter(bad_lse_.as<Counter>()[0]);
+  return static_cast<std::int64_t>(counter.load());
+}
+
+cudaStream_t CudaAttentionKernels::native(Stream& stream) const {
+  // Launches go to streams of the current device only.
+  cuda_check(cudaSetDevice(device_.ordinal()), str("GPU {}", device_.ordinal()));
+  return as_cuda(stream).native();
+}
+
+void CudaAttentionKernels::reset(Stream& stream, RunningState state, std::int64_t rows) {
+  launch_reset(state, rows * shape_.query_heads, shape_.head_dim, native(stream));
+}
+
+void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
+                                  std::vector<KvSegment> segments, RunningState state) {
+  expect_well_formed(segments);
+  std::erase_if(segments, [](const KvSegment& segment) { return segment.len == 0; });
+  if (rows.positions.empty() || segments.empty()) return;
+  const cudaStream_t to = native(stream);
+  const std::int64_t row_count = std::ssize(rows.positions);
+  const std::int64_t segment_count = std::ssize(segments);
+  Descriptors& descriptors =
+      descriptors_.take(Descriptors::room<std::int64_t>(row_count) + room(segments));
+  const ReferenceAttend work{.shape = shape_,
+                             .scale = scale_,
+                             .q = rows.q,
+                             .positions = descriptors.add(rows.positions),
+                             .rows = row_count,
+                             .segments = add(std::move(segments), descriptors),
+                             .segment_count = segment_count,
+                             .state = state};
+  descriptors_.enqueue(descriptors, to, [&] { launch_reference_attend(work, to); });
+}
+
+void CudaAttentionKernels::finish(Stream& stream, RunningState state, Partial out,
+                                  std::int64_t rows) {
+  launch_finish(state, out, rows * shape_.query_heads, shape_.head_dim, native(stream));
+}
+
+void CudaAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
+  const std::int64_t row_count = std::ssize(rows);
+  std::size_t bytes = Descriptors::room<ReferenceDecodeRow>(row_count);
+  std::int64_t stored = 0;  // splits whose partials go to scratch: of rows that have several
+  std::int64_t most = 0;
+  std::vector<ReferenceDecodeRow> descriptions;
+  for (const DecodeRow& row : rows) {
+    expect_well_formed(row.segments);
+    bytes += room(row.segments);
+    const ReferenceDecodeRow& description = descriptions.emplace_back(
+        ReferenceDecodeRow{row.q, nullptr, columns(row), row.out, row.out});
+    const std::int64_t splits = description.split_count();
+    if (splits > 1) stored += splits;
+    most = std::max(most, splits);
+  }
+  if (row_count == 0) return;
+
+  const cudaStream_t to = native(stream);
+  const std::int64_t heads = shape_.query_heads, values = heads * (shape_.head_dim + 1LL);
+  Scratch::Turn scratch(splits_, sizeof(float) * stored * values, to);
+  float* next = scratch.values();
+  Descriptors& descriptors = descriptors_.take(bytes);
+  for (std::int64_t i = 0; i < row_count; ++i) {
+    ReferenceDecodeRow& row = descriptions[i];
+    row.segments = add(std::move(rows[i].segments), descriptors);
+    const std::int64_t splits = row.split_count();
+    if (splits <= 1) continue;
+    row.splits = {next, next + splits * heads * shape_.head_dim};
+    next += splits * values;
+  }
+  const ReferenceDecode work{
+      .shape = shape_,
+      .scale = scale_,
+      .rows = descriptors.add(std::span<const ReferenceDecodeRow>(descriptions)),
+      .row_count = row_count,
+      .most_splits = most};
+  descriptors_.enqueue(descriptors, to, [&] { launch_reference_decode(work, to); });
+  scratch.end();
+}
+
+void CudaAttentionKernels::merge(Stream& stream, std::vector<Partial> partials, Partial out,
+                                 std::int64_t rows) {
+  if (rows == 0) return;
+  const cudaStream_t to = native(stream);
+  Descriptors& descriptors = descriptors_.take(Descriptors::room<Partial>(std::ssize(partials)));
+  const Merge work{.partials = descriptors.add(std::span<const Partial>(partials)),
+                   .count = std::ssize(partials),
+                   .out = out,
+                   .items = rows * shape_.query_heads,
+                   .head_dim = shape_.head_dim,
+                   .bad_total = bad_lse_.as<Counter>().data()};
+  descriptors_.enqueue(descriptors, to, [&] { launch_merge(work, to); });
+}
+
+void CudaAttentionKernels::copy_kv(Stream& stream, std::vector<KvCopy> copies) {
+  std::erase_if(copies, [](const KvCopy& copy) { return copy.to_columns.count == 0; });
+  if (copies.empty()) return;
+  const cudaStream_t to = native(stream);
+  std::size_t bytes = Descriptors::room<KvCopy>(std::ssize(copies));
+  std::int64_t longest = 0;
+  for (const KvCopy& copy : copies) {
+    bytes += table_room(copy.from, columns_read(copy)) + table_room(copy.to, columns_written(copy));
+    longest = std::max(longest, copy.to_columns.count);
+  }
+  Descriptors& descriptors = descriptors_.take(bytes);
+  for (KvCopy& copy : copies) {
+    copy.from = with_table(copy.from, columns_read(copy), descriptors);
+    copy.to = with_table(copy.to, columns_written(copy), descriptors);
+  }
+  const KvCopy* there = descriptors.add(std::span<const KvCopy>(copies));
+  descriptors_.enqueue(descriptors, to,
+                       [&] { launch_copy_kv(there, std::ssize(copies), longest, shape_, to); });
+}
+
+}  // namespace longspan
