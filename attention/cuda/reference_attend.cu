@@ -259,7 +259,7 @@ __device__ void store_state(const RowTile& tile, int y, int x, const ThreadState
 }
 
 template <int kQuads>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kQuads == 4 ? 1 : 2)
     attend_kernel(const __grid_constant__ ReferenceAttend work) {
   extern __shared__ __align__(16) float shared[];
   __shared__ std::int64_t visible[kTileRows];

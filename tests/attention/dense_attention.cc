@@ -92,7 +92,11 @@ PagedKv::PagedKv(const DenseProblem& problem, const std::vector<std::int64_t>& k
   if (page_tokens > 0) {
     table_.resize(slots);
     std::iota(table_.begin(), table_.end(), 0);
-    std::ranges::shuffle(table_, std::mt19937(seed));
+    if (seed == kReversed) {
+      std::ranges::reverse(table_);
+    } else {
+      std::ranges::shuffle(table_, std::mt19937(seed));
+    }
     view_.table = table_.data();
   }
   for (std::int64_t column = 0; column < columns_; ++column) {
