@@ -9,9 +9,9 @@
 set(LONGSPAN_WARNINGS -Wall -Wextra -Wshadow -Wswitch -Wno-missing-field-initializers
                       -Wno-restrict $<$<NOT:$<CONFIG:Release>>:-Werror>)
 
-# nvcc's own warnings and, of those above, what holds for the code that it generates. Kernels ask
-# constexpr functions of the host's headers; -lineinfo is for profilers and costs nothing.
-set(LONGSPAN_CUDA_OPTIONS --expt-relaxed-constexpr -lineinfo -Xcompiler=-Wall
+# nvcc's own warnings; those above would be of code that it generates. Kernels ask constexpr functions
+# of the host's headers; -lineinfo is for profilers and costs nothing.
+set(LONGSPAN_CUDA_OPTIONS --expt-relaxed-constexpr -lineinfo
                           $<$<NOT:$<CONFIG:Release>>:-Werror=all-warnings>)
 
 function(longspan_library name)

@@ -71,6 +71,12 @@ std::int64_t columns(const DecodeRow& row) {
   return total;
 }
 
+/// Splits whose partials need memory of their own: a row's only one goes to the row's own.
+std::int64_t stored_splits(const DecodeRow& row) {
+  const std::int64_t splits = decode_splits(columns(row));
+  return splits > 1 ? splits : 0;
+}
+
 /// Columns of each side, up to the last that is copied.
 std::int64_t columns_read(const KvCopy& copy) { return copy.from_column + copy.to_columns.count; }
 std::int64_t columns_written(const KvCopy& copy) { return copy.to_columns.last() + 1; }
@@ -131,40 +137,35 @@ void CudaAttentionKernels::finish(Stream& stream, RunningState state, Partial ou
 }
 
 void CudaAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
-  const std::int64_t row_count = std::ssize(rows);
-  std::size_t bytes = Descriptors::room<ReferenceDecodeRow>(row_count);
-  std::int64_t stored = 0;  // splits whose partials go to scratch: of rows that have several
-  std::int64_t most = 0;
-  std::vector<ReferenceDecodeRow> descriptions;
+  std::size_t bytes = Descriptors::room<ReferenceDecodeRow>(std::ssize(rows));
+  std::int64_t stored = 0, most = 0;
   for (const DecodeRow& row : rows) {
     expect_well_formed(row.segments);
     bytes += room(row.segments);
-    const ReferenceDecodeRow& description = descriptions.emplace_back(
-        ReferenceDecodeRow{row.q, nullptr, columns(row), row.out, row.out});
-    const std::int64_t splits = description.split_count();
-    if (splits > 1) stored += splits;
-    most = std::max(most, splits);
+    stored += stored_splits(row);
+    most = std::max(most, decode_splits(columns(row)));
   }
-  if (row_count == 0) return;
+  if (rows.empty()) return;
 
   const cudaStream_t to = native(stream);
-  const std::int64_t heads = shape_.query_heads, values = heads * (shape_.head_dim + 1LL);
+  const std::int64_t heads = shape_.query_heads, values = heads * (shape_.head_dim + 1);
   Scratch::Turn scratch(splits_, sizeof(float) * stored * values, to);
   float* next = scratch.values();
   Descriptors& descriptors = descriptors_.take(bytes);
-  for (std::int64_t i = 0; i < row_count; ++i) {
-    ReferenceDecodeRow& row = descriptions[i];
-    row.segments = add(std::move(rows[i].segments), descriptors);
-    const std::int64_t splits = row.split_count();
-    if (splits <= 1) continue;
-    row.splits = {next, next + splits * heads * shape_.head_dim};
-    next += splits * values;
+  std::vector<ReferenceDecodeRow> descriptions;
+  for (DecodeRow& row : rows) {
+    const std::int64_t total = columns(row), count = stored_splits(row);
+    const Partial splits =
+        count > 0 ? Partial{next, next + count * heads * shape_.head_dim} : row.out;
+    next += count * values;
+    descriptions.push_back(
+        {row.q, add(std::move(row.segments), descriptors), total, splits, row.out});
   }
   const ReferenceDecode work{
       .shape = shape_,
       .scale = scale_,
       .rows = descriptors.add(std::span<const ReferenceDecodeRow>(descriptions)),
-      .row_count = row_count,
+      .row_count = std::ssize(descriptions),
       .most_splits = most};
   descriptors_.enqueue(descriptors, to, [&] { launch_reference_decode(work, to); });
   scratch.end();

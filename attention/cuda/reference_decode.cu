@@ -228,7 +228,7 @@ __global__ void merge_splits_kernel(const __grid_constant__ ReferenceDecode work
     const auto split = [&](std::int64_t s) {
       return Partial{row.splits.o + s * heads * head_dim, row.splits.lse + s * heads};
     };
-    merge_at(split, row.split_count(), row.out, i % heads, head_dim);
+    merge_at(split, decode_splits(row.columns), row.out, i % heads, head_dim);
   }
 }
 

@@ -15,17 +15,17 @@ namespace longspan {
 /// whoever else is in the batch and however they are stored.
 inline constexpr std::int64_t kDecodeSplitColumns = 512;
 
+constexpr std::int64_t decode_splits(std::int64_t columns) {
+  return (columns + kDecodeSplitColumns - 1) / kDecodeSplitColumns;
+}
+
 /// Everything lies on the GPU.
 struct ReferenceDecodeRow {
   const float* q;             // (query_heads, head_dim)
   const KvSegment* segments;  // of `columns` columns in all
   std::int64_t columns;
-  Partial splits;  // (splits, query_heads): as many partials as splits, back to back
+  Partial splits;  // (decode_splits(columns), query_heads): partials back to back
   Partial out;     // (query_heads)
-
-  constexpr std::int64_t split_count() const {
-    return (columns + kDecodeSplitColumns - 1) / kDecodeSplitColumns;
-  }
 };
 
 struct ReferenceDecode {
