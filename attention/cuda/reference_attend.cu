@@ -283,9 +283,9 @@ __global__ void __launch_bounds__(kThreads, kQuads == 4 ? 1 : 2)
     const Seen seen = find_visible(tile, segment, visible);
     for (std::int64_t first = 0; first < seen.some; first += kTileColumns) {
       const bool masked = first + kTileColumns > seen.all;
-      __syncthreads();  // the tile before is done with `offsets` and `columns`
+      // The last to read `offsets` was the load of V, which a barrier followed.
       find_columns(segment, tile, first, seen.some, offsets);
-      __syncthreads();
+      __syncthreads();  // the tile before is done with `columns`, the offsets are written
       load_columns(segment.view.k, offsets, head_dim, columns);
       __syncthreads();
       float scores[kRows][kColumns] = {};

@@ -1,9 +1,10 @@
+#include "attention/kernels.h"
+
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "attention/cuda/cuda_kernels.h"
 #include "comm/cpu/cpu_device.h"
 #include "comm/cuda/cuda_device.h"
 #include "comm/error.h"
