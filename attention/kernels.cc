@@ -4,12 +4,38 @@
 
 #include "attention/cpu/cpu_kernels.h"
 #include "attention/cpu/instruction_set.h"
+#include "comm/error.h"
+#ifdef LONGSPAN_WITH_CUDA
+#include "attention/cuda/cuda_kernels.h"
+#endif
 
 namespace longspan {
+
+void expects_supported(const HeadShape& shape) {
+  expects(shape.kv_heads >= 1 && shape.group() >= 1 && shape.lead >= 0 &&
+              shape.readers(0).count >= 1 &&
+              (shape.query_heads - 1 + shape.lead) / shape.group() == shape.kv_heads - 1,
+          "every query head has a KV head, and every KV head a reader");
+  expects(shape.head_dim >= 16 && shape.head_dim <= 256 && shape.head_dim % 8 == 0,
+          "head_dim is a multiple of 8 from 16 to 256");
+}
 
 std::unique_ptr<AttentionKernels> new_cpu_attention_kernels(const HeadShape& shape, float scale) {
   const CompiledKernels& kernels = choose_kernels(std::getenv("LONGSPAN_CPU_ISA"));
   return std::make_unique<CpuAttentionKernels>(shape, scale, kernels);
 }
+
+#ifdef LONGSPAN_WITH_CUDA
+std::unique_ptr<AttentionKernels> new_cuda_attention_kernels(Device& device, const HeadShape& shape,
+                                                             float scale) {
+  return std::make_unique<CudaAttentionKernels>(device, shape, scale);
+}
+#else
+std::unique_ptr<AttentionKernels> new_cuda_attention_kernels(Device& /*device*/,
+                                                             const HeadShape& /*shape*/,
+                                                             float /*scale*/) {
+  throw ConfigError("this build has no CUDA kernels; configure with -DLONGSPAN_WITH_CUDA=ON");
+}
+#endif
 
 }  // namespace longspan

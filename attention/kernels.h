@@ -40,9 +40,11 @@ class AttentionKernels {
   virtual const HeadShape& shape() const = 0;
   /// "avx512", for logs.
   virtual std::string_view isa() const = 0;
-  /// Sources that merge() has had to count as empty because their lse was NaN or +inf. Any thread.
+  /// Sources that merge() has had to count as empty because their lse was NaN or +inf: of the
+  /// merges that have run. Any thread.
   virtual std::int64_t bad_lse_total() const = 0;
-  /// The same kernels for other heads: a slice of the model's.
+  /// The same kernels for other heads: a slice of the model's. They count bad lse by themselves and
+  /// may outlive these.
   virtual std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const = 0;
 
   /// Before any key: acc = 0, m = -inf, l = 0.
@@ -63,9 +65,17 @@ class AttentionKernels {
   virtual void copy_kv(Stream& stream, std::vector<KvCopy> copies) = 0;
 };
 
-/// CPU kernels for `shape` (head_dim a multiple of 8, 16 to 256), at the widest instruction set of
-/// this machine, or the one that LONGSPAN_CPU_ISA (scalar, avx2, avx512) names. `scale` multiplies
-/// q.k. Throws ConfigError for an instruction set this machine lacks.
+/// What every implementation asks of a shape: every query head has a KV head and every KV head a
+/// reader; head_dim is a multiple of 8, 16 to 256.
+void expects_supported(const HeadShape& shape);
+
+/// CPU kernels for `shape`, at the widest instruction set of this machine, or the one that
+/// LONGSPAN_CPU_ISA (scalar, avx2, avx512) names. `scale` multiplies q.k. Throws ConfigError for an
+/// instruction set this machine lacks.
 std::unique_ptr<AttentionKernels> new_cpu_attention_kernels(const HeadShape& shape, float scale);
+
+/// The same on a CUDA device, which outlives them. Throws ConfigError if this build has no CUDA.
+std::unique_ptr<AttentionKernels> new_cuda_attention_kernels(Device& device, const HeadShape& shape,
+                                                             float scale);
 
 }  // namespace longspan

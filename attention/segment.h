@@ -27,21 +27,26 @@ struct HeadShape {
   int ratio = 0;  // query heads of the model per KV head; 0: query_heads / kv_heads
   int lead = 0;   // readers of the first KV head that lie before the slice
 
-  int group() const { return ratio > 0 ? ratio : query_heads / kv_heads; }
+  constexpr int group() const { return ratio > 0 ? ratio : query_heads / kv_heads; }
   /// The query heads that read `kv_head`.
-  HeadRange readers(int kv_head) const {
+  constexpr HeadRange readers(int kv_head) const {
     const int first = std::max(0, kv_head * group() - lead);
     const int end = std::min(query_heads, (kv_head + 1) * group() - lead);
     return {first, end - first};
   }
+  /// Of any KV head, at most.
+  constexpr int most_readers() const { return std::min(group(), query_heads); }
   /// Values of K and V of one token.
-  std::int64_t kv_values() const { return 2LL * kv_heads * head_dim; }
+  constexpr std::int64_t kv_values() const { return 2LL * kv_heads * head_dim; }
 };
 
 /// Keys and values in pages of `page_tokens` columns. Column c of kv head h starts at
 ///   k + slot(c div page_tokens) * page_stride + h * head_stride + (c mod page_tokens) * head_dim
 /// and likewise from v; slot(p) = table[p], or p when there is no table. Contiguous keys are one
 /// page: no table, page_tokens >= len. Memory behind the last column may hold anything, NaN too.
+///
+/// k and v are the device's memory. The table is the host's, whatever the device is, with an entry
+/// for each page that holds a column; kernels that cannot read it there take a copy along.
 struct KvView {
   float* k = nullptr;
   float* v = nullptr;
@@ -50,7 +55,7 @@ struct KvView {
   const std::int32_t* table = nullptr;
   std::int64_t page_tokens = 1;
 
-  std::int64_t offset(std::int64_t column, int head, int head_dim) const {
+  constexpr std::int64_t offset(std::int64_t column, int head, int head_dim) const {
     const std::int64_t page = column / page_tokens;
     const std::int64_t slot = table ? table[page] : page;
     return slot * page_stride + head * head_stride + (column % page_tokens) * head_dim;
@@ -63,7 +68,8 @@ struct KvSegment {
   bool causal = false;    // false: every row sees every column
   PositionRun positions;  // of the columns; used when causal
 
-  std::int64_t visible(std::int64_t query_position) const {
+  bool is_well_formed() const { return len >= 0 && view.page_tokens >= 1; }
+  constexpr std::int64_t visible(std::int64_t query_position) const {
     return causal ? positions.visible(query_position) : len;
   }
 };

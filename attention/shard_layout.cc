@@ -79,13 +79,6 @@ std::vector<PositionRun> deal_contiguous(const Deal& deal, int rank) {
 
 }  // namespace
 
-std::int64_t PositionRun::visible(std::int64_t query) const {
-  if (query < first) return 0;
-  const std::int64_t blocks = (query - first) / stride;
-  const std::int64_t offset = (query - first) % stride;
-  return std::min(count, blocks * block + std::min(offset + 1, block));
-}
-
 Interval columns(const PositionRun& run, Interval positions) {
   return {run.visible(positions.begin - 1), run.visible(positions.end - 1)};
 }

@@ -12,6 +12,7 @@
 // the new tokens of one step; where their KV is stored is the page table's business.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -21,17 +22,25 @@ namespace longspan {
 
 /// Positions first, first+1, ... in blocks of `block`, block starts `stride` apart:
 ///   position(i) = first + (i div block) * stride + i mod block        stride >= block >= 1
-/// They increase with i, so the positions up to q are always a prefix of the run.
+/// They increase with i, so the positions up to q are always a prefix of the run. What kernels ask
+/// is constexpr, so that it runs on a GPU too.
 struct PositionRun {
   std::int64_t first = 0;
   std::int64_t block = 1;
   std::int64_t stride = 1;
   std::int64_t count = 0;
 
-  std::int64_t position(std::int64_t i) const { return first + (i / block) * stride + i % block; }
-  std::int64_t last() const { return position(count - 1); }
+  constexpr std::int64_t position(std::int64_t i) const {
+    return first + (i / block) * stride + i % block;
+  }
+  constexpr std::int64_t last() const { return position(count - 1); }
   /// How many of the run's positions are <= `query`: the columns a causal query sees.
-  std::int64_t visible(std::int64_t query) const;
+  constexpr std::int64_t visible(std::int64_t query) const {
+    if (query < first) return 0;
+    const std::int64_t blocks = (query - first) / stride;
+    const std::int64_t offset = (query - first) % stride;
+    return std::min(count, blocks * block + std::min(offset + 1, block));
+  }
 };
 
 /// [begin, end)

@@ -9,12 +9,19 @@
 set(LONGSPAN_WARNINGS -Wall -Wextra -Wshadow -Wswitch -Wno-missing-field-initializers
                       -Wno-restrict $<$<NOT:$<CONFIG:Release>>:-Werror>)
 
+# nvcc's own warnings; those above would be of code that it generates. Kernels ask constexpr functions
+# of the host's headers; -lineinfo is for profilers and costs nothing.
+set(LONGSPAN_CUDA_OPTIONS --expt-relaxed-constexpr -lineinfo
+                          $<$<NOT:$<CONFIG:Release>>:-Werror=all-warnings>)
+
 function(longspan_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;PRIVATE_DEPENDS" ${ARGN})
   add_library(longspan_${name} STATIC ${arg_SOURCES})
   add_library(longspan::${name} ALIAS longspan_${name})
   target_include_directories(longspan_${name} PUBLIC ${PROJECT_SOURCE_DIR})
-  target_compile_options(longspan_${name} PRIVATE ${LONGSPAN_WARNINGS})
+  target_compile_options(
+    longspan_${name} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${LONGSPAN_WARNINGS}>"
+                             "$<$<COMPILE_LANGUAGE:CUDA>:${LONGSPAN_CUDA_OPTIONS}>")
   target_link_libraries(longspan_${name} PUBLIC ${arg_DEPENDS} PRIVATE ${arg_PRIVATE_DEPENDS})
 endfunction()
 

@@ -27,10 +27,6 @@ void for_each_item(std::int64_t items, const Body& body) {
   });
 }
 
-bool is_well_formed(const KvSegment& segment) {
-  return segment.len >= 0 && segment.view.page_tokens >= 1;
-}
-
 TraceLabel of_rows(const char* name, std::int64_t rows) {
   return {.name = name, .args = {{"rows", rows}}};
 }
@@ -52,11 +48,7 @@ std::int64_t first_position(const std::vector<KvSegment>& segments) {
 CpuAttentionKernels::CpuAttentionKernels(const HeadShape& shape, float scale,
                                          const CompiledKernels& kernels)
     : shape_(shape), scale_(scale), kernels_(kernels), workspaces_(kernels, shape) {
-  expects(shape.kv_heads >= 1 && shape.group() >= 1 && shape.readers(0).count >= 1 &&
-              (shape.query_heads - 1 + shape.lead) / shape.group() == shape.kv_heads - 1,
-          "every query head has a KV head, and every KV head a reader");
-  expects(shape.head_dim >= 16 && shape.head_dim <= 256 && shape.head_dim % 8 == 0,
-          "head_dim is a multiple of 8 from 16 to 256");
+  expects_supported(shape);
 }
 
 std::unique_ptr<AttentionKernels> CpuAttentionKernels::for_heads(const HeadShape& shape) const {
@@ -74,7 +66,8 @@ void CpuAttentionKernels::reset(Stream& stream, RunningState state, std::int64_t
 
 void CpuAttentionKernels::attend(Stream& stream, const QueryRows& rows,
                                  std::vector<KvSegment> segments, RunningState state) {
-  expects(std::ranges::all_of(segments, is_well_formed), "segments have a length and pages");
+  expects(std::ranges::all_of(segments, &KvSegment::is_well_formed),
+          "segments have a length and pages");
   Prefill prefill{
       shape_, scale_, rows.q, {rows.positions.begin(), rows.positions.end()}, std::move(segments),
       state};
@@ -100,7 +93,8 @@ void CpuAttentionKernels::finish(Stream& stream, RunningState state, Partial out
 
 void CpuAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
   for (const DecodeRow& row : rows) {
-    expects(std::ranges::all_of(row.segments, is_well_formed), "segments have a length and pages");
+    expects(std::ranges::all_of(row.segments, &KvSegment::is_well_formed),
+            "segments have a length and pages");
   }
   const TraceLabel label = of_rows("attend_decode", std::ssize(rows));
   as_cpu(stream).enqueue(label, [this, decode = Decode{shape_, scale_, std::move(rows)}] {

@@ -106,8 +106,7 @@ class TilePass {
 }  // namespace
 
 void run_prefill(const Prefill& prefill, Workspace& workspace, int threads) {
-  const int most_readers = std::min(prefill.shape.group(), prefill.shape.query_heads);
-  const std::int64_t packed_rows = std::ssize(prefill.positions) * most_readers;
+  const std::int64_t packed_rows = std::ssize(prefill.positions) * prefill.shape.most_readers();
   const std::int64_t tiles = (packed_rows + kTileLanes - 1) / kTileLanes;
   const std::int64_t tasks = tiles * prefill.shape.kv_heads;
   parallel_for(tasks, threads, [&](std::int64_t task, int thread) {

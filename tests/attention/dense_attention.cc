@@ -17,7 +17,7 @@ double dot(const float* a, const float* b, int count) {
 void attend_row(const DenseProblem& problem, const Sees& sees, std::int64_t row, int head,
                 DenseResult& result) {
   const HeadShape& shape = problem.shape;
-  const int kv_head = head / shape.group();
+  const int kv_head = (head + shape.lead) / shape.group();
   const std::int64_t at = row * shape.query_heads + head;
   const auto key_at = [&](std::int64_t key) {
     return (key * shape.kv_heads + kv_head) * shape.head_dim;
@@ -92,7 +92,11 @@ PagedKv::PagedKv(const DenseProblem& problem, const std::vector<std::int64_t>& k
   if (page_tokens > 0) {
     table_.resize(slots);
     std::iota(table_.begin(), table_.end(), 0);
-    std::ranges::shuffle(table_, std::mt19937(seed));
+    if (seed == kReversed) {
+      std::ranges::reverse(table_);
+    } else {
+      std::ranges::shuffle(table_, std::mt19937(seed));
+    }
     view_.table = table_.data();
   }
   for (std::int64_t column = 0; column < columns_; ++column) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "attention/segment.h"
@@ -37,14 +38,19 @@ DenseResult dense_attention(const DenseProblem& problem, const Sees& sees);
 DenseProblem random_problem(const HeadShape& shape, std::int64_t rows, std::int64_t keys,
                             std::uint32_t seed);
 
-/// Keys of a problem in pages: slots in random order, NaN in every slot and tail that holds none.
-/// page_tokens 0: contiguous memory.
+/// Keys of a problem in pages: slots in random order (with kReversed for a seed in falling order),
+/// NaN in every slot and tail that holds none. page_tokens 0: contiguous memory.
 class PagedKv {
  public:
+  static constexpr std::uint32_t kReversed = 0;
+
   PagedKv(const DenseProblem& problem, const std::vector<std::int64_t>& keys,
           std::int64_t page_tokens, std::uint32_t seed = 1);
 
   const KvView& view() const { return view_; }
+  /// All slots.
+  std::span<float> memory() { return memory_; }
+  std::span<const float> memory() const { return memory_; }
   std::int64_t columns() const { return columns_; }
   KvSegment full_segment() const { return {.view = view_, .len = columns_, .positions = {}}; }
   KvSegment causal_segment(const PositionRun& positions) const {

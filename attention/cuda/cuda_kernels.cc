@@ -1,0 +1,220 @@
+#include "attention/cuda/cuda_kernels.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "attention/cuda/copy_kv.h"
+#include "attention/cuda/merge.h"
+#include "attention/cuda/reference_attend.h"
+#include "attention/cuda/reference_decode.h"
+#include "attention/cuda/running_state.h"
+#include "comm/cuda/cuda_check.h"
+#include "comm/cuda/cuda_stream.h"
+#include "comm/cuda/pinned_memory.h"
+#include "comm/error.h"
+#include "comm/str.h"
+
+namespace longspan {
+namespace {
+
+using Counter = unsigned long long;
+
+/// Launches go to streams of the current device only.
+void make_current(const CudaDevice& device) {
+  cuda_check(cudaSetDevice(device.ordinal()), str("GPU {}", device.ordinal()));
+}
+
+/// The device, made current.
+CudaDevice& current(Device& device) {
+  auto* cuda = dynamic_cast<CudaDevice*>(&device);
+  expects(cuda != nullptr, "CUDA kernels run on a CUDA device");
+  make_current(*cuda);
+  return *cuda;
+}
+
+/// The entries of a view's table that columns [0, columns) need.
+std::span<const std::int32_t> table_of(const KvView& view, std::int64_t columns) {
+  if (!view.table) return {};
+  return {view.table,
+          static_cast<std::size_t>((columns + view.page_tokens - 1) / view.page_tokens)};
+}
+
+std::size_t table_room(const KvView& view, std::int64_t columns) {
+  return Descriptors::room<std::int32_t>(std::ssize(table_of(view, columns)));
+}
+
+/// `view` with its table on the GPU.
+KvView with_table(const KvView& view, std::int64_t columns, Descriptors& descriptors) {
+  KvView there = view;
+  if (view.table) there.table = descriptors.add(table_of(view, columns));
+  return there;
+}
+
+std::size_t room(const std::vector<KvSegment>& segments) {
+  std::size_t bytes = Descriptors::room<KvSegment>(std::ssize(segments));
+  for (const KvSegment& segment : segments) bytes += table_room(segment.view, segment.len);
+  return bytes;
+}
+
+/// The segments and their tables, as kernels find them.
+const KvSegment* add(std::vector<KvSegment> segments, Descriptors& descriptors) {
+  for (KvSegment& segment : segments) {
+    segment.view = with_table(segment.view, segment.len, descriptors);
+  }
+  return descriptors.add(std::span<const KvSegment>(segments));
+}
+
+void expect_well_formed(const std::vector<KvSegment>& segments) {
+  expects(std::ranges::all_of(segments, &KvSegment::is_well_formed),
+          "segments have a length and pages");
+}
+
+std::int64_t columns(const DecodeRow& row) {
+  std::int64_t total = 0;
+  for (const KvSegment& segment : row.segments) total += segment.len;
+  return total;
+}
+
+/// Splits whose partials need memory of their own: a row's only one goes to the row's own.
+std::int64_t stored_splits(const DecodeRow& row) {
+  const std::int64_t splits = decode_splits(columns(row));
+  return splits > 1 ? splits : 0;
+}
+
+/// Columns of each side, up to the last that is copied.
+std::int64_t columns_read(const KvCopy& copy) { return copy.from_column + copy.to_columns.count; }
+std::int64_t columns_written(const KvCopy& copy) { return copy.to_columns.last() + 1; }
+
+}  // namespace
+
+CudaAttentionKernels::CudaAttentionKernels(Device& device, const HeadShape& shape, float scale)
+    : CudaAttentionKernels(std::make_shared<CudaCallMemory>(current(device)), shape, scale) {}
+
+CudaAttentionKernels::CudaAttentionKernels(std::shared_ptr<CudaCallMemory> memory,
+                                           const HeadShape& shape, float scale)
+    : memory_(std::move(memory)),
+      shape_(shape),
+      scale_(scale),
+      bad_lse_(allocate_pinned(sizeof(Counter))) {
+  expects_supported(shape);
+  bad_lse_.as<Counter>()[0] = 0;
+  prepare_reference_attend(shape.head_dim);
+}
+
+std::int64_t CudaAttentionKernels::bad_lse_total() const {
+  const std::atomic_ref<Counter> counter(bad_lse_.as<Counter>()[0]);
+  return static_cast<std::int64_t>(counter.load());
+}
+
+std::unique_ptr<AttentionKernels> CudaAttentionKernels::for_heads(const HeadShape& shape) const {
+  make_current(memory_->device);
+  return std::make_unique<CudaAttentionKernels>(memory_, shape, scale_);
+}
+
+cudaStream_t CudaAttentionKernels::native(Stream& stream) const {
+  make_current(memory_->device);
+  return as_cuda(stream).native();
+}
+
+void CudaAttentionKernels::reset(Stream& stream, RunningState state, std::int64_t rows) {
+  launch_reset(state, rows * shape_.query_heads, shape_.head_dim, native(stream));
+}
+
+void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
+                                  std::vector<KvSegment> segments, RunningState state) {
+  expect_well_formed(segments);
+  std::erase_if(segments, [](const KvSegment& segment) { return segment.len == 0; });
+  if (rows.positions.empty() || segments.empty()) return;
+  const cudaStream_t to = native(stream);
+  const std::int64_t row_count = std::ssize(rows.positions);
+  const std::int64_t segment_count = std::ssize(segments);
+  Descriptors& descriptors =
+      memory_->descriptors.take(Descriptors::room<std::int64_t>(row_count) + room(segments));
+  const ReferenceAttend work{.shape = shape_,
+                             .scale = scale_,
+                             .q = rows.q,
+                             .positions = descriptors.add(rows.positions),
+                             .rows = row_count,
+                             .segments = add(std::move(segments), descriptors),
+                             .segment_count = segment_count,
+                             .state = state};
+  memory_->descriptors.enqueue(descriptors, to, [&] { launch_reference_attend(work, to); });
+}
+
+void CudaAttentionKernels::finish(Stream& stream, RunningState state, Partial out,
+                                  std::int64_t rows) {
+  launch_finish(state, out, rows * shape_.query_heads, shape_.head_dim, native(stream));
+}
+
+void CudaAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
+  std::size_t bytes = Descriptors::room<ReferenceDecodeRow>(std::ssize(rows));
+  std::int64_t stored = 0, most = 0;
+  for (const DecodeRow& row : rows) {
+    expect_well_formed(row.segments);
+    bytes += room(row.segments);
+    stored += stored_splits(row);
+    most = std::max(most, decode_splits(columns(row)));
+  }
+  if (rows.empty()) return;
+
+  const cudaStream_t to = native(stream);
+  const std::int64_t heads = shape_.query_heads, values = heads * (shape_.head_dim + 1);
+  SharedScratch::Turn scratch(memory_->splits, sizeof(float) * stored * values, to);
+  float* next = scratch.values();
+  Descriptors& descriptors = memory_->descriptors.take(bytes);
+  std::vector<ReferenceDecodeRow> descriptions;
+  for (DecodeRow& row : rows) {
+    const std::int64_t total = columns(row), count = stored_splits(row);
+    const Partial splits =
+        count > 0 ? Partial{next, next + count * heads * shape_.head_dim} : row.out;
+    next += count * values;
+    descriptions.push_back(
+        {row.q, add(std::move(row.segments), descriptors), total, splits, row.out});
+  }
+  const ReferenceDecode work{
+      .shape = shape_,
+      .scale = scale_,
+      .rows = descriptors.add(std::span<const ReferenceDecodeRow>(descriptions)),
+      .row_count = std::ssize(descriptions),
+      .most_splits = most};
+  memory_->descriptors.enqueue(descriptors, to, [&] { launch_reference_decode(work, to); });
+  scratch.end();
+}
+
+void CudaAttentionKernels::merge(Stream& stream, std::vector<Partial> partials, Partial out,
+                                 std::int64_t rows) {
+  if (rows == 0) return;
+  const cudaStream_t to = native(stream);
+  Descriptors& descriptors =
+      memory_->descriptors.take(Descriptors::room<Partial>(std::ssize(partials)));
+  const Merge work{.partials = descriptors.add(std::span<const Partial>(partials)),
+                   .count = std::ssize(partials),
+                   .out = out,
+                   .items = rows * shape_.query_heads,
+                   .head_dim = shape_.head_dim,
+                   .bad_total = bad_lse_.as<Counter>().data()};
+  memory_->descriptors.enqueue(descriptors, to, [&] { launch_merge(work, to); });
+}
+
+void CudaAttentionKernels::copy_kv(Stream& stream, std::vector<KvCopy> copies) {
+  std::erase_if(copies, [](const KvCopy& copy) { return copy.to_columns.count == 0; });
+  if (copies.empty()) return;
+  const cudaStream_t to = native(stream);
+  std::size_t bytes = Descriptors::room<KvCopy>(std::ssize(copies));
+  std::int64_t longest = 0;
+  for (const KvCopy& copy : copies) {
+    bytes += table_room(copy.from, columns_read(copy)) + table_room(copy.to, columns_written(copy));
+    longest = std::max(longest, copy.to_columns.count);
+  }
+  Descriptors& descriptors = memory_->descriptors.take(bytes);
+  for (KvCopy& copy : copies) {
+    copy.from = with_table(copy.from, columns_read(copy), descriptors);
+    copy.to = with_table(copy.to, columns_written(copy), descriptors);
+  }
+  const KvCopy* there = descriptors.add(std::span<const KvCopy>(copies));
+  memory_->descriptors.enqueue(
+      descriptors, to, [&] { launch_copy_kv(there, std::ssize(copies), longest, shape_, to); });
+}
+
+}  // namespace longspan

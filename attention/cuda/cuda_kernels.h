@@ -1,0 +1,54 @@
+// AttentionKernels on CUDA streams.
+#pragma once
+
+#include <memory>
+
+#include "attention/cuda/descriptor_pool.h"
+#include "attention/cuda/shared_scratch.h"
+#include "attention/kernels.h"
+#include "comm/cuda/cuda_device.h"
+
+namespace longspan {
+
+/// What calls need while they run. Kernels for several slices of heads share one.
+struct CudaCallMemory {
+  /// Borrows the device, which must be the current one.
+  explicit CudaCallMemory(CudaDevice& gpu) : device(gpu), descriptors(gpu), splits(gpu) {}
+
+  CudaDevice& device;
+  DescriptorPool descriptors;
+  SharedScratch splits;
+};
+
+class CudaAttentionKernels final : public AttentionKernels {
+ public:
+  /// `device`, a CudaDevice, outlives this, and this every stream it enqueued on.
+  CudaAttentionKernels(Device& device, const HeadShape& shape, float scale);
+  /// On the memory's device, which is the current one.
+  CudaAttentionKernels(std::shared_ptr<CudaCallMemory> memory, const HeadShape& shape, float scale);
+
+  const HeadShape& shape() const override { return shape_; }
+  std::string_view isa() const override { return "cuda reference"; }
+  std::int64_t bad_lse_total() const override;
+  std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const override;
+
+  void reset(Stream& stream, RunningState state, std::int64_t rows) override;
+  void attend(Stream& stream, const QueryRows& rows, std::vector<KvSegment> segments,
+              RunningState state) override;
+  void finish(Stream& stream, RunningState state, Partial out, std::int64_t rows) override;
+  /// Streams that decode at the same time take turns, those of other slices too.
+  void decode(Stream& stream, std::vector<DecodeRow> rows) override;
+  void merge(Stream& stream, std::vector<Partial> partials, Partial out,
+             std::int64_t rows) override;
+  void copy_kv(Stream& stream, std::vector<KvCopy> copies) override;
+
+ private:
+  cudaStream_t native(Stream& stream) const;
+
+  std::shared_ptr<CudaCallMemory> memory_;
+  HeadShape shape_;
+  float scale_;
+  Buffer bad_lse_;  // pinned; kernels count here
+};
+
+}  // namespace longspan

@@ -1,0 +1,33 @@
+#include "attention/cuda/grid.h"
+#include "attention/cuda/merge.cuh"
+#include "attention/cuda/merge.h"
+#include "comm/cuda/cuda_check.h"
+
+namespace longspan {
+namespace {
+
+constexpr int kWarps = 8;
+
+/// A warp per row and head.
+__global__ void merge_kernel(const __grid_constant__ Merge work) {
+  const auto partial = [&](std::int64_t i) { return work.partials[i]; };
+  const std::int64_t stride = std::int64_t{gridDim.x} * kWarps;
+  for (std::int64_t at = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp; at < work.items;
+       at += stride) {
+    const int bad = merge_at(partial, work.count, work.out, at, work.head_dim);
+    // Rare, and read by the host: so the count lies there, and nothing needs to be copied back.
+    if (bad > 0 && threadIdx.x % kWarp == 0) {
+      atomicAdd_system(work.bad_total, static_cast<unsigned long long>(bad));
+    }
+  }
+}
+
+}  // namespace
+
+void launch_merge(const Merge& work, cudaStream_t stream) {
+  if (work.items == 0) return;
+  merge_kernel<<<blocks_for(work.items, kWarps), kWarps * kWarp, 0, stream>>>(work);
+  cuda_check(cudaGetLastError(), "merging partials");
+}
+
+}  // namespace longspan

@@ -1,0 +1,122 @@
+#include "tests/attention/kernels_on_device.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace longspan::test {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+Bytes bytes_of(const Array& array) {
+  return std::as_writable_bytes(std::span(array.values, array.count));
+}
+
+}  // namespace
+
+AttentionKernels& KernelsOnDevice::kernels(const HeadShape& shape, float scale) {
+  auto& kernels =
+      kernels_[{shape.query_heads, shape.kv_heads, shape.head_dim, shape.ratio, shape.lead, scale}];
+  if (!kernels) kernels = backend_.new_kernels(*device_, shape, scale);
+  return *kernels;
+}
+
+Array KernelsOnDevice::upload(std::span<const float> values) {
+  Array array{device_->allocate((values.size() + shift_) * sizeof(float)), nullptr, values.size()};
+  if (values.empty()) return array;
+  array.values = array.memory.as<float>().data() + shift_;
+  device_->copy(*stream_, bytes_of(array), std::as_bytes(values));
+  stream_->synchronize();
+  return array;
+}
+
+std::vector<float> KernelsOnDevice::download(const Array& array) {
+  std::vector<float> values(array.count);
+  device_->copy(*stream_, std::as_writable_bytes(std::span(values)), bytes_of(array));
+  stream_->synchronize();
+  return values;
+}
+
+DeviceState KernelsOnDevice::blank_state(std::int64_t items, int head_dim) {
+  return {upload(std::vector<float>(items * head_dim, kNan)),
+          upload(std::vector<float>(items, kNan)), upload(std::vector<float>(items, kNan))};
+}
+
+DevicePartial KernelsOnDevice::blank_partial(std::int64_t items, int head_dim) {
+  return {upload(std::vector<float>(items * head_dim, kNan)),
+          upload(std::vector<float>(items, kNan))};
+}
+
+void KernelsOnDevice::attend(const Prefill& work, const Array& q, const DeviceState& state) {
+  AttentionKernels& kernels = this->kernels(work.problem.shape, work.problem.scale);
+  kernels.reset(*stream_, state.view(), work.problem.rows());
+  for (const auto& segments : work.launches) {
+    kernels.attend(*stream_, {q.values, work.positions}, segments, state.view());
+  }
+}
+
+Computed KernelsOnDevice::prefill(const Prefill& work) {
+  const HeadShape& shape = work.problem.shape;
+  const std::int64_t items = work.problem.rows() * shape.query_heads;
+  const Array q = upload(work.problem.q);
+  const DeviceState state = blank_state(items, shape.head_dim);
+  const DevicePartial out = blank_partial(items, shape.head_dim);
+  attend(work, q, state);
+  kernels(shape, work.problem.scale)
+      .finish(*stream_, state.view(), out.view(), work.problem.rows());
+  return download(out);
+}
+
+Computed KernelsOnDevice::prefill_in_place(const Prefill& work) {
+  const HeadShape& shape = work.problem.shape;
+  const std::int64_t items = work.problem.rows() * shape.query_heads;
+  const Array q = upload(work.problem.q);
+  DeviceState state = blank_state(items, shape.head_dim);
+  attend(work, q, state);
+  kernels(shape, work.problem.scale)
+      .finish(*stream_, state.view(), {state.acc.values, state.m.values}, work.problem.rows());
+  return {download(state.acc), download(state.m)};
+}
+
+Computed KernelsOnDevice::decode(const DenseProblem& problem,
+                                 const std::vector<std::vector<KvSegment>>& segments) {
+  const HeadShape& shape = problem.shape;
+  const std::int64_t values = std::int64_t{shape.query_heads} * shape.head_dim;
+  const Array q = upload(problem.q);
+  const DevicePartial out = blank_partial(problem.rows() * shape.query_heads, shape.head_dim);
+  std::vector<DecodeRow> rows;
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    const Partial of_row{out.o.values + i * values, out.lse.values + i * shape.query_heads};
+    rows.push_back({q.values + i * values, segments[i], of_row});
+  }
+  kernels(shape, problem.scale).decode(*stream_, rows);
+  return download(out);
+}
+
+Computed KernelsOnDevice::merge(const HeadShape& shape, const std::vector<Computed>& sources) {
+  const std::int64_t items = sources.empty() ? shape.query_heads : std::ssize(sources[0].lse);
+  std::vector<DevicePartial> held;
+  std::vector<Partial> partials;
+  for (const Computed& source : sources) {
+    held.push_back(upload(source));
+    partials.push_back(held.back().view());
+  }
+  const DevicePartial out = blank_partial(items, shape.head_dim);
+  kernels(shape, 1.0f).merge(*stream_, partials, out.view(), items / shape.query_heads);
+  return download(out);
+}
+
+KvView DeviceKv::view() const {
+  KvView view = host_.view();
+  const float* const host = host_.memory().data();
+  view.k = memory_.values + (view.k - host);
+  view.v = memory_.values + (view.v - host);
+  return view;
+}
+
+const KvView& DeviceKv::fetch() {
+  std::ranges::copy(on_.download(memory_), host_.memory().begin());
+  return host_.view();
+}
+
+}  // namespace longspan::test
