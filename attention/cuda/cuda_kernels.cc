@@ -1,7 +1,6 @@
 #include "attention/cuda/cuda_kernels.h"
 
 #include <algorithm>
-#include <atomic>
 #include <utility>
 
 #include "attention/cuda/copy_kv.h"
@@ -11,7 +10,6 @@
 #include "attention/cuda/running_state.h"
 #include "comm/cuda/cuda_check.h"
 #include "comm/cuda/cuda_stream.h"
-#include "comm/cuda/pinned_memory.h"
 #include "comm/error.h"
 #include "comm/str.h"
 
@@ -96,15 +94,20 @@ CudaAttentionKernels::CudaAttentionKernels(std::shared_ptr<CudaCallMemory> memor
     : memory_(std::move(memory)),
       shape_(shape),
       scale_(scale),
-      bad_lse_(allocate_pinned(sizeof(Counter))) {
+      bad_lse_(memory_->device.allocate(sizeof(Counter))) {
   expects_supported(shape);
-  bad_lse_.as<Counter>()[0] = 0;
+  cuda_check(cudaMemset(bad_lse_.as<Counter>().data(), 0, sizeof(Counter)), "clearing a counter");
+  cuda_check(cudaStreamSynchronize(nullptr), "clearing a counter");  // other streams do not wait
   prepare_reference_attend(shape.head_dim);
 }
 
 std::int64_t CudaAttentionKernels::bad_lse_total() const {
-  const std::atomic_ref<Counter> counter(bad_lse_.as<Counter>()[0]);
-  return static_cast<std::int64_t>(counter.load());
+  make_current(memory_->device);
+  Counter counter = 0;
+  cuda_check(
+      cudaMemcpy(&counter, bad_lse_.as<Counter>().data(), sizeof(counter), cudaMemcpyDeviceToHost),
+      "reading a counter");
+  return static_cast<std::int64_t>(counter);
 }
 
 std::unique_ptr<AttentionKernels> CudaAttentionKernels::for_heads(const HeadShape& shape) const {

@@ -48,7 +48,7 @@ class CudaAttentionKernels final : public AttentionKernels {
   std::shared_ptr<CudaCallMemory> memory_;
   HeadShape shape_;
   float scale_;
-  Buffer bad_lse_;  // pinned; kernels count here
+  Buffer bad_lse_;  // a counter on the GPU: not every one may count in host memory
 };
 
 }  // namespace longspan

@@ -15,9 +15,8 @@ __global__ void merge_kernel(const __grid_constant__ Merge work) {
   for (std::int64_t at = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp; at < work.items;
        at += stride) {
     const int bad = merge_at(partial, work.count, work.out, at, work.head_dim);
-    // Rare, and read by the host: so the count lies there, and nothing needs to be copied back.
     if (bad > 0 && threadIdx.x % kWarp == 0) {
-      atomicAdd_system(work.bad_total, static_cast<unsigned long long>(bad));
+      atomicAdd(work.bad_total, static_cast<unsigned long long>(bad));
     }
   }
 }

@@ -9,7 +9,7 @@
 
 namespace longspan {
 
-/// Everything lies on the GPU but `bad_total`, which lies in pinned host memory.
+/// Everything lies on the GPU.
 struct Merge {
   const Partial* partials;  // (count)
   std::int64_t count;

@@ -44,6 +44,7 @@ std::size_t free_memory() {
 }
 
 /// The first round waits behind slow work as a whole: no later one can have more calls in flight.
+/// The second may still take memory, once: 2 MiB on an H100, whatever follows.
 TEST_F(CudaKernelsTest, OnceWarmCallsAllocateNothing) {
   const HeadShape shape{.query_heads = 4, .kv_heads = 2, .head_dim = 64};
   const auto problem = random_problem(shape, 3, 3000, 1);
@@ -68,8 +69,9 @@ TEST_F(CudaKernelsTest, OnceWarmCallsAllocateNothing) {
     on_.stream().synchronize();
   };
   round();
+  round();
   const std::size_t before = free_memory();
-  for (int repeat = 0; repeat < 20; ++repeat) round();
+  for (int repeat = 0; repeat < 100; ++repeat) round();
   EXPECT_EQ(free_memory(), before);
 }
 
