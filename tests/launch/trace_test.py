@@ -115,7 +115,8 @@ class TraceTest(TraceCase):
         for thread in ("host", "compute"):
             tid = next(e["tid"] for e in trace["traceEvents"]
                        if e["name"] == "thread_name" and e["args"]["name"] == thread)
-            steps = sorted((e for e in spans(trace, cat="step", tid=tid) if "step" in e["name"]),
+            steps = sorted((e for e in spans(trace, cat="step", tid=tid)
+                            if e["name"] in ("prefill step", "decode step")),
                            key=lambda e: e["ts"])
             self.assertEqual([step["name"] for step in steps],
                              ["prefill step"] * 2 + ["decode step"] * (TOKENS - 1))
@@ -124,6 +125,12 @@ class TraceTest(TraceCase):
         layers = spans(trace, name="layer")
         self.assertEqual(collections.Counter(e["args"]["layer"] for e in layers),
                          {layer: 1 + TOKENS for layer in range(LAYERS)})
+        rank = trace["otherData"]["rank"]
+        ring = spans(trace, name="ring step")
+        self.assertEqual(collections.Counter(e["args"]["step"] for e in ring),
+                         {0: 2 * LAYERS, 1: 2 * LAYERS})
+        for step in ring:  # whose keys are attended
+            self.assertEqual(step["args"]["owner"], (rank - step["args"]["step"]) % 2)
         return sum(step["args"]["rows"] for step in steps[:2])
 
     def test_merging_keeps_every_event_in_order_of_time(self):
