@@ -23,7 +23,8 @@ RandomSequence::RandomSequence(const HeadShape& shape, std::int64_t tokens, int 
       tokens_(tokens),
       q_(random_values(tokens * q_width(), 3 * seed)),
       k_(random_values(tokens * shape.kv_heads * shape.head_dim, 3 * seed + 1)),
-      v_(random_values(tokens * shape.kv_heads * shape.head_dim, 3 * seed + 2)) {}
+      v_(random_values(tokens * shape.kv_heads * shape.head_dim, 3 * seed + 2)),
+      rows_(std::make_unique<Row[]>(tokens)) {}
 
 float RandomSequence::scale(const HeadShape& shape) {
   return 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
@@ -56,6 +57,12 @@ bool RandomSequence::stored(std::int64_t position, const KvView& from, std::int6
     }
   }
   return true;
+}
+
+const std::vector<double>& RandomSequence::expected(std::int64_t position) const {
+  Row& row = rows_[position];
+  std::call_once(row.once, [&] { row.values = expected(position, position + 1); });
+  return row.values;
 }
 
 std::vector<double> RandomSequence::expected(std::int64_t position, std::int64_t keys) const {

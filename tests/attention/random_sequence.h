@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <vector>
 
 #include "attention/segment.h"
@@ -25,10 +27,8 @@ class RandomSequence {
 
   /// Row `position` over keys [0, keys): (query_heads, head_dim).
   std::vector<double> expected(std::int64_t position, std::int64_t keys) const;
-  /// The causal row: its own key is the last it sees.
-  std::vector<double> expected(std::int64_t position) const {
-    return expected(position, position + 1);
-  }
+  /// The causal row: its own key is the last it sees. Worked out once, by any thread.
+  const std::vector<double>& expected(std::int64_t position) const;
 
   int q_width() const { return shape_.query_heads * shape_.head_dim; }
 
@@ -41,6 +41,13 @@ class RandomSequence {
   std::vector<float> q_;  // (tokens, query_heads, head_dim)
   std::vector<float> k_;  // (tokens, kv_heads, head_dim)
   std::vector<float> v_;
+
+  /// Causal rows that were asked for.
+  struct Row {
+    std::once_flag once;
+    std::vector<double> values;
+  };
+  std::unique_ptr<Row[]> rows_;
 };
 
 /// Largest |a - b| over the row; infinity when a value is not finite.
