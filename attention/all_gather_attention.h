@@ -18,11 +18,6 @@ class AllGatherAttention final : public PrefillAttention {
 
   void run(Stream& compute, const Group& group, const SplitChunk& chunk, const KvView& pages,
            const float* q, RunningState state) override;
-
- protected:
-  Cached cached(const SplitChunk& chunk) const override {
-    return chunk.size() > 1 ? Cached::kTravel : Cached::kStay;
-  }
 };
 
 }  // namespace longspan

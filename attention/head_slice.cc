@@ -19,12 +19,4 @@ HeadSlice slice_heads(const HeadShape& model, int part, int parts) {
           .first_kv = first_kv};
 }
 
-std::vector<int> usable_slices(int query_heads) {
-  std::vector<int> out;
-  for (int parts = 1; parts <= query_heads; ++parts) {
-    if (query_heads % parts == 0) out.push_back(parts);
-  }
-  return out;
-}
-
 }  // namespace longspan

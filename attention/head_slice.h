@@ -6,9 +6,6 @@
 //   rank 0: queries 0-3, KV 0      rank 1: queries 4-7, KV 0 and 1      rank 2: queries 8-11, KV 1
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "attention/segment.h"
 
 namespace longspan {
@@ -21,8 +18,5 @@ struct HeadSlice {
 
 /// Part `part` of `parts`; `parts` divides the query heads.
 HeadSlice slice_heads(const HeadShape& model, int part, int parts);
-
-/// The numbers of ranks that `query_heads` heads can be cut for, ascending.
-std::vector<int> usable_slices(int query_heads);
 
 }  // namespace longspan

@@ -61,8 +61,11 @@ class PrefillAttention {
                    const KvView& pages, const float* q, RunningState state) = 0;
 
  protected:
-  /// Whether other ranks need this rank's cached columns in its stream.
-  virtual Cached cached(const SplitChunk& chunk) const = 0;
+  /// Whether other ranks need this rank's cached columns in its stream: where keys are passed on,
+  /// as here, they do; a rank alone attends them in place.
+  virtual Cached cached(const SplitChunk& chunk) const {
+    return chunk.size() > 1 ? Cached::kTravel : Cached::kStay;
+  }
 
   KvStreams streams(const SplitChunk& chunk, const KvView& pages) const {
     return KvStreams(kernels_, chunk, pages, cached(chunk));

@@ -34,12 +34,6 @@ class RingAttention final : public PrefillAttention {
 
   void run(Stream& compute, const Group& group, const SplitChunk& chunk, const KvView& pages,
            const float* q, RunningState state) override;
-
- protected:
-  /// A rank alone attends its cached pages in place.
-  Cached cached(const SplitChunk& chunk) const override {
-    return chunk.size() > 1 ? Cached::kTravel : Cached::kStay;
-  }
 };
 
 }  // namespace longspan

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "attention/head_slice.h"
 #include "comm/error.h"
 
 namespace longspan {
@@ -130,8 +131,7 @@ std::int64_t head_slices(int rank, int inner, const SplitShape& parts, const Wir
 }  // namespace
 
 int kv_heads_read(const HeadShape& heads, int degree, int part) {
-  const int share = heads.query_heads / degree;
-  return ((part + 1) * share - 1) / heads.group() - part * share / heads.group() + 1;
+  return slice_heads(heads, part, degree).shape.kv_heads;
 }
 
 Sent sent_by(int rank, const PlannedStrategy& plan, const SplitShape& shape,

@@ -5,19 +5,12 @@
 #include <algorithm>
 #include <numeric>
 
+#include "attention/divisors.h"
 #include "comm/error.h"
 #include "comm/str.h"
 
 namespace longspan {
 namespace {
-
-std::vector<int> divisors(int number) {
-  std::vector<int> found;
-  for (int d = 1; d <= number; ++d) {
-    if (number % d == 0) found.push_back(d);
-  }
-  return found;
-}
 
 /// Ranks of the group per host if every host has as many and they come host by host, else 0.
 int ranks_per_host(const std::vector<int>& hosts) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "attention/divisors.h"
 #include "attention/usable_strategies.h"
 #include "comm/error.h"
 #include "comm/str.h"
@@ -27,9 +28,7 @@ PlannedStrategy with_ulysses_degree(int wanted, const SplitSetting& setting) {
 PlannedStrategy with_ring_shape(const RingShape& shape, int degree) {
   if (shape.outer * shape.inner == degree) return {Strategy::kDoubleRing, shape.inner};
   std::vector<std::string> usable;
-  for (int inner = 1; inner <= degree; ++inner) {
-    if (degree % inner == 0) usable.push_back(str("{}x{}", degree / inner, inner));
-  }
+  for (int inner : divisors(degree)) usable.push_back(str("{}x{}", degree / inner, inner));
   throw UsageError(str("--ring-shape {}x{} is {} ranks, but {} share the sequence; usable: {}",
                        shape.outer, shape.inner, shape.outer * shape.inner, degree,
                        fmt::join(usable, " ")));

@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <limits>
 
+#include "attention/divisors.h"
 #include "attention/head_slice.h"
 
 namespace longspan::test {
@@ -136,7 +137,7 @@ TEST_P(KernelsConformance, KernelsForSlicesOfTheHeadsComputeTheirPartsOfTheWhole
     return GetParam().new_kernels(device, model, scale)->for_heads(shape);
   };
   KernelsOnDevice on(sliced);
-  for (int parts : usable_slices(model.query_heads)) {
+  for (int parts : divisors(model.query_heads)) {
     for (int part = 0; part < parts; ++part) {
       const auto [shape, first, first_kv] = slice_heads(model, part, parts);
       const int dim = shape.head_dim;

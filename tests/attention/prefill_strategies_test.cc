@@ -7,6 +7,7 @@
 #include <iostream>
 #include <random>
 
+#include "attention/divisors.h"
 #include "attention/strategy_traffic.h"
 #include "comm/cpu/thread_communicator.h"
 #include "comm/str.h"
@@ -145,9 +146,7 @@ class StrategyTest : public testing::TestWithParam<Strategy> {
     if (strategy() != Strategy::kUsp && strategy() != Strategy::kDoubleRing)
       return {{strategy(), 1}};
     std::vector<PlannedStrategy> list;
-    for (int inner = 1; inner <= ranks; ++inner) {
-      if (ranks % inner == 0) list.push_back({strategy(), inner});
-    }
+    for (int inner : divisors(ranks)) list.push_back({strategy(), inner});
     return list;
   }
 
