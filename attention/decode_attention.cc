@@ -83,7 +83,7 @@ DecodeRow DecodeAttention::local_row(const DecodeBatch& batch, int row, const Kv
     view.table = source.slots.data();
     view.page_tokens = batch.page_tokens;
     local.segments.push_back(
-        {.view = view, .len = source.columns, .causal = false, .positions = {}});
+        {.view = view, .len = source.columns, .mask = Mask::full(), .positions = {}});
   }
   return local;
 }

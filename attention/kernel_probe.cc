@@ -85,7 +85,7 @@ void KernelProbe::attend(std::int64_t rows, std::int64_t columns, bool causal) {
                                    .table = nullptr,
                                    .page_tokens = columns},
                           .len = columns,
-                          .causal = causal,
+                          .mask = causal ? Mask::causal() : Mask::full(),
                           .positions = {.first = 0, .block = 1, .stride = 1, .count = columns}};
   const RunningState state{acc_.as<float>().data(), m_.as<float>().data(), l_.as<float>().data()};
   const std::span positions = std::span(std::as_const(positions_)).first(rows);

@@ -49,14 +49,14 @@ std::vector<KvSegment> KvStreams::segments(int owner, float* memory) const {
       cached = pages_;
       cached.table = chunk_.slots.data();
     }
-    out.push_back({.view = cached, .len = shape.cached, .causal = false, .positions = {}});
+    out.push_back({.view = cached, .len = shape.cached, .mask = Mask::full(), .positions = {}});
   }
   std::int64_t column = column0(owner);
   for (const PositionRun& run : shape.runs) {
     KvView from_here = stream;
     from_here.k += column * kernels_.shape().head_dim;
     from_here.v += column * kernels_.shape().head_dim;
-    out.push_back({.view = from_here, .len = run.count, .causal = true, .positions = run});
+    out.push_back({.view = from_here, .len = run.count, .mask = Mask::causal(), .positions = run});
     column += run.count;
   }
   return out;

@@ -1,13 +1,14 @@
 // What an attention kernel consumes: query rows, and segments of keys they may see.
 //
 // A kernel never hears of layouts, ranks or requests. A segment's columns are keys in order of
-// position; row q sees a prefix of them, all of them when nothing is masked.
+// position, of which a row sees some neighbours: those that the segment's mask shows it.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <span>
 
+#include "attention/mask.h"
 #include "attention/shard_layout.h"
 
 namespace longspan {
@@ -60,17 +61,31 @@ struct KvView {
     const std::int64_t slot = table ? table[page] : page;
     return slot * page_stride + head * head_stride + (column % page_tokens) * head_dim;
   }
+  /// The same keys, counted from `column` on. Inside a page that is only good for what is left of
+  /// this page: pages must be whole for columns to be found by division.
+  constexpr KvView from(std::int64_t column, int head_dim) const {
+    KvView rest = *this;
+    const std::int64_t page = column / page_tokens;
+    const std::int64_t shift = column % page_tokens * head_dim + (table ? 0 : page * page_stride);
+    rest.k += shift;
+    rest.v += shift;
+    if (table) rest.table += page;
+    return rest;
+  }
 };
 
 struct KvSegment {
   KvView view;
-  std::int64_t len = 0;   // columns
-  bool causal = false;    // false: every row sees every column
-  PositionRun positions;  // of the columns; used when causal
+  std::int64_t len = 0;      // columns
+  Mask mask = Mask::full();  // full: every row sees every column
+  PositionRun positions{};   // of the columns; not used under a full mask
 
   bool is_well_formed() const { return len >= 0 && view.page_tokens >= 1; }
-  constexpr std::int64_t visible(std::int64_t query_position) const {
-    return causal ? positions.visible(query_position) : len;
+  /// The columns that a row sees; nothing else of the segment is used for it.
+  constexpr Interval seen(std::int64_t query_position) const {
+    if (mask.is_full()) return {0, len};
+    const Interval of_run = columns(positions, mask.seen(query_position));
+    return {std::min(of_run.begin, len), std::min(of_run.end, len)};
   }
 };
 

@@ -79,10 +79,6 @@ std::vector<PositionRun> deal_contiguous(const Deal& deal, int rank) {
 
 }  // namespace
 
-Interval columns(const PositionRun& run, Interval positions) {
-  return {run.visible(positions.begin - 1), run.visible(positions.end - 1)};
-}
-
 std::optional<Layout> parse_layout(std::string_view name) {
   for (const auto& [layout, word] : kNames) {
     if (word == name) return layout;

@@ -50,7 +50,9 @@ struct Interval {
 };
 
 /// The columns of `run` whose positions lie in `positions`.
-Interval columns(const PositionRun& run, Interval positions);
+constexpr Interval columns(const PositionRun& run, Interval positions) {
+  return {run.visible(positions.begin - 1), run.visible(positions.end - 1)};
+}
 
 enum class Layout { kBlockCyclic, kStriped, kZigzag, kContiguous, kFolded };
 

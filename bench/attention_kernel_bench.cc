@@ -111,7 +111,7 @@ class Bench {
     const double flops = multiply_add_rate(width(kernels->isa()), device_.threads());
     const Cache cache(device_, shape, keys);
     KvSegment segment = cache.segment;
-    segment.causal = causal;
+    segment.mask = causal ? Mask::causal() : Mask::full();
     const std::int64_t items = rows * shape.query_heads;
     const auto q = random_values(items * shape.head_dim);
     std::vector<std::int64_t> positions(rows);
@@ -124,7 +124,7 @@ class Bench {
     });
     double pairs = 0;
     for (std::int64_t position : positions) {
-      pairs += static_cast<double>(std::min(segment.visible(position), keys));
+      pairs += static_cast<double>(segment.seen(position).end);
     }
     const double flop = 4.0 * shape.head_dim * shape.query_heads * pairs;
     return {causal ? "prefill causal" : "prefill full",

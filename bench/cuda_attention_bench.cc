@@ -76,7 +76,7 @@ class Bench {
     const auto kernels = new_kernels(shape);
     const Cache cache(*this, shape, tokens);
     KvSegment segment = cache.segment;
-    segment.causal = causal;
+    segment.mask = causal ? Mask::causal() : Mask::full();
     const std::int64_t items = tokens * shape.query_heads;
     const Buffer q = upload(random_values(items * shape.head_dim));
     const Buffer acc = room(items * shape.head_dim), m = room(items), l = room(items);

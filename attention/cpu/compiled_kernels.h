@@ -32,6 +32,13 @@ struct KeyTile {
   int columns;  // 1 to kTileColumns
 };
 
+/// Columns [begin[i], end[i]) of a tile are what lane i sees; null when all lanes see all columns.
+/// Aligned to the vector size.
+struct LaneColumns {
+  const std::int32_t* begin = nullptr;
+  const std::int32_t* end = nullptr;
+};
+
 /// Running softmax of `vectors` vectors of query rows, transposed. Aligned to the vector size.
 struct LaneBlock {
   int vectors;  // 1 to kBlockVectors; lanes = vectors * width
@@ -55,9 +62,8 @@ struct HeadBlock {
 struct CompiledKernels {
   const char* name;
   int width;  // lanes of a vector
-  /// Folds the tile into the block. Lane i sees the first limits[i] columns; all lanes see all of
-  /// them when `limits` is null. `scores`: room for (kTileColumns, lanes).
-  void (*attend_lanes)(const LaneBlock& block, const KeyTile& keys, const std::int32_t* limits,
+  /// Folds the tile into the block. `scores`: room for (kTileColumns, lanes).
+  void (*attend_lanes)(const LaneBlock& block, const KeyTile& keys, const LaneColumns& seen,
                        float* scores);
   /// Folds the tile into the block; every head sees every column. Meanwhile the keys of `next`,
   /// the tile to come, are fetched into the cache.

@@ -37,10 +37,11 @@ std::int64_t columns(const std::vector<KvSegment>& segments) {
   return sum;
 }
 
-/// Tells a trace's reader whose new keys these are; -1 when all are cached.
+/// Tells a trace's reader whose keys these are; -1 when no position mattered.
 std::int64_t first_position(const std::vector<KvSegment>& segments) {
-  const auto causal = std::ranges::find_if(segments, &KvSegment::causal);
-  return causal == segments.end() ? -1 : causal->positions.first;
+  const auto masked = std::ranges::find_if(
+      segments, [](const KvSegment& segment) { return !segment.mask.is_full(); });
+  return masked == segments.end() ? -1 : masked->positions.first;
 }
 
 }  // namespace

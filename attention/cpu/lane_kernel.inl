@@ -79,7 +79,7 @@ template <int W, int V, int kRows, bool kGuarded>
 /// Turns scores into p = e^(score - m) with the new maximum m, updates l, and leaves in alpha what
 /// everything summed so far must be multiplied by.
 template <int W, int V, bool kMasked>
-[[gnu::always_inline]] inline void soften(float* scores, int columns, const std::int32_t* limits,
+[[gnu::always_inline]] inline void soften(float* scores, int columns, const LaneColumns& seen,
                                           float* m, float* l, float* alpha) {
   Floats<W> top[V];
 #pragma GCC unroll 8
@@ -90,8 +90,9 @@ template <int W, int V, bool kMasked>
       float* at = scores + (column * V + v) * W;
       Floats<W> score = load<W>(at);
       if constexpr (kMasked) {
-        const Ints<W> limit = *reinterpret_cast<const Ints<W>*>(limits + v * W);
-        score = column < limit ? score : splat<W>(kMinusInfinity);
+        const Ints<W> begin = *reinterpret_cast<const Ints<W>*>(seen.begin + v * W);
+        const Ints<W> end = *reinterpret_cast<const Ints<W>*>(seen.end + v * W);
+        score = (column >= begin) & (column < end) ? score : splat<W>(kMinusInfinity);
         store<W>(at, score);
       }
       top[v] = score > top[v] ? score : top[v];
@@ -127,7 +128,7 @@ template <int W, int V>
 constexpr int kRowsPerStep = V == 1 || W == 16 ? 8 : 4;
 
 template <int W, int V>
-void attend_block(const LaneBlock& block, const KeyTile& keys, const std::int32_t* limits,
+void attend_block(const LaneBlock& block, const KeyTile& keys, const LaneColumns& seen,
                   float* scores) {
   constexpr int kRows = kRowsPerStep<W, V>;
   constexpr int kLanes = V * W;
@@ -135,14 +136,14 @@ void attend_block(const LaneBlock& block, const KeyTile& keys, const std::int32_
   for (int column = 0; column < keys.columns; column += kRows) {
     score_rows<W, V, kRows>(block.q, keys.k + column, block.head_dim, scores + column * kLanes);
   }
-  if (limits) {
-    soften<W, V, true>(scores, keys.columns, limits, block.m, block.l, alpha);
+  if (seen.end) {
+    soften<W, V, true>(scores, keys.columns, seen, block.m, block.l, alpha);
     for (int d = 0; d < block.head_dim; d += 2) {
       accumulate_rows<W, V, 2, true>(scores, keys.v, keys.columns, d, alpha,
                                      block.acc + d * kLanes);
     }
   } else {
-    soften<W, V, false>(scores, keys.columns, limits, block.m, block.l, alpha);
+    soften<W, V, false>(scores, keys.columns, seen, block.m, block.l, alpha);
     for (int d = 0; d < block.head_dim; d += kRows) {
       accumulate_rows<W, V, kRows, false>(scores, keys.v, keys.columns, d, alpha,
                                           block.acc + d * kLanes);
@@ -151,12 +152,12 @@ void attend_block(const LaneBlock& block, const KeyTile& keys, const std::int32_
 }
 
 template <int W>
-void attend_lanes(const LaneBlock& block, const KeyTile& keys, const std::int32_t* limits,
+void attend_lanes(const LaneBlock& block, const KeyTile& keys, const LaneColumns& seen,
                   float* scores) {
   static_assert(kBlockVectors == 3, "a case per number of vectors");
-  if (block.vectors == 1) attend_block<W, 1>(block, keys, limits, scores);
-  if (block.vectors == 2) attend_block<W, 2>(block, keys, limits, scores);
-  if (block.vectors == 3) attend_block<W, 3>(block, keys, limits, scores);
+  if (block.vectors == 1) attend_block<W, 1>(block, keys, seen, scores);
+  if (block.vectors == 2) attend_block<W, 2>(block, keys, seen, scores);
+  if (block.vectors == 3) attend_block<W, 3>(block, keys, seen, scores);
 }
 
 }  // namespace

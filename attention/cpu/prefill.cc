@@ -55,12 +55,16 @@ class TilePass {
   }
 
   void attend(const KvSegment& segment) {
-    const Interval seen = find_visible(segment);
-    for (std::int64_t column = 0; column < seen.end; column += kTileColumns) {
-      const int count = static_cast<int>(std::min<std::int64_t>(kTileColumns, seen.end - column));
+    const Seen seen = find_seen(segment);
+    // Tiles begin at multiples from column 0 on, wherever the lanes' columns begin: else a row's
+    // bits would depend on its neighbours.
+    const std::int64_t first = seen.some.begin / kTileColumns * kTileColumns;
+    for (std::int64_t column = first; column < seen.some.end; column += kTileColumns) {
+      const int count =
+          static_cast<int>(std::min<std::int64_t>(kTileColumns, seen.some.end - column));
       workspace_.keys.clear();
       workspace_.keys.append(segment.view, kv_head_, prefill_.shape.head_dim, column, count);
-      if (column + count <= seen.begin) {
+      if (column >= seen.all.begin && column + count <= seen.all.end) {
         workspace_.rows.attend(workspace_.keys.tile());
       } else {
         attend_masked(column);
@@ -69,29 +73,39 @@ class TilePass {
   }
 
   void attend_masked(std::int64_t column) {
+    const auto in_tile = [column](std::int64_t of_segment) {
+      return static_cast<std::int32_t>(
+          std::clamp<std::int64_t>(of_segment - column, 0, kTileColumns));
+    };
+    TileColumns& tile = workspace_.tile_seen;
     for (int lane = 0; lane < lanes_; ++lane) {
-      const std::int64_t limit = workspace_.visible[lane] - column;
-      workspace_.limits[lane] =
-          static_cast<std::int32_t>(std::clamp<std::int64_t>(limit, 0, kTileColumns));
+      tile.begin[lane] = in_tile(workspace_.seen[lane].begin);
+      tile.end[lane] = in_tile(workspace_.seen[lane].end);
     }
-    workspace_.rows.attend(workspace_.keys.tile(), workspace_.limits);
+    workspace_.rows.attend(workspace_.keys.tile(), tile);
   }
 
-  /// How many columns each lane sees. Of the result, all lanes see [0, begin), none [end, ...).
-  Interval find_visible(const KvSegment& segment) {
-    Interval seen{segment.len, 0};
+  /// Every lane sees the columns `all`; outside of `some` no lane sees any.
+  struct Seen {
+    Interval all;
+    Interval some;
+  };
+
+  /// Which columns each lane sees.
+  Seen find_seen(const KvSegment& segment) {
+    Seen seen{{0, segment.len}, {segment.len, 0}};
     for (int lane = 0; lane < lanes_; ++lane) {
-      if (lane == 0 || row(lane) != row(lane - 1)) {
-        const std::int64_t columns =
-            std::min(segment.visible(prefill_.positions[row(lane)]), segment.len);
-        seen = {std::min(seen.begin, columns), std::max(seen.end, columns)};
-        workspace_.visible[lane] = columns;
-      } else {
-        workspace_.visible[lane] = workspace_.visible[lane - 1];
+      if (lane > 0 && row(lane) == row(lane - 1)) {
+        workspace_.seen[lane] = workspace_.seen[lane - 1];
+        continue;
       }
+      const Interval columns = segment.seen(prefill_.positions[row(lane)]);
+      workspace_.seen[lane] = columns;
+      seen.all = {std::max(seen.all.begin, columns.begin), std::min(seen.all.end, columns.end)};
+      if (columns.begin == columns.end) continue;
+      seen.some = {std::min(seen.some.begin, columns.begin), std::max(seen.some.end, columns.end)};
     }
-    // Lanes that only fill up a vector see nothing.
-    std::fill(workspace_.limits.begin() + lanes_, workspace_.limits.end(), 0);
+    std::fill(workspace_.tile_seen.end.begin() + lanes_, workspace_.tile_seen.end.end(), 0);
     return seen;
   }
 

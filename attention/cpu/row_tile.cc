@@ -58,19 +58,28 @@ void RowTile::copy_state(int lane, float* acc, float* m, float* l) const {
 
 void RowTile::attend(const KeyTile& keys) {
   for (int lane = 0; lane < lanes_; lane += block_lanes()) {
-    kernels_->attend_lanes(block(lane).view, keys, nullptr, scores_.get());
+    kernels_->attend_lanes(block(lane).view, keys, {}, scores_.get());
   }
 }
 
-void RowTile::attend(const KeyTile& keys, const std::array<std::int32_t, kTileLanes>& limits) {
+void RowTile::attend(const KeyTile& keys, const TileColumns& seen) {
   for (int lane = 0; lane < lanes_; lane += block_lanes()) {
     const Block now = block(lane);
-    const auto [least, most] =
-        std::minmax_element(limits.begin() + lane, limits.begin() + lane + now.lanes);
-    if (*most <= 0) continue;
-    const KeyTile seen{keys.k, keys.v, std::min(keys.columns, *most)};
-    kernels_->attend_lanes(now.view, seen, *least < seen.columns ? limits.data() + lane : nullptr,
-                           scores_.get());
+    Interval all{0, keys.columns};   // what every lane sees
+    Interval some{keys.columns, 0};  // outside of which no lane sees anything
+    for (int i = lane; i < lane + now.lanes; ++i) {
+      const std::int64_t begin = seen.begin[i], end = seen.end[i];
+      all = {std::max(all.begin, begin), std::min(all.end, end)};
+      if (begin < end) some = {std::min(some.begin, begin), std::max(some.end, end)};
+    }
+    if (some.begin >= some.end) continue;
+    const KeyTile tile{keys.k, keys.v,
+                       static_cast<int>(std::min<std::int64_t>(keys.columns, some.end))};
+    const bool masked = all.begin > 0 || all.end < tile.columns;
+    kernels_->attend_lanes(
+        now.view, tile,
+        masked ? LaneColumns{seen.begin.data() + lane, seen.end.data() + lane} : LaneColumns{},
+        scores_.get());
   }
 }
 

@@ -11,12 +11,19 @@
 
 #include "attention/cpu/aligned_floats.h"
 #include "attention/cpu/compiled_kernels.h"
+#include "attention/shard_layout.h"
 
 namespace longspan {
 
 /// Lanes that share one pass over the keys: each key tile is fetched from afar once for all of
 /// them. 96 is a whole number of blocks at every width.
 inline constexpr int kTileLanes = 96;
+
+/// What each lane sees of a tile. Lanes that only fill up a vector see nothing.
+struct TileColumns {
+  alignas(64) std::array<std::int32_t, kTileLanes> begin{};
+  alignas(64) std::array<std::int32_t, kTileLanes> end{};
+};
 
 class RowTile {
  public:
@@ -30,8 +37,8 @@ class RowTile {
 
   /// Every lane sees every column.
   void attend(const KeyTile& keys);
-  /// Lane i sees the first limits[i] columns; may be none of them or more than there are.
-  void attend(const KeyTile& keys, const std::array<std::int32_t, kTileLanes>& limits);
+  /// Lane i sees columns [begin[i], end[i]): may be none, may end behind the last one.
+  void attend(const KeyTile& keys, const TileColumns& seen);
 
  private:
   struct Block {

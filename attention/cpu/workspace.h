@@ -25,8 +25,8 @@ struct ThreadWorkspace {
   // Prefill.
   KeyColumns keys;
   RowTile rows;
-  std::array<std::int64_t, kTileLanes> visible;             // columns of a segment each lane sees
-  alignas(64) std::array<std::int32_t, kTileLanes> limits;  // the same, of a tile
+  std::array<Interval, kTileLanes> seen;  // columns of a segment each lane sees
+  TileColumns tile_seen;                  // the same, of a tile
   // Decode: one row's heads; a tile and the one after it.
   std::vector<KeyPiece> tile;
   KeyColumns decode_keys[2];

@@ -66,37 +66,41 @@ struct ThreadState {
   float l[kRows];
 };
 
-/// What a row tile sees of a segment: all its rows see columns [0, all), none sees [some, ...).
+/// What a row tile sees of a segment: all its rows see the columns `all`, none sees any outside of
+/// `some`.
 struct Seen {
-  std::int64_t all;
-  std::int64_t some;
+  Interval all;
+  Interval some;
 };
 
-__device__ Seen find_visible(const RowTile& tile, const KvSegment& segment, std::int64_t* visible) {
-  __syncthreads();  // the segment before is done with `visible`
+/// Leaves in `columns` what each row sees.
+__device__ Seen find_seen(const RowTile& tile, const KvSegment& segment, Interval* columns) {
+  __syncthreads();  // the segment before is done with `columns`
   for (int row = threadIdx.x; row < kTileRows; row += kThreads) {
-    const std::int64_t position = tile.work.positions[tile.token_row(row)];
-    visible[row] = min(segment.visible(position), segment.len);
+    columns[row] = segment.seen(tile.work.positions[tile.token_row(row)]);
   }
   __syncthreads();
-  Seen seen{segment.len, 0};
+  Seen seen{{0, segment.len}, {segment.len, 0}};
   for (int row = 0; row < kTileRows; ++row) {
-    seen = {min(seen.all, visible[row]), max(seen.some, visible[row])};
+    const Interval of_row = columns[row];
+    seen.all = {max(seen.all.begin, of_row.begin), min(seen.all.end, of_row.end)};
+    if (of_row.begin == of_row.end) continue;
+    seen.some = {min(seen.some.begin, of_row.begin), max(seen.some.end, of_row.end)};
   }
   return seen;
 }
 
-/// Where the tile's columns lie in K and in V; -1 behind the last one.
+/// Where the tile's columns lie in K and in V; -1 for those that no row sees.
 __device__ void find_columns(const KvSegment& segment, const RowTile& tile, std::int64_t first,
-                             std::int64_t end, std::int64_t* offsets) {
+                             const Interval& some, std::int64_t* offsets) {
   for (int i = threadIdx.x; i < kTileColumns; i += kThreads) {
-    const bool exists = first + i < end;
-    offsets[i] =
-        exists ? segment.view.offset(first + i, tile.kv_head, tile.work.shape.head_dim) : -1;
+    const std::int64_t column = first + i;
+    const bool used = column >= some.begin && column < some.end;
+    offsets[i] = used ? segment.view.offset(column, tile.kv_head, tile.work.shape.head_dim) : -1;
   }
 }
 
-/// A warp per column. Columns that do not exist are zeros: nothing behind the last one is read.
+/// A warp per column. Columns without a place are zeros: nothing is read for them.
 template <typename Element>
 __device__ void load_columns(const Element* from, const std::int64_t* offsets, int head_dim,
                              float* to) {
@@ -138,15 +142,16 @@ __device__ void score(const float* q, const float* k, int head_dim, int y, int x
   }
 }
 
-/// Columns from limit[i] on do not count for row i.
-__device__ void mask(const std::int64_t* visible, std::int64_t first, int y, int x,
+/// Columns that a row does not see do not count for it.
+__device__ void mask(const Interval* columns, std::int64_t first, int y, int x,
                      float (&scores)[kRows][kColumns]) {
 #pragma unroll
   for (int i = 0; i < kRows; ++i) {
-    const std::int64_t limit = visible[y * kRows + i] - first;
+    const Interval of_row = columns[y * kRows + i];
 #pragma unroll
     for (int j = 0; j < kColumns; ++j) {
-      if (x + j * kX >= limit) scores[i][j] = -INFINITY;
+      const std::int64_t column = first + x + j * kX;
+      if (column < of_row.begin || column >= of_row.end) scores[i][j] = -INFINITY;
     }
   }
 }
@@ -262,7 +267,7 @@ template <int kQuads>
 __global__ void __launch_bounds__(kThreads, kQuads == 4 ? 1 : 2)
     attend_kernel(const __grid_constant__ ReferenceAttend work) {
   extern __shared__ __align__(16) float shared[];
-  __shared__ std::int64_t visible[kTileRows];
+  __shared__ Interval of_rows[kTileRows];
   __shared__ std::int64_t offsets[kTileColumns];
   const int head_dim = work.shape.head_dim, kv_heads = work.shape.kv_heads;
   float* const q = shared;                                   // (kTileRows, head_dim + kPad)
@@ -282,9 +287,10 @@ __global__ void __launch_bounds__(kThreads, kQuads == 4 ? 1 : 2)
 
   for (std::int64_t s = 0; s < work.segment_count; ++s) {
     const KvSegment& segment = work.segments[s];
-    const Seen seen = find_visible(tile, segment, visible);
-    for (std::int64_t first = 0; first < seen.some; first += kTileColumns) {
-      const bool masked = first + kTileColumns > seen.all;
+    const Seen seen = find_seen(tile, segment, of_rows);
+    for (std::int64_t first = seen.some.begin / kTileColumns * kTileColumns; first < seen.some.end;
+         first += kTileColumns) {
+      const bool masked = first < seen.all.begin || first + kTileColumns > seen.all.end;
       // The last to read `offsets` was the load of V, which a barrier followed.
       find_columns(segment, tile, first, seen.some, offsets);
       __syncthreads();  // the tile before is done with `columns`, the offsets are written
@@ -292,7 +298,7 @@ __global__ void __launch_bounds__(kThreads, kQuads == 4 ? 1 : 2)
       __syncthreads();
       float scores[kRows][kColumns] = {};
       score(q, columns, head_dim, y, x, scores);
-      if (masked) mask(visible, first, y, x, scores);
+      if (masked) mask(of_rows, first, y, x, scores);
       soften(scores, y, x, state, weights);
       __syncthreads();  // K has been read, the weights are written
       load_columns(segment.view.v, offsets, head_dim, columns);

@@ -54,7 +54,7 @@ class PagedKv {
   std::int64_t columns() const { return columns_; }
   KvSegment full_segment() const { return {.view = view_, .len = columns_, .positions = {}}; }
   KvSegment causal_segment(const PositionRun& positions) const {
-    return {.view = view_, .len = columns_, .causal = true, .positions = positions};
+    return {.view = view_, .len = columns_, .mask = Mask::causal(), .positions = positions};
   }
 
  private:

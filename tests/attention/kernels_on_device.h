@@ -111,7 +111,10 @@ class DeviceKv {
     return {.view = view(), .len = host_.columns(), .positions = {}};
   }
   KvSegment causal_segment(const PositionRun& positions) const {
-    return {.view = view(), .len = host_.columns(), .causal = true, .positions = positions};
+    return masked_segment(Mask::causal(), positions);
+  }
+  KvSegment masked_segment(const Mask& mask, const PositionRun& positions) const {
+    return {.view = view(), .len = host_.columns(), .mask = mask, .positions = positions};
   }
   /// K and V as they are on the device now, on the host.
   const KvView& fetch();
