@@ -32,45 +32,62 @@ KvView KvStreams::view(int owner, float* memory) const {
 void KvStreams::pack_own(Stream& stream, float* memory) const {
   const std::int64_t columns = column0(chunk_.rank);
   if (columns == 0) return;
-  KvView from = pages_;
-  from.table = chunk_.slots.data();
   const PositionRun all{.first = 0, .block = columns, .stride = columns, .count = columns};
-  kernels_.copy_kv(stream, {{from, 0, view(chunk_.rank, memory), all}});
+  kernels_.copy_kv(stream,
+                   {{own_pages(), chunk_.own().first_cached, view(chunk_.rank, memory), all}});
+}
+
+KvView KvStreams::own_pages() const {
+  KvView pages = pages_;
+  pages.table = chunk_.slots.data();
+  return pages;
 }
 
 std::vector<KvSegment> KvStreams::segments(int owner, float* memory) const {
   const StreamShape& shape = chunk_.streams[owner];
   const KvView stream = view(owner, memory);
   std::vector<KvSegment> out;
-  if (shape.cached > 0) {
-    KvView cached = stream;
-    if (cached_ == Cached::kStay) {
-      expects(owner == chunk_.rank, "cached columns that stay are read by their owner");
-      cached = pages_;
-      cached.table = chunk_.slots.data();
-    }
-    out.push_back({.view = cached, .len = shape.cached, .mask = Mask::full(), .positions = {}});
+  if (cached_ == Cached::kTravel) {
+    add_cached(shape, stream, 0, out);
+  } else {
+    expects(shape.cached == 0 || owner == chunk_.rank,
+            "cached columns that stay are read by their owner");
+    add_cached(shape, own_pages(), shape.first_cached, out);
   }
-  std::int64_t column = column0(owner);
-  for (const PositionRun& run : shape.runs) {
-    KvView from_here = stream;
-    from_here.k += column * kernels_.shape().head_dim;
-    from_here.v += column * kernels_.shape().head_dim;
-    out.push_back({.view = from_here, .len = run.count, .mask = Mask::causal(), .positions = run});
+  add_runs(shape.runs, stream, column0(owner), out);
+  return out;
+}
+
+/// Cached columns come before every row, so that without a window all rows see all of them.
+void KvStreams::add_cached(const StreamShape& shape, const KvView& view, std::int64_t column,
+                           std::vector<KvSegment>& out) const {
+  if (chunk_.mask.is_windowed()) {
+    add_runs(shape.cached_runs, view, column, out);
+  } else if (shape.cached > 0) {
+    out.push_back({.view = view, .len = shape.cached, .mask = Mask::full(), .positions = {}});
+  }
+}
+
+/// The runs lie one after the other from `column` of `view` on. In pages a run begins with a page
+/// or lies within one, so that each view is good for all of its run.
+void KvStreams::add_runs(const std::vector<PositionRun>& runs, const KvView& view,
+                         std::int64_t column, std::vector<KvSegment>& out) const {
+  for (const PositionRun& run : runs) {
+    out.push_back({.view = view.from(column, kernels_.shape().head_dim),
+                   .len = run.count,
+                   .mask = chunk_.mask,
+                   .positions = run});
     column += run.count;
   }
-  return out;
 }
 
 void KvStreams::keep(Stream& stream, int owner, float* memory) const {
   if (chunk_.keep[owner].empty()) return;
   const KvView from = view(owner, memory);
   const std::int64_t shift = column0(owner) - chunk_.streams[owner].cached;
-  KvView to = pages_;
-  to.table = chunk_.slots.data();
   std::vector<KvCopy> copies;
   for (const Keep& kept : chunk_.keep[owner]) {
-    copies.push_back({from, kept.from_column + shift, to, kept.to});
+    copies.push_back({from, kept.from_column + shift, own_pages(), kept.to});
   }
   kernels_.copy_kv(stream, std::move(copies));
 }

@@ -39,6 +39,12 @@ class KvStreams {
   void keep(Stream& stream, int owner, float* memory) const;
 
  private:
+  KvView own_pages() const;
+  void add_cached(const StreamShape& shape, const KvView& view, std::int64_t column,
+                  std::vector<KvSegment>& out) const;
+  void add_runs(const std::vector<PositionRun>& runs, const KvView& view, std::int64_t column,
+                std::vector<KvSegment>& out) const;
+
   AttentionKernels& kernels_;
   const SplitChunk& chunk_;
   KvView pages_;

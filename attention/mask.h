@@ -29,6 +29,8 @@ class Mask {
 
   constexpr bool is_full() const { return full_; }
   constexpr bool is_windowed() const { return keys_ != kEverything; }
+  /// Keys that a query sees at most; of a windowed mask.
+  constexpr std::int64_t keys() const { return keys_; }
   /// The first position that a query at `query` may see; 0 unless windowed.
   constexpr std::int64_t first_seen(std::int64_t query) const {
     return is_windowed() && query >= keys_ ? query - keys_ + 1 : 0;

@@ -49,6 +49,12 @@ std::vector<Keep> kept_columns(const Deal& deal, int rank, const SequenceStorage
   return keep;
 }
 
+/// Whether whole pages that begin at `first` continue the pages of `run`.
+bool continues(const PositionRun& run, std::int64_t first, std::int64_t page_tokens) {
+  if (run.block != page_tokens || run.count % page_tokens != 0) return false;
+  return run.count == page_tokens || first == run.first + run.count / run.block * run.stride;
+}
+
 }  // namespace
 
 std::vector<std::int64_t> StreamShape::positions() const {
@@ -95,7 +101,42 @@ std::int64_t owned_columns(const SequenceStorage& storage, int rank, std::int64_
   return total;
 }
 
-SplitChunk make_split_chunk(const Deal& deal, int rank, const SequenceStorage& storage) {
+std::vector<PositionRun> owned_runs(const SequenceStorage& storage, int rank, Interval positions) {
+  std::vector<PositionRun> runs;
+  const std::int64_t page_tokens = storage.page_tokens;
+  for (std::int64_t first = positions.begin, next = first; first < positions.end; first = next) {
+    const std::int64_t page = first / page_tokens;
+    next = std::min((page + 1) * page_tokens, positions.end);
+    if (storage.owners[page] != rank) continue;
+    const bool whole_start = first == page * page_tokens;
+    if (whole_start && !runs.empty() && continues(runs.back(), first, page_tokens)) {
+      PositionRun& run = runs.back();
+      if (run.count == page_tokens) run.stride = first - run.first;
+      run.count += next - first;
+    } else {
+      const std::int64_t block = whole_start ? page_tokens : next - first;
+      runs.push_back({.first = first, .block = block, .stride = block, .count = next - first});
+    }
+  }
+  return runs;
+}
+
+StreamShape make_stream(const Deal& deal, int rank, const SequenceStorage& storage,
+                        const Mask& mask) {
+  StreamShape stream;
+  const std::int64_t first_seen = std::min(mask.first_seen(deal.first), deal.first);
+  stream.first_cached = owned_columns(storage, rank, first_seen);
+  stream.cached = owned_columns(storage, rank, deal.first) - stream.first_cached;
+  if (mask.is_windowed()) {
+    stream.cached_runs = owned_runs(storage, rank, {first_seen, deal.first});
+  }
+  stream.runs = shard(deal, rank);
+  stream.rows = token_count(stream.runs);
+  return stream;
+}
+
+SplitChunk make_split_chunk(const Deal& deal, int rank, const SequenceStorage& storage,
+                            const Mask& mask) {
   const auto pages = static_cast<std::int64_t>(storage.owners.size());
   expects(pages * storage.page_tokens >= deal.first + deal.count, "pages cover the chunk");
   expects(std::ranges::count(storage.owners, rank) <= std::ssize(storage.slots),
@@ -103,13 +144,11 @@ SplitChunk make_split_chunk(const Deal& deal, int rank, const SequenceStorage& s
 
   SplitChunk chunk;
   chunk.rank = rank;
+  chunk.mask = mask;
   chunk.page_tokens = storage.page_tokens;
   chunk.slots = storage.slots;
   for (int j = 0; j < deal.ranks; ++j) {
-    StreamShape stream;
-    stream.cached = owned_columns(storage, j, deal.first);
-    stream.runs = shard(deal, j);
-    stream.rows = token_count(stream.runs);
+    StreamShape stream = make_stream(deal, j, storage, mask);
     chunk.keep.push_back(kept_columns(deal, rank, storage, stream));
     chunk.streams.push_back(std::move(stream));
   }

@@ -6,6 +6,9 @@
 //
 //   stream j   | cached columns of j's pages | run 0 | run 1 ...        one contiguous message
 //
+// Under a window the cached columns begin with the first that the chunk's first row sees: older
+// ones are seen by no row, so they do not travel. A model with several masks has a chunk for each.
+//
 // Retention: the KV of every row passes every rank, so a rank keeps the columns whose pages it owns
 // as they come by. Storing a sequence elsewhere than where it was computed costs no message
 // (LoongServe, arXiv 2404.09526, section 4.1).
@@ -31,8 +34,10 @@ struct SequenceStorage {
 
 /// What rank j sends around.
 struct StreamShape {
-  std::int64_t cached = 0;        // columns before the chunk
-  std::vector<PositionRun> runs;  // the rows it computes
+  std::int64_t first_cached = 0;         // of its own columns, the first in the stream
+  std::int64_t cached = 0;               // columns before the chunk
+  std::vector<PositionRun> cached_runs;  // their positions, if they are needed: under a window
+  std::vector<PositionRun> runs;         // the rows it computes
   std::int64_t rows = 0;
 
   std::int64_t columns() const { return cached + rows; }
@@ -47,7 +52,8 @@ struct Keep {
 };
 
 struct SplitChunk {
-  int rank = 0;                         // this rank in the group
+  int rank = 0;  // this rank in the group
+  Mask mask = Mask::causal();
   std::vector<StreamShape> streams;     // one per rank of the group
   std::vector<std::vector<Keep>> keep;  // what this rank keeps of each stream
   std::vector<std::int64_t> positions;  // of this rank's rows
@@ -67,9 +73,18 @@ struct SplitChunk {
 
 /// `deal.ranks` is the group's size. Throws std::logic_error when `storage` does not cover the
 /// chunk or names more own pages than slots.
-SplitChunk make_split_chunk(const Deal& deal, int rank, const SequenceStorage& storage);
+SplitChunk make_split_chunk(const Deal& deal, int rank, const SequenceStorage& storage,
+                            const Mask& mask = Mask::causal());
 
-/// Positions [0, length) of `storage` that rank `rank` owns.
+/// The stream of rank `rank`. `storage` covers what is cached; its slots are not used.
+StreamShape make_stream(const Deal& deal, int rank, const SequenceStorage& storage,
+                        const Mask& mask);
+
+/// How many of the positions [0, length) of `storage` rank `rank` owns.
 std::int64_t owned_columns(const SequenceStorage& storage, int rank, std::int64_t length);
+
+/// The positions [begin, end) of `storage` that rank `rank` owns, in order: pages at equal
+/// distances share a run, a page that is cut at its beginning is a run of its own.
+std::vector<PositionRun> owned_runs(const SequenceStorage& storage, int rank, Interval positions);
 
 }  // namespace longspan

@@ -33,13 +33,27 @@ std::int64_t visible_up_to(const PositionRun& keys, std::int64_t query) {
 /// Positions without a gap, as one block.
 bool is_solid(const PositionRun& run) { return run.stride == run.block || run.count <= run.block; }
 
-std::int64_t causal_pairs(const std::vector<PositionRun>& queries,
-                          const std::vector<PositionRun>& keys) {
+std::int64_t seen_pairs(const Mask& mask, const std::vector<PositionRun>& queries,
+                        const std::vector<PositionRun>& keys) {
   std::int64_t pairs = 0;
   for (const PositionRun& query_run : queries) {
-    for (const PositionRun& key_run : keys) pairs += causal_pairs(query_run, key_run);
+    for (const PositionRun& key_run : keys) pairs += seen_pairs(mask, query_run, key_run);
   }
   return pairs;
+}
+
+SplitShape shape_of(const std::vector<StreamShape>& streams, const Mask& mask) {
+  SplitShape shape{.mask = mask};
+  for (const StreamShape& queries : streams) {
+    shape.cached.push_back(queries.cached);
+    shape.rows.push_back(queries.rows);
+    for (const StreamShape& keys : streams) {
+      shape.masked.push_back(mask.is_full() ? 0
+                                            : seen_pairs(mask, queries.runs, keys.runs) +
+                                                  seen_pairs(mask, queries.runs, keys.cached_runs));
+    }
+  }
+  return shape;
 }
 
 }  // namespace
@@ -70,25 +84,40 @@ std::int64_t causal_pairs(const PositionRun& queries, const PositionRun& keys) {
   return pairs;
 }
 
-SplitShape split_shape(const Deal& deal, std::span<const std::int64_t> cached) {
-  expects(std::ssize(cached) == deal.ranks, "cached columns of every rank");
-  SplitShape shape;
-  shape.cached.assign(cached.begin(), cached.end());
-  std::vector<std::vector<PositionRun>> shards;
-  for (int rank = 0; rank < deal.ranks; ++rank) shards.push_back(shard(deal, rank));
-  for (const auto& queries : shards) {
-    shape.rows.push_back(token_count(queries));
-    for (const auto& keys : shards) shape.masked.push_back(causal_pairs(queries, keys));
-  }
-  return shape;
+// A row sees what is at or before it, less what is at or before it W positions earlier.
+std::int64_t seen_pairs(const Mask& mask, const PositionRun& queries, const PositionRun& keys) {
+  const std::int64_t up_to_each = causal_pairs(queries, keys);
+  if (!mask.is_windowed()) return up_to_each;
+  PositionRun before = queries;
+  before.first -= mask.keys();
+  return up_to_each - causal_pairs(before, keys);
 }
 
-SplitShape split_shape(const Deal& deal, std::int64_t page_tokens) {
-  std::vector<std::int64_t> cached;
+SplitShape split_shape(const Deal& deal, const SequenceStorage& storage, const Mask& mask) {
+  std::vector<StreamShape> streams;
   for (int rank = 0; rank < deal.ranks; ++rank) {
-    cached.push_back(spread_columns(deal.first, page_tokens, deal.ranks, rank));
+    streams.push_back(make_stream(deal, rank, storage, mask));
   }
-  return split_shape(deal, cached);
+  return shape_of(streams, mask);
+}
+
+SplitShape split_shape(const Deal& deal, std::int64_t page_tokens, const Mask& mask) {
+  SequenceStorage spread{.page_tokens = page_tokens, .owners = {}, .slots = {}};
+  for (std::int64_t page = 0; page * page_tokens < deal.first; ++page) {
+    spread.owners.push_back(static_cast<int>(page % deal.ranks));
+  }
+  return split_shape(deal, spread, mask);
+}
+
+SplitShape split_shape(const Deal& deal, std::span<const std::int64_t> cached) {
+  expects(std::ssize(cached) == deal.ranks, "cached columns of every rank");
+  std::vector<StreamShape> streams;
+  for (int rank = 0; rank < deal.ranks; ++rank) {
+    StreamShape stream{.cached = cached[rank], .runs = shard(deal, rank)};
+    stream.rows = token_count(stream.runs);
+    streams.push_back(std::move(stream));
+  }
+  return shape_of(streams, Mask::causal());
 }
 
 SplitShape even_split(std::int64_t new_tokens, std::int64_t cached, int ranks) {
@@ -104,7 +133,8 @@ SplitShape joined(const SplitShape& shape, int by) {
   const int parts = shape.size() / by;
   SplitShape out{.cached = std::vector<std::int64_t>(parts),
                  .rows = std::vector<std::int64_t>(parts),
-                 .masked = std::vector<std::int64_t>(parts * parts)};
+                 .masked = std::vector<std::int64_t>(parts * parts),
+                 .mask = shape.mask};
   for (int r = 0; r < shape.size(); ++r) {
     out.cached[r / by] += shape.cached[r];
     out.rows[r / by] += shape.rows[r];

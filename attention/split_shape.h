@@ -5,16 +5,20 @@
 #include <span>
 #include <vector>
 
+#include "attention/mask.h"
 #include "attention/shard_layout.h"
+#include "attention/split_chunk.h"
 
 namespace longspan {
 
 /// Tokens and scored pairs (a row and a key it sees) by rank of the group. Pairs are per query
-/// head; all of a row's cached keys are visible to it, of the new ones those up to its position.
+/// head. Full pairs are those of columns that all rows see, so that nobody looks at positions:
+/// cached ones under a causal mask, none under a window, all under a full mask.
 struct SplitShape {
-  std::vector<std::int64_t> cached;  // columns before the chunk, by owner
+  std::vector<std::int64_t> cached;  // columns before the chunk that some row may see, by owner
   std::vector<std::int64_t> rows;    // new rows, by the rank that computes them
-  std::vector<std::int64_t> masked;  // (query rank, key rank): pairs among the new rows
+  std::vector<std::int64_t> masked;  // (query rank, key rank): pairs that positions decide
+  Mask mask = Mask::causal();
 
   int size() const { return static_cast<int>(rows.size()); }
   /// Columns that rank j contributes: those it holds and those it computes.
@@ -23,7 +27,8 @@ struct SplitShape {
     return masked[query_rank * size() + key_rank];
   }
   std::int64_t full_pairs(int query_rank, int key_rank) const {
-    return rows[query_rank] * cached[key_rank];
+    if (mask.is_windowed()) return 0;
+    return rows[query_rank] * (mask.is_full() ? stream(key_rank) : cached[key_rank]);
   }
 
   std::int64_t new_tokens() const;
@@ -32,12 +37,16 @@ struct SplitShape {
   std::int64_t most_rows() const;
 };
 
-/// The shape of `deal` over `cached` columns per rank. Exact: pairs are counted from the runs, in
-/// closed form per block.
-SplitShape split_shape(const Deal& deal, std::span<const std::int64_t> cached);
+/// The shape of `deal` over what `storage` (its slots are not used) holds before it. Exact: pairs
+/// are counted from the runs, in closed form per block.
+SplitShape split_shape(const Deal& deal, const SequenceStorage& storage, const Mask& mask);
 
 /// The same when pages were spread over the group, page p on rank p mod ranks.
-SplitShape split_shape(const Deal& deal, std::int64_t page_tokens);
+SplitShape split_shape(const Deal& deal, std::int64_t page_tokens,
+                       const Mask& mask = Mask::causal());
+
+/// The same over `cached` columns per rank, wherever they are: under a causal mask.
+SplitShape split_shape(const Deal& deal, std::span<const std::int64_t> cached);
 
 /// What a perfectly balanced layout would come to: every rank the same share, rounded down.
 SplitShape even_split(std::int64_t new_tokens, std::int64_t cached, int ranks);
@@ -50,5 +59,8 @@ std::int64_t spread_columns(std::int64_t length, std::int64_t page_tokens, int r
 
 /// Pairs of a row of `queries` and a key of `keys` at its position or before.
 std::int64_t causal_pairs(const PositionRun& queries, const PositionRun& keys);
+
+/// Pairs of a row of `queries` and a key of `keys` that it sees; the mask is not full.
+std::int64_t seen_pairs(const Mask& mask, const PositionRun& queries, const PositionRun& keys);
 
 }  // namespace longspan

@@ -135,12 +135,6 @@ std::optional<std::string> refusal(Strategy strategy, const SplitSetting& settin
   }
   if (passes_keys(strategy)) return std::nullopt;
   if (!promises_identity(setting)) return identity_refusal(strategy, setting);
-  if (setting.windowed) {
-    return str(
-        "{} cannot trim streams to the window of some layers; use ring, all-gather or "
-        "double-ring",
-        name(strategy));
-  }
   return std::nullopt;
 }
 

@@ -24,7 +24,6 @@ struct SplitSetting {
   std::int64_t block = 16;        // of the block-cyclic layout, tokens
   std::int64_t page_tokens = 16;  // of storage
   bool spread = true;             // page p is kept by rank p mod degree of the group
-  bool windowed = false;          // some layers trim streams to a window
   std::vector<int> hosts;         // for each rank of the group: a number for its host
 
   int degree() const { return static_cast<int>(hosts.size()); }

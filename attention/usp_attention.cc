@@ -29,12 +29,14 @@ KvView stream_view(float* memory, std::int64_t columns, const HeadShape& shape) 
 /// The chunk as the ring sees it: one stream per island, cached columns of all its ranks first,
 /// then their rows. Nothing is kept: the heads are incomplete.
 SplitChunk island_chunk(const SplitChunk& chunk, int island) {
-  SplitChunk out{.rank = chunk.rank / island};
+  SplitChunk out{.rank = chunk.rank / island, .mask = chunk.mask};
   for (int first = 0; first < chunk.size(); first += island) {
     StreamShape whole;
     for (int j = first; j < first + island; ++j) {
       const StreamShape& part = chunk.streams[j];
       whole.cached += part.cached;
+      whole.cached_runs.insert(whole.cached_runs.end(), part.cached_runs.begin(),
+                               part.cached_runs.end());
       whole.rows += part.rows;
       whole.runs.insert(whole.runs.end(), part.runs.begin(), part.runs.end());
     }
@@ -71,10 +73,11 @@ class UspAttention::Pass {
     float* in = nullptr;        // its rows' Q of this rank's heads, then its K and V of them
     float* result = nullptr;    // O of its heads for own rows
   };
-  /// K and V of one member's stream, wherever they are: its cached columns, and its rows from
-  /// column `row0` of `rows` on.
+  /// K and V of one member's stream, wherever they are: its cached columns, from column `cached0`
+  /// of `cached` on, and its rows, from column `row0` of `rows` on.
   struct Source {
     KvView cached;
+    std::int64_t cached0;
     KvView rows;
     std::int64_t row0;
   };
@@ -188,9 +191,9 @@ void UspAttention::Pass::pack(const Trade& trade, const float* q) {
              query_values(usp_.kernels_.shape()));
   KvView cached = pages_;
   cached.table = chunk_.slots.data();
-  const Source source{heads_from(cached, slice.first_kv),
-                      heads_from(usp_.own_stream(chunk_), slice.first_kv), 0};
   const StreamShape& own = chunk_.own();
+  const Source source{heads_from(cached, slice.first_kv), own.first_cached,
+                      heads_from(usp_.own_stream(chunk_), slice.first_kv), 0};
   AttentionKernels& kernels = *usp_.kernels_of_[trade.member % usp_.island_];
   if (is_self(trade)) {
     copy_columns(kernels, own, source, ring_streams_.view(ring_chunk_.rank, island_stream_),
@@ -207,7 +210,7 @@ void UspAttention::Pass::unpack(const Trade& trade) {
                     message_bytes(trade.in, theirs.rows * width_));
   const KvView message =
       stream_view(trade.in + theirs.rows * width_, theirs.columns(), slice_.shape);
-  copy_columns(kernels_, theirs, {message, message, theirs.cached},
+  copy_columns(kernels_, theirs, {message, 0, message, theirs.cached},
                ring_streams_.view(ring_chunk_.rank, island_stream_), trade.cached0, trade.column0);
 }
 
@@ -220,7 +223,7 @@ void UspAttention::Pass::copy_columns(AttentionKernels& kernels, const StreamSha
     const PositionRun columns{.first = to_column, .block = count, .stride = count, .count = count};
     if (count > 0) copies.push_back({view, column, to, columns});
   };
-  add(from.cached, 0, to_cached, stream.cached);
+  add(from.cached, from.cached0, to_cached, stream.cached);
   add(from.rows, from.row0, to_rows, stream.rows);
   if (!copies.empty()) kernels.copy_kv(compute_, std::move(copies));
 }

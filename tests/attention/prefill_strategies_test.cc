@@ -44,12 +44,17 @@ struct Case {
   std::int64_t page_tokens = 16;
   std::int64_t chunk = 1 << 20;
   Owners owners = Owners::kSpread;
+  Mask mask = Mask::causal();
 
   std::string description() const {
     return str(
-        "{} on {} ranks, {} tokens, {}/{} heads of {}, {}, pages of {}, chunks of {}, owners {}",
+        "{} on {} ranks, {} tokens, {}/{} heads of {}, {}, pages of {}, chunks of {}, owners {}, "
+        "{}",
         describe(plan, ranks), ranks, tokens, shape.query_heads, shape.kv_heads, shape.head_dim,
-        name(layout), page_tokens, chunk, static_cast<int>(owners));
+        name(layout), page_tokens, chunk, static_cast<int>(owners),
+        mask.is_windowed() ? str("window {}", mask.keys())
+        : mask.is_full()   ? "full"
+                           : "causal");
   }
 
   Deal chunk_at(std::int64_t first) const {
@@ -131,7 +136,7 @@ double prefill_everywhere(const Case& c, const RandomSequence& sequence) {
 }
 
 double prefill_everywhere(const Case& c) {
-  return prefill_everywhere(c, RandomSequence(c.shape, c.tokens, 11));
+  return prefill_everywhere(c, RandomSequence(c.shape, c.tokens, 11, c.mask));
 }
 
 class StrategyTest : public testing::TestWithParam<Strategy> {
@@ -235,6 +240,48 @@ TEST_P(StrategyTest, AThousandTokensInChunksOverPagesOfAnySize) {
   std::cout << "worst error " << worst << '\n';
 }
 
+/// Chunk borders inside windows; windows inside a page, inside a rank's share, beyond the sequence.
+TEST_P(StrategyTest, WindowsEqualDenseAttention) {
+  double worst = 0;
+  for (std::int64_t window : {1, 3, 8, 20, 61, 200}) {
+    for (int ranks : {1, 2, 3, 4, 6}) {
+      const RandomSequence sequence(shape(ranks), 131, 11, Mask::window(window));
+      const auto all_plans = plans(ranks);
+      const auto all_deals = deals();
+      for (std::size_t i = 0; i < all_deals.size(); ++i) {
+        Case c = one_case(all_plans[(ranks + i) % all_plans.size()], ranks, all_deals[i]);
+        c.tokens = sequence.tokens();
+        c.page_tokens = std::min<std::int64_t>(c.page_tokens, 8);
+        c.chunk = (window + ranks) % 2 == 0 ? 45 : 17;
+        c.mask = sequence.mask();
+        worst = std::max(worst, prefill_everywhere(c, sequence));
+      }
+    }
+  }
+  std::cout << "worst error " << worst << '\n';
+}
+
+/// Every row sees every column of every rank up to the chunk's end, whatever the layout.
+TEST_P(StrategyTest, FullAttentionEqualsDenseAttention) {
+  double worst = 0;
+  for (std::int64_t tokens : {1, 5, 70}) {
+    for (int ranks : {1, 2, 3, 4, 6}) {
+      const RandomSequence sequence(shape(ranks), tokens, 11, Mask::full());
+      for (const PlannedStrategy& plan : plans(ranks)) {
+        for (const auto& deal : deals()) {
+          Case c = one_case(plan, ranks, deal);
+          c.tokens = tokens;
+          c.page_tokens = std::min<std::int64_t>(c.page_tokens, 8);
+          c.chunk = ranks % 2 == 0 ? tokens : 33;
+          c.mask = sequence.mask();
+          worst = std::max(worst, prefill_everywhere(c, sequence));
+        }
+      }
+    }
+  }
+  std::cout << "worst error " << worst << '\n';
+}
+
 TEST_P(StrategyTest, AnyRatioOfHeadsAndAnyHeadSize) {
   double worst = 0;
   for (const HeadShape shape : {HeadShape{2, 2, 64}, HeadShape{6, 2, 64}, HeadShape{9, 3, 64},
@@ -267,6 +314,8 @@ TEST_P(StrategyTest, RandomCasesEqualDenseAttention) {
     c.chunk = 1 + static_cast<std::int64_t>(below(80));
     if (c.owners != Owners::kCompute || c.page_tokens > 1) c.page_tokens = 1LL << below(6);
     if (c.owners != Owners::kCompute) c.owners = static_cast<Owners>(below(3));
+    if (below(2) == 0) c.mask = Mask::window(1 + static_cast<std::int64_t>(below(90)));
+    if (below(6) == 0) c.mask = Mask::full();
     prefill_everywhere(c);
   }
 }
@@ -276,23 +325,29 @@ TEST_P(StrategyTest, SendsExactlyWhatItsFormulaSays) {
   for (int ranks : {1, 2, 3, 4, 6}) {
     for (const PlannedStrategy& plan : plans(ranks)) {
       for (const auto& deal : deals()) {
-        for (std::int64_t tokens : {1, 4, 37, 64}) {
+        for (const auto& [tokens, mask] : {std::pair{1, Mask::causal()},
+                                           {4, Mask::causal()},
+                                           {37, Mask::full()},
+                                           {64, Mask::causal()},
+                                           {64, Mask::window(1)},
+                                           {64, Mask::window(9)},
+                                           {64, Mask::window(40)}}) {
           Case c = one_case(plan, ranks, deal);
           c.tokens = tokens;
+          c.mask = mask;
           c.page_tokens = std::min<std::int64_t>(c.page_tokens, 4);
           c.chunk = 23;
           if (c.owners != Owners::kCompute) c.owners = Owners::kRandom;
-          const RandomSequence sequence(c.shape, tokens, 2);
+          const RandomSequence sequence(c.shape, tokens, 2, mask);
           test::run_ranks(ranks, [&](Communicator& communicator) {
             test::CountingCommunicator counted(communicator);
             prefill(c, sequence, counted);
             Sent expected;
             for (std::int64_t first = 0; first < tokens; first += c.chunk) {
               const SequenceStorage storage{c.page_tokens, c.page_owners(), {}};
-              std::vector<std::int64_t> cached;
-              for (int j = 0; j < ranks; ++j) cached.push_back(owned_columns(storage, j, first));
-              const Sent one = sent_by(communicator.rank(), plan,
-                                       split_shape(c.chunk_at(first), cached), WireShape{c.shape});
+              const Sent one =
+                  sent_by(communicator.rank(), plan,
+                          split_shape(c.chunk_at(first), storage, c.mask), WireShape{c.shape});
               expected.bytes += 3 * one.bytes;  // layers
               expected.messages += 3 * one.messages;
             }

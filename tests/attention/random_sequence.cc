@@ -18,9 +18,11 @@ std::vector<float> random_values(std::int64_t count, int seed) {
 
 }  // namespace
 
-RandomSequence::RandomSequence(const HeadShape& shape, std::int64_t tokens, int seed)
+RandomSequence::RandomSequence(const HeadShape& shape, std::int64_t tokens, int seed,
+                               const Mask& mask)
     : shape_(shape),
       tokens_(tokens),
+      mask_(mask),
       q_(random_values(tokens * q_width(), 3 * seed)),
       k_(random_values(tokens * shape.kv_heads * shape.head_dim, 3 * seed + 1)),
       v_(random_values(tokens * shape.kv_heads * shape.head_dim, 3 * seed + 2)),
@@ -61,27 +63,28 @@ bool RandomSequence::stored(std::int64_t position, const KvView& from, std::int6
 
 const std::vector<double>& RandomSequence::expected(std::int64_t position) const {
   Row& row = rows_[position];
-  std::call_once(row.once, [&] { row.values = expected(position, position + 1); });
+  std::call_once(row.once, [&] { row.values = expected(position, mask_.seen(position)); });
   return row.values;
 }
 
-std::vector<double> RandomSequence::expected(std::int64_t position, std::int64_t keys) const {
+std::vector<double> RandomSequence::expected(std::int64_t position, Interval keys) const {
   const int dim = shape_.head_dim;
   std::vector<double> row(q_width());
-  std::vector<double> weight(keys);
+  std::vector<double> weight(keys.end - keys.begin);
   for (int head = 0; head < shape_.query_heads; ++head) {
     const float* query = q(position) + head * dim;
     const int kv_head = head / shape_.group();
-    for (std::int64_t c = 0; c < keys; ++c) {
+    for (std::int64_t c = keys.begin; c < keys.end; ++c) {
       double dot = 0;
       for (int d = 0; d < dim; ++d) dot += double{query[d]} * key(c, kv_head)[d];
-      weight[c] = dot * scale(shape_);
+      weight[c - keys.begin] = dot * scale(shape_);
     }
     const double most = *std::ranges::max_element(weight);
     double sum = 0;
     for (double& w : weight) sum += w = std::exp(w - most);
-    for (std::int64_t c = 0; c < keys; ++c) {
-      for (int d = 0; d < dim; ++d) row[head * dim + d] += weight[c] / sum * value(c, kv_head)[d];
+    for (std::int64_t c = keys.begin; c < keys.end; ++c) {
+      const double share = weight[c - keys.begin] / sum;
+      for (int d = 0; d < dim; ++d) row[head * dim + d] += share * value(c, kv_head)[d];
     }
   }
   return row;

@@ -13,10 +13,12 @@ namespace longspan::test {
 
 class RandomSequence {
  public:
-  RandomSequence(const HeadShape& shape, std::int64_t tokens, int seed);
+  RandomSequence(const HeadShape& shape, std::int64_t tokens, int seed,
+                 const Mask& mask = Mask::causal());
 
   const HeadShape& shape() const { return shape_; }
   std::int64_t tokens() const { return tokens_; }
+  const Mask& mask() const { return mask_; }
   static float scale(const HeadShape& shape);
 
   const float* q(std::int64_t position) const { return &q_[position * q_width()]; }
@@ -25,9 +27,10 @@ class RandomSequence {
   /// Whether `column` of `from` holds K and V of `position`, bit for bit.
   bool stored(std::int64_t position, const KvView& from, std::int64_t column) const;
 
-  /// Row `position` over keys [0, keys): (query_heads, head_dim).
-  std::vector<double> expected(std::int64_t position, std::int64_t keys) const;
-  /// The causal row: its own key is the last it sees. Worked out once, by any thread.
+  /// Row `position` over the keys at `keys`: (query_heads, head_dim).
+  std::vector<double> expected(std::int64_t position, Interval keys) const;
+  /// Row `position` under the mask, which is not full: its own key is the last it sees. Worked out
+  /// once, by any thread.
   const std::vector<double>& expected(std::int64_t position) const;
 
   int q_width() const { return shape_.query_heads * shape_.head_dim; }
@@ -38,11 +41,12 @@ class RandomSequence {
 
   HeadShape shape_;
   std::int64_t tokens_;
+  Mask mask_;
   std::vector<float> q_;  // (tokens, query_heads, head_dim)
   std::vector<float> k_;  // (tokens, kv_heads, head_dim)
   std::vector<float> v_;
 
-  /// Causal rows that were asked for.
+  /// Rows that were asked for.
   struct Row {
     std::once_flag once;
     std::vector<double> values;

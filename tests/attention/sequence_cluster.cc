@@ -45,7 +45,7 @@ std::vector<float> chunk_rows(PagedRank& rank, PrefillAttention& attention, Grou
                               const Deal& deal, const SequenceStorage& storage,
                               const RandomSequence& sequence, int layers) {
   const HeadShape& shape = rank.shape;
-  const SplitChunk chunk = make_split_chunk(deal, group.rank(), storage);
+  const SplitChunk chunk = make_split_chunk(deal, group.rank(), storage, sequence.mask());
   const std::int64_t rows = chunk.own().rows;
   const std::int64_t width = sequence.q_width();
   const Buffer q = rank.new_buffer(rows * width);
@@ -74,10 +74,13 @@ double run_chunk(PagedRank& rank, PrefillAttention& attention, Group& group, con
                  const SequenceStorage& storage, const RandomSequence& sequence) {
   const std::vector<float> rows = chunk_rows(rank, attention, group, deal, storage, sequence);
   const SplitChunk chunk = make_split_chunk(deal, group.rank(), storage);
+  const Interval everything{0, deal.first + deal.count};
   double worst = 0;
   for (std::size_t i = 0; i < chunk.positions.size(); ++i) {
-    worst = std::max(
-        worst, worst_error(&rows[i * sequence.q_width()], sequence.expected(chunk.positions[i])));
+    const std::int64_t position = chunk.positions[i];
+    const auto expected = sequence.mask().is_full() ? sequence.expected(position, everything)
+                                                    : sequence.expected(position);
+    worst = std::max(worst, worst_error(&rows[i * sequence.q_width()], expected));
   }
   return worst;
 }

@@ -43,7 +43,7 @@ std::vector<float> chunk_rows(PagedRank& rank, PrefillAttention& attention, Grou
                               const Deal& deal, const SequenceStorage& storage,
                               const RandomSequence& sequence, int layers = 3);
 
-/// The same, and the worst error of the rows against the oracle.
+/// The same, under the sequence's mask, and the worst error of the rows against the oracle.
 double run_chunk(PagedRank& rank, PrefillAttention& attention, Group& group, const Deal& deal,
                  const SequenceStorage& storage, const RandomSequence& sequence);
 

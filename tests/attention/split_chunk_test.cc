@@ -53,7 +53,8 @@ TEST(SplitChunkTest, EveryNewTokenIsKeptOnceByTheOwnerOfItsPage) {
     std::set<std::int64_t> kept;
     for (int rank = 0; rank < ranks; ++rank) {
       const SequenceStorage storage = storage_for(rank, page_tokens, owners);
-      const SplitChunk chunk = make_split_chunk(deal, rank, storage);
+      const Mask mask = round % 2 == 0 ? Mask::causal() : Mask::window(draw(1, 60));
+      const SplitChunk chunk = make_split_chunk(deal, rank, storage, mask);
       for (int source = 0; source < ranks; ++source) {
         const StreamShape& stream = chunk.streams[source];
         std::map<std::int64_t, std::int64_t> position_in_stream;
@@ -83,6 +84,54 @@ TEST(SplitChunkTest, StreamsHoldTheCachedColumnsOfTheirOwner) {
   EXPECT_EQ(chunk.streams[1].cached, 2);  // the page is broken off at position 6
   EXPECT_EQ(chunk.streams[1].columns(), 2 + 2);
   EXPECT_EQ(chunk.positions, (std::vector<std::int64_t>{6, 7}));
+}
+
+/// Older columns are seen by no row, so they are in no stream; those that are have positions.
+TEST(SplitChunkTest, UnderAWindowStreamsBeginWithTheFirstColumnThatARowSees) {
+  std::mt19937 random(8);
+  const auto draw = [&](int from, int to) {
+    return std::uniform_int_distribution<int>(from, to)(random);
+  };
+  for (int round = 0; round < 2000; ++round) {
+    const int ranks = draw(1, 5);
+    const std::int64_t page_tokens = draw(1, 17);
+    const Deal deal{.layout = kLayouts[draw(0, 4)],
+                    .first = draw(0, 120),
+                    .count = draw(1, 60),
+                    .ranks = ranks,
+                    .block = draw(1, 17)};
+    const std::int64_t window = draw(1, draw(0, 1) == 0 ? 10 : 150);
+    std::vector<int> owners((deal.first + deal.count + page_tokens - 1) / page_tokens);
+    const bool cyclic = draw(0, 1) == 0;
+    for (std::size_t page = 0; page < owners.size(); ++page) {
+      owners[page] = cyclic ? static_cast<int>(page) % ranks : draw(0, ranks - 1);
+    }
+    const std::int64_t first_seen = std::max<std::int64_t>(0, deal.first - window + 1);
+    std::set<std::int64_t> seen;
+    for (int rank = 0; rank < ranks; ++rank) {
+      const SequenceStorage storage = storage_for(rank, page_tokens, owners);
+      const SplitChunk chunk = make_split_chunk(deal, rank, storage, Mask::window(window));
+      const StreamShape& own = chunk.own();
+      std::int64_t column = own.first_cached;
+      for (const PositionRun& run : own.cached_runs) {
+        ASSERT_GT(run.count, 0);
+        const std::int64_t inside = column % page_tokens;
+        EXPECT_TRUE(inside == 0 || inside + run.count <= page_tokens) << "its view ends in a page";
+        for (std::int64_t i = 0; i < run.count; ++i) {
+          EXPECT_EQ(run.position(i), position_of(storage, rank, column++));
+          EXPECT_TRUE(seen.insert(run.position(i)).second);
+        }
+      }
+      EXPECT_EQ(column, own.first_cached + own.cached);
+      if (cyclic) {
+        EXPECT_LE(own.cached_runs.size(), 2u);  // a broken page, and the others
+      }
+    }
+    ASSERT_EQ(std::ssize(seen), deal.first - std::min(first_seen, deal.first));
+    if (!seen.empty()) {
+      EXPECT_EQ(*seen.begin(), first_seen);
+    }
+  }
 }
 
 TEST(SplitChunkTest, ARankThatKeepsNothingNeedsNoPages) {

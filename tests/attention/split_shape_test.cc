@@ -58,6 +58,70 @@ TEST(SplitShapeTest, PairsAreThoseCountedOneByOne) {
   }
 }
 
+std::vector<std::int64_t> owned_positions(const SequenceStorage& storage, int rank,
+                                          std::int64_t length) {
+  std::vector<std::int64_t> all;
+  for (std::int64_t position = 0; position < length; ++position) {
+    if (storage.owners[position / storage.page_tokens] == rank) all.push_back(position);
+  }
+  return all;
+}
+
+/// Windows over cached pages of any rank and over new rows; full masks.
+TEST(SplitShapeTest, PairsUnderAnyMaskAreThoseCountedOneByOne) {
+  std::mt19937 random(4);
+  const auto draw = [&](int from, int to) {
+    return std::uniform_int_distribution<int>(from, to)(random);
+  };
+  for (int round = 0; round < 600; ++round) {
+    const Deal deal{.layout = kLayouts[draw(0, 3)],
+                    .first = draw(0, 2) == 0 ? 0 : draw(0, 90),
+                    .count = draw(1, 90),
+                    .ranks = draw(1, 6),
+                    .block = draw(1, 9)};
+    const std::int64_t window = draw(1, draw(0, 1) == 0 ? 8 : 200);
+    const Mask mask = round % 4 == 0   ? Mask::full()
+                      : round % 4 == 1 ? Mask::causal()
+                                       : Mask::window(window);
+    SequenceStorage storage{.page_tokens = draw(1, 9), .owners = {}, .slots = {}};
+    for (std::int64_t page = 0; page * storage.page_tokens < deal.first; ++page) {
+      storage.owners.push_back(draw(0, deal.ranks - 1));
+    }
+    const SplitShape shape = split_shape(deal, storage, mask);
+    for (int r = 0; r < deal.ranks; ++r) {
+      for (int j = 0; j < deal.ranks; ++j) {
+        std::vector<std::int64_t> keys = owned_positions(storage, j, deal.first);
+        for (std::int64_t key : positions(shard(deal, j))) keys.push_back(key);
+        std::int64_t pairs = 0;
+        for (std::int64_t query : positions(shard(deal, r))) {
+          for (std::int64_t key : keys) {
+            const bool causal = key <= query;
+            const bool near = !mask.is_windowed() || query - key < window;
+            pairs += mask.is_full() || (causal && near) ? 1 : 0;
+          }
+        }
+        EXPECT_EQ(shape.full_pairs(r, j) + shape.masked_pairs(r, j), pairs)
+            << name(deal.layout) << " first " << deal.first << " count " << deal.count << " ranks "
+            << deal.ranks << " block " << deal.block << ", round " << round;
+      }
+    }
+  }
+}
+
+TEST(SplitShapeTest, AMillionTokensUnderAWindowDoNotOverflow) {
+  constexpr std::int64_t kTokens = 1 << 20, kWindow = 4096;
+  const SplitShape shape = split_shape({.layout = Layout::kBlockCyclic,
+                                        .first = kTokens,
+                                        .count = kTokens,
+                                        .ranks = 8,
+                                        .block = 128},
+                                       128, Mask::window(kWindow));
+  std::int64_t total = 0;
+  for (std::int64_t pairs : shape.masked) total += pairs;
+  EXPECT_EQ(total, kTokens * kWindow);
+  EXPECT_EQ(shape.columns(), kTokens + kWindow - 1);
+}
+
 TEST(SplitShapeTest, RunsOfUnequalBlocksAreCountedToo) {
   for (std::int64_t block = 1; block <= 4; ++block) {
     for (std::int64_t stride = block; stride <= 9; ++stride) {

@@ -110,17 +110,10 @@ TEST(UsableStrategiesTest, StrategiesThatPassKeysTakeAnyLayoutAndRetention) {
     SplitSetting where = setting(32, 8, {0, 0, 1, 1});
     where.layout = layout;
     where.spread = false;
-    where.windowed = true;
     for (Strategy strategy : kStrategies) {
       EXPECT_EQ(!refusal(strategy, where), passes_keys(strategy)) << name(strategy);
     }
   }
-}
-
-TEST(UsableStrategiesTest, WindowsNeedStreamsThatCanBeTrimmed) {
-  SplitSetting where = setting(32, 8, one_host(4));
-  where.windowed = true;
-  EXPECT_THAT(*refusal(Strategy::kGatherQuery, where), HasSubstr("window"));
 }
 
 TEST(UsableStrategiesTest, AForcedStrategyIsAPlanOrAUsageError) {
