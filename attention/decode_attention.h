@@ -25,8 +25,9 @@ namespace longspan {
 /// One row of a decode step, as every rank of the group knows it.
 struct DecodeBatchRow {
   int master = 0;                   // group index
-  std::vector<int> owners;          // group indices with columns of the row, ascending
+  std::vector<int> owners;          // group indices with columns that the row sees, ascending
   std::vector<std::int32_t> slots;  // this rank's pages of the row, if it owns any
+  std::int64_t first = 0;           // of this rank's columns, the first that the row sees
   std::int64_t columns = 0;         // this rank's columns of the row, the new token's included
 };
 

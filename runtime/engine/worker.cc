@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "attention/decode_row.h"
 #include "comm/error.h"
 #include "comm/str.h"
 #include "comm/trace_file.h"
@@ -86,9 +87,11 @@ ForwardStep Worker::make_step(const StepOrder& order) {
   ForwardStep step{.group = Group(machine_.data(), plan.group), .strategy = order.strategy};
   expects(plan.prefill.size() <= 1, "a step holds one chunk at most");
   for (const PrefillChunk& chunk : plan.prefill) add_chunk(step, chunk);
-  step.decode.rank = step.group.rank();
-  step.decode.size = step.group.size();
-  step.decode.page_tokens = pool_.shape().page_tokens;
+  const DecodeBatch no_rows{.rank = step.group.rank(),
+                            .size = step.group.size(),
+                            .page_tokens = pool_.shape().page_tokens,
+                            .rows = {}};
+  step.decode.assign(model_.config.masks.distinct().size(), no_rows);
   for (const DecodeStep& row : plan.decode) add_decode_row(step, row);
   return step;
 }
@@ -109,8 +112,11 @@ void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk) {
                   .count = chunk.count,
                   .ranks = step.group.size(),
                   .block = chunk.block};
-  step.chunk = make_split_chunk(deal, step.group.rank(), storage_of(step.group, sequence));
-  for (std::int64_t position : step.chunk->positions) {
+  const SequenceStorage storage = storage_of(step.group, sequence);
+  for (const Mask& mask : model_.config.masks.distinct()) {
+    step.chunks.push_back(make_split_chunk(deal, step.group.rank(), storage, mask));
+  }
+  for (std::int64_t position : step.chunk().positions) {
     step.tokens.push_back(sequence.admission.prompt.at(position));
     step.positions.push_back(position);
   }
@@ -120,27 +126,26 @@ void Worker::add_decode_row(ForwardStep& step, const DecodeStep& row) {
   Sequence& sequence = sequences_.at(row.request);
   sequence.pages.open(row.position + 1);
   const SequenceStorage storage = storage_of(step.group, sequence);
-  DecodeBatchRow batch_row{.master = index_in(step.group, row.master),
-                           .slots = storage.slots,
-                           .columns = owned_columns(storage, step.group.rank(), row.position + 1)};
-  for (int owner : sequence.pages.distinct_owners()) {
-    batch_row.owners.push_back(index_in(step.group, owner));
+  const DecodePlace place{.position = row.position, .master = index_in(step.group, row.master)};
+  const std::span<const Mask> masks = model_.config.masks.distinct();
+  for (std::size_t i = 0; i < masks.size(); ++i) {
+    step.decode[i].rows.push_back(decode_row(place, step.group.rank(), storage, masks[i]));
   }
   if (row.master == machine_.rank()) {
     step.tokens.push_back(row.token);
     step.positions.push_back(row.position);
-    step.targets.push_back({&sequence.pages.slots(), batch_row.columns - 1});
+    step.targets.push_back({&sequence.pages.slots(), step.decode.front().rows.back().columns - 1});
   }
-  step.decode.rows.push_back(std::move(batch_row));
 }
 
 StepReport Worker::score(const StepPlan& plan, const ForwardStep& step) {
   StepReport report{.epoch = plan.epoch};
   for (const PrefillChunk& chunk : plan.prefill) {
     if (chunk.wants_nll) sum_nll(report, step, chunk.request);
-    const auto last = std::ranges::find(step.chunk->positions, chunk.first + chunk.count - 1);
-    if (!chunk.samples || last == step.chunk->positions.end()) continue;
-    score_rows(report, step, last - step.chunk->positions.begin(), {chunk.request});
+    const std::vector<std::int64_t>& positions = step.chunk().positions;
+    const auto last = std::ranges::find(positions, chunk.first + chunk.count - 1);
+    if (!chunk.samples || last == positions.end()) continue;
+    score_rows(report, step, last - positions.begin(), {chunk.request});
   }
   std::vector<RequestId> mastered;
   for (const DecodeStep& decode : plan.decode) {

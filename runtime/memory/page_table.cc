@@ -1,7 +1,6 @@
 #include "runtime/memory/page_table.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "comm/error.h"
@@ -23,11 +22,6 @@ void PageTable::open(std::int64_t length) {
   const auto own = std::count(owners_.begin() + opened_, owners_.begin() + pages, self_);
   expects(lease_.try_extend(static_cast<int>(own)), "pages that were promised are free");
   opened_ = pages;
-}
-
-std::vector<int> PageTable::distinct_owners() const {
-  const std::set<int> distinct(owners().begin(), owners().end());
-  return {distinct.begin(), distinct.end()};
 }
 
 }  // namespace longspan

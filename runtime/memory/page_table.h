@@ -28,8 +28,6 @@ class PageTable {
   std::span<const int> owners() const { return std::span(owners_).first(opened_); }
   /// Of the open pages that this rank owns, in page order.
   const std::vector<PageSlot>& slots() const { return lease_.slots(); }
-  /// Distinct owners of open pages, ascending.
-  std::vector<int> distinct_owners() const;
 
  private:
   std::int64_t page_tokens_;

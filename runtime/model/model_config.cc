@@ -53,6 +53,7 @@ constexpr std::array kUnderstood = std::to_array<std::string_view>({
     "llama.attention.head_count_kv",
     "llama.attention.key_length",
     "llama.attention.layer_norm_rms_epsilon",
+    "llama.attention.sliding_window",
     "llama.attention.value_length",
     "llama.block_count",
     "llama.context_length",
@@ -75,7 +76,6 @@ struct NeutralNumber {
 constexpr std::array kNeutral = std::to_array<NeutralNumber>({
     {"llama.attention.causal", 1, "attention without a causal mask"},
     {"llama.attention.clamp_kqv", 0, "clamped projections"},
-    {"llama.attention.sliding_window", 0, "sliding-window attention"},
     {"llama.attn_logit_softcapping", 0, "capped attention scores"},
     {"llama.expert_count", 0, "mixtures of experts"},
     {"llama.expert_used_count", 0, "mixtures of experts"},
@@ -161,6 +161,15 @@ HeadShape read_heads(const GgufFile& file, const Keys& keys, int hidden) {
   return heads;
 }
 
+/// One window for all layers; none when it is 0 or missing. Keys for patterns of layers are
+/// refused.
+Mask read_mask(const GgufFile& file, const Keys& keys) {
+  constexpr std::string_view kWindow = "llama.attention.sliding_window";
+  const std::int64_t window =
+      keys.bounded(kWindow, file.find_int(kWindow).value_or(0), 0, std::int64_t{1} << 31);
+  return window == 0 ? Mask::causal() : Mask::window(window);
+}
+
 /// Rows of the embedding, which the keys and the tokenizer must agree with.
 int read_vocabulary(const GgufFile& file, const Keys& keys) {
   const TensorInfo* embedding = file.find("token_embd.weight");
@@ -207,6 +216,7 @@ ModelConfig read_model_config(const GgufFile& file) {
   config.norm_epsilon =
       static_cast<float>(keys.float_between(kEpsilon, *file.find_float(kEpsilon), 0, 1));
   config.vocabulary = read_vocabulary(file, keys);
+  config.masks = LayerMasks(read_mask(file, keys));
   config.tied_output = file.find("output.weight") == nullptr;
   check_llama_tensors(file, config);
   return config;

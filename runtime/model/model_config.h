@@ -5,6 +5,7 @@
 #include <string>
 
 #include "attention/segment.h"
+#include "runtime/model/layer_masks.h"
 
 namespace longspan {
 
@@ -22,6 +23,7 @@ struct ModelConfig {
   double rope_base = 10000.0;
   float norm_epsilon = 1e-5f;
   bool tied_output = false;  // the output projection is the embedding
+  LayerMasks masks{Mask::causal()};
 
   int q_width() const { return heads.query_heads * heads.head_dim; }
   int kv_width() const { return heads.kv_heads * heads.head_dim; }

@@ -72,7 +72,8 @@ std::vector<KvTarget> Transformer::targets(const ForwardStep& step, int layer) {
   const std::int64_t chunk_rows = step.chunk_rows();
   if (chunk_rows > 0) {
     const PrefillAttention& prefill = prefill_.use(step.strategy);
-    out.push_back({0, chunk_rows, prefill.own_stream(*step.chunk), prefill.column0(*step.chunk)});
+    const SplitChunk& chunk = step.chunks[config_.masks.index(layer)];
+    out.push_back({0, chunk_rows, prefill.own_stream(chunk), prefill.column0(chunk)});
   }
   for (std::size_t i = 0; i < step.targets.size(); ++i) {
     KvView view = pool_.layer(layer);
@@ -87,14 +88,17 @@ void Transformer::attention(Stream& compute, const ForwardStep& step, int layer)
   const float* q = q_.as<float>().data();
   float* mixed = mixed_.as<float>().data();
   const KvView pages = pool_.layer(layer);
-  if (step.chunk) {
+  const int mask = config_.masks.index(layer);
+  if (!step.chunks.empty()) {
     float* m = softmax_.as<float>().data();
     float* l = m + limits_.rows * config_.heads.query_heads;
-    prefill_.use(step.strategy).run(compute, step.group, *step.chunk, pages, q, {mixed, m, l});
+    prefill_.use(step.strategy)
+        .run(compute, step.group, step.chunks[mask], pages, q, {mixed, m, l});
   }
-  if (!step.decode.rows.empty()) {
+  const DecodeBatch& decode = step.decode[mask];
+  if (!decode.rows.empty()) {
     const std::int64_t done = rows * config_.q_width();
-    decode_.run(compute, step.group, step.decode, pages, q + done, mixed + done);
+    decode_.run(compute, step.group, decode, pages, q + done, mixed + done);
   }
 }
 

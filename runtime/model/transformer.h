@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <vector>
 
 #include "attention/decode_attention.h"
@@ -33,13 +32,15 @@ struct ForwardStep {
   Group group;
   std::vector<TokenId> tokens;          // one per row
   std::vector<std::int64_t> positions;  // one per row
-  std::optional<SplitChunk> chunk;
+  std::vector<SplitChunk> chunks;       // the chunk under each distinct mask; none without a chunk
   Strategy strategy = Strategy::kRing;  // of the chunk
-  DecodeBatch decode;
-  std::vector<DecodeTarget> targets;  // one per decode row mastered here
+  std::vector<DecodeBatch> decode;      // the decode rows under each distinct mask
+  std::vector<DecodeTarget> targets;    // one per decode row mastered here
 
   std::int64_t rows() const { return std::ssize(tokens); }
-  std::int64_t chunk_rows() const { return chunk ? chunk->own().rows : 0; }
+  /// The chunk, if only its rows matter: those no mask changes.
+  const SplitChunk& chunk() const { return chunks.front(); }
+  std::int64_t chunk_rows() const { return chunks.empty() ? 0 : chunk().own().rows; }
 };
 
 /// Hears that a layer (0, 1, ...) is done.

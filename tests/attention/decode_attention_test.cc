@@ -8,8 +8,8 @@
 #include <cstring>
 #include <numeric>
 #include <random>
-#include <set>
 
+#include "attention/decode_row.h"
 #include "comm/str.h"
 #include "tests/attention/sequence_cluster.h"
 #include "tests/support/counting_communicator.h"
@@ -32,6 +32,7 @@ struct Batch {
   int ranks = 1;
   std::vector<std::int64_t> lengths;
   std::vector<std::vector<int>> owners;  // of the pages of each sequence
+  Mask mask = Mask::causal();
 
   int master(std::size_t row) const { return owners[row][(lengths[row] - 1) / page_tokens]; }
   int pages() const {
@@ -56,7 +57,7 @@ Batch random_batch(int ranks, std::vector<std::int64_t> lengths, unsigned seed,
 std::vector<RandomSequence> sequences_of(const Batch& batch) {
   std::vector<RandomSequence> list;
   for (std::int64_t length : batch.lengths) {
-    list.emplace_back(batch.shape, length, static_cast<int>(list.size()) + 20);
+    list.emplace_back(batch.shape, length, static_cast<int>(list.size()) + 20, batch.mask);
   }
   return list;
 }
@@ -66,17 +67,13 @@ DecodeBatch batch_on(int rank, const Batch& batch) {
   DecodeBatch view{.rank = rank, .size = batch.ranks, .page_tokens = batch.page_tokens, .rows = {}};
   std::int32_t next_slot = 0;
   for (std::size_t i = 0; i < batch.lengths.size(); ++i) {
-    const SequenceStorage storage{
+    SequenceStorage storage{
         .page_tokens = batch.page_tokens, .owners = batch.owners[i], .slots = {}};
-    const std::set<int> distinct(batch.owners[i].begin(), batch.owners[i].end());
-    DecodeBatchRow row{.master = batch.master(i),
-                       .owners = {distinct.begin(), distinct.end()},
-                       .slots = {},
-                       .columns = owned_columns(storage, rank, batch.lengths[i])};
     for (int owner : batch.owners[i]) {
-      if (owner == rank) row.slots.push_back(next_slot++);
+      if (owner == rank) storage.slots.push_back(next_slot++);
     }
-    view.rows.push_back(row);
+    const DecodePlace place{.position = batch.lengths[i] - 1, .master = batch.master(i)};
+    view.rows.push_back(decode_row(place, rank, storage, batch.mask));
   }
   return view;
 }
@@ -153,6 +150,20 @@ TEST(DecodeAttentionTest, LongSequencesAreSplitAndMerged) {
   decode_everywhere(random_batch(2, {511, 512, 513, 1600}, 1));
 }
 
+/// Windows of one key, inside a page, over page borders and split borders, of more than there are.
+TEST(DecodeAttentionTest, WindowsEqualDenseAttention) {
+  for (std::int64_t window : {1, 3, 8, 9, 30, 140, 1000}) {
+    for (int ranks : {1, 2, 3, 5}) {
+      Batch batch = random_batch(ranks, {1, 7, 8, 9, 130}, static_cast<unsigned>(window));
+      batch.mask = Mask::window(window);
+      decode_everywhere(batch);
+    }
+  }
+  Batch batch = random_batch(2, {700, 1600}, 1);
+  batch.mask = Mask::window(600);
+  decode_everywhere(batch);
+}
+
 TEST(DecodeAttentionTest, AnyRatioOfHeads) {
   for (const HeadShape shape :
        {HeadShape{2, 2, 64}, HeadShape{8, 2, 32}, HeadShape{16, 2, 64}, HeadShape{6, 1, 128}}) {
@@ -221,6 +232,27 @@ TEST(DecodeAttentionTest, SendsQueriesToOwnersAndPartialsToMastersAndNothingElse
                 static_cast<std::uint64_t>(kLayers * ((out > 0) + (in > 0))));
     }
   });
+}
+
+/// Of 64 tokens in pages of 8 on four ranks in turn, the last 17 lie on three pages.
+TEST(DecodeAttentionTest, OwnersWithoutAColumnInTheWindowHearNothing) {
+  Batch batch = random_batch(4, {64}, 5);
+  batch.owners[0] = {0, 1, 2, 3, 0, 1, 2, 3};
+  const std::uint64_t query = batch.shape.query_heads * batch.shape.head_dim * sizeof(float);
+  for (const auto& [window, asked] : {std::pair{8, 0}, {9, 1}, {16, 1}, {17, 2}, {64, 3}}) {
+    batch.mask = Mask::window(window);
+    const std::vector<RandomSequence> sequences = sequences_of(batch);
+    test::run_ranks(batch.ranks, [&](Communicator& communicator) {
+      test::CountingCommunicator counted(communicator);
+      decode(batch, sequences, counted);
+      if (communicator.rank() == 3) {
+        EXPECT_EQ(counted.traffic().sent_bytes, kLayers * asked * query) << "window " << window;
+      }
+      if (communicator.rank() + asked < 3) {
+        EXPECT_EQ(counted.traffic().sent_messages, 0u) << "window " << window;
+      }
+    });
+  }
 }
 
 TEST(DecodeAttentionTest, OneRankSendsNothing) {

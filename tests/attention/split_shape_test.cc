@@ -10,7 +10,7 @@ namespace longspan {
 namespace {
 
 constexpr std::array kLayouts{Layout::kBlockCyclic, Layout::kStriped, Layout::kZigzag,
-                              Layout::kContiguous};
+                              Layout::kContiguous, Layout::kFolded};
 
 std::vector<std::int64_t> positions(const std::vector<PositionRun>& runs) {
   std::vector<std::int64_t> all;
@@ -35,7 +35,7 @@ TEST(SplitShapeTest, PairsAreThoseCountedOneByOne) {
     return std::uniform_int_distribution<int>(from, to)(random);
   };
   for (int round = 0; round < 600; ++round) {
-    const Deal deal{.layout = kLayouts[draw(0, 3)],
+    const Deal deal{.layout = kLayouts[draw(0, 4)],
                     .first = draw(0, 2) == 0 ? 0 : draw(0, 60),
                     .count = draw(1, 90),
                     .ranks = draw(1, 6),
@@ -74,7 +74,7 @@ TEST(SplitShapeTest, PairsUnderAnyMaskAreThoseCountedOneByOne) {
     return std::uniform_int_distribution<int>(from, to)(random);
   };
   for (int round = 0; round < 600; ++round) {
-    const Deal deal{.layout = kLayouts[draw(0, 3)],
+    const Deal deal{.layout = kLayouts[draw(0, 4)],
                     .first = draw(0, 2) == 0 ? 0 : draw(0, 90),
                     .count = draw(1, 90),
                     .ranks = draw(1, 6),
@@ -104,6 +104,35 @@ TEST(SplitShapeTest, PairsUnderAnyMaskAreThoseCountedOneByOne) {
             << name(deal.layout) << " first " << deal.first << " count " << deal.count << " ranks "
             << deal.ranks << " block " << deal.block << ", round " << round;
       }
+    }
+  }
+}
+
+/// Once as many keys are cached as a window holds, every row sees exactly a window of them: work is
+/// as even as rows are, whatever the layout. Without a cache only the first rows see fewer.
+TEST(SplitShapeTest, UnderAWindowLayoutsAreAsEvenAsTheirRows) {
+  constexpr std::int64_t kWindow = 40;
+  for (Layout layout : kLayouts) {
+    for (std::int64_t cached : {39, 40, 200}) {
+      const Deal deal{.layout = layout, .first = cached, .count = 333, .ranks = 4, .block = 8};
+      const SplitShape shape = split_shape(deal, 8, Mask::window(kWindow));
+      for (int r = 0; r < 4; ++r) {
+        std::int64_t pairs = 0;
+        for (int j = 0; j < 4; ++j) pairs += shape.masked_pairs(r, j);
+        EXPECT_EQ(pairs, shape.rows[r] * kWindow) << name(layout) << ", rank " << r;
+      }
+    }
+  }
+}
+
+/// Contiguous pieces see their own keys and the piece before, if a window is no longer than a
+/// piece.
+TEST(SplitShapeTest, AContiguousPieceSeesOnlyItsNeighbourThroughAShortWindow) {
+  const Deal deal{.layout = Layout::kContiguous, .count = 400, .ranks = 5};
+  const SplitShape shape = split_shape(deal, 8, Mask::window(80));
+  for (int r = 0; r < 5; ++r) {
+    for (int j = 0; j < 5; ++j) {
+      EXPECT_EQ(shape.masked_pairs(r, j) > 0, j == r || j == r - 1) << r << " sees " << j;
     }
   }
 }

@@ -1,5 +1,5 @@
 // Whole jobs on ranks as threads with a tiny random model: whatever the degree, layout, chunk, page
-// size or retention, the tokens are those of one rank.
+// size or retention, and whatever the masks of its layers, the tokens are those of one rank.
 #include "runtime/engine/job.h"
 
 #include <gtest/gtest.h>
@@ -64,7 +64,8 @@ class JobTest : public testing::Test {
   /// With `traces` every rank writes a trace there; its lanes are short, so that they are drained
   /// while streams add to them.
   static Outcome run(int ranks, const JobOptions& options, const std::vector<JobRequest>& list,
-                     const std::optional<std::filesystem::path>& traces = std::nullopt) {
+                     const std::optional<std::filesystem::path>& traces = std::nullopt,
+                     const LayerMasks& masks = LayerMasks(Mask::causal())) {
     Outcome outcome;
     test::run_machines(ranks, [&](Machine& machine) {
       std::optional<TraceFile> trace;
@@ -73,6 +74,7 @@ class JobTest : public testing::Test {
         machine.device().trace_into(&*trace);
       }
       LoadedModel model = load_model(machine, open_model(machine, path_.string()), {});
+      model.config.masks = masks;
       if (machine.rank() != 0) {
         run_job(machine, model, options, nullptr);
         return;
@@ -81,6 +83,39 @@ class JobTest : public testing::Test {
       outcome.ranks = run_job(machine, model, options, &input);
     });
     return outcome;
+  }
+
+  static Outcome run(int ranks, const JobOptions& options, const std::vector<JobRequest>& list,
+                     const LayerMasks& masks) {
+    return run(ranks, options, list, std::nullopt, masks);
+  }
+
+  /// Runs every strategy on a few degrees with options at random, but for the chunk.
+  static void expect_same_everywhere(const std::vector<JobRequest>& list, const LayerMasks& masks,
+                                     std::optional<std::int64_t> chunk, const Outcome& oracle,
+                                     const std::string& what) {
+    constexpr std::array kLayouts{DealtBy::kBlockCyclic, DealtBy::kFolded, DealtBy::kStriped,
+                                  DealtBy::kZigzag, DealtBy::kContiguous};
+    std::mt19937 random(3);
+    for (int degree : {2, 3, 6}) {
+      for (Strategy strategy : kStrategies) {
+        const SplitSetting setting{.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
+                                   .hosts = std::vector<int>(degree, 0)};
+        const auto plans = usable_plans(strategy, setting);
+        if (plans.empty()) continue;
+        const JobOptions options{
+            .degree = degree,
+            .page_tokens = std::int64_t{1} << random() % 5,
+            .layout = kLayouts[random() % (passes_keys(strategy) ? 5 : 2)],
+            .chunk_tokens = chunk.value_or(1 + static_cast<std::int64_t>(random() % 60)),
+            .keep = passes_keys(strategy) && random() % 2 ? Retention::kFewest : Retention::kSpread,
+            .plan = plans[random() % plans.size()]};
+        expect_same(run(degree, options, list, masks), oracle,
+                    str("{}, {} on {} ranks, layout {}, pages of {}, chunks of {}", what,
+                        describe(options.plan, degree), degree, static_cast<int>(options.layout),
+                        options.page_tokens, *options.chunk_tokens));
+      }
+    }
   }
 
   static void expect_same(const Outcome& outcome, const Outcome& oracle, const std::string& what) {
@@ -156,6 +191,44 @@ TEST_F(JobTest, EveryPrefillStrategyGivesTheTokensOfOneRank) {
     }
   }
   EXPECT_GT(runs, 30);
+}
+
+// Chunk borders inside windows; windows of one key, inside a page or a rank's share, of everything.
+TEST_F(JobTest, AlternatingWindowsGiveTheTokensOfOneRank) {
+  const auto list = requests({1, 7, 33, 100}, 8);
+  const Outcome causal = run(1, {.degree = 1}, list);
+  for (std::int64_t window : {1, 5, 24, 1000}) {
+    const LayerMasks masks({Mask::window(window), Mask::causal()});
+    const Outcome oracle = run(1, {.degree = 1}, list, masks);
+    if (window == 1000) {
+      expect_same(oracle, causal, "a window of everything");
+    } else {
+      EXPECT_NE(oracle.nll, causal.nll) << window;
+    }
+    expect_same_everywhere(list, masks, std::nullopt, oracle, str("window {}", window));
+  }
+}
+
+/// What decode says of a token is what prefill says of it.
+TEST_F(JobTest, UnderAWindowDecodeContinuesWhatPrefillBegan) {
+  auto list = requests({40}, 20);
+  const LayerMasks masks(Mask::window(11));
+  const JobOptions options{.degree = 3, .page_tokens = 4, .chunk_tokens = 16};
+  const Outcome decoded = run(3, options, list, masks);
+  double answer = 0;
+  for (double logprob : decoded.logprobs.at(0)) answer -= logprob;
+  for (TokenId token : decoded.tokens.at(0)) list[0].admission.prompt.push_back(token);
+  const Outcome prefilled = run(3, options, list, masks);
+  EXPECT_NEAR(prefilled.nll.at(0) - decoded.nll.at(0), answer, 1e-3);
+}
+
+/// A row sees the columns of every rank up to the chunk's end: one chunk, the whole prompt.
+TEST_F(JobTest, FullAttentionGivesTheTokensOfOneRank) {
+  const auto list = requests({1, 7, 33, 100}, 8);
+  const LayerMasks masks(Mask::full());
+  const Outcome oracle = run(1, {.degree = 1, .chunk_tokens = 100}, list, masks);
+  EXPECT_NE(oracle.nll, run(1, {.degree = 1}, list).nll);
+  expect_same_everywhere(list, masks, 100, oracle, "full");
 }
 
 TEST_F(JobTest, ATracedJobGivesTheSameTokensAndAFileARank) {

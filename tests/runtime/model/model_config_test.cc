@@ -19,6 +19,7 @@ namespace {
 
 using test::GgufWriter;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class ModelConfigTest : public ::testing::Test {
@@ -111,7 +112,8 @@ TEST_F(ModelConfigTest, WhatIsNotBuiltIsRefusedByName) {
       {"old rope scaling", [](auto& w) { w.set_float("llama.rope.scale_linear", 2); },
        "llama.rope.scale_linear asks for rope scaling"},
       {"experts", number("llama.expert_count", 8), "llama.expert_count asks for mixtures"},
-      {"windows", number("llama.attention.sliding_window", 4096), "sliding-window"},
+      {"windows of some layers", number("llama.attention.sliding_window_pattern", 2),
+       "sliding_window_pattern is not a key"},
       {"no mask", [](auto& w) { w.set_bool("llama.attention.causal", false); }, "causal"},
       {"the unknown", number("llama.attention.novelty", 1), "llama.attention.novelty is not a key"},
       {"partial rotary", number("llama.rope.dimension_count", 8), "partly rotated heads"},
@@ -144,6 +146,17 @@ TEST_F(ModelConfigTest, WhatIsSwitchedOffIsAccepted) {
   EXPECT_EQ(refusal(writer), "accepted");
 }
 
+TEST_F(ModelConfigTest, ASlidingWindowIsThatOfEveryLayer) {
+  GgufWriter writer = test::TinyLlama{.layers = 3}.writer();
+  EXPECT_THAT(config(writer).masks.distinct(), ElementsAre(Mask::causal()));
+  writer.set_uint32("llama.attention.sliding_window", 0);
+  EXPECT_THAT(config(writer).masks.distinct(), ElementsAre(Mask::causal()));
+  writer.set_uint32("llama.attention.sliding_window", 4096);
+  const LayerMasks masks = config(writer).masks;
+  EXPECT_THAT(masks.distinct(), ElementsAre(Mask::window(4096)));
+  for (int layer = 0; layer < 3; ++layer) EXPECT_EQ(masks.index(layer), 0);
+}
+
 TEST_F(ModelConfigTest, EveryNumberHasBounds) {
   struct Case {
     std::string key;
@@ -166,6 +179,7 @@ TEST_F(ModelConfigTest, EveryNumberHasBounds) {
       {"attention.key_length", 8, "the head dimension is 8; it must be 16 to 256"},
       {"attention.key_length", 264, "the head dimension is 264"},
       {"attention.key_length", 20, "the head dimension 20 is no multiple of 8"},
+      {"attention.sliding_window", 0x80000001, "llama.attention.sliding_window is 2147483649"},
       {"vocab_size", 100, "llama.vocab_size is 100, but token_embd.weight has 288 rows"},
   };
   for (const Case& one : cases) {
