@@ -26,9 +26,16 @@ std::string pointless(Strategy strategy, const StrategyQuestion& question) {
 Candidate examine(const PlannedStrategy& plan, const StrategyQuestion& question,
                   const MachineRates& rates) {
   const WireShape wire = question.wire();
-  Candidate candidate{plan, staging_bytes(plan, question.shape, wire),
-                      predicted_seconds(plan, question.shape, wire, question.setting.hosts, rates),
-                      pointless(plan.strategy, question)};
+  Candidate candidate{.plan = plan, .dropped = pointless(plan.strategy, question)};
+  int layers = 0;
+  for (const LayerShape& kind : question.layers) {
+    candidate.staging_bytes =
+        std::max(candidate.staging_bytes, staging_bytes(plan, kind.shape, wire));
+    candidate.seconds +=
+        kind.layers * predicted_seconds(plan, kind.shape, wire, question.setting.hosts, rates);
+    layers += kind.layers;
+  }
+  candidate.seconds /= layers;
   if (candidate.dropped.empty() && candidate.staging_bytes > question.staging_bytes) {
     candidate.dropped =
         str("needs {} of staging, {} are left", human_bytes(candidate.staging_bytes),
@@ -59,7 +66,11 @@ void decide(StrategyChoice& choice, const Candidate& winner, std::string reason)
 }  // namespace
 
 StrategyChoice choose_strategy(const StrategyQuestion& question, const MachineRates& rates) {
-  expects(question.shape.size() == question.setting.degree(), "one group in shape and setting");
+  expects(!question.layers.empty(), "a model has a layer");
+  for (const LayerShape& kind : question.layers) {
+    expects(kind.layers >= 1, "every mask is that of a layer");
+    expects(kind.shape.size() == question.setting.degree(), "one group in shape and setting");
+  }
   StrategyChoice choice{.candidates = candidates_for(question, rates)};
 
   std::vector<const Candidate*> left;

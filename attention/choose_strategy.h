@@ -20,9 +20,15 @@
 
 namespace longspan {
 
+/// The chunk under one mask, and how many layers of the model have that mask.
+struct LayerShape {
+  SplitShape shape;  // of as many ranks as the setting
+  int layers = 1;
+};
+
 struct StrategyQuestion {
   SplitSetting setting;
-  SplitShape shape;       // of as many ranks as the setting
+  std::vector<LayerShape> layers;  // for each distinct mask of the model
   bool identity = true;   // of this chunk, has_identity(); a setting without it refuses anyway
   int value_bytes = 4;    // of Q, K, V on the wire
   int partial_bytes = 4;  // of O in a partial
@@ -35,14 +41,14 @@ struct StrategyQuestion {
 
 struct Candidate {
   PlannedStrategy plan;
-  std::int64_t staging_bytes = 0;  // of the rank that needs most
-  double seconds = 0;              // predicted for one layer; both 0 when refused
+  std::int64_t staging_bytes = 0;  // of the rank that needs most, in the layer that needs most
+  double seconds = 0;              // predicted for a layer, their mean; both 0 when refused
   std::string dropped;             // why it was not considered; empty: it was
 };
 
 struct StrategyChoice {
   PlannedStrategy plan;
-  double seconds = 0;  // predicted for one layer
+  double seconds = 0;  // predicted for a layer, their mean
   std::string reason;  // "smallest predicted time", ...
   std::vector<Candidate> candidates;
 };

@@ -25,7 +25,7 @@ StrategyQuestion question(std::int64_t cached, std::int64_t rows, int ranks) {
   StrategyQuestion asked;
   asked.setting.heads = {.query_heads = 32, .kv_heads = 8, .head_dim = 64};
   asked.setting.hosts = std::vector(ranks, 0);
-  asked.shape = split_shape({.first = cached, .count = rows, .ranks = ranks, .block = 16}, 16);
+  asked.layers = {{split_shape({.first = cached, .count = rows, .ranks = ranks, .block = 16}, 16)}};
   return asked;
 }
 
@@ -46,11 +46,36 @@ TEST(ChooseStrategyTest, TheSmallestPredictionWinsUpToTwoPercent) {
     const StrategyChoice choice = choose_strategy(asked, rates);
     for (const Candidate& one : choice.candidates) {
       if (!one.dropped.empty()) continue;
-      EXPECT_LE(choice.seconds, 1.02 * one.seconds) << describe(choice, asked.shape.size());
+      EXPECT_LE(choice.seconds, 1.02 * one.seconds) << describe(choice, asked.setting.degree());
     }
-    EXPECT_EQ(choice.seconds, predicted_seconds(choice.plan, asked.shape, asked.wire(),
+    EXPECT_EQ(choice.seconds, predicted_seconds(choice.plan, asked.layers[0].shape, asked.wire(),
                                                 asked.setting.hosts, rates));
   }
+}
+
+// One strategy serves all layers: what counts is their sum, and the memory of the greediest.
+TEST(ChooseStrategyTest, LayersUnderSeveralMasksCountEachByItsNumber) {
+  const Deal deal{.first = 60'000, .count = 512, .ranks = 4, .block = 16};
+  StrategyQuestion asked = question(60'000, 512, 4);
+  asked.layers = {{split_shape(deal, 16, Mask::window(1024)), 5}, {split_shape(deal, 16), 1}};
+  const MachineRates rates = network(1e9);
+  const auto only = [&](std::size_t kind) {
+    StrategyQuestion one = asked;
+    one.layers = {asked.layers[kind]};
+    return choose_strategy(one, rates);
+  };
+  const StrategyChoice both = choose_strategy(asked, rates);
+  const StrategyChoice windows = only(0), causal = only(1);
+  for (Strategy strategy : kStrategies) {
+    const Candidate &mixed = candidate(both, strategy), &narrow = candidate(windows, strategy),
+                    &wide = candidate(causal, strategy);
+    EXPECT_NEAR(mixed.seconds, (5 * narrow.seconds + wide.seconds) / 6, 1e-12) << name(strategy);
+    EXPECT_EQ(mixed.staging_bytes, wide.staging_bytes) << name(strategy);
+    EXPECT_LE(narrow.seconds, wide.seconds) << name(strategy);
+  }
+  // Where keys travel, 1,023 cached columns of a window do instead of 60,000.
+  EXPECT_LT(candidate(windows, Strategy::kRing).seconds,
+            candidate(causal, Strategy::kRing).seconds / 10);
 }
 
 // A few rows behind a long cache: queries are lighter than keys. A whole prompt: keys hide.
