@@ -44,7 +44,7 @@ void AllGatherAttention::run(Stream& compute, const Group& group, const SplitChu
   for (int distance = 0; distance < size; ++distance) {
     const int from = (rank + size - distance) % size;
     compute.wait(arrived[from]);
-    kernels_.attend(compute, rows, streams.segments(from, landed[from]), state);
+    kernels_.attend(compute, rows, streams.segments(from, landed[from], rows.positions), state);
     streams.keep(compute, from, landed[from]);
   }
   kernels_.finish(compute, state, {state.acc, state.m}, chunk.own().rows);

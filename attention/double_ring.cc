@@ -94,7 +94,8 @@ class DoubleRing::Pass {
         arrived = transfer.record();
         ++landings_;
       }
-      ring_.kernels_.attend(compute_, rows_, streams_.segments(held.owner, held.memory), state_);
+      ring_.kernels_.attend(compute_, rows_,
+                            streams_.segments(held.owner, held.memory, rows_.positions), state_);
       streams_.keep(compute_, held.owner, held.memory);
       if (step > 0) free_[held.memory == inner_[1]] = compute_.record();
       compute_.wait(arrived);

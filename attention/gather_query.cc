@@ -32,8 +32,8 @@ void GatherQuery::run(Stream& compute, const Group& group, const SplitChunk& chu
   const KvStreams streams = this->streams(chunk, pages);
   if (size == 1) {
     kernels_.reset(compute, state, own_rows);
-    kernels_.attend(compute, {.q = q, .positions = chunk.positions}, streams.segments(rank, own()),
-                    state);
+    kernels_.attend(compute, {.q = q, .positions = chunk.positions},
+                    streams.segments(rank, own(), chunk.positions), state);
     kernels_.finish(compute, state, {state.acc, state.m}, own_rows);
     streams.keep(compute, rank, own());
     return;
@@ -85,8 +85,8 @@ void GatherQuery::run(Stream& compute, const Group& group, const SplitChunk& chu
 
   if (serves(rank)) {
     kernels_.reset(compute, all, all_rows);
-    kernels_.attend(compute, {.q = all_q, .positions = positions}, streams.segments(rank, own()),
-                    all);
+    kernels_.attend(compute, {.q = all_q, .positions = positions},
+                    streams.segments(rank, own(), positions), all);
     kernels_.finish(compute, all, {all.acc, all.m}, all_rows);
   }
   streams.keep(compute, rank, own());

@@ -1,5 +1,6 @@
 #include "attention/kv_streams.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "attention/scratch.h"
@@ -43,29 +44,34 @@ KvView KvStreams::own_pages() const {
   return pages;
 }
 
-std::vector<KvSegment> KvStreams::segments(int owner, float* memory) const {
+std::vector<KvSegment> KvStreams::segments(int owner, float* memory,
+                                           std::span<const std::int64_t> rows) const {
+  if (rows.empty()) return {};
   const StreamShape& shape = chunk_.streams[owner];
   const KvView stream = view(owner, memory);
-  std::vector<KvSegment> out;
-  if (cached_ == Cached::kTravel) {
-    add_cached(shape, stream, 0, out);
-  } else {
-    expects(shape.cached == 0 || owner == chunk_.rank,
-            "cached columns that stay are read by their owner");
-    add_cached(shape, own_pages(), shape.first_cached, out);
-  }
+  const bool here = cached_ == Cached::kStay;
+  expects(!here || shape.cached == 0 || owner == chunk_.rank,
+          "cached columns that stay are read by their owner");
+  std::vector<KvSegment> out = here ? cached_segments(shape, own_pages(), shape.first_cached)
+                                    : cached_segments(shape, stream, 0);
   add_runs(shape.runs, stream, column0(owner), out);
+  const auto [first, last] = std::ranges::minmax(rows);
+  std::erase_if(out, [first, last](const KvSegment& segment) {
+    return segment.seen(first).begin >= segment.seen(last).end;
+  });
   return out;
 }
 
 /// Cached columns come before every row, so that without a window all rows see all of them.
-void KvStreams::add_cached(const StreamShape& shape, const KvView& view, std::int64_t column,
-                           std::vector<KvSegment>& out) const {
+std::vector<KvSegment> KvStreams::cached_segments(const StreamShape& shape, const KvView& view,
+                                                  std::int64_t column) const {
+  std::vector<KvSegment> out;
   if (chunk_.mask.is_windowed()) {
     add_runs(shape.cached_runs, view, column, out);
   } else if (shape.cached > 0) {
     out.push_back({.view = view, .len = shape.cached, .mask = Mask::full(), .positions = {}});
   }
+  return out;
 }
 
 /// The runs lie one after the other from `column` of `view` on. In pages a run begins with a page

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "attention/kernels.h"
@@ -33,15 +34,17 @@ class KvStreams {
 
   /// Enqueues the copy of own cached columns into the own stream, if they travel.
   void pack_own(Stream& stream, float* memory) const;
-  /// What the rows of the chunk may see of the stream.
-  std::vector<KvSegment> segments(int owner, float* memory) const;
+  /// What rows of the chunk may see of the stream. Runs of which no position from the first of the
+  /// rows to the last sees a column are left out: where keys lie far from queries, nothing is left.
+  std::vector<KvSegment> segments(int owner, float* memory,
+                                  std::span<const std::int64_t> rows) const;
   /// Enqueues the copies of what this rank keeps of the stream into its pages.
   void keep(Stream& stream, int owner, float* memory) const;
 
  private:
   KvView own_pages() const;
-  void add_cached(const StreamShape& shape, const KvView& view, std::int64_t column,
-                  std::vector<KvSegment>& out) const;
+  std::vector<KvSegment> cached_segments(const StreamShape& shape, const KvView& view,
+                                         std::int64_t column) const;
   void add_runs(const std::vector<PositionRun>& runs, const KvView& view, std::int64_t column,
                 std::vector<KvSegment>& out) const;
 

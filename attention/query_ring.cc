@@ -115,8 +115,8 @@ void QueryRing::run(Stream& compute, const Group& group, const SplitChunk& chunk
     if (step == 0 || serves) {
       const std::vector<std::int64_t> positions = chunk.streams[source].positions();
       kernels_.reset(compute, running, rows_of(source));
-      kernels_.attend(compute, {.q = held, .positions = positions}, streams.segments(rank, own()),
-                      running);
+      kernels_.attend(compute, {.q = held, .positions = positions},
+                      streams.segments(rank, own(), positions), running);
       kernels_.finish(compute, running, part, rows_of(source));
     }
     here = next_here;

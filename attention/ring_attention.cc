@@ -50,7 +50,8 @@ void travel_ring(Stream& compute, Stream& transfer, AttentionKernels& kernels, c
     {
       const StreamSpan span(
           compute, {"ring step", TraceCategory::kStep, {{"step", step}, {"owner", held.owner}}});
-      kernels.attend(compute, rows, trip.streams.segments(held.owner, held.memory), state);
+      kernels.attend(compute, rows, trip.streams.segments(held.owner, held.memory, rows.positions),
+                     state);
       trip.streams.keep(compute, held.owner, held.memory);
     }
     if (step > 0) free[(step - 1) % 2] = compute.record();

@@ -34,6 +34,18 @@ std::map<TensorType, TypeTotal> totals_by_type(const GgufFile& file) {
   return totals;
 }
 
+/// "causal", "a window of 4,096 tokens": of the layers in turn.
+std::string describe(const LayerMasks& masks) {
+  std::string all;
+  for (const Mask& mask : masks.distinct()) {
+    if (!all.empty()) all += ", ";
+    all += mask.is_full()       ? "full"
+           : mask.is_windowed() ? str("a window of {} tokens", with_thousands(mask.keys()))
+                                : "causal";
+  }
+  return all;
+}
+
 void print_row(std::string_view label, const std::string& value) {
   std::cout << str("{:<18}{}\n", label, value);
 }
@@ -48,6 +60,7 @@ void print_text(const GgufFile& file, const ModelConfig& config, const Tokenizer
   print_row("hidden", str("{}, feed-forward {}", config.hidden, config.ffn));
   print_row("heads", str("{} query, {} key/value, {} values each", heads.query_heads,
                          heads.kv_heads, heads.head_dim));
+  print_row("attention", describe(config.masks));
   print_row("vocabulary", str("{}{}", with_thousands(config.vocabulary),
                               config.tied_output ? ", output tied to the embedding" : ""));
   print_row("context", str("{} tokens", with_thousands(config.context)));
@@ -82,6 +95,7 @@ void print_json(const GgufFile& file, const ModelConfig& config, const Tokenizer
                                          {"query_heads", config.heads.query_heads},
                                          {"kv_heads", config.heads.kv_heads},
                                          {"head_dim", config.heads.head_dim},
+                                         {"attention", describe(config.masks)},
                                          {"vocabulary", config.vocabulary},
                                          {"tied_output", config.tied_output},
                                          {"context", config.context},

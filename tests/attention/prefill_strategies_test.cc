@@ -244,8 +244,8 @@ TEST_P(StrategyTest, AThousandTokensInChunksOverPagesOfAnySize) {
 TEST_P(StrategyTest, WindowsEqualDenseAttention) {
   double worst = 0;
   for (std::int64_t window : {1, 3, 8, 20, 61, 200}) {
-    for (int ranks : {1, 2, 3, 4, 6}) {
-      const RandomSequence sequence(shape(ranks), 131, 11, Mask::window(window));
+    for (int ranks : {1, 2, 3, 6}) {
+      const RandomSequence sequence(shape(ranks), 101, 11, Mask::window(window));
       const auto all_plans = plans(ranks);
       const auto all_deals = deals();
       for (std::size_t i = 0; i < all_deals.size(); ++i) {
