@@ -5,9 +5,11 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
+#include "attention/kv_type.h"
 #include "attention/mask.h"
 #include "attention/shard_layout.h"
 
@@ -41,7 +43,7 @@ struct HeadShape {
   constexpr std::int64_t kv_values() const { return 2LL * kv_heads * head_dim; }
 };
 
-/// Keys and values in pages of `page_tokens` columns. Column c of kv head h starts at
+/// Keys and values of one type in pages of `page_tokens` columns. Column c of kv head h starts at
 ///   k + slot(c div page_tokens) * page_stride + h * head_stride + (c mod page_tokens) * head_dim
 /// and likewise from v; slot(p) = table[p], or p when there is no table. Contiguous keys are one
 /// page: no table, page_tokens >= len. Memory behind the last column may hold anything, NaN too.
@@ -49,12 +51,17 @@ struct HeadShape {
 /// k and v are the device's memory. The table is the host's, whatever the device is, with an entry
 /// for each page that holds a column; kernels that cannot read it there take a copy along.
 struct KvView {
-  float* k = nullptr;
-  float* v = nullptr;
+  void* k = nullptr;  // values of `type`
+  void* v = nullptr;
   std::int64_t head_stride = 0;  // values
   std::int64_t page_stride = 0;  // values
   const std::int32_t* table = nullptr;
   std::int64_t page_tokens = 1;
+  KvType type = KvType::kFloat32;
+
+  /// Of a float32 view.
+  float* keys() const { return static_cast<float*>(k); }
+  float* values() const { return static_cast<float*>(v); }
 
   constexpr std::int64_t offset(std::int64_t column, int head, int head_dim) const {
     const std::int64_t page = column / page_tokens;
@@ -63,14 +70,18 @@ struct KvView {
   }
   /// The same keys, counted from `column` on. Inside a page that is only good for what is left of
   /// this page: pages must be whole for columns to be found by division.
-  constexpr KvView from(std::int64_t column, int head_dim) const {
-    KvView rest = *this;
+  KvView from(std::int64_t column, int head_dim) const {
     const std::int64_t page = column / page_tokens;
-    const std::int64_t shift = column % page_tokens * head_dim + (table ? 0 : page * page_stride);
-    rest.k += shift;
-    rest.v += shift;
+    KvView rest = shifted(column % page_tokens * head_dim + (table ? 0 : page * page_stride));
     if (table) rest.table += page;
     return rest;
+  }
+  /// The same, `values` further on in k and v alike.
+  KvView shifted(std::int64_t values) const {
+    KvView out = *this;
+    out.k = static_cast<std::byte*>(k) + values * value_bytes(type);
+    out.v = static_cast<std::byte*>(v) + values * value_bytes(type);
+    return out;
   }
 };
 

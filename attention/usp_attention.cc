@@ -11,10 +11,8 @@
 namespace longspan {
 namespace {
 
-KvView heads_from(KvView view, int kv_head) {
-  view.k += kv_head * view.head_stride;
-  view.v += kv_head * view.head_stride;
-  return view;
+KvView heads_from(const KvView& view, int kv_head) {
+  return view.shifted(kv_head * view.head_stride);
 }
 
 KvView stream_view(float* memory, std::int64_t columns, const HeadShape& shape) {

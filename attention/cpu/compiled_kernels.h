@@ -59,6 +59,12 @@ struct HeadBlock {
   float* l;        // (heads)
 };
 
+/// Between float32 and a narrow type, as widen() and narrow() of kv_type.h but fast.
+struct ValueConversion {
+  void (*widen)(const std::uint16_t* from, std::int64_t count, float* to);
+  void (*narrow)(const float* from, std::int64_t count, std::uint16_t* to);
+};
+
 struct CompiledKernels {
   const char* name;
   int width;  // lanes of a vector
@@ -68,6 +74,8 @@ struct CompiledKernels {
   /// Folds the tile into the block; every head sees every column. Meanwhile the keys of `next`,
   /// the tile to come, are fetched into the cache.
   void (*attend_heads)(const HeadBlock& block, const KeyTile& keys, const KeyTile& next);
+  ValueConversion float16;
+  ValueConversion bfloat16;
 };
 
 /// Four lanes: every x86-64 has SSE2, and elsewhere the compiler splits them into scalars.

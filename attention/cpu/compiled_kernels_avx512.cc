@@ -1,9 +1,15 @@
 #include "attention/cpu/compiled_kernels.h"
 #include "attention/cpu/head_kernel.inl"
 #include "attention/cpu/lane_kernel.inl"
+#include "attention/cpu/narrow_values.inl"
 
 namespace longspan {
 
-extern const CompiledKernels kAvx512Kernels{"avx512", 16, attend_lanes<16>, attend_heads<16>};
+extern const CompiledKernels kAvx512Kernels{"avx512",
+                                            16,
+                                            attend_lanes<16>,
+                                            attend_heads<16>,
+                                            {widen_float16, narrow_float16},
+                                            {widen_bfloat16, narrow_bfloat16}};
 
 }  // namespace longspan

@@ -117,12 +117,17 @@ void CpuAttentionKernels::merge(Stream& stream, std::vector<Partial> partials, P
 }
 
 void CpuAttentionKernels::copy_kv(Stream& stream, std::vector<KvCopy> copies) {
+  for (const KvCopy& copy : copies) {
+    expects(copy.from.type == copy.to.type || copy.from.type == KvType::kFloat32 ||
+                copy.to.type == KvType::kFloat32,
+            "between two narrow types nothing is copied");
+  }
   const TraceLabel label{.name = "copy_kv", .args = {{"copies", std::ssize(copies)}}};
   as_cpu(stream).enqueue(label, [this, copies = std::move(copies)] {
     const std::int64_t tasks = std::ssize(copies) * shape_.kv_heads;
     parallel_for(tasks, available_threads(), [&](std::int64_t task, int) {
-      copy_columns(copies[task / shape_.kv_heads], static_cast<int>(task % shape_.kv_heads),
-                   shape_.head_dim);
+      copy_columns(kernels_, copies[task / shape_.kv_heads],
+                   static_cast<int>(task % shape_.kv_heads), shape_.head_dim);
     });
   });
 }

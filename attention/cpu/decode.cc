@@ -95,7 +95,7 @@ class SplitPass {
     KeyColumns& arriving = workspace_.decode_keys[turn_];
     arriving.clear();
     for (const KeyPiece& piece : tile) {
-      arriving.append(*piece.view, head, decode_.shape.head_dim, piece.column, piece.count);
+      arriving.append(*piece.view, head, piece.column, piece.count);
     }
     if (waiting_head_ >= 0) attend_waiting(arriving.tile());
     waiting_head_ = head;

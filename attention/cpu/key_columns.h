@@ -1,9 +1,12 @@
 // The columns of one key tile as pointers into pages: what makes paging invisible to the kernels.
+// Keys that are not float32 are widened into memory of their own first, once for all rows of a
+// tile.
 #pragma once
 
 #include <array>
 #include <cstdint>
 
+#include "attention/cpu/aligned_floats.h"
 #include "attention/cpu/compiled_kernels.h"
 #include "attention/segment.h"
 
@@ -18,14 +21,23 @@ struct KeyPiece {
 
 class KeyColumns {
  public:
+  KeyColumns(const CompiledKernels& kernels, int head_dim);
+
   void clear() { columns_ = 0; }
   /// Columns [begin, begin + count) of one head; at most kTileColumns in all.
-  void append(const KvView& view, int kv_head, int head_dim, std::int64_t begin, int count);
+  void append(const KvView& view, int kv_head, std::int64_t begin, int count);
   /// Not empty. Valid until the next change.
   KeyTile tile();
 
  private:
+  /// `count` columns of head_dim values from `offset` on, as they are or widened, one pointer each.
+  void point(const void* from, KvType type, std::int64_t offset, int count, float* widened,
+             const float** to) const;
+
+  const CompiledKernels* kernels_;
+  int head_dim_;
   int columns_ = 0;
+  AlignedFloats widened_k_, widened_v_;  // (kTileColumns, head_dim)
   std::array<const float*, kTileColumns> k_;
   std::array<const float*, kTileColumns> v_;
 };

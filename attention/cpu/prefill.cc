@@ -63,7 +63,7 @@ class TilePass {
       const int count =
           static_cast<int>(std::min<std::int64_t>(kTileColumns, seen.some.end - column));
       workspace_.keys.clear();
-      workspace_.keys.append(segment.view, kv_head_, prefill_.shape.head_dim, column, count);
+      workspace_.keys.append(segment.view, kv_head_, column, count);
       if (column >= seen.all.begin && column + count <= seen.all.end) {
         workspace_.rows.attend(workspace_.keys.tile());
       } else {

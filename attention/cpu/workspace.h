@@ -17,7 +17,9 @@ namespace longspan {
 
 struct ThreadWorkspace {
   ThreadWorkspace(const CompiledKernels& kernels, const HeadShape& shape)
-      : rows(kernels, shape.head_dim),
+      : keys(kernels, shape.head_dim),
+        rows(kernels, shape.head_dim),
+        decode_keys{{kernels, shape.head_dim}, {kernels, shape.head_dim}},
         q(shape.query_heads * shape.head_dim),
         m(shape.query_heads),
         l(shape.query_heads) {}

@@ -21,8 +21,8 @@ __global__ void copy_kernel(const KvCopy* copies, std::int64_t count, int head_d
       const std::int64_t from = copy.from.offset(copy.from_column + i, kv_head, head_dim);
       const std::int64_t to = copy.to.offset(copy.to_columns.position(i), kv_head, head_dim);
       for (int d = threadIdx.x % kWarp; d < head_dim; d += kWarp) {
-        copy.to.k[to + d] = copy.from.k[from + d];
-        copy.to.v[to + d] = copy.from.v[from + d];
+        static_cast<float*>(copy.to.k)[to + d] = static_cast<const float*>(copy.from.k)[from + d];
+        static_cast<float*>(copy.to.v)[to + d] = static_cast<const float*>(copy.from.v)[from + d];
       }
     }
   }

@@ -63,9 +63,13 @@ const KvSegment* add(std::vector<KvSegment> segments, Descriptors& descriptors) 
   return descriptors.add(std::span<const KvSegment>(segments));
 }
 
+bool is_wide(const KvView& view) { return view.type == KvType::kFloat32; }
+
 void expect_well_formed(const std::vector<KvSegment>& segments) {
   expects(std::ranges::all_of(segments, &KvSegment::is_well_formed),
           "segments have a length and pages");
+  expects(std::ranges::all_of(segments, [](const KvSegment& s) { return is_wide(s.view); }),
+          "these kernels read float32");
 }
 
 std::int64_t columns(const DecodeRow& row) {
@@ -203,6 +207,9 @@ void CudaAttentionKernels::merge(Stream& stream, std::vector<Partial> partials, 
 void CudaAttentionKernels::copy_kv(Stream& stream, std::vector<KvCopy> copies) {
   std::erase_if(copies, [](const KvCopy& copy) { return copy.to_columns.count == 0; });
   if (copies.empty()) return;
+  expects(std::ranges::all_of(
+              copies, [](const KvCopy& copy) { return is_wide(copy.from) && is_wide(copy.to); }),
+          "these kernels copy float32");
   const cudaStream_t to = native(stream);
   std::size_t bytes = Descriptors::room<KvCopy>(std::ssize(copies));
   std::int64_t longest = 0;

@@ -54,8 +54,8 @@ __device__ void find_column(const SplitTask& task, int i, SplitMemory& memory) {
   const KvSegment* segment = task.row.segments;
   while (column >= segment->len) column -= (segment++)->len;
   const std::int64_t offset = segment->view.offset(column, task.kv_head, task.head_dim);
-  memory.k[i] = segment->view.k + offset;
-  memory.v[i] = segment->view.v + offset;
+  memory.k[i] = static_cast<const float*>(segment->view.k) + offset;
+  memory.v[i] = static_cast<const float*>(segment->view.v) + offset;
 }
 
 /// kDims values of kAtOnce columns, a lane's share each: value lane + 32 i of column

@@ -52,13 +52,14 @@ std::optional<KvLease> KvPagePool::try_lease(int count) {
 
 KvView KvPagePool::layer(int layer) const {
   const HeadShape& heads = shape_.heads;
-  float* k = memory_.as<float>().data() + std::int64_t{layer} * pages() * shape_.piece_values();
+  std::byte* k = memory_.as<std::byte>().data() + std::size_t(layer) * pages() * shape_.piece_bytes();
   return {.k = k,
-          .v = k + heads.kv_heads * shape_.page_tokens * heads.head_dim,
+          .v = k + shape_.piece_bytes() / 2,
           .head_stride = shape_.page_tokens * heads.head_dim,
           .page_stride = shape_.piece_values(),
           .table = nullptr,
-          .page_tokens = shape_.page_tokens};
+          .page_tokens = shape_.page_tokens,
+          .type = shape_.type};
 }
 
 std::vector<PageSlot> KvPagePool::take(int count) {

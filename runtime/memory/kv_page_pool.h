@@ -52,10 +52,12 @@ struct KvPageShape {
   HeadShape heads;
   int layers = 1;
   std::int64_t page_tokens = 16;
+  KvType type = KvType::kFloat32;
 
   std::int64_t piece_values() const { return page_tokens * heads.kv_values(); }
-  /// All layers of one page, at float32.
-  std::size_t page_bytes() const { return sizeof(float) * layers * piece_values(); }
+  std::size_t piece_bytes() const { return value_bytes(type) * piece_values(); }
+  /// All layers of one page.
+  std::size_t page_bytes() const { return layers * piece_bytes(); }
 };
 
 class KvPagePool {

@@ -103,8 +103,8 @@ PagedKv::PagedKv(const DenseProblem& problem, const std::vector<std::int64_t>& k
     for (int head = 0; head < shape.kv_heads; ++head) {
       const std::int64_t from = (keys[column] * shape.kv_heads + head) * shape.head_dim;
       const std::int64_t to = view_.offset(column, head, shape.head_dim);
-      std::copy_n(&problem.k[from], shape.head_dim, view_.k + to);
-      std::copy_n(&problem.v[from], shape.head_dim, view_.v + to);
+      std::copy_n(&problem.k[from], shape.head_dim, view_.keys() + to);
+      std::copy_n(&problem.v[from], shape.head_dim, view_.values() + to);
     }
   }
 }

@@ -569,7 +569,7 @@ TEST_P(KernelsConformance, CopiesColumnsToPositionsInBlocks) {
   }
   const KvView& found = target.fetch();
   for (std::int64_t column = 0; column < 100; ++column) {
-    EXPECT_EQ(found.k[found.offset(column, 0, 16)], expected[column]) << column;
+    EXPECT_EQ(found.keys()[found.offset(column, 0, 16)], expected[column]) << column;
   }
 }
 
@@ -588,8 +588,8 @@ TEST_P(KernelsConformance, CopiesColumnsBetweenAnyPages) {
     for (std::int64_t column = 0; column < 100; ++column) {
       const bool copied = column >= 21 && column < 21 + 67;
       for (int head = 0; head < 2; ++head) {
-        const float* k = found.k + found.offset(column, head, 16);
-        const float* v = found.v + found.offset(column, head, 16);
+        const float* k = found.keys() + found.offset(column, head, 16);
+        const float* v = found.values() + found.offset(column, head, 16);
         const std::int64_t at = ((column - 8) * 2 + head) * 16;
         for (int d = 0; d < 16; ++d) {
           ASSERT_EQ(k[d], copied ? problem.k[at + d] : -1.0f) << column;
@@ -624,8 +624,8 @@ TEST_P(KernelsConformance, CopiesOfOneCallMayDiffer) {
       const std::int64_t to = found.offset(column, head, 72);
       const std::int64_t at = (origin[column] * 3 + head) * 72;
       for (int d = 0; d < 72; ++d) {
-        ASSERT_EQ(found.k[to + d], origin[column] < 0 ? -1.0f : problem.k[at + d]) << column;
-        ASSERT_EQ(found.v[to + d], origin[column] < 0 ? -1.0f : problem.v[at + d]) << column;
+        ASSERT_EQ(found.keys()[to + d], origin[column] < 0 ? -1.0f : problem.k[at + d]) << column;
+        ASSERT_EQ(found.values()[to + d], origin[column] < 0 ? -1.0f : problem.v[at + d]) << column;
       }
     }
   }

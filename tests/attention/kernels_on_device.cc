@@ -109,8 +109,8 @@ Computed KernelsOnDevice::merge(const HeadShape& shape, const std::vector<Comput
 KvView DeviceKv::view() const {
   KvView view = host_.view();
   const float* const host = host_.memory().data();
-  view.k = memory_.values + (view.k - host);
-  view.v = memory_.values + (view.v - host);
+  view.k = memory_.values + (view.keys() - host);
+  view.v = memory_.values + (view.values() - host);
   return view;
 }
 

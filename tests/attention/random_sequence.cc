@@ -44,8 +44,8 @@ void RandomSequence::store(std::int64_t position, const KvView& to, std::int64_t
                            float factor) const {
   for (int head = 0; head < shape_.kv_heads; ++head) {
     const std::int64_t at = to.offset(column, head, shape_.head_dim);
-    std::copy_n(key(position, head), shape_.head_dim, to.k + at);
-    std::transform(value(position, head), value(position, head) + shape_.head_dim, to.v + at,
+    std::copy_n(key(position, head), shape_.head_dim, to.keys() + at);
+    std::transform(value(position, head), value(position, head) + shape_.head_dim, to.values() + at,
                    [&](float v) { return factor * v; });
   }
 }
@@ -53,8 +53,9 @@ void RandomSequence::store(std::int64_t position, const KvView& to, std::int64_t
 bool RandomSequence::stored(std::int64_t position, const KvView& from, std::int64_t column) const {
   for (int head = 0; head < shape_.kv_heads; ++head) {
     const std::int64_t at = from.offset(column, head, shape_.head_dim);
-    if (!std::equal(from.k + at, from.k + at + shape_.head_dim, key(position, head)) ||
-        !std::equal(from.v + at, from.v + at + shape_.head_dim, value(position, head))) {
+    if (!std::equal(from.keys() + at, from.keys() + at + shape_.head_dim, key(position, head)) ||
+        !std::equal(from.values() + at, from.values() + at + shape_.head_dim,
+                    value(position, head))) {
       return false;
     }
   }

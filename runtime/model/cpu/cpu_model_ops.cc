@@ -1,5 +1,6 @@
 // The model's operations on CPU streams.
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "comm/cpu/cpu_device.h"
@@ -13,6 +14,8 @@
 
 namespace longspan {
 namespace {
+
+constexpr int kMostHeadDim = 256;  // of any attention kernel
 
 /// The rotation of one row, and where its parts begin.
 struct RowParts {
@@ -48,9 +51,17 @@ void store_row(const QkvRows& rows, std::int64_t row, const KvView& to, std::int
   const RowParts parts(rows, row);
   const int dim = rows.heads.head_dim;
   for (int head = 0; head < rows.heads.kv_heads; ++head) {
-    const std::int64_t offset = to.offset(column, head, dim);
-    parts.rotate(parts.k + 1LL * head * dim, to.k + offset);
-    std::copy_n(parts.v + 1LL * head * dim, dim, to.v + offset);
+    const KvView at = to.shifted(to.offset(column, head, dim));
+    const float* v = parts.v + 1LL * head * dim;
+    if (to.type == KvType::kFloat32) {
+      parts.rotate(parts.k + 1LL * head * dim, at.keys());
+      std::copy_n(v, dim, at.values());
+    } else {
+      std::array<float, kMostHeadDim> rotated;
+      parts.rotate(parts.k + 1LL * head * dim, rotated.data());
+      narrow(to.type, rotated.data(), dim, at.k);
+      narrow(to.type, v, dim, at.v);
+    }
   }
 }
 

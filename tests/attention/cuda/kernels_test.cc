@@ -97,8 +97,8 @@ TEST_F(CudaKernelsTest, OffsetsHaveSixtyFourBits) {
   for (std::int64_t column = 0; column < 40; ++column) {
     const std::int64_t to = view.offset(column, 0, 16);
     const std::int64_t from = host.view().offset(column, 0, 16);
-    for (const auto& [target, source] :
-         {std::pair{view.k + to, host.view().k + from}, {view.v + to, host.view().v + from}}) {
+    for (const auto& [target, source] : {std::pair{view.keys() + to, host.view().keys() + from},
+                                         {view.values() + to, host.view().values() + from}}) {
       on_.device().copy(on_.stream(), std::as_writable_bytes(std::span(target, 16)),
                         std::as_bytes(std::span(source, 16)));
     }
@@ -118,8 +118,8 @@ TEST_F(CudaKernelsTest, OffsetsHaveSixtyFourBits) {
   kernels.copy_kv(on_.stream(), {{near.view(), 0, view, {8, 1, 1, 32}}});
   kernels.copy_kv(on_.stream(), {{view, 8, copied.view(), {0, 1, 1, 32}}});
   const KvView& found = copied.fetch();
-  EXPECT_TRUE(std::equal(found.k, found.k + 32 * 16, problem.k.begin()));
-  EXPECT_TRUE(std::equal(found.v, found.v + 32 * 16, problem.v.begin()));
+  EXPECT_TRUE(std::equal(found.keys(), found.keys() + 32 * 16, problem.k.begin()));
+  EXPECT_TRUE(std::equal(found.values(), found.values() + 32 * 16, problem.v.begin()));
 }
 
 }  // namespace

@@ -59,8 +59,8 @@ TEST_F(KvPagePoolTest, PiecesOfPagesAndLayersDoNotOverlap) {
       for (int head = 0; head < heads.kv_heads; ++head) {
         const std::int64_t at = view.offset(column, head, heads.head_dim);
         for (int d = 0; d < heads.head_dim; ++d) {
-          EXPECT_TRUE(seen.insert(view.k + at + d).second);
-          EXPECT_TRUE(seen.insert(view.v + at + d).second);
+          EXPECT_TRUE(seen.insert(view.keys() + at + d).second);
+          EXPECT_TRUE(seen.insert(view.values() + at + d).second);
         }
       }
     }

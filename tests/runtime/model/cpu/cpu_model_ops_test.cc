@@ -128,9 +128,9 @@ class RopeAndStoreTest : public CpuModelOpsTest, public testing::WithParamInterf
     for (int head = 0; head < heads_.kv_heads; ++head) {
       const std::int64_t offset = view.offset(column, head, heads_.head_dim);
       const float* v = part(row, heads_.query_heads + heads_.kv_heads + head);
-      expect_near(view.k + offset, turned(part(row, heads_.query_heads + head), heads_.head_dim,
-                                          positions_[row], kBase));
-      expect_near(view.v + offset, {v, v + heads_.head_dim});
+      expect_near(view.keys() + offset, turned(part(row, heads_.query_heads + head),
+                                               heads_.head_dim, positions_[row], kBase));
+      expect_near(view.values() + offset, {v, v + heads_.head_dim});
     }
   }
 
@@ -148,7 +148,7 @@ TEST_P(RopeAndStoreTest, OneTargetTakesAPrefill) {
   run({{0, rows_, kv.view, 3}});  // begins inside a page
   expect_queries();
   for (std::int64_t row = 0; row < rows_; ++row) expect_stored(kv.view, row, 3 + row);
-  EXPECT_TRUE(std::isnan(kv.view.k[kv.view.offset(2, 0, heads_.head_dim)]));  // not ours
+  EXPECT_TRUE(std::isnan(kv.view.keys()[kv.view.offset(2, 0, heads_.head_dim)]));  // not ours
 }
 
 TEST_P(RopeAndStoreTest, EveryRowMayHaveATargetOfItsOwn) {
