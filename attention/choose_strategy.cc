@@ -29,6 +29,9 @@ Candidate examine(const PlannedStrategy& plan, const StrategyQuestion& question,
   Candidate candidate{plan, staging_bytes(plan, question.shape, wire),
                       predicted_seconds(plan, question.shape, wire, question.setting.hosts, rates),
                       pointless(plan.strategy, question)};
+  if (question.planned && !question.planned->contains(plan)) {
+    candidate.dropped = "no memory is planned for it";
+  }
   if (candidate.dropped.empty() && candidate.staging_bytes > question.staging_bytes) {
     candidate.dropped =
         str("needs {} of staging, {} are left", human_bytes(candidate.staging_bytes),

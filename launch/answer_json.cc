@@ -64,7 +64,9 @@ std::string answer_json(const Answer& answer, const RunFacts& run) {
                  {"logprobs", logprobs_of(answer)},
                  {"degree", run.degree},
                  {"layout", run.layout},
-                 {"strategy", run.strategy},
+                 {"strategy", answer.strategy},
+                 {"strategy_reason", answer.strategy_reason},
+                 {"predicted_s", answer.predicted_s},
                  {"timings", timings_of(answer, run)},
                  {"ranks", ranks_of(run)}};
   return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

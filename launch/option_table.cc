@@ -3,6 +3,7 @@
 #include <array>
 
 #include "comm/error.h"
+#include "comm/link_throttle.h"
 #include "comm/str.h"
 
 namespace longspan {
@@ -33,9 +34,26 @@ void apply_layout(GenerateOptions& options, const Given& given) {
 }
 
 void apply_strategy(GenerateOptions& options, const Given& given) {
-  std::array<std::string_view, kStrategies.size()> words;
-  for (std::size_t i = 0; i < words.size(); ++i) words[i] = name(kStrategies[i]);
-  options.strategy = kStrategies[one_of(given, words)];
+  std::array<std::string_view, 1 + kStrategies.size()> words{"auto"};
+  for (std::size_t i = 0; i < kStrategies.size(); ++i) words[1 + i] = name(kStrategies[i]);
+  const std::size_t word = one_of(given, words);
+  options.strategy.reset();
+  if (word > 0) options.strategy = kStrategies[word - 1];
+}
+
+void apply_calibrate(GenerateOptions& options, const Given& given) {
+  std::array<std::string_view, kCalibrationEfforts.size()> words;
+  for (std::size_t i = 0; i < words.size(); ++i) words[i] = name(kCalibrationEfforts[i]);
+  options.calibrate = kCalibrationEfforts[one_of(given, words)];
+}
+
+void apply_throttle_link(GenerateOptions& options, const Given& given) {
+  if (!parse_link_throttle(given.value)) {
+    throw UsageError(
+        str("{} must be bytes per second, and a latency if wanted, as 25M or 1.25G,200us, not '{}'",
+            given.name, given.value));
+  }
+  options.throttle_link = given.value;
 }
 
 void apply_ring_shape(GenerateOptions& options, const Given& given) {
@@ -85,9 +103,15 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "(default: block-cyclic)"},
      apply_layout},
     {{kGroupSplit, "strategy", "WORD",
-      "what travels while the prompt is read: ring, query-ring, all-gather, gather-q, ulysses, usp "
-      "or double-ring (default: ring)"},
+      "what travels while the prompt is read: ring, query-ring, all-gather, gather-q, ulysses, "
+      "usp, double-ring, or auto: for each chunk the one that should take least time (default: "
+      "auto)"},
      apply_strategy},
+    {{kGroupSplit, "calibrate", "WORD",
+      "for --strategy auto, measure kernels and links at the first start of its kind: quick (5 s "
+      "at "
+      "most), full (2 minutes at most) or off (assume) (default: quick)"},
+     apply_calibrate},
     {{kGroupSplit, "ulysses-degree", "N",
       "with --strategy usp: ranks that trade heads; the rest is a ring of such groups (default: "
       "the most that fit in a host)"},
@@ -149,6 +173,11 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupLimits, "hang-timeout", "SECONDS",
       "give up an exchange between ranks that takes longer (default: 120)"},
      [](auto& o, auto& given) { o.hang_timeout = seconds(given); }},
+    {{kGroupLimits, "throttle-link", "RATE[,LATENCY]",
+      "slow every message between ranks down, as 25M or 1.25G,200us (bytes per second), to see "
+      "here "
+      "what a network does (default: as fast as it is)"},
+     apply_throttle_link},
     {{kGroupLimits, "trace", "DIR",
       "write what each rank did and when to DIR/rank-N.json (DIR is made if missing), for longspan "
       "trace merge, Perfetto or chrome://tracing (default: no trace)"},

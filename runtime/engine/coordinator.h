@@ -13,17 +13,19 @@
 #include <vector>
 
 #include "runtime/engine/control_channel.h"
+#include "runtime/engine/strategy_picker.h"
 #include "runtime/engine/worker.h"
 #include "scheduler/step_planner.h"
 
 namespace longspan {
 
-/// A chunk of prefill that is about to run.
+/// A chunk of prefill that is about to run. `choice` lives as long as the call.
 struct Progress {
   RequestId request = 0;
   std::int64_t prompt_done = 0;   // positions computed before it
   std::int64_t prompt_chunk = 0;  // positions of this chunk
   std::int64_t prompt_total = 0;
+  const StrategyChoice* choice = nullptr;
 };
 
 class Coordinator {
@@ -41,8 +43,8 @@ class Coordinator {
   };
 
   /// Borrows all but the options.
-  Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options, Strategy strategy,
-              Listener listener);
+  Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options,
+              StrategyPickerOptions strategies, Listener listener);
 
   /// Tells every rank of the request and queues it. False when it can never fit.
   [[nodiscard]] bool submit(const Admission& admission, std::int64_t max_new, TokenId stop,
@@ -60,7 +62,7 @@ class Coordinator {
   ControlChannel& control_;
   Worker& worker_;
   StepPlanner planner_;
-  Strategy strategy_;
+  StrategyPicker picker_;
   Listener listener_;
   std::map<RequestId, std::int64_t> prompt_tokens_;
 };

@@ -22,8 +22,7 @@ JobShape shape_of(const JobOptions& options, const JobInput& input) {
                  .chunk_tokens = chunk_tokens(options),
                  .keep = options.keep,
                  .max_running = options.max_running,
-                 .strategies = {options.plan.strategy},
-                 .island = options.plan.inner};
+                 .plans = options.plans};
   for (const JobRequest& request : input.requests) {
     shape.requests.push_back(
         {.prompt_tokens = std::ssize(request.admission.prompt), .max_new = request.max_new});
@@ -50,21 +49,35 @@ WorkerMemory nothing_but(const KvPageShape& page) {
 }
 
 PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory) {
-  PlannerOptions planner{.page_tokens = options.page_tokens,
-                         .layout = options.layout,
-                         .keep = options.keep,
-                         .whole_pages = !passes_keys(options.plan.strategy),
-                         .chunk_tokens = chunk_tokens(options),
-                         .max_running = options.max_running};
+  PlannerOptions planner{
+      .page_tokens = options.page_tokens,
+      .layout = options.layout,
+      .keep = options.keep,
+      .whole_pages = options.plans.size() == 1 && !passes_keys(options.plans.front().strategy),
+      .chunk_tokens = chunk_tokens(options),
+      .max_running = options.max_running};
   planner.group.resize(options.degree);
   std::iota(planner.group.begin(), planner.group.end(), 0);
   planner.capacity.assign(options.degree, memory.pages);
   return planner;
 }
 
+StrategyPickerOptions picker_options(const JobOptions& options, const HeadShape& heads,
+                                     const WorkerMemory& memory) {
+  StrategyPickerOptions picker{.plans = options.plans,
+                               .planned = memory.limits.strategies,
+                               .rates = options.rates,
+                               .heads = heads,
+                               .page_tokens = options.page_tokens,
+                               .hosts = options.hosts};
+  if (picker.hosts.empty()) picker.hosts.resize(options.degree);
+  return picker;
+}
+
 std::vector<RankSummary> coordinate(ControlChannel& control, Worker& worker, JobInput& input,
-                                    const PlannerOptions& planner, Strategy strategy) {
-  Coordinator coordinator(control, worker, planner, strategy, input.listener);
+                                    const PlannerOptions& planner,
+                                    const StrategyPickerOptions& strategies) {
+  Coordinator coordinator(control, worker, planner, strategies, input.listener);
   for (JobRequest& request : input.requests) {
     const bool fits =
         coordinator.submit(request.admission, request.max_new, request.stop, request.wants_nll);
@@ -89,7 +102,7 @@ std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const Job
     return {};
   }
   return coordinate(control, *worker, *input, planner_options(options, memory),
-                    options.plan.strategy);
+                    picker_options(options, model.config.heads, memory));
 }
 
 }  // namespace longspan

@@ -6,25 +6,10 @@
 #include "comm/error.h"
 #include "comm/str.h"
 #include "comm/trace_file.h"
+#include "runtime/engine/deal_of_chunk.h"
 
 namespace longspan {
 namespace {
-
-Layout layout_of(DealtBy dealt) {
-  switch (dealt) {
-    case DealtBy::kBlockCyclic:
-      return Layout::kBlockCyclic;
-    case DealtBy::kStriped:
-      return Layout::kStriped;
-    case DealtBy::kZigzag:
-      return Layout::kZigzag;
-    case DealtBy::kContiguous:
-      return Layout::kContiguous;
-    case DealtBy::kFolded:
-      return Layout::kFolded;
-  }
-  throw CommError("a plan with an unknown layout");
-}
 
 int index_in(const Group& group, int world_rank) {
   const auto at = std::ranges::find(group.ranks(), world_rank);
@@ -104,12 +89,8 @@ void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk) {
   Sequence& sequence = sequences_.at(chunk.request);
   if (chunk.first == 0) sequence.pages.promise(chunk.owners);
   sequence.pages.open(chunk.first + chunk.count);
-  const Deal deal{.layout = layout_of(chunk.layout),
-                  .first = chunk.first,
-                  .count = chunk.count,
-                  .ranks = step.group.size(),
-                  .block = chunk.block};
-  step.chunk = make_split_chunk(deal, step.group.rank(), storage_of(step.group, sequence));
+  step.chunk = make_split_chunk(deal_of(chunk, step.group.size()), step.group.rank(),
+                                storage_of(step.group, sequence));
   for (std::int64_t position : step.chunk->positions) {
     step.tokens.push_back(sequence.admission.prompt.at(position));
     step.positions.push_back(position);

@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <random>
+#include <set>
 
 #include "attention/usable_strategies.h"
 #include "comm/str.h"
@@ -28,6 +29,7 @@ struct Outcome {
   std::map<RequestId, std::vector<TokenId>> tokens;
   std::map<RequestId, std::vector<double>> logprobs;
   std::map<RequestId, double> nll;
+  std::set<Strategy> strategies;  // that some chunk took
   std::vector<RankSummary> ranks;
 };
 
@@ -96,7 +98,10 @@ class JobTest : public testing::Test {
 
  private:
   static Coordinator::Listener listener(Outcome& outcome) {
-    return {.prefill = [](const Progress&) {},
+    return {.prefill =
+                [&outcome](const Progress& chunk) {
+                  outcome.strategies.insert(chunk.choice->plan.strategy);
+                },
             .layer = nullptr,
             .token =
                 [&outcome](RequestId id, const Scored& scored) {
@@ -146,7 +151,7 @@ TEST_F(JobTest, EveryPrefillStrategyGivesTheTokensOfOneRank) {
                                  .page_tokens = std::int64_t{1} << random() % 5,
                                  .layout = random() % 2 ? DealtBy::kBlockCyclic : DealtBy::kFolded,
                                  .chunk_tokens = 1 + static_cast<std::int64_t>(random() % 120),
-                                 .plan = plan,
+                                 .plans = {plan},
                                  .max_running = 1 + static_cast<int>(random() % 5)};
         expect_same(run(degree, options, list), oracle,
                     str("{} on {} ranks, pages of {}, chunks of {}", describe(plan, degree), degree,
@@ -156,6 +161,28 @@ TEST_F(JobTest, EveryPrefillStrategyGivesTheTokensOfOneRank) {
     }
   }
   EXPECT_GT(runs, 30);
+}
+
+// On a link so slow that strategies change from chunk to chunk.
+TEST_F(JobTest, AChoiceForEachChunkGivesTheTokensOfOneRank) {
+  const auto list = requests({1, 7, 100, 200});
+  const Outcome oracle = run(1, {.degree = 1}, list);
+  std::set<Strategy> taken;
+  for (int degree : {2, 3, 4, 6}) {
+    const SplitSetting setting{.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
+                               .hosts = std::vector<int>(degree, 0)};
+    JobOptions options{.degree = degree, .chunk_tokens = 64 * degree, .plans = {}};
+    for (const UsableStrategy& usable : usable_strategies(setting)) {
+      if (!usable.refusal) options.plans.push_back(usable.plan);
+    }
+    for (double bytes_per_second : {1e5, 1e8}) {
+      options.rates.inside_host = {1e-5, bytes_per_second};
+      const Outcome outcome = run(degree, options, list);
+      expect_same(outcome, oracle, str("{} ranks, links of {} B/s", degree, bytes_per_second));
+      taken.insert(outcome.strategies.begin(), outcome.strategies.end());
+    }
+  }
+  EXPECT_GE(taken.size(), 2u);
 }
 
 TEST_F(JobTest, ATracedJobGivesTheSameTokensAndAFileARank) {

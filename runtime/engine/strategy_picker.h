@@ -1,0 +1,50 @@
+// The prefill strategy of each chunk of a job: the one there is, or the cheapest of several.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "attention/choose_strategy.h"
+#include "attention/machine_rates.h"
+#include "attention/strategy_set.h"
+#include "scheduler/step_plan.h"
+
+namespace longspan {
+
+struct StrategyPickerOptions {
+  /// Legal for the job's degree. One: it is used, unless there is no memory for it. Several: the
+  /// cheapest by `rates` is.
+  std::vector<PlannedStrategy> plans{PlannedStrategy{}};
+  StrategySet planned{PlannedStrategy{}};  // those with memory; one at least
+  MachineRates rates;
+  HeadShape heads{};
+  std::int64_t page_tokens = 16;
+  std::vector<int> hosts;  // for each rank of the group a number for its host
+};
+
+class StrategyPicker {
+ public:
+  explicit StrategyPicker(StrategyPickerOptions options) : options_(std::move(options)) {}
+
+  /// How `chunk` of `plan` should be split. Chunks of a request come in order; the first says who
+  /// owns its pages.
+  StrategyChoice pick(const StepPlan& plan, const PrefillChunk& chunk);
+  void forget(RequestId request) { requests_.erase(request); }
+
+ private:
+  struct Request {
+    std::vector<int> owners;  // of its pages, as indices of the group
+    std::optional<PlannedStrategy> previous;
+  };
+
+  StrategyQuestion question(const PrefillChunk& chunk, const Request& request) const;
+  StrategyChoice only(const PlannedStrategy& plan, const StrategyQuestion& question,
+                      std::string reason) const;
+  bool one_was_asked_for() const { return options_.plans.size() == 1; }
+
+  StrategyPickerOptions options_;
+  std::map<RequestId, Request> requests_;
+};
+
+}  // namespace longspan
