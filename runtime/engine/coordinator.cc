@@ -43,7 +43,7 @@ bool Coordinator::step() {
   for (RequestId finished : order.plan.finished) picker_.forget(finished);
   std::vector<StrategyChoice> choices;  // of each chunk
   for (const PrefillChunk& chunk : order.plan.prefill) {
-    choices.push_back(picker_.pick(order.plan, chunk));
+    choices.push_back(picker_.pick(order.plan.group, chunk, planner_.owners(chunk.request)));
     order.strategy = choices.back().plan.strategy;
     log(LogLevel::kDebug, str("chunk of {} tokens at {}: {}", chunk.count, chunk.first,
                               describe(choices.back(), std::ssize(order.plan.group))));
@@ -59,9 +59,11 @@ bool Coordinator::step() {
   return true;
 }
 
-/// To the group; to everyone when requests have finished, since any rank may hold their pages.
+/// To the group; to everyone when requests have finished or pages move, since any rank may hold
+/// their pages.
 void Coordinator::announce(const StepOrder& order) {
-  std::vector<int> peers = order.plan.finished.empty() ? order.plan.group : others();
+  const bool of_pages = !order.plan.finished.empty() || !order.plan.moves.empty();
+  std::vector<int> peers = of_pages ? others() : order.plan.group;
   std::erase(peers, control_.rank());
   control_.send(peers, to_message(order));
 }

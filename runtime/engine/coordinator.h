@@ -2,7 +2,7 @@
 //
 //   planner --plan--> every rank of the group --report--> planner, listener
 //
-// A plan that ends requests goes to all ranks, since any of them may hold their pages.
+// A plan that ends requests or moves pages goes to all ranks, since any of them may hold the pages.
 //
 // The coordinator is a worker too: between sending a plan and collecting the reports it does its
 // own part of the step.
@@ -49,6 +49,10 @@ class Coordinator {
   /// Tells every rank of the request and queues it. False when it can never fit.
   [[nodiscard]] bool submit(const Admission& admission, std::int64_t max_new, TokenId stop,
                             bool wants_nll);
+  /// As StepPlanner::move(): before the next step.
+  [[nodiscard]] bool move_page(RequestId request, std::int64_t page, int to) {
+    return planner_.move(request, page, to);
+  }
   /// Runs one step; false when nothing is left to do.
   bool step();
   /// Ends the workers' loops and collects every rank's summary, in rank order.

@@ -83,8 +83,9 @@ std::vector<RankSummary> coordinate(ControlChannel& control, Worker& worker, Job
         coordinator.submit(request.admission, request.max_new, request.stop, request.wants_nll);
     expects(fits, "memory was planned for the longest request");
   }
-  while (!(input.interrupted && *input.interrupted) && coordinator.step()) {
-  }
+  do {
+    if (input.between_steps) input.between_steps(coordinator);
+  } while (!(input.interrupted && *input.interrupted) && coordinator.step());
   return coordinator.stop();
 }
 

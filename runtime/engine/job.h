@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -42,6 +43,7 @@ struct JobInput {
   std::vector<JobRequest> requests;
   Coordinator::Listener listener;
   const std::atomic<bool>* interrupted = nullptr;
+  std::function<void(Coordinator&)> between_steps;  // if any: called before each step
 };
 
 /// Every rank calls this with the same options; rank 0 with the input, the others without. Returns

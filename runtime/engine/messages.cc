@@ -80,6 +80,7 @@ Message to_message(const StepOrder& order) {
   out.put(plan.epoch);
   out.put(plan.group);
   out.put(plan.finished);
+  out.put(plan.moves);
   out.put(plan.prefill.size());
   for (const PrefillChunk& chunk : plan.prefill) put(out, chunk);
   out.put(plan.decode);
@@ -94,6 +95,7 @@ StepOrder read_order(const Message& message) {
   in.read(plan.epoch);
   in.read(plan.group);
   in.read(plan.finished);
+  in.read(plan.moves);
   const auto chunks = in.read<std::size_t>();
   for (std::size_t i = 0; i < chunks; ++i) plan.prefill.push_back(read_chunk(in));
   in.read(plan.decode);

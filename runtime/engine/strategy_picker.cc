@@ -11,17 +11,16 @@
 
 namespace longspan {
 
-StrategyChoice StrategyPicker::pick(const StepPlan& plan, const PrefillChunk& chunk) {
-  expects(plan.group.size() == options_.hosts.size(), "a chunk is split over the job's degree");
-  Request& request = requests_[chunk.request];
-  if (chunk.first == 0) {
-    for (int owner : chunk.owners) {
-      const auto at = std::ranges::find(plan.group, owner);
-      expects(at != plan.group.end(), "every owner is in the group");
-      request.owners.push_back(static_cast<int>(at - plan.group.begin()));
-    }
+StrategyChoice StrategyPicker::pick(std::span<const int> group, const PrefillChunk& chunk,
+                                    std::span<const int> owners) {
+  expects(group.size() == options_.hosts.size(), "a chunk is split over the job's degree");
+  std::vector<int> indices;  // of the owners in the group
+  for (int owner : owners) {
+    const auto at = std::ranges::find(group, owner);
+    expects(at != group.end(), "every owner is in the group");
+    indices.push_back(static_cast<int>(at - group.begin()));
   }
-  const StrategyQuestion asked = question(chunk, request);
+  const StrategyQuestion asked = question(chunk, std::move(indices));
   StrategyChoice choice;
   if (!one_was_asked_for()) {
     choice = choose_strategy(asked, options_.rates);
@@ -34,28 +33,30 @@ StrategyChoice StrategyPicker::pick(const StepPlan& plan, const PrefillChunk& ch
              str("{} needs {} of staging, more than the KV cache leaves", name(wanted.strategy),
                  human_bytes(staging_bytes(wanted, asked.shape, asked.wire()))));
   }
-  request.previous = choice.plan;
+  previous_[chunk.request] = choice.plan;
   return choice;
 }
 
-StrategyQuestion StrategyPicker::question(const PrefillChunk& chunk, const Request& request) const {
+StrategyQuestion StrategyPicker::question(const PrefillChunk& chunk,
+                                          std::vector<int> owners) const {
   const int ranks = static_cast<int>(options_.hosts.size());
   const Deal deal = deal_of(chunk, ranks);
   const SequenceStorage storage{
-      .page_tokens = options_.page_tokens, .owners = request.owners, .slots = {}};
+      .page_tokens = options_.page_tokens, .owners = std::move(owners), .slots = {}};
   std::vector<std::int64_t> cached;
   for (int rank = 0; rank < ranks; ++rank) {
     cached.push_back(owned_columns(storage, rank, chunk.first));
   }
+  const auto previous = previous_.find(chunk.request);
   return {.setting = {.heads = options_.heads,
                       .layout = deal.layout,
                       .block = deal.block,
                       .page_tokens = options_.page_tokens,
                       .hosts = options_.hosts},
           .shape = split_shape(deal, cached),
-          .identity = has_identity(deal, options_.page_tokens, request.owners),
+          .identity = has_identity(deal, options_.page_tokens, storage.owners),
           .planned = options_.planned,
-          .previous = request.previous};
+          .previous = previous == previous_.end() ? std::nullopt : std::optional(previous->second)};
 }
 
 StrategyChoice StrategyPicker::only(const PlannedStrategy& plan, const StrategyQuestion& question,

@@ -2,7 +2,8 @@
 #pragma once
 
 #include <map>
-#include <optional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "attention/choose_strategy.h"
@@ -27,24 +28,20 @@ class StrategyPicker {
  public:
   explicit StrategyPicker(StrategyPickerOptions options) : options_(std::move(options)) {}
 
-  /// How `chunk` of `plan` should be split. Chunks of a request come in order; the first says who
-  /// owns its pages.
-  StrategyChoice pick(const StepPlan& plan, const PrefillChunk& chunk);
-  void forget(RequestId request) { requests_.erase(request); }
+  /// How `group` should split the chunk. `owners`: world ranks, of the request's pages up to the
+  /// chunk's end at least.
+  StrategyChoice pick(std::span<const int> group, const PrefillChunk& chunk,
+                      std::span<const int> owners);
+  void forget(RequestId request) { previous_.erase(request); }
 
  private:
-  struct Request {
-    std::vector<int> owners;  // of its pages, as indices of the group
-    std::optional<PlannedStrategy> previous;
-  };
-
-  StrategyQuestion question(const PrefillChunk& chunk, const Request& request) const;
+  StrategyQuestion question(const PrefillChunk& chunk, std::vector<int> owners) const;
   StrategyChoice only(const PlannedStrategy& plan, const StrategyQuestion& question,
                       std::string reason) const;
   bool one_was_asked_for() const { return options_.plans.size() == 1; }
 
   StrategyPickerOptions options_;
-  std::map<RequestId, Request> requests_;
+  std::map<RequestId, PlannedStrategy> previous_;  // of each request's last chunk
 };
 
 }  // namespace longspan

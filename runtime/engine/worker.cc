@@ -7,6 +7,7 @@
 #include "comm/str.h"
 #include "comm/trace_file.h"
 #include "runtime/engine/deal_of_chunk.h"
+#include "runtime/memory/page_exchange.h"
 
 namespace longspan {
 namespace {
@@ -42,6 +43,7 @@ void Worker::admit(Admission admission) {
 StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) {
   const StepPlan& plan = order.plan;
   for (RequestId id : plan.finished) sequences_.erase(id);
+  if (!plan.moves.empty()) move_pages(plan.moves);
   if (std::ranges::count(plan.group, machine_.rank()) == 0) return {.epoch = plan.epoch};
   const ForwardStep step = make_step(order);
   StepReport report;
@@ -64,6 +66,24 @@ TraceLane* Worker::host_lane() const {
 void Worker::await_compute() {
   const TraceSpan span(host_lane(), {"wait", TraceCategory::kWait});
   compute_->synchronize();
+}
+
+/// Pages leave and arrive at once, and are free or readable only when all have.
+void Worker::move_pages(const std::vector<PageMove>& moves) {
+  PageExchange exchange(pool_);
+  std::vector<KvLease> leaving;
+  for (const PageMove& move : moves) {
+    PageTable& pages = sequences_.at(move.request).pages;
+    if (!pages.promised()) continue;
+    pages.open((move.page + 1) * pool_.shape().page_tokens);
+    const int from = pages.owners()[move.page];
+    KvLease page = pages.move(move.page, move.to);
+    if (from == machine_.rank()) exchange.send(page.slots().front(), move.to);
+    if (move.to == machine_.rank()) exchange.receive(pages.slot(move.page), from);
+    leaving.push_back(std::move(page));
+  }
+  exchange.run(*compute_, machine_.data());
+  await_compute();
 }
 
 ForwardStep Worker::make_step(const StepOrder& order) {

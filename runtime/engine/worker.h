@@ -47,6 +47,7 @@ class Worker {
     PageTable pages;
   };
 
+  void move_pages(const std::vector<PageMove>& moves);
   ForwardStep make_step(const StepOrder& order);
   void add_chunk(ForwardStep& step, const PrefillChunk& chunk);
   void add_decode_row(ForwardStep& step, const DecodeStep& row);

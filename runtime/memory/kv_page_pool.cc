@@ -29,6 +29,20 @@ bool KvLease::try_extend(int count) {
   return true;
 }
 
+bool KvLease::try_insert(int at) {
+  expects(pool_ != nullptr && at >= 0 && at <= std::ssize(slots_), "a place in the lease");
+  if (pool_->free_pages() == 0) return false;
+  slots_.insert(slots_.begin() + at, pool_->take(1).front());
+  return true;
+}
+
+KvLease KvLease::remove(int at) {
+  expects(at >= 0 && at < std::ssize(slots_), "a page of the lease");
+  const PageSlot slot = slots_[at];
+  slots_.erase(slots_.begin() + at);
+  return KvLease(*pool_, {slot});
+}
+
 KvLease KvLease::share(int count) const {
   expects(count >= 0 && count <= std::ssize(slots_), "shared pages are the lease's");
   std::vector<PageSlot> shared(slots_.begin(), slots_.begin() + count);

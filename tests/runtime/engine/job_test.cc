@@ -7,6 +7,7 @@
 
 #include <array>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
@@ -66,7 +67,8 @@ class JobTest : public testing::Test {
   /// With `traces` every rank writes a trace there; its lanes are short, so that they are drained
   /// while streams add to them.
   static Outcome run(int ranks, const JobOptions& options, const std::vector<JobRequest>& list,
-                     const std::optional<std::filesystem::path>& traces = std::nullopt) {
+                     const std::optional<std::filesystem::path>& traces = std::nullopt,
+                     const std::function<void(Coordinator&)>& between_steps = nullptr) {
     Outcome outcome;
     test::run_machines(ranks, [&](Machine& machine) {
       std::optional<TraceFile> trace;
@@ -79,7 +81,8 @@ class JobTest : public testing::Test {
         run_job(machine, model, options, nullptr);
         return;
       }
-      JobInput input{.requests = list, .listener = listener(outcome)};
+      JobInput input{
+          .requests = list, .listener = listener(outcome), .between_steps = between_steps};
       outcome.ranks = run_job(machine, model, options, &input);
     });
     return outcome;
@@ -161,6 +164,31 @@ TEST_F(JobTest, EveryPrefillStrategyGivesTheTokensOfOneRank) {
     }
   }
   EXPECT_GT(runs, 30);
+}
+
+// Pages wander between any two steps, in prefill and decode, on ranks with little room to spare.
+TEST_F(JobTest, MovedPagesChangeNoToken) {
+  const auto list = requests({1, 7, 33, 100});
+  const Outcome oracle = run(1, {.degree = 1}, list);
+  std::mt19937 random(3);
+  int moved = 0;
+  const auto wander = [&](Coordinator& coordinator) {
+    for (int i = 0; i < 6; ++i) {
+      const auto request = static_cast<RequestId>(random() % 4);
+      const auto page = static_cast<std::int64_t>(random() % 16);
+      moved += coordinator.move_page(request, page, static_cast<int>(random() % 4));
+    }
+  };
+  for (const PlannedStrategy& plan : {PlannedStrategy{}, PlannedStrategy{Strategy::kAllGather},
+                                      PlannedStrategy{Strategy::kGatherQuery}}) {
+    for (Retention keep : {Retention::kSpread, Retention::kFewest}) {
+      if (keep == Retention::kFewest && !passes_keys(plan.strategy)) continue;
+      const JobOptions options{
+          .degree = 4, .page_tokens = 8, .chunk_tokens = 24, .keep = keep, .plans = {plan}};
+      expect_same(run(5, options, list, std::nullopt, wander), oracle, describe(plan, 4));
+    }
+  }
+  EXPECT_GT(moved, 50);
 }
 
 // On a link so slow that strategies change from chunk to chunk.

@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include <numeric>
+#include <array>
 
 #include "runtime/engine/deal_of_chunk.h"
 
@@ -31,28 +31,29 @@ StrategyPickerOptions options(std::vector<PlannedStrategy> plans, double bytes_p
   return options;
 }
 
-StepPlan plan_of_all() {
-  StepPlan plan;
-  plan.group.resize(kRanks);
-  std::iota(plan.group.begin(), plan.group.end(), 0);
-  return plan;
+/// World ranks, none of which is its own index.
+constexpr std::array kGroup{3, 0, 1, 2};
+
+PrefillChunk chunk(std::int64_t first, std::int64_t count) {
+  return {.first = first, .count = count, .block = kPage};
 }
 
-PrefillChunk chunk(std::int64_t first, std::int64_t count, bool spread = true) {
-  PrefillChunk chunk{.first = first, .count = count, .block = kPage};
-  if (first > 0) return chunk;
+std::vector<int> spread() {
+  std::vector<int> owners;
   for (std::int64_t page = 0; page < kPrompt / kPage; ++page) {
-    chunk.owners.push_back(spread ? static_cast<int>(page % kRanks) : kRanks - 1);
+    owners.push_back(kGroup[page % kRanks]);
   }
-  return chunk;
+  return owners;
 }
+
+std::vector<int> on_one_rank() { return std::vector<int>(kPrompt / kPage, kGroup.back()); }
 
 const std::vector<PlannedStrategy> kSome{
     {Strategy::kRing}, {Strategy::kAllGather}, {Strategy::kGatherQuery}};
 
 TEST(StrategyPickerTest, TheOnlyPlanIsTakenWhateverItCosts) {
   StrategyPicker picker(options({{Strategy::kDoubleRing, 2}}, 1e6));
-  const StrategyChoice choice = picker.pick(plan_of_all(), chunk(0, 4096));
+  const StrategyChoice choice = picker.pick(kGroup, chunk(0, 4096), spread());
   EXPECT_EQ(choice.plan, (PlannedStrategy{Strategy::kDoubleRing, 2}));
   EXPECT_GT(choice.seconds, 0);
 }
@@ -61,7 +62,7 @@ TEST(StrategyPickerTest, WithoutMemoryForTheOnlyPlanRingIsTakenAndTheReasonSaysS
   StrategyPickerOptions tight = options({{Strategy::kAllGather}}, 1e9);
   tight.planned = {PlannedStrategy{}};
   StrategyPicker picker(tight);
-  const StrategyChoice choice = picker.pick(plan_of_all(), chunk(0, 4096));
+  const StrategyChoice choice = picker.pick(kGroup, chunk(0, 4096), spread());
   EXPECT_EQ(choice.plan, PlannedStrategy{});
   EXPECT_THAT(choice.reason, HasSubstr("all-gather needs"));
 }
@@ -69,33 +70,24 @@ TEST(StrategyPickerTest, WithoutMemoryForTheOnlyPlanRingIsTakenAndTheReasonSaysS
 // The first chunk has nothing behind it, the last is short and has all.
 TEST(StrategyPickerTest, ChunksOfOneRequestAreSplitInTheirOwnWays) {
   StrategyPicker picker(options(kSome, 1e8));
-  const StrategyChoice first = picker.pick(plan_of_all(), chunk(0, kPrompt - 256));
+  const StrategyChoice first = picker.pick(kGroup, chunk(0, kPrompt - 256), spread());
   EXPECT_TRUE(passes_keys(first.plan.strategy)) << describe(first, kRanks);
-  const StrategyChoice last = picker.pick(plan_of_all(), chunk(kPrompt - 256, 256));
+  const StrategyChoice last = picker.pick(kGroup, chunk(kPrompt - 256, 256), spread());
   EXPECT_EQ(last.plan.strategy, Strategy::kGatherQuery) << describe(last, kRanks);
 }
 
 TEST(StrategyPickerTest, KeysThatLieElsewhereMustBePassedOn) {
   StrategyPicker picker(options(kSome, 1e8));
-  picker.pick(plan_of_all(), chunk(0, kPrompt - 256, false));
-  const StrategyChoice last = picker.pick(plan_of_all(), chunk(kPrompt - 256, 256));
+  picker.pick(kGroup, chunk(0, kPrompt - 256), on_one_rank());
+  const StrategyChoice last = picker.pick(kGroup, chunk(kPrompt - 256, 256), on_one_rank());
   EXPECT_TRUE(passes_keys(last.plan.strategy)) << describe(last, kRanks);
-}
-
-TEST(StrategyPickerTest, AForgottenRequestsNumberMayComeBack) {
-  StrategyPicker picker(options(kSome, 1e8));
-  picker.pick(plan_of_all(), chunk(0, kPrompt, false));
-  picker.forget(0);
-  picker.pick(plan_of_all(), chunk(0, kPrompt - 256));
-  const StrategyChoice last = picker.pick(plan_of_all(), chunk(kPrompt - 256, 256));
-  EXPECT_EQ(last.plan.strategy, Strategy::kGatherQuery);
 }
 
 TEST(StrategyPickerTest, WhatHasNoMemoryIsNotChosen) {
   StrategyPickerOptions tight = options(kSome, 1e8);
   tight.planned = {{Strategy::kAllGather}};
   StrategyPicker picker(tight);
-  EXPECT_EQ(picker.pick(plan_of_all(), chunk(0, 4096)).plan.strategy, Strategy::kAllGather);
+  EXPECT_EQ(picker.pick(kGroup, chunk(0, 4096), spread()).plan.strategy, Strategy::kAllGather);
 }
 
 TEST(DealOfChunkTest, EveryLayoutComesBack) {
