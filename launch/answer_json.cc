@@ -36,6 +36,8 @@ json ranks_of(const RunFacts& run) {
                     {"device", rank.device},
                     {"kv_pages_used", rank.kv_pages_used},
                     {"kv_pages_total", rank.kv_pages_total},
+                    {"planned_bytes", rank.planned_bytes},
+                    {"resident_bytes", rank.resident_bytes},
                     {"sent_bytes", rank.sent_bytes},
                     {"received_bytes", rank.received_bytes}});
   }

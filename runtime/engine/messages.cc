@@ -128,6 +128,8 @@ Message to_message(const RankSummary& summary) {
   out.put(summary.device);
   out.put(summary.kv_pages_used);
   out.put(summary.kv_pages_total);
+  out.put(summary.planned_bytes);
+  out.put(summary.resident_bytes);
   out.put(summary.sent_bytes);
   out.put(summary.received_bytes);
   return {MessageType::kSummary, out.take()};
@@ -141,6 +143,8 @@ RankSummary read_summary(const Message& message) {
   in.read(summary.device);
   in.read(summary.kv_pages_used);
   in.read(summary.kv_pages_total);
+  in.read(summary.planned_bytes);
+  in.read(summary.resident_bytes);
   in.read(summary.sent_bytes);
   in.read(summary.received_bytes);
   return summary;

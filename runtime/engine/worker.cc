@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "comm/error.h"
+#include "comm/host_memory.h"
 #include "comm/str.h"
 #include "comm/trace_file.h"
 #include "runtime/engine/deal_of_chunk.h"
@@ -26,9 +27,16 @@ TraceLabel step_label(const StepPlan& plan, const ForwardStep& step) {
 
 }  // namespace
 
+std::int64_t WorkerMemory::bytes(const ModelConfig& config) const {
+  return static_cast<std::int64_t>(pages * page.page_bytes() +
+                                   Transformer::memory_bytes(config, limits));
+}
+
 Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
     : machine_(machine),
       model_(model),
+      planned_bytes_(memory.bytes(model.config)),
+      resident_before_(resident_host_memory()),
       pool_(machine.device(), memory.page, memory.pages),
       transformer_(machine.device(), model.config, model.weights, *model.ops, *model.kernels, pool_,
                    memory.limits),
@@ -213,6 +221,8 @@ RankSummary Worker::summary() const {
           .device = machine_.device().description(),
           .kv_pages_used = pool_.most_used(),
           .kv_pages_total = pool_.pages(),
+          .planned_bytes = planned_bytes_,
+          .resident_bytes = resident_host_memory() - resident_before_,
           .sent_bytes = traffic.sent_bytes,
           .received_bytes = traffic.received_bytes};
 }

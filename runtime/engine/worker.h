@@ -28,6 +28,8 @@ struct WorkerMemory {
   KvPageShape page;
   int pages = 0;
   Transformer::Limits limits;
+
+  std::int64_t bytes(const ModelConfig& config) const;
 };
 
 class Worker {
@@ -63,6 +65,8 @@ class Worker {
 
   Machine& machine_;
   LoadedModel& model_;
+  std::int64_t planned_bytes_;
+  std::int64_t resident_before_;
   KvPagePool pool_;
   Transformer transformer_;
   std::map<RequestId, Sequence> sequences_;

@@ -19,6 +19,7 @@ KEYS = {"model": str, "prompt_tokens": int, "prompt_ids": list, "prompt_nll": fl
 TIMINGS = ["load_s", "prefill_s", "decode_s", "ttft_s", "prefill_tokens_per_s",
            "decode_tokens_per_s"]
 RANK = {"rank": int, "host": str, "device": str, "kv_pages_used": int, "kv_pages_total": int,
+        "planned_bytes": int, "resident_bytes": int,
         "sent_bytes": int, "received_bytes": int}
 UNFINISHED = "\ufffd"
 

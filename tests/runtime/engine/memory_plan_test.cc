@@ -32,10 +32,7 @@ JobShape job(std::vector<PlannedStrategy> plans) {
   return job;
 }
 
-std::int64_t bytes(const WorkerMemory& memory) {
-  return static_cast<std::int64_t>(Transformer::memory_bytes(config(), memory.limits) +
-                                   memory.pages * memory.page.page_bytes());
-}
+std::int64_t bytes(const WorkerMemory& memory) { return memory.bytes(config()); }
 
 TEST(MemoryPlanTest, PlentyOfMemoryHoldsEveryRequestAndEveryStrategy) {
   const WorkerMemory memory = plan_memory(config(), job({{}, kAllGather}), kPlenty);
