@@ -17,12 +17,6 @@
 namespace longspan {
 namespace {
 
-constexpr std::array<std::pair<CalibrationEffort, std::string_view>, 3> kNames{{
-    {CalibrationEffort::kOff, "off"},
-    {CalibrationEffort::kQuick, "quick"},
-    {CalibrationEffort::kFull, "full"},
-}};
-
 /// What is measured, and how long each figure takes.
 struct Programme {
   std::vector<std::int64_t> rows;  // they rise
@@ -116,17 +110,6 @@ LinkRate slower(const LinkRate& a, const LinkRate& b) {
 }
 
 }  // namespace
-
-std::optional<CalibrationEffort> parse_calibration_effort(std::string_view name) {
-  for (const auto& [effort, word] : kNames) {
-    if (word == name) return effort;
-  }
-  return std::nullopt;
-}
-
-std::string_view name(CalibrationEffort effort) {
-  return std::ranges::find(kNames, effort, &decltype(kNames)::value_type::first)->second;
-}
 
 std::vector<int> hosts_of_ranks(Machine& machine) {
   const std::int32_t mine = machine.host_ranks().front();

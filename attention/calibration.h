@@ -7,22 +7,14 @@
 
 #include <chrono>
 #include <optional>
-#include <string_view>
 #include <vector>
 
+#include "attention/calibration_effort.h"
 #include "attention/kernels.h"
 #include "attention/machine_rates.h"
 #include "comm/machine.h"
 
 namespace longspan {
-
-/// Off: default_rates(). Quick: 5 seconds at most on a machine that attends at all. Full: more
-/// points, each longer, 2 minutes at most.
-enum class CalibrationEffort { kOff, kQuick, kFull };
-
-/// "off", "quick", "full"; nothing for another word.
-std::optional<CalibrationEffort> parse_calibration_effort(std::string_view name);
-std::string_view name(CalibrationEffort effort);
 
 /// For every rank of the machine, the lowest rank of its host: equal numbers share a host. All
 /// ranks call it.

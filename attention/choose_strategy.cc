@@ -23,6 +23,8 @@ std::string pointless(Strategy strategy, const StrategyQuestion& question) {
   return "";
 }
 
+}  // namespace
+
 Candidate examine(const PlannedStrategy& plan, const StrategyQuestion& question,
                   const MachineRates& rates) {
   const WireShape wire = question.wire();
@@ -36,6 +38,9 @@ Candidate examine(const PlannedStrategy& plan, const StrategyQuestion& question,
     layers += kind.layers;
   }
   candidate.seconds /= layers;
+  if (question.planned && !question.planned->contains(plan)) {
+    candidate.dropped = "no memory is planned for it";
+  }
   if (candidate.dropped.empty() && candidate.staging_bytes > question.staging_bytes) {
     candidate.dropped =
         str("needs {} of staging, {} are left", human_bytes(candidate.staging_bytes),
@@ -43,6 +48,8 @@ Candidate examine(const PlannedStrategy& plan, const StrategyQuestion& question,
   }
   return candidate;
 }
+
+namespace {
 
 std::vector<Candidate> candidates_for(const StrategyQuestion& question, const MachineRates& rates) {
   std::vector<Candidate> candidates;

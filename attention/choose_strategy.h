@@ -15,6 +15,7 @@
 
 #include "attention/machine_rates.h"
 #include "attention/split_shape.h"
+#include "attention/strategy_set.h"
 #include "attention/strategy_traffic.h"
 #include "attention/usable_strategies.h"
 
@@ -34,6 +35,7 @@ struct StrategyQuestion {
   int partial_bytes = 4;  // of O in a partial
   /// Bytes that the scarcest rank has for what arrives in a layer.
   std::int64_t staging_bytes = std::numeric_limits<std::int64_t>::max();
+  std::optional<StrategySet> planned;       // those that have memory; absent: any
   std::optional<PlannedStrategy> previous;  // of the request's last chunk
 
   WireShape wire() const { return {setting.heads, value_bytes, partial_bytes}; }
@@ -52,6 +54,10 @@ struct StrategyChoice {
   std::string reason;  // "smallest predicted time", ...
   std::vector<Candidate> candidates;
 };
+
+/// What a legal plan would cost, and why it is not considered if it is not.
+Candidate examine(const PlannedStrategy& plan, const StrategyQuestion& question,
+                  const MachineRates& rates);
 
 /// Never fails: if nothing fits the staging memory, what needs least of it among the strategies
 /// that pass keys is chosen, and the reason says so.

@@ -1,3 +1,4 @@
+// Cutting heads or ranks into equal parts.
 #pragma once
 
 #include <vector>

@@ -121,8 +121,9 @@ DoubleRing::DoubleRing(Device& device, AttentionKernels& kernels, PrefillMemory&
   expects(devices >= 1, "a node has a device");
 }
 
-std::int64_t DoubleRing::scratch_values(const HeadShape& shape, const PrefillLimits& limits) {
-  const int rings = (limits.island > 1 ? 1 : 0) + (limits.ranks > limits.island ? 1 : 0);
+std::int64_t DoubleRing::scratch_values(const HeadShape& shape, const PrefillLimits& limits,
+                                        int devices) {
+  const int rings = (devices > 1 ? 1 : 0) + (limits.ranks > devices ? 1 : 0);
   return 2 * rings * area_values(limits.columns * shape.kv_values());
 }
 

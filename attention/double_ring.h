@@ -18,7 +18,8 @@ class DoubleRing final : public PrefillAttention {
   /// `devices` of a node; a group's size must be a multiple of it.
   DoubleRing(Device& device, AttentionKernels& kernels, PrefillMemory& memory, int devices);
 
-  static std::int64_t scratch_values(const HeadShape& shape, const PrefillLimits& limits);
+  static std::int64_t scratch_values(const HeadShape& shape, const PrefillLimits& limits,
+                                     int devices);
 
   void run(Stream& compute, const Group& group, const SplitChunk& chunk, const KvView& pages,
            const float* q, RunningState state) override;

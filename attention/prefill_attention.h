@@ -23,7 +23,6 @@ struct PrefillLimits {
   std::int64_t all_rows = 0;     // of all ranks
   std::int64_t all_columns = 0;  // of all streams
   int ranks = 1;
-  int island = 1;  // ranks that split heads (ulysses, usp), or that share a host (double-ring)
 };
 
 /// Memory of one rank's strategies. One of them runs at a time, and nothing is left in here from

@@ -14,19 +14,9 @@
 namespace longspan {
 namespace {
 
-constexpr std::array kAll{Strategy::kRing,        Strategy::kQueryRing, Strategy::kAllGather,
-                          Strategy::kGatherQuery, Strategy::kUlysses,   Strategy::kUsp,
-                          Strategy::kDoubleRing};
-
-/// Ulysses is one island of all ranks.
-PrefillLimits one_island(PrefillLimits limits) {
-  limits.island = limits.ranks;
-  return limits;
-}
-
-std::int64_t scratch_values(Strategy strategy, const HeadShape& shape,
+std::int64_t scratch_values(const PlannedStrategy& plan, const HeadShape& shape,
                             const PrefillLimits& limits) {
-  switch (strategy) {
+  switch (plan.strategy) {
     case Strategy::kRing:
       return RingAttention::scratch_values(shape, limits);
     case Strategy::kQueryRing:
@@ -36,11 +26,11 @@ std::int64_t scratch_values(Strategy strategy, const HeadShape& shape,
     case Strategy::kGatherQuery:
       return GatherQuery::scratch_values(shape, limits);
     case Strategy::kUlysses:
-      return UspAttention::scratch_values(shape, one_island(limits));
+      return UspAttention::scratch_values(shape, limits, limits.ranks);
     case Strategy::kUsp:
-      return UspAttention::scratch_values(shape, limits);
+      return UspAttention::scratch_values(shape, limits, plan.inner);
     case Strategy::kDoubleRing:
-      return DoubleRing::scratch_values(shape, limits);
+      return DoubleRing::scratch_values(shape, limits, plan.inner);
   }
   __builtin_unreachable();
 }
@@ -53,9 +43,10 @@ std::int64_t own_values(const HeadShape& shape, const PrefillLimits& limits) {
 std::int64_t shared_scratch_values(const HeadShape& shape, const PrefillLimits& limits,
                                    StrategySet strategies) {
   std::int64_t most = 0;
-  for (Strategy strategy : kAll) {
+  for (Strategy strategy : kStrategies) {
     if (!strategies.contains(strategy)) continue;
-    most = std::max(most, scratch_values(strategy, shape, limits));
+    const PlannedStrategy plan{strategy, strategies.inner(strategy)};
+    most = std::max(most, scratch_values(plan, shape, limits));
   }
   return most;
 }
@@ -85,9 +76,10 @@ PrefillStrategies::PrefillStrategies(Device& device, AttentionKernels& kernels,
   make(Strategy::kQueryRing, std::type_identity<QueryRing>());
   make(Strategy::kAllGather, std::type_identity<AllGatherAttention>());
   make(Strategy::kGatherQuery, std::type_identity<GatherQuery>());
-  make(Strategy::kUlysses, std::type_identity<UspAttention>(), limits.ranks);
-  make(Strategy::kUsp, std::type_identity<UspAttention>(), limits.island);
-  make(Strategy::kDoubleRing, std::type_identity<DoubleRing>(), limits.island);
+  make(Strategy::kUlysses, std::type_identity<UspAttention>(), limits.ranks);  // one island
+  make(Strategy::kUsp, std::type_identity<UspAttention>(), strategies.inner(Strategy::kUsp));
+  make(Strategy::kDoubleRing, std::type_identity<DoubleRing>(),
+       strategies.inner(Strategy::kDoubleRing));
 }
 
 PrefillAttention& PrefillStrategies::use(Strategy strategy) {

@@ -274,8 +274,9 @@ UspAttention::UspAttention(Device& device, AttentionKernels& kernels, PrefillMem
   }
 }
 
-std::int64_t UspAttention::scratch_values(const HeadShape& shape, const PrefillLimits& limits) {
-  const int island = limits.island, others = island - 1;
+std::int64_t UspAttention::scratch_values(const HeadShape& shape, const PrefillLimits& limits,
+                                          int island) {
+  const int others = island - 1;
   std::int64_t kv = 0;  // of the slice with most KV heads
   for (int place = 0; place < island; ++place) {
     kv = std::max(kv, slice_heads(shape, place, island).shape.kv_values());

@@ -22,7 +22,8 @@ class UspAttention final : public PrefillAttention {
   /// `island` divides the query heads; a group's size must be a multiple of it.
   UspAttention(Device& device, AttentionKernels& kernels, PrefillMemory& memory, int island);
 
-  static std::int64_t scratch_values(const HeadShape& shape, const PrefillLimits& limits);
+  static std::int64_t scratch_values(const HeadShape& shape, const PrefillLimits& limits,
+                                     int island);
 
   void run(Stream& compute, const Group& group, const SplitChunk& chunk, const KvView& pages,
            const float* q, RunningState state) override;

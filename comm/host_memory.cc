@@ -1,5 +1,7 @@
 #include "comm/host_memory.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -66,6 +68,13 @@ std::int64_t left_in_control_groups(const fs::path& root) {
 
 std::int64_t available_host_memory(const fs::path& root) {
   return std::min(kernel_available(root), left_in_control_groups(root));
+}
+
+std::int64_t resident_host_memory(const fs::path& root) {
+  std::ifstream file(root / "proc/self/statm");
+  std::int64_t all = 0, resident = 0;
+  if (!(file >> all >> resident)) return 0;
+  return resident * sysconf(_SC_PAGESIZE);
 }
 
 std::string human_bytes(std::int64_t bytes) {

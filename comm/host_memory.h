@@ -12,6 +12,9 @@ namespace longspan {
 /// for.
 std::int64_t available_host_memory(const std::filesystem::path& root = "/");
 
+/// Bytes of this process that lie in memory now; 0 where the kernel does not say.
+std::int64_t resident_host_memory(const std::filesystem::path& root = "/");
+
 /// "1.5 GiB": three digits at most before the unit.
 std::string human_bytes(std::int64_t bytes);
 

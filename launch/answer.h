@@ -17,6 +17,11 @@ struct Answer {
   bool stopped = false;        // by the model, not by --max-tokens
   bool complete = false;       // not cut off by a signal
   std::string text;
+  // How the prompt was read: the strategies of its chunks in order ("ring", "gather-q, ring"), why
+  // the last was taken, and what they were predicted to take in all layers together, seconds.
+  std::string strategy;
+  std::string strategy_reason;
+  double predicted_s = 0;
   std::optional<double> nll_sum;  // of the prompt, nats
 
   // Seconds since weights and prompts were there; sampled tokens count the one that stopped it.

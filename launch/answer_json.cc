@@ -36,6 +36,8 @@ json ranks_of(const RunFacts& run) {
                     {"device", rank.device},
                     {"kv_pages_used", rank.kv_pages_used},
                     {"kv_pages_total", rank.kv_pages_total},
+                    {"planned_bytes", rank.planned_bytes},
+                    {"resident_bytes", rank.resident_bytes},
                     {"sent_bytes", rank.sent_bytes},
                     {"received_bytes", rank.received_bytes}});
   }
@@ -64,7 +66,10 @@ std::string answer_json(const Answer& answer, const RunFacts& run) {
                  {"logprobs", logprobs_of(answer)},
                  {"degree", run.degree},
                  {"layout", run.layout},
-                 {"strategy", run.strategy},
+                 {"kv_dtype", run.kv_dtype},
+                 {"strategy", answer.strategy},
+                 {"strategy_reason", answer.strategy_reason},
+                 {"predicted_s", answer.predicted_s},
                  {"timings", timings_of(answer, run)},
                  {"ranks", ranks_of(run)}};
   return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

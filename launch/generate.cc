@@ -13,15 +13,19 @@
 #include "comm/log.h"
 #include "comm/machine.h"
 #include "comm/str.h"
+#include "comm/throttled_machine.h"
+#include "launch/allowed_strategies.h"
 #include "launch/answer_json.h"
 #include "launch/commands.h"
-#include "launch/forced_strategy.h"
 #include "launch/generate_run.h"
 #include "launch/interrupt.h"
 #include "launch/progress.h"
 #include "launch/prompts.h"
 #include "launch/terminal.h"
 #include "launch/trace_recording.h"
+#include "launch/version.h"
+#include "runtime/engine/calibration_cache.h"
+#include "runtime/engine/deal_of_chunk.h"
 #include "runtime/engine/load_model.h"
 
 namespace longspan {
@@ -33,46 +37,53 @@ double seconds_between(Clock::time_point a, Clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
 }
 
-DealtBy dealt_by(Layout layout) {
-  switch (layout) {
-    case Layout::kBlockCyclic:
-      return DealtBy::kBlockCyclic;
-    case Layout::kStriped:
-      return DealtBy::kStriped;
-    case Layout::kZigzag:
-      return DealtBy::kZigzag;
-    case Layout::kContiguous:
-      return DealtBy::kContiguous;
-    case Layout::kFolded:
-      return DealtBy::kFolded;
-  }
-  return DealtBy::kBlockCyclic;
-}
+/// How one degree is to share a sequence.
+struct Split {
+  int degree = 1;
+  std::vector<PlannedStrategy> plans;  // one, or several to choose from
+  std::vector<int> hosts;              // a number for each rank's
+};
 
-JobOptions job_options(const GenerateOptions& options, int degree, const PlannedStrategy& plan) {
-  JobOptions job{.degree = degree,
+JobOptions job_options(const GenerateOptions& options, const Split& split,
+                       const MachineRates& rates) {
+  JobOptions job{.degree = split.degree,
                  .page_tokens = options.page_tokens,
                  .layout = dealt_by(options.layout),
                  .chunk_tokens = options.prefill_chunk,
                  .keep = options.keep,
-                 .plan = plan,
+                 .kv_type = options.kv_type,
+                 .plans = split.plans,
+                 .rates = rates,
+                 .hosts = split.hosts,
                  .max_running = options.max_num_seqs,
                  .hang_timeout = options.hang_timeout};
   if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
   return job;
 }
 
-/// By degree of the list.
-std::vector<PlannedStrategy> strategies(Machine& machine, const GenerateOptions& options,
-                                        const HeadShape& heads, const std::vector<int>& degrees) {
+std::vector<Split> splits(Machine& machine, const GenerateOptions& options, const HeadShape& heads,
+                          const std::vector<int>& degrees) {
   const std::vector<int> hosts = hosts_of_ranks(machine);
   return agree_on(machine.control(), [&] {
-    std::vector<PlannedStrategy> plans;
+    std::vector<Split> list;
     for (int degree : degrees) {
-      plans.push_back(forced_strategy(options, heads, {hosts.begin(), hosts.begin() + degree}));
+      const std::vector<int> of_group(hosts.begin(), hosts.begin() + degree);
+      list.push_back({degree, allowed_strategies(options, heads, of_group), of_group});
     }
-    return plans;
+    return list;
   });
+}
+
+/// Measured, or read from an earlier start, if some degree has a choice.
+MachineRates machine_rates(Machine& machine, const GenerateOptions& options,
+                           AttentionKernels& kernels, const std::vector<Split>& splits) {
+  const bool chooses =
+      std::ranges::any_of(splits, [](const Split& split) { return split.plans.size() > 1; });
+  if (!chooses) return default_rates(kernels.isa(), machine.threads());
+  return rates_for(
+      machine, kernels, options.calibrate,
+      calibration_key(machine, kernels, build_name(), options.throttle_link.value_or("")),
+      calibration_folder());
 }
 
 std::vector<int> degrees(const GenerateOptions& options, int ranks) {
@@ -246,8 +257,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   const bool late = options.prompt.from_standard_input();
 
   OpenedModel opened = open_model(machine, options.model);
-  const std::vector<PlannedStrategy> plans =
-      strategies(machine, options, opened.config.heads, list);
+  const std::vector<Split> split_list = splits(machine, options, opened.config.heads, list);
   std::vector<JobRequest> requests = agree_on(machine.control(), [&] {
     if (!coordinator || late) return std::vector<JobRequest>();
     return make_requests(options, opened.tokenizer, opened.config, read_prompts(options.prompt));
@@ -268,6 +278,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
     });
   }
 
+  const MachineRates rates = machine_rates(machine, options, *model.kernels, split_list);
   std::optional<Conversation> talk;
   if (coordinator) {
     talk.emplace(options, model,
@@ -278,16 +289,15 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                           .progress = !options.json || shows_on_terminal(STDERR_FILENO)});
   }
   ExitCode code = ExitCode::kClean;
-  for (std::size_t run = 0; run < list.size(); ++run) {
-    const int degree = list[run];
+  for (const Split& split : split_list) {
     const RunFacts facts{.model = model.config.name,
-                         .degree = degree,
+                         .degree = split.degree,
                          .layout = std::string(name(options.layout)),
-                         .strategy = describe(plans[run], degree),
+                         .kv_dtype = std::string(name(options.kv_type)),
                          .load_s = seconds_between(start, loaded)};
     RunResult result;
     try {
-      run_prompts(machine, model, job_options(options, degree, plans[run]),
+      run_prompts(machine, model, job_options(options, split, rates),
                   talk ? &talk->input() : nullptr, result);
     } catch (...) {
       if (talk) talk->show_failed(result, facts);
@@ -315,12 +325,19 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   leave_now(code);
 }
 
+std::unique_ptr<Machine> open_machine(const GenerateOptions& options) {
+  auto machine =
+      Machine::open({.threads = options.threads.value_or(0), .hang_timeout = options.hang_timeout});
+  if (!options.throttle_link) return machine;
+  return std::make_unique<ThrottledMachine>(std::move(machine),
+                                            *parse_link_throttle(*options.throttle_link));
+}
+
 }  // namespace
 
 ExitCode generate(const GenerateOptions& options) {
   const InterruptWatch interrupt;
-  const auto machine =
-      Machine::open({.threads = options.threads.value_or(0), .hang_timeout = options.hang_timeout});
+  const std::unique_ptr<Machine> machine = open_machine(options);
   start_log(options.log_level, machine->rank(), machine->size());
   try {
     return generate_on(*machine, options, interrupt);

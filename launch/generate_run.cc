@@ -14,8 +14,11 @@ namespace {
 /// before it are complete, so that answers come in order.
 class Collector {
  public:
-  Collector(const RunInput& input, LoadedModel& model)
-      : input_(input), progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
+  Collector(const RunInput& input, LoadedModel& model, int degree)
+      : input_(input),
+        degree_(degree),
+        layers_(model.config.layers),
+        progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
     for (const JobRequest& request : input.requests) {
       answers_.push_back({.prompt = request.admission.prompt});
       texts_.emplace_back(model.tokenizer);
@@ -48,8 +51,22 @@ class Collector {
   }
 
   void prefill(const Progress& chunk) {
-    if (chunk.prompt_done == 0) answers_[chunk.request].prefill_start = now();
+    Answer& answer = answers_[chunk.request];
+    if (chunk.prompt_done == 0) answer.prefill_start = now();
+    note_strategy(answer, *chunk.choice);
     if (input_.progress) progress_.chunk(chunk.prompt_done, chunk.prompt_chunk, chunk.prompt_total);
+  }
+
+  void note_strategy(Answer& answer, const StrategyChoice& choice) {
+    const std::string taken = describe(choice.plan, degree_);
+    const std::string after_another = ", " + taken;
+    if (answer.strategy.empty()) {
+      answer.strategy = taken;
+    } else if (answer.strategy != taken && !answer.strategy.ends_with(after_another)) {
+      answer.strategy += after_another;
+    }
+    answer.strategy_reason = choice.reason;
+    answer.predicted_s += choice.seconds * layers_;
   }
 
   void nll(RequestId id, double sum) {
@@ -95,6 +112,8 @@ class Collector {
   }
 
   const RunInput& input_;
+  int degree_;
+  int layers_;
   PrefillProgress progress_;
   std::vector<Answer> answers_;
   std::vector<Detokenizer> texts_;
@@ -109,7 +128,7 @@ void run_prompts(Machine& machine, LoadedModel& model, const JobOptions& options
     run_job(machine, model, options, nullptr);
     return;
   }
-  Collector collector(*input, model);
+  Collector collector(*input, model, options.degree);
   JobInput job{.requests = input->requests,
                .listener = collector.listener(),
                .interrupted = input->interrupted};

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "comm/error.h"
+#include "comm/link_throttle.h"
 #include "comm/str.h"
 
 namespace longspan {
@@ -33,9 +34,26 @@ void apply_layout(GenerateOptions& options, const Given& given) {
 }
 
 void apply_strategy(GenerateOptions& options, const Given& given) {
-  std::array<std::string_view, kStrategies.size()> words;
-  for (std::size_t i = 0; i < words.size(); ++i) words[i] = name(kStrategies[i]);
-  options.strategy = kStrategies[one_of(given, words)];
+  std::array<std::string_view, 1 + kStrategies.size()> words{"auto"};
+  for (std::size_t i = 0; i < kStrategies.size(); ++i) words[1 + i] = name(kStrategies[i]);
+  const std::size_t word = one_of(given, words);
+  options.strategy.reset();
+  if (word > 0) options.strategy = kStrategies[word - 1];
+}
+
+void apply_calibrate(GenerateOptions& options, const Given& given) {
+  std::array<std::string_view, kCalibrationEfforts.size()> words;
+  for (std::size_t i = 0; i < words.size(); ++i) words[i] = name(kCalibrationEfforts[i]);
+  options.calibrate = kCalibrationEfforts[one_of(given, words)];
+}
+
+void apply_throttle_link(GenerateOptions& options, const Given& given) {
+  if (!parse_link_throttle(given.value)) {
+    throw UsageError(
+        str("{} must be bytes per second, and a latency if wanted, as 25M or 1.25G,200us, not '{}'",
+            given.name, given.value));
+  }
+  options.throttle_link = given.value;
 }
 
 void apply_ring_shape(GenerateOptions& options, const Given& given) {
@@ -54,6 +72,13 @@ void apply_dtype(GenerateOptions&, const Given& given) {
   if (one_of(given, kWords) < 2) return;
   throw UsageError(str("{} {} is not available: CPU ranks compute in float32 (auto or float32)",
                        given.name, given.value));
+}
+
+void apply_kv_dtype(GenerateOptions& options, const Given& given) {
+  std::array<std::string_view, 1 + kKvTypes.size()> words{"auto"};
+  for (std::size_t i = 0; i < kKvTypes.size(); ++i) words[1 + i] = name(kKvTypes[i]);
+  const std::size_t word = one_of(given, words);
+  options.kv_type = word == 0 ? KvType::kFloat32 : kKvTypes[word - 1];
 }
 
 template <PromptKind kKind>
@@ -85,9 +110,15 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "(default: block-cyclic)"},
      apply_layout},
     {{kGroupSplit, "strategy", "WORD",
-      "what travels while the prompt is read: ring, query-ring, all-gather, gather-q, ulysses, usp "
-      "or double-ring (default: ring)"},
+      "what travels while the prompt is read: ring, query-ring, all-gather, gather-q, ulysses, "
+      "usp, double-ring, or auto: for each chunk the one that should take least time (default: "
+      "auto)"},
      apply_strategy},
+    {{kGroupSplit, "calibrate", "WORD",
+      "for --strategy auto, measure kernels and links at the first start of its kind: quick (5 s "
+      "at "
+      "most), full (2 minutes at most) or off (assume) (default: quick)"},
+     apply_calibrate},
     {{kGroupSplit, "ulysses-degree", "N",
       "with --strategy usp: ranks that trade heads; the rest is a ring of such groups (default: "
       "the most that fit in a host)"},
@@ -113,8 +144,13 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupSplit, "threads", "N",
       "threads of each rank (default: allowed cores / ranks on this host)"},
      [](auto& o, auto& given) { o.threads = static_cast<int>(whole_number(given, kThreads)); }},
-    {{kGroupSplit, "dtype", "WORD", "auto or float32, the type of weights and KV (default: auto)"},
+    {{kGroupSplit, "dtype", "WORD", "auto or float32, what is computed in (default: auto)"},
      apply_dtype},
+    {{kGroupSplit, "kv-dtype", "WORD",
+      "how the KV cache is stored: auto, float32, float16 or bfloat16; the narrow ones halve it, "
+      "and "
+      "round every key and value once (default: auto, as it is computed)"},
+     apply_kv_dtype},
     {{kGroupSplit, "compare-degrees", "N,N,...",
       "run at each degree and compare token by token; exit 1 at the first that differs"},
      [](auto& o, auto& given) { o.compare_degrees = number_list(given, kRanks, 2); }},
@@ -149,6 +185,11 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupLimits, "hang-timeout", "SECONDS",
       "give up an exchange between ranks that takes longer (default: 120)"},
      [](auto& o, auto& given) { o.hang_timeout = seconds(given); }},
+    {{kGroupLimits, "throttle-link", "RATE[,LATENCY]",
+      "slow every message between ranks down, as 25M or 1.25G,200us (bytes per second), to see "
+      "here "
+      "what a network does (default: as fast as it is)"},
+     apply_throttle_link},
     {{kGroupLimits, "trace", "DIR",
       "write what each rank did and when to DIR/rank-N.json (DIR is made if missing), for longspan "
       "trace merge, Perfetto or chrome://tracing (default: no trace)"},

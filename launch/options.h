@@ -14,6 +14,8 @@
 #include <variant>
 #include <vector>
 
+#include "attention/calibration_effort.h"
+#include "attention/kv_type.h"
 #include "attention/shard_layout.h"
 #include "attention/strategy.h"
 #include "comm/launcher.h"
@@ -52,13 +54,15 @@ struct GenerateOptions {
 
   std::optional<int> degree;  // ranks that split the sequence; absent: all
   Layout layout = Layout::kBlockCyclic;
-  Strategy strategy = Strategy::kRing;
-  std::optional<int> ulysses_degree;          // of usp; absent: the most promising
-  std::optional<RingShape> ring_shape;        // of double-ring; absent: hosts x ranks of a host
+  std::optional<Strategy> strategy;     // absent: the cheapest for each chunk
+  std::optional<int> ulysses_degree;    // of usp; absent: the most promising
+  std::optional<RingShape> ring_shape;  // of double-ring; absent: hosts x ranks of a host
+  CalibrationEffort calibrate = CalibrationEffort::kQuick;
   std::optional<std::int64_t> prefill_chunk;  // tokens of one step of the group; absent: automatic
   int page_tokens = 16;
   Retention keep = Retention::kSpread;
-  std::optional<int> threads;  // per rank; absent: allowed cores / local ranks
+  KvType kv_type = KvType::kFloat32;  // of KV pages
+  std::optional<int> threads;         // per rank; absent: allowed cores / local ranks
   std::vector<int> compare_degrees;
 
   bool ignore_eos = false;
@@ -70,7 +74,8 @@ struct GenerateOptions {
   int max_num_seqs = 64;
   std::optional<std::size_t> memory_limit_bytes;
   std::chrono::milliseconds hang_timeout{120'000};
-  std::optional<std::string> trace;  // a folder for one trace file a rank
+  std::optional<std::string> throttle_link;  // as parse_link_throttle() reads it
+  std::optional<std::string> trace;          // a folder for one trace file a rank
   LogLevel log_level = LogLevel::kInfo;
 };
 

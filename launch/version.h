@@ -6,6 +6,9 @@
 
 namespace longspan {
 
+/// "0.1.0 3f2a91c": the version, and the commit.
+std::string build_name();
+
 /// Version, commit, build type and compiler on the first line, then one line per library.
 std::string version_text(std::span<const std::string> libraries);
 

@@ -39,10 +39,18 @@ struct DecodeStep {
   int master = 0;  // world rank that owns the page of `position`
 };
 
+/// A full page of a running request goes from its owner to world rank `to`, before the step.
+struct PageMove {
+  RequestId request = 0;
+  std::int64_t page = 0;
+  int to = 0;
+};
+
 struct StepPlan {
   std::uint64_t epoch = 0;
   std::vector<int> group;           // world ranks, in order
   std::vector<RequestId> finished;  // forget these before the step: their pages are free
+  std::vector<PageMove> moves;      // each page once; every rank of the job hears of them
   std::vector<PrefillChunk> prefill;
   std::vector<DecodeStep> decode;
 };

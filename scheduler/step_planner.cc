@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <stdexcept>
 #include <utility>
 
 namespace longspan {
@@ -48,6 +49,7 @@ std::optional<StepPlan> StepPlanner::next() {
   }
   plan.epoch = ++epoch_;
   plan.finished = std::exchange(left_, {});
+  plan.moves = std::exchange(moves_, {});
   return plan;
 }
 
@@ -91,10 +93,33 @@ StepPlan StepPlanner::decode_step() {
   return plan;
 }
 
+bool StepPlanner::move(RequestId id, std::int64_t page, int to) {
+  const auto request = find(id);
+  if (request == running_.end() || page < 0) return false;
+  if ((page + 1) * options_.page_tokens > request->computed) return false;
+  if (std::ranges::count(options_.group, to) == 0 || free_[to] == 0) return false;
+  const auto same = [&](const PageMove& move) { return move.request == id && move.page == page; };
+  if (request->owners[page] == to || std::ranges::any_of(moves_, same)) return false;
+  --free_[to];
+  moves_.push_back({id, page, to});
+  leaving_.push_back({id, std::exchange(request->owners[page], to)});
+  return true;
+}
+
+const std::vector<int>& StepPlanner::owners(RequestId id) const {
+  const auto request = std::ranges::find(running_, id, [](const Running& r) { return r.shape.id; });
+  if (request == running_.end()) throw std::logic_error("owners of a request that does not run");
+  return request->owners;
+}
+
+std::deque<StepPlanner::Running>::iterator StepPlanner::find(RequestId id) {
+  return std::ranges::find(running_, id, [](const Running& r) { return r.shape.id; });
+}
+
 void StepPlanner::completed(const std::vector<SampledToken>& sampled) {
+  for (const Leaving& page : std::exchange(leaving_, {})) ++free_[page.from];
   for (const SampledToken& one : sampled) {
-    const auto request =
-        std::ranges::find(running_, one.request, [](const Running& r) { return r.shape.id; });
+    const auto request = find(one.request);
     if (request == running_.end()) continue;  // aborted meanwhile
     request->last_token = one.token;
     ++request->sampled;
@@ -105,13 +130,15 @@ void StepPlanner::completed(const std::vector<SampledToken>& sampled) {
 
 void StepPlanner::abort(RequestId id) {
   std::erase_if(waiting_, [&](const RequestShape& shape) { return shape.id == id; });
-  const auto request = std::ranges::find(running_, id, [](const Running& r) { return r.shape.id; });
+  const auto request = find(id);
   if (request != running_.end()) leave(request);
 }
 
 void StepPlanner::leave(std::deque<Running>::iterator request) {
+  const RequestId id = request->shape.id;
   for (int owner : request->owners) ++free_[owner];
-  left_.push_back(request->shape.id);
+  std::erase_if(moves_, [id](const PageMove& move) { return move.request == id; });
+  left_.push_back(id);
   running_.erase(request);
 }
 

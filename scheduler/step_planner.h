@@ -59,8 +59,15 @@ class StepPlanner {
   std::optional<StepPlan> next();
   /// What the last step sampled. Requests that reached their end leave.
   void completed(const std::vector<SampledToken>& sampled);
+  /// Moves a page of a running request to another rank of the group, before the next step. False,
+  /// and nothing changes, unless the page is full, has not been moved since the last step, and `to`
+  /// is another rank with a page to spare: at the source the page is free only after the step.
+  [[nodiscard]] bool move(RequestId request, std::int64_t page, int to);
   /// Drops a request, whatever its state.
   void abort(RequestId request);
+
+  /// World ranks that own the pages of a running request, of all it can ever need.
+  const std::vector<int>& owners(RequestId request) const;
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
 
@@ -74,6 +81,13 @@ class StepPlanner {
     bool prefilling() const { return computed < shape.prompt_tokens; }
   };
 
+  /// A page that is still promised at the rank it leaves.
+  struct Leaving {
+    RequestId request = 0;
+    int from = 0;
+  };
+
+  std::deque<Running>::iterator find(RequestId request);
   bool try_start();
   std::optional<std::vector<int>> place(const RequestShape& request,
                                         const std::vector<std::int64_t>& free) const;
@@ -85,7 +99,9 @@ class StepPlanner {
   std::vector<std::int64_t> free_;
   std::deque<RequestShape> waiting_;
   std::deque<Running> running_;
-  std::vector<RequestId> left_;  // to be told in the next plan
+  std::vector<RequestId> left_;   // to be told in the next plan
+  std::vector<PageMove> moves_;   // likewise
+  std::vector<Leaving> leaving_;  // pages of moves that no step has done yet
   std::uint64_t epoch_ = 0;
 };
 

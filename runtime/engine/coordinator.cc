@@ -3,16 +3,17 @@
 #include <algorithm>
 
 #include "comm/error.h"
+#include "comm/log.h"
 #include "comm/str.h"
 
 namespace longspan {
 
 Coordinator::Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options,
-                         Strategy strategy, Listener listener)
+                         StrategyPickerOptions strategies, Listener listener)
     : control_(control),
       worker_(worker),
       planner_(std::move(options)),
-      strategy_(strategy),
+      picker_(std::move(strategies)),
       listener_(std::move(listener)) {}
 
 std::vector<int> Coordinator::others() const {
@@ -38,19 +39,31 @@ bool Coordinator::submit(const Admission& admission, std::int64_t max_new, Token
 bool Coordinator::step() {
   std::optional<StepPlan> plan = planner_.next();
   if (!plan) return false;
-  const StepOrder order{std::move(*plan), strategy_};
-  announce(order);
+  StepOrder order{std::move(*plan)};
+  for (RequestId finished : order.plan.finished) picker_.forget(finished);
+  std::vector<StrategyChoice> choices;  // of each chunk
   for (const PrefillChunk& chunk : order.plan.prefill) {
-    listener_.prefill({chunk.request, chunk.first, chunk.count, prompt_tokens_[chunk.request]});
+    choices.push_back(picker_.pick(order.plan.group, chunk, planner_.owners(chunk.request)));
+    order.strategy = choices.back().plan.strategy;
+    log(LogLevel::kDebug, str("chunk of {} tokens at {}: {}", chunk.count, chunk.first,
+                              describe(choices.back(), std::ssize(order.plan.group))));
+  }
+  announce(order);
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    const PrefillChunk& chunk = order.plan.prefill[i];
+    listener_.prefill(
+        {chunk.request, chunk.first, chunk.count, prompt_tokens_[chunk.request], &choices[i]});
   }
   const bool prefills = !order.plan.prefill.empty();
   collect(order.plan, worker_.execute(order, prefills ? listener_.layer : nullptr));
   return true;
 }
 
-/// To the group; to everyone when requests have finished, since any rank may hold their pages.
+/// To the group; to everyone when requests have finished or pages move, since any rank may hold
+/// their pages.
 void Coordinator::announce(const StepOrder& order) {
-  std::vector<int> peers = order.plan.finished.empty() ? order.plan.group : others();
+  const bool of_pages = !order.plan.finished.empty() || !order.plan.moves.empty();
+  std::vector<int> peers = of_pages ? others() : order.plan.group;
   std::erase(peers, control_.rank());
   control_.send(peers, to_message(order));
 }

@@ -2,7 +2,7 @@
 //
 //   planner --plan--> every rank of the group --report--> planner, listener
 //
-// A plan that ends requests goes to all ranks, since any of them may hold their pages.
+// A plan that ends requests or moves pages goes to all ranks, since any of them may hold the pages.
 //
 // The coordinator is a worker too: between sending a plan and collecting the reports it does its
 // own part of the step.
@@ -13,17 +13,19 @@
 #include <vector>
 
 #include "runtime/engine/control_channel.h"
+#include "runtime/engine/strategy_picker.h"
 #include "runtime/engine/worker.h"
 #include "scheduler/step_planner.h"
 
 namespace longspan {
 
-/// A chunk of prefill that is about to run.
+/// A chunk of prefill that is about to run. `choice` lives as long as the call.
 struct Progress {
   RequestId request = 0;
   std::int64_t prompt_done = 0;   // positions computed before it
   std::int64_t prompt_chunk = 0;  // positions of this chunk
   std::int64_t prompt_total = 0;
+  const StrategyChoice* choice = nullptr;
 };
 
 class Coordinator {
@@ -41,12 +43,16 @@ class Coordinator {
   };
 
   /// Borrows all but the options.
-  Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options, Strategy strategy,
-              Listener listener);
+  Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options,
+              StrategyPickerOptions strategies, Listener listener);
 
   /// Tells every rank of the request and queues it. False when it can never fit.
   [[nodiscard]] bool submit(const Admission& admission, std::int64_t max_new, TokenId stop,
                             bool wants_nll);
+  /// As StepPlanner::move(): before the next step.
+  [[nodiscard]] bool move_page(RequestId request, std::int64_t page, int to) {
+    return planner_.move(request, page, to);
+  }
   /// Runs one step; false when nothing is left to do.
   bool step();
   /// Ends the workers' loops and collects every rank's summary, in rank order.
@@ -60,7 +66,7 @@ class Coordinator {
   ControlChannel& control_;
   Worker& worker_;
   StepPlanner planner_;
-  Strategy strategy_;
+  StrategyPicker picker_;
   Listener listener_;
   std::map<RequestId, std::int64_t> prompt_tokens_;
 };

@@ -21,9 +21,9 @@ JobShape shape_of(const JobOptions& options, const JobInput& input) {
                  .page_tokens = options.page_tokens,
                  .chunk_tokens = chunk_tokens(options),
                  .keep = options.keep,
+                 .kv_type = options.kv_type,
                  .max_running = options.max_running,
-                 .strategies = {options.plan.strategy},
-                 .island = options.plan.inner};
+                 .plans = options.plans};
   for (const JobRequest& request : input.requests) {
     shape.requests.push_back(
         {.prompt_tokens = std::ssize(request.admission.prompt), .max_new = request.max_new});
@@ -50,28 +50,45 @@ WorkerMemory nothing_but(const KvPageShape& page) {
 }
 
 PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory) {
-  PlannerOptions planner{.page_tokens = options.page_tokens,
-                         .layout = options.layout,
-                         .keep = options.keep,
-                         .whole_pages = !passes_keys(options.plan.strategy),
-                         .chunk_tokens = chunk_tokens(options),
-                         .max_running = options.max_running};
+  PlannerOptions planner{
+      .page_tokens = options.page_tokens,
+      .layout = options.layout,
+      .keep = options.keep,
+      .whole_pages = options.plans.size() == 1 && !passes_keys(options.plans.front().strategy),
+      .chunk_tokens = chunk_tokens(options),
+      .max_running = options.max_running};
   planner.group.resize(options.degree);
   std::iota(planner.group.begin(), planner.group.end(), 0);
   planner.capacity.assign(options.degree, memory.pages);
   return planner;
 }
 
+StrategyPickerOptions picker_options(const JobOptions& options, const ModelConfig& config,
+                                     const WorkerMemory& memory) {
+  StrategyPickerOptions picker{.plans = options.plans,
+                               .planned = memory.limits.strategies,
+                               .rates = options.rates,
+                               .heads = config.heads,
+                               .layers = config.layers,
+                               .masks = config.masks,
+                               .page_tokens = options.page_tokens,
+                               .hosts = options.hosts};
+  if (picker.hosts.empty()) picker.hosts.resize(options.degree);
+  return picker;
+}
+
 std::vector<RankSummary> coordinate(ControlChannel& control, Worker& worker, JobInput& input,
-                                    const PlannerOptions& planner, Strategy strategy) {
-  Coordinator coordinator(control, worker, planner, strategy, input.listener);
+                                    const PlannerOptions& planner,
+                                    const StrategyPickerOptions& strategies) {
+  Coordinator coordinator(control, worker, planner, strategies, input.listener);
   for (JobRequest& request : input.requests) {
     const bool fits =
         coordinator.submit(request.admission, request.max_new, request.stop, request.wants_nll);
     expects(fits, "memory was planned for the longest request");
   }
-  while (!(input.interrupted && *input.interrupted) && coordinator.step()) {
-  }
+  do {
+    if (input.between_steps) input.between_steps(coordinator);
+  } while (!(input.interrupted && *input.interrupted) && coordinator.step());
   return coordinator.stop();
 }
 
@@ -89,7 +106,7 @@ std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const Job
     return {};
   }
   return coordinate(control, *worker, *input, planner_options(options, memory),
-                    options.plan.strategy);
+                    picker_options(options, model.config, memory));
 }
 
 }  // namespace longspan

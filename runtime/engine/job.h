@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -19,7 +20,12 @@ struct JobOptions {
   DealtBy layout = DealtBy::kBlockCyclic;
   std::optional<std::int64_t> chunk_tokens;  // absent: 512 per rank of the degree
   Retention keep = Retention::kSpread;
-  PlannedStrategy plan;  // legal for the degree, the model and the other options
+  KvType kv_type = KvType::kFloat32;  // of pages
+  /// Legal for the degree, the model and the other options. One: it is used, or ring where there is
+  /// no memory for it. Several: of those with memory the cheapest by `rates`, chunk by chunk.
+  std::vector<PlannedStrategy> plans{PlannedStrategy{}};
+  MachineRates rates = default_rates("avx2", 1);
+  std::vector<int> hosts;  // for each rank of the degree a number for its host; empty: one host
   int max_running = 64;
   std::optional<std::int64_t> memory_limit;
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too
@@ -38,6 +44,7 @@ struct JobInput {
   std::vector<JobRequest> requests;
   Coordinator::Listener listener;
   const std::atomic<bool>* interrupted = nullptr;
+  std::function<void(Coordinator&)> between_steps;  // if any: called before each step
 };
 
 /// Every rank calls this with the same options; rank 0 with the input, the others without. Returns

@@ -45,19 +45,40 @@ PrefillLimits prefill_limits(const JobShape& job, std::int64_t rows, std::int64_
           .columns = rows + share(job, longest_pages) * job.page_tokens,
           .all_rows = chunk,
           .all_columns = std::min(longest_prompt, longest_pages * job.page_tokens),
-          .ranks = job.degree,
-          .island = job.island};
+          .ranks = job.degree};
 }
 
-[[noreturn]] void refuse(const ModelConfig& config, const JobShape& job, std::int64_t longest_pages,
+[[noreturn]] void refuse(const KvPageShape& page, const JobShape& job, std::int64_t longest_pages,
                          std::int64_t per_rank, std::int64_t scratch) {
-  const std::int64_t kv = longest_pages * job.page_tokens * config.kv_bytes_per_token();
+  const std::int64_t kv = longest_pages * static_cast<std::int64_t>(page.page_bytes());
   throw OutOfMemory(str(
       "the longest request needs {} of KV cache over {} and {} of scratch on each, but a rank has "
-      "{} left; shorten the prompt or --max-tokens, lower --prefill-chunk, or use more "
-      "ranks",
+      "{} left; shorten the prompt or --max-tokens, lower --prefill-chunk, choose a narrower "
+      "--kv-dtype, or use more ranks",
       human_bytes(kv), job.degree == 1 ? "1 rank" : str("{} ranks", job.degree),
       human_bytes(scratch), human_bytes(per_rank)));
+}
+
+/// What one set of strategies costs a rank.
+struct Cost {
+  std::int64_t scratch = 0;  // bytes
+  std::int64_t pages = 0;    // that fit beside it, and are wanted
+};
+
+/// The strategies of `job.plans` that memory is planned for; `cost_of(StrategySet)` is a Cost.
+template <typename CostOf>
+StrategySet strategies_that_fit(const JobShape& job, std::int64_t longest_pages,
+                                const CostOf& cost_of) {
+  const bool asked_for = job.plans.size() == 1;
+  std::int64_t pages = divide_up(longest_pages, job.degree);
+  if (!asked_for) {
+    for (const PlannedStrategy& plan : job.plans) pages = std::max(pages, cost_of({plan}).pages);
+  }
+  StrategySet fitting;
+  for (const PlannedStrategy& plan : job.plans) {
+    if (cost_of({plan}).pages >= pages) fitting.insert(plan);
+  }
+  return fitting.empty() ? StrategySet{PlannedStrategy{}} : fitting;
 }
 
 }  // namespace
@@ -72,19 +93,27 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
   const std::int64_t rows = chunk_rows(job, longest_prompt);
 
   WorkerMemory memory;
-  memory.page = {.heads = config.heads, .layers = config.layers, .page_tokens = job.page_tokens};
+  memory.page = {.heads = config.heads,
+                 .layers = config.layers,
+                 .page_tokens = job.page_tokens,
+                 .type = job.kv_type};
   memory.limits = {.rows = std::max<std::int64_t>(rows, running),
                    .prefill = prefill_limits(job, rows, longest_prompt, longest_pages),
-                   .strategies = job.strategies,
                    .decode_rows = running};
 
-  const auto scratch = static_cast<std::int64_t>(Transformer::memory_bytes(config, memory.limits));
   const auto page_bytes = static_cast<std::int64_t>(memory.page.page_bytes());
-  const std::int64_t room = std::max<std::int64_t>(0, per_rank - scratch) / page_bytes;
-  const std::int64_t pages = std::min(wanted_pages(job), room);
+  const auto cost_of = [&](const StrategySet& strategies) {
+    Transformer::Limits limits = memory.limits;
+    limits.strategies = strategies;
+    const auto scratch = static_cast<std::int64_t>(Transformer::memory_bytes(config, limits));
+    const std::int64_t room = std::max<std::int64_t>(0, per_rank - scratch) / page_bytes;
+    return Cost{scratch, std::min(wanted_pages(job), room)};
+  };
+  memory.limits.strategies = strategies_that_fit(job, longest_pages, cost_of);
+  const auto [scratch, pages] = cost_of(memory.limits.strategies);
   const bool spread_fits = job.keep != Retention::kSpread || pages >= share(job, longest_pages);
   if (scratch > per_rank || pages * job.degree < longest_pages || !spread_fits) {
-    refuse(config, job, longest_pages, per_rank, scratch);
+    refuse(memory.page, job, longest_pages, per_rank, scratch);
   }
   memory.pages = static_cast<int>(std::min<std::int64_t>(pages, std::numeric_limits<int>::max()));
   return memory;

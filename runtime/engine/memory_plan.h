@@ -16,9 +16,11 @@ struct JobShape {
   std::int64_t page_tokens = 16;
   std::int64_t chunk_tokens = 512;
   Retention keep = Retention::kSpread;
+  KvType kv_type = KvType::kFloat32;
   int max_running = 64;
-  StrategySet strategies{Strategy::kRing};
-  int island = 1;
+  /// One: it is planned for if the longest request still fits, else ring is. Several: those are
+  /// that take no page from the requests.
+  std::vector<PlannedStrategy> plans{PlannedStrategy{}};
   std::vector<RequestShape> requests;
 };
 

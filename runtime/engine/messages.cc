@@ -80,6 +80,7 @@ Message to_message(const StepOrder& order) {
   out.put(plan.epoch);
   out.put(plan.group);
   out.put(plan.finished);
+  out.put(plan.moves);
   out.put(plan.prefill.size());
   for (const PrefillChunk& chunk : plan.prefill) put(out, chunk);
   out.put(plan.decode);
@@ -94,6 +95,7 @@ StepOrder read_order(const Message& message) {
   in.read(plan.epoch);
   in.read(plan.group);
   in.read(plan.finished);
+  in.read(plan.moves);
   const auto chunks = in.read<std::size_t>();
   for (std::size_t i = 0; i < chunks; ++i) plan.prefill.push_back(read_chunk(in));
   in.read(plan.decode);
@@ -126,6 +128,8 @@ Message to_message(const RankSummary& summary) {
   out.put(summary.device);
   out.put(summary.kv_pages_used);
   out.put(summary.kv_pages_total);
+  out.put(summary.planned_bytes);
+  out.put(summary.resident_bytes);
   out.put(summary.sent_bytes);
   out.put(summary.received_bytes);
   return {MessageType::kSummary, out.take()};
@@ -139,6 +143,8 @@ RankSummary read_summary(const Message& message) {
   in.read(summary.device);
   in.read(summary.kv_pages_used);
   in.read(summary.kv_pages_total);
+  in.read(summary.planned_bytes);
+  in.read(summary.resident_bytes);
   in.read(summary.sent_bytes);
   in.read(summary.received_bytes);
   return summary;

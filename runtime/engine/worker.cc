@@ -5,27 +5,14 @@
 
 #include "attention/decode_row.h"
 #include "comm/error.h"
+#include "comm/host_memory.h"
 #include "comm/str.h"
 #include "comm/trace_file.h"
+#include "runtime/engine/deal_of_chunk.h"
+#include "runtime/memory/page_exchange.h"
 
 namespace longspan {
 namespace {
-
-Layout layout_of(DealtBy dealt) {
-  switch (dealt) {
-    case DealtBy::kBlockCyclic:
-      return Layout::kBlockCyclic;
-    case DealtBy::kStriped:
-      return Layout::kStriped;
-    case DealtBy::kZigzag:
-      return Layout::kZigzag;
-    case DealtBy::kContiguous:
-      return Layout::kContiguous;
-    case DealtBy::kFolded:
-      return Layout::kFolded;
-  }
-  throw CommError("a plan with an unknown layout");
-}
 
 int index_in(const Group& group, int world_rank) {
   const auto at = std::ranges::find(group.ranks(), world_rank);
@@ -41,9 +28,16 @@ TraceLabel step_label(const StepPlan& plan, const ForwardStep& step) {
 
 }  // namespace
 
+std::int64_t WorkerMemory::bytes(const ModelConfig& config) const {
+  return static_cast<std::int64_t>(pages * page.page_bytes() +
+                                   Transformer::memory_bytes(config, limits));
+}
+
 Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
     : machine_(machine),
       model_(model),
+      planned_bytes_(memory.bytes(model.config)),
+      resident_before_(resident_host_memory()),
       pool_(machine.device(), memory.page, memory.pages),
       transformer_(machine.device(), model.config, model.weights, *model.ops, *model.kernels, pool_,
                    memory.limits),
@@ -58,6 +52,7 @@ void Worker::admit(Admission admission) {
 StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) {
   const StepPlan& plan = order.plan;
   for (RequestId id : plan.finished) sequences_.erase(id);
+  if (!plan.moves.empty()) move_pages(plan.moves);
   if (std::ranges::count(plan.group, machine_.rank()) == 0) return {.epoch = plan.epoch};
   const ForwardStep step = make_step(order);
   StepReport report;
@@ -80,6 +75,24 @@ TraceLane* Worker::host_lane() const {
 void Worker::await_compute() {
   const TraceSpan span(host_lane(), {"wait", TraceCategory::kWait});
   compute_->synchronize();
+}
+
+/// Pages leave and arrive at once, and are free or readable only when all have.
+void Worker::move_pages(const std::vector<PageMove>& moves) {
+  PageExchange exchange(pool_);
+  std::vector<KvLease> leaving;
+  for (const PageMove& move : moves) {
+    PageTable& pages = sequences_.at(move.request).pages;
+    if (!pages.promised()) continue;
+    pages.open((move.page + 1) * pool_.shape().page_tokens);
+    const int from = pages.owners()[move.page];
+    KvLease page = pages.move(move.page, move.to);
+    if (from == machine_.rank()) exchange.send(page.slots().front(), move.to);
+    if (move.to == machine_.rank()) exchange.receive(pages.slot(move.page), from);
+    leaving.push_back(std::move(page));
+  }
+  exchange.run(*compute_, machine_.data());
+  await_compute();
 }
 
 ForwardStep Worker::make_step(const StepOrder& order) {
@@ -107,11 +120,7 @@ void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk) {
   Sequence& sequence = sequences_.at(chunk.request);
   if (chunk.first == 0) sequence.pages.promise(chunk.owners);
   sequence.pages.open(chunk.first + chunk.count);
-  const Deal deal{.layout = layout_of(chunk.layout),
-                  .first = chunk.first,
-                  .count = chunk.count,
-                  .ranks = step.group.size(),
-                  .block = chunk.block};
+  const Deal deal = deal_of(chunk, step.group.size());
   const SequenceStorage storage = storage_of(step.group, sequence);
   for (const Mask& mask : model_.config.masks.distinct()) {
     step.chunks.push_back(make_split_chunk(deal, step.group.rank(), storage, mask));
@@ -217,6 +226,8 @@ RankSummary Worker::summary() const {
           .device = machine_.device().description(),
           .kv_pages_used = pool_.most_used(),
           .kv_pages_total = pool_.pages(),
+          .planned_bytes = planned_bytes_,
+          .resident_bytes = resident_host_memory() - resident_before_,
           .sent_bytes = traffic.sent_bytes,
           .received_bytes = traffic.received_bytes};
 }

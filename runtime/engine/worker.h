@@ -28,6 +28,8 @@ struct WorkerMemory {
   KvPageShape page;
   int pages = 0;
   Transformer::Limits limits;
+
+  std::int64_t bytes(const ModelConfig& config) const;
 };
 
 class Worker {
@@ -47,6 +49,7 @@ class Worker {
     PageTable pages;
   };
 
+  void move_pages(const std::vector<PageMove>& moves);
   ForwardStep make_step(const StepOrder& order);
   void add_chunk(ForwardStep& step, const PrefillChunk& chunk);
   void add_decode_row(ForwardStep& step, const DecodeStep& row);
@@ -62,6 +65,8 @@ class Worker {
 
   Machine& machine_;
   LoadedModel& model_;
+  std::int64_t planned_bytes_;
+  std::int64_t resident_before_;
   KvPagePool pool_;
   Transformer transformer_;
   std::map<RequestId, Sequence> sequences_;

@@ -29,6 +29,20 @@ bool KvLease::try_extend(int count) {
   return true;
 }
 
+bool KvLease::try_insert(int at) {
+  expects(pool_ != nullptr && at >= 0 && at <= std::ssize(slots_), "a place in the lease");
+  if (pool_->free_pages() == 0) return false;
+  slots_.insert(slots_.begin() + at, pool_->take(1).front());
+  return true;
+}
+
+KvLease KvLease::remove(int at) {
+  expects(at >= 0 && at < std::ssize(slots_), "a page of the lease");
+  const PageSlot slot = slots_[at];
+  slots_.erase(slots_.begin() + at);
+  return KvLease(*pool_, {slot});
+}
+
 KvLease KvLease::share(int count) const {
   expects(count >= 0 && count <= std::ssize(slots_), "shared pages are the lease's");
   std::vector<PageSlot> shared(slots_.begin(), slots_.begin() + count);
@@ -52,7 +66,8 @@ std::optional<KvLease> KvPagePool::try_lease(int count) {
 
 KvView KvPagePool::layer(int layer) const {
   const HeadShape& heads = shape_.heads;
-  std::byte* k = memory_.as<std::byte>().data() + std::size_t(layer) * pages() * shape_.piece_bytes();
+  std::byte* k =
+      memory_.as<std::byte>().data() + std::size_t(layer) * pages() * shape_.piece_bytes();
   return {.k = k,
           .v = k + shape_.piece_bytes() / 2,
           .head_stride = shape_.page_tokens * heads.head_dim,

@@ -37,6 +37,10 @@ class KvLease {
   const std::vector<PageSlot>& slots() const { return slots_; }
   /// Adds `count` fresh pages at the end. All or nothing: false leaves the lease as it was.
   [[nodiscard]] bool try_extend(int count);
+  /// Puts a fresh page at index `at`. False when none is free.
+  [[nodiscard]] bool try_insert(int at);
+  /// Takes the page at index `at` out, as a lease of its own.
+  [[nodiscard]] KvLease remove(int at);
   /// Another reference to the first `count` pages: how two sequences share a prefix.
   [[nodiscard]] KvLease share(int count) const;
 

@@ -24,4 +24,16 @@ void PageTable::open(std::int64_t length) {
   opened_ = pages;
 }
 
+KvLease PageTable::move(std::int64_t page, int to) {
+  expects(page >= 0 && page < static_cast<std::int64_t>(opened_), "an open page");
+  const int from = std::exchange(owners_[page], to);
+  if (from == to) return {};
+  if (to == self_) expects(lease_.try_insert(own_index(page)), "pages that were promised are free");
+  return from == self_ ? lease_.remove(own_index(page)) : KvLease();
+}
+
+int PageTable::own_index(std::int64_t page) const {
+  return static_cast<int>(std::count(owners_.begin(), owners_.begin() + page, self_));
+}
+
 }  // namespace longspan

@@ -24,12 +24,24 @@ class PageTable {
   /// when no owner was promised or the pool is empty: memory is promised before work starts.
   void open(std::int64_t length);
 
+  /// Open page `page` belongs to rank `to` from now on. If that is this rank, it leases a page for
+  /// it; if this rank had it, the lease of it is returned, to be dropped when its contents have
+  /// left. Throws std::logic_error when the pool is empty.
+  [[nodiscard]] KvLease move(std::int64_t page, int to);
+
+  /// Whether owners were promised: else this rank has had no part in the sequence.
+  bool promised() const { return !owners_.empty(); }
+  /// Where this rank keeps open page `page`, which it owns.
+  PageSlot slot(std::int64_t page) const { return lease_.slots().at(own_index(page)); }
   /// Of the open pages.
   std::span<const int> owners() const { return std::span(owners_).first(opened_); }
   /// Of the open pages that this rank owns, in page order.
   const std::vector<PageSlot>& slots() const { return lease_.slots(); }
 
  private:
+  /// How many pages before `page` are this rank's.
+  int own_index(std::int64_t page) const;
+
   std::int64_t page_tokens_;
   int self_;
   std::vector<int> owners_;

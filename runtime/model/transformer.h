@@ -52,7 +52,7 @@ class Transformer {
   struct Limits {
     std::int64_t rows = 0;  // of one step
     PrefillLimits prefill;
-    StrategySet strategies{Strategy::kRing};
+    StrategySet strategies{PlannedStrategy{}};
     int decode_rows = 0;           // of one step, over all masters
     std::int64_t logit_rows = 64;  // that are projected to the vocabulary at once
   };

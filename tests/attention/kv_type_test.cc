@@ -108,7 +108,8 @@ TEST(KvTypeTest, EveryInstructionSetConvertsAlike) {
 /// The same keys twice: float32 pages that hold what narrow pages widen to, and the narrow pages.
 struct TwoPools {
   TwoPools(const test::DenseProblem& problem, std::int64_t page_tokens, KvType type)
-      : wide(problem, test::iota(problem.keys()), page_tokens), narrow_memory(wide.memory().size()) {
+      : wide(problem, test::iota(problem.keys()), page_tokens),
+        narrow_memory(wide.memory().size()) {
     const auto values = wide.memory();
     narrow(type, values.data(), std::ssize(values), narrow_memory.data());
     narrow_view = wide.view();

@@ -67,12 +67,7 @@ struct Case {
 
   PrefillLimits limits() const {
     const std::int64_t most = tokens + page_tokens;
-    return {.rows = most,
-            .columns = most,
-            .all_rows = most,
-            .all_columns = most,
-            .ranks = ranks,
-            .island = plan.inner};
+    return {.rows = most, .columns = most, .all_rows = most, .all_columns = most, .ranks = ranks};
   }
 
   std::int64_t pages() const { return (tokens + page_tokens - 1) / page_tokens; }
@@ -110,7 +105,7 @@ double prefill(const Case& c, const RandomSequence& sequence, Communicator& comm
   Group group(communicator, everyone);
   const std::vector<int> owners = c.page_owners();
   PagedRank rank(c.shape, c.page_tokens, static_cast<int>(owners.size()));
-  PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {c.plan.strategy});
+  PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {c.plan});
   PrefillAttention& attention = strategies.use(c.plan.strategy);
   const auto storage = test::storage_on(group.rank(), c.page_tokens, owners);
   double worst = 0;
@@ -384,7 +379,7 @@ TEST_P(StrategyTest, AHundredRunsGiveTheSameBits) {
   test::run_ranks(c.ranks, [&](Communicator& communicator) {
     Group group(communicator, {0, 1, 2, 3});
     PagedRank rank(c.shape, c.page_tokens, 13);
-    PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {strategy()});
+    PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {c.plan});
     PrefillAttention& attention = strategies.use(strategy());
     const auto storage = test::storage_on(group.rank(), c.page_tokens, c.page_owners());
     for (int run = 0; run < 100; ++run) {
@@ -406,7 +401,7 @@ TEST_P(StrategyTest, ALostPeerFailsTheStepInsteadOfHangingIt) {
           if (communicator.rank() == 2) return;  // never takes part
           Group group(communicator, {0, 1, 2, 3});
           PagedRank rank(c.shape, c.page_tokens, 4);
-          PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {strategy()});
+          PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {c.plan});
           PrefillAttention& attention = strategies.use(strategy());
           const auto storage = test::storage_on(group.rank(), c.page_tokens, c.page_owners());
           EXPECT_THROW(test::run_chunk(rank, attention, group, c.chunk_at(0), storage, sequence),

@@ -8,9 +8,11 @@
 
 namespace longspan::test {
 
-extern const CompiledKernels kWideLanesKernels{"avx512-as-avx2", 16, attend_lanes<16>,
+extern const CompiledKernels kWideLanesKernels{"avx512-as-avx2",
+                                               16,
+                                               attend_lanes<16>,
                                                attend_heads<16>,
- {widen_float16, narrow_float16},
- {widen_bfloat16, narrow_bfloat16}};
+                                               {widen_float16, narrow_float16},
+                                               {widen_bfloat16, narrow_bfloat16}};
 
 }  // namespace longspan::test

@@ -1,6 +1,7 @@
 #include "comm/host.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <initializer_list>
@@ -120,6 +121,13 @@ TEST_F(LimitsTest, AGroupOverItsLimitLeavesNothing) {
   write("sys/fs/cgroup/memory.max", "1048576\n");
   write("sys/fs/cgroup/memory.current", "2097152\n");
   EXPECT_EQ(available_host_memory(root_), 0);
+}
+
+TEST_F(LimitsTest, ResidentMemoryIsTheSecondNumberInPages) {
+  EXPECT_EQ(resident_host_memory(root_), 0);
+  write("proc/self/statm", "500 20 10 1 0 400 0\n");
+  EXPECT_EQ(resident_host_memory(root_), 20 * sysconf(_SC_PAGESIZE));
+  EXPECT_GT(resident_host_memory(), 1 << 20);
 }
 
 TEST(HostTest, ThisProcessHasACoreAndANamedHost) {

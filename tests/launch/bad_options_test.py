@@ -24,6 +24,9 @@ BAD_NUMBERS = [
     ("--compare-degrees", ["0,1", "1,x", "1,,2", "2"], "numbers"),
     ("--layout", ["zigzagg"], "block-cyclic, striped, zigzag, contiguous or folded"),
     ("--keep", ["few", "SPREAD"], "spread or fewest"),
+    ("--calibrate", ["fast", "on"], "off, quick or full"),
+    ("--throttle-link", ["0", "fast", "25M,", "25M,1"], "25M or 1.25G,200us"),
+    ("--kv-dtype", ["float8", "half"], "auto, float32, float16 or bfloat16"),
     ("--dtype", ["bfloat16", "float"], "float32"),
     ("--log-level", ["loud"], "(error|warning|info|debug), .* or (error|debug)"),
 ]
@@ -66,7 +69,7 @@ class BadOptionsTest(RefusalTest):
 
     def test_a_strategy_that_cannot_be(self):
         asked = ["--prompt", "x", "--strategy"]
-        self.refuses_options(asked + ["rings"], "--strategy must be ring, query-ring, .*'rings'; nearest: ring")
+        self.refuses_options(asked + ["rings"], "--strategy must be auto, ring, query-ring, .*'rings'; nearest: ring")
         self.refuses_options(asked + ["ring", "--ulysses-degree", "2"], "--ulysses-degree .* --strategy usp")
         self.refuses_options(asked + ["usp", "--ring-shape", "1x1"], "--ring-shape .* --strategy double-ring")
         self.refuses_options(asked + ["double-ring", "--ring-shape", "2"], "--ring-shape .*2x4, not '2'")

@@ -51,6 +51,20 @@ class GenerateTest(unittest.TestCase):
                                         "--json"))["prompt_ids"]
             self.assertEqual(ids, again)
 
+    def test_nothing_forced_gives_the_reference_and_what_was_measured_is_kept(self):
+        case = self.cases["gpl-1k"]
+        with tempfile.TemporaryDirectory() as cache:
+            kept = []
+            for _ in range(2):
+                answer = json.loads(generate(
+                    "--prompt", case["text"], "--max-tokens", "8", "--json", "--ignore-eos", ranks=3,
+                    LONGSPAN_CALIBRATE="quick", XDG_CACHE_HOME=cache))
+                self.assertEqual(answer["ids"], case["ids"][:8])
+                self.assertGreater(answer["predicted_s"], 0)
+                kept.append({file: file.read_bytes() for file in pathlib.Path(cache).rglob("*.json")})
+        self.assertEqual(len(kept[0]), 1)
+        self.assertEqual(kept[0], kept[1])
+
     def test_several_prompts_come_in_order_under_headings(self):
         file = self.prompts_file("count", "short", "chat")
         lines = generate("--prompts", file, "--max-tokens", "9", "--json").splitlines()

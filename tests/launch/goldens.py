@@ -50,7 +50,7 @@ def run(options, row, cases):
             print(json.dumps({"prompt": case["text"]}), file=prompts)
         prompts.flush()
         environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1",
-                           OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+                           OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", LONGSPAN_CALIBRATE="off")
         done = subprocess.run(command(options, row) + ["--prompts", prompts.name], text=True,
                               capture_output=True, env=environment)
     if done.returncode != 0:

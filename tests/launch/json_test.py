@@ -15,10 +15,12 @@ from tiny_model import END_OF_TEXT, HIDDEN, VOCABULARY, Tensor, TinyModel
 
 KEYS = {"model": str, "prompt_tokens": int, "prompt_ids": list, "prompt_nll": float, "ids": list,
         "text": str, "finish_reason": str, "logprobs": list, "degree": int, "layout": str,
-        "strategy": str, "timings": dict, "ranks": list}
+        "kv_dtype": str,
+        "strategy": str, "strategy_reason": str, "predicted_s": float, "timings": dict, "ranks": list}
 TIMINGS = ["load_s", "prefill_s", "decode_s", "ttft_s", "prefill_tokens_per_s",
            "decode_tokens_per_s"]
 RANK = {"rank": int, "host": str, "device": str, "kv_pages_used": int, "kv_pages_total": int,
+        "planned_bytes": int, "resident_bytes": int,
         "sent_bytes": int, "received_bytes": int}
 UNFINISHED = "\ufffd"
 
@@ -65,11 +67,23 @@ class JsonTest(unittest.TestCase):
                              "--ignore-eos")
         self.assertEqual(answer["model"], "Tiny")
         self.assertEqual(answer["layout"], "zigzag")
+        self.assertEqual(answer["kv_dtype"], "float32")
         self.assertEqual(answer["strategy"], "ring")
+        self.assertEqual(answer["strategy_reason"], "nothing to choose from")
         self.assertEqual(bytes(answer["prompt_ids"]), b"some\ntext\r\n")
         self.assertEqual(answer["prompt_tokens"], 11)
         self.assertEqual(len(answer["ids"]), 5)
         self.assertEqual([token["id"] for token in answer["logprobs"]], answer["ids"])
+
+    def test_the_strategy_of_every_chunk_is_told(self):
+        """A link so slow that keys are worth sending only while there are few of them."""
+        answer = self.answer("--prompt", "abcdefgh" * 60, "--max-tokens", "1", "--throttle-link",
+                             "1M,1ms", "--prefill-chunk", "128", ranks=2)
+        self.assertGreater(answer["predicted_s"], 0)
+        self.assertNotEqual(answer["strategy"], "ring")
+        self.assertIn("predicted time", answer["strategy_reason"])
+        forced = self.answer("--prompt", "abc", "--max-tokens", "1", "--strategy", "usp", ranks=4)
+        self.assertEqual(forced["strategy"], "usp 2 x 2")
 
     def test_rates_follow_from_times(self):
         answer = self.answer("--prompt", "some text", "--max-tokens", "9", "--ignore-eos")

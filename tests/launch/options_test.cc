@@ -65,7 +65,10 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   EXPECT_EQ(options.page_tokens, 16);
   EXPECT_EQ(options.keep, Retention::kSpread);
   EXPECT_EQ(options.threads, std::nullopt);
-  EXPECT_EQ(options.strategy, Strategy::kRing);
+  EXPECT_EQ(options.kv_type, KvType::kFloat32);
+  EXPECT_FALSE(options.strategy);
+  EXPECT_EQ(options.calibrate, CalibrationEffort::kQuick);
+  EXPECT_FALSE(options.throttle_link);
   EXPECT_TRUE(options.compare_degrees.empty());
   EXPECT_FALSE(options.ignore_eos);
   EXPECT_EQ(options.logprobs, 0);

@@ -12,7 +12,6 @@ F32 = 0  # a tensor type
 END_OF_TEXT = 256
 VOCABULARY = 257
 HIDDEN, HEADS, KV_HEADS, FFN, LAYERS = 64, 4, 2, 96, 2
-HEAD_DIM = HIDDEN // HEADS
 CONTEXT = 512
 ALIGNMENT = 32
 
@@ -63,20 +62,21 @@ class Tensor:
 
 
 class TinyModel:
-    def __init__(self):
+    def __init__(self, hidden=HIDDEN, heads=HEADS, kv_heads=KV_HEADS, ffn=FFN, context=CONTEXT):
+        kv = hidden // heads * kv_heads
         self.magic, self.version = b"GGUF", 3
         self.tensor_count = self.key_count = None  # what to claim, if not what is there
         self.keys = {  # encoded with their type
             "general.architecture": string("llama"),
             "general.name": string("Tiny"),
             "llama.block_count": uint32(LAYERS),
-            "llama.context_length": uint32(CONTEXT),
-            "llama.embedding_length": uint32(HIDDEN),
-            "llama.feed_forward_length": uint32(FFN),
-            "llama.attention.head_count": uint32(HEADS),
-            "llama.attention.head_count_kv": uint32(KV_HEADS),
+            "llama.context_length": uint32(context),
+            "llama.embedding_length": uint32(hidden),
+            "llama.feed_forward_length": uint32(ffn),
+            "llama.attention.head_count": uint32(heads),
+            "llama.attention.head_count_kv": uint32(kv_heads),
             "llama.attention.layer_norm_rms_epsilon": float32(1e-5),
-            "llama.rope.dimension_count": uint32(HEAD_DIM),
+            "llama.rope.dimension_count": uint32(hidden // heads),
             "tokenizer.ggml.model": string("gpt2"),
             "tokenizer.ggml.pre": string("smollm"),
             "tokenizer.ggml.tokens": strings([*byte_letters(), "<|endoftext|>"]),
@@ -87,13 +87,13 @@ class TinyModel:
             "tokenizer.ggml.bos_token_id": uint32(END_OF_TEXT),
             "tokenizer.ggml.add_bos_token": struct.pack("<IB", BOOL, 0),
         }
-        shapes = {"token_embd": (HIDDEN, VOCABULARY), "output_norm": (HIDDEN,)}
+        shapes = {"token_embd": (hidden, VOCABULARY), "output_norm": (hidden,)}
         for layer in range(LAYERS):
             shapes |= {f"blk.{layer}.{name}": shape for name, shape in {
-                "attn_norm": (HIDDEN,), "attn_q": (HIDDEN, HIDDEN),
-                "attn_k": (HIDDEN, KV_HEADS * HEAD_DIM), "attn_v": (HIDDEN, KV_HEADS * HEAD_DIM),
-                "attn_output": (HIDDEN, HIDDEN), "ffn_norm": (HIDDEN,), "ffn_gate": (HIDDEN, FFN),
-                "ffn_up": (HIDDEN, FFN), "ffn_down": (FFN, HIDDEN)}.items()}
+                "attn_norm": (hidden,), "attn_q": (hidden, hidden), "attn_k": (hidden, kv),
+                "attn_v": (hidden, kv), "attn_output": (hidden, hidden), "ffn_norm": (hidden,),
+                "ffn_gate": (hidden, ffn), "ffn_up": (hidden, ffn),
+                "ffn_down": (ffn, hidden)}.items()}
         self.tensors = [Tensor(f"{name}.weight", shape, seed)
                         for seed, (name, shape) in enumerate(shapes.items())]
 

@@ -48,6 +48,56 @@ TEST(StepPlannerTest, TheOwnerOfTheNextTokensPageIsItsMaster) {
   EXPECT_THAT(at_4->group, ElementsAre(0, 1));
 }
 
+TEST(StepPlannerTest, OnlyFullPagesMoveAndOnlyToARankWithRoom) {
+  StepPlanner planner(two_ranks());
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 6, .max_new = 12}));  // pages 0 1 0 1 0
+  EXPECT_FALSE(planner.move(0, 0, 1)) << "it has not started";
+  (void)planner.next();
+  planner.completed({{0, 5}});
+  EXPECT_FALSE(planner.move(0, 1, 0)) << "half full";
+  EXPECT_FALSE(planner.move(0, 0, 0)) << "it is there";
+  EXPECT_FALSE(planner.move(0, -1, 1));
+  EXPECT_FALSE(planner.move(0, 0, 2)) << "not of the group";
+  EXPECT_FALSE(planner.move(1, 0, 1)) << "nobody's";
+  EXPECT_TRUE(planner.move(0, 0, 1));
+  EXPECT_FALSE(planner.move(0, 0, 0)) << "one move a step";
+  EXPECT_THAT(planner.owners(0), ElementsAre(1, 1, 0, 1, 0));
+  const auto plan = planner.next();
+  ASSERT_EQ(plan->moves.size(), 1u);
+  EXPECT_EQ(plan->moves[0].to, 1);
+  EXPECT_EQ(plan->decode[0].master, 1);
+  EXPECT_THAT(plan->group, ElementsAre(1));
+  planner.completed({{0, 6}});
+  EXPECT_TRUE(planner.next()->moves.empty());
+}
+
+// Four pages a rank: both of rank 0 leave, and until a step has done so they still take room there.
+TEST(StepPlannerTest, APageThatLeavesIsFreeAfterTheStep) {
+  PlannerOptions options = two_ranks();
+  options.capacity = {2, 4};
+  options.keep = Retention::kSpread;
+  StepPlanner planner(options);
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 12, .max_new = 5}));  // 0 1 0 1
+  while (planner.next()->prefill[0].first < 6) planner.completed({});
+  planner.completed({{0, 5}});
+  ASSERT_TRUE(planner.move(0, 0, 1));
+  ASSERT_FALSE(planner.move(0, 1, 0)) << "rank 0 is full until page 0 has left";
+  (void)planner.next();
+  planner.completed({{0, 5}});
+  EXPECT_TRUE(planner.move(0, 1, 0));
+}
+
+TEST(StepPlannerTest, ARequestThatEndsTakesItsMovesAlong) {
+  StepPlanner planner(two_ranks());
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 6, .max_new = 4}));
+  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 1, .max_new = 2}));
+  (void)planner.next();
+  planner.completed({{0, 5}});
+  ASSERT_TRUE(planner.move(0, 0, 1));
+  planner.abort(0);
+  EXPECT_TRUE(planner.next()->moves.empty());
+}
+
 TEST(StepPlannerTest, ARequestLeavesAtItsStopTokenOrItsLastToken) {
   StepPlanner planner(two_ranks());
   ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 1, .max_new = 9, .stop_token = 2}));

@@ -7,10 +7,12 @@
 
 #include <array>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
 #include <random>
+#include <set>
 
 #include "attention/usable_strategies.h"
 #include "comm/str.h"
@@ -28,6 +30,7 @@ struct Outcome {
   std::map<RequestId, std::vector<TokenId>> tokens;
   std::map<RequestId, std::vector<double>> logprobs;
   std::map<RequestId, double> nll;
+  std::set<Strategy> strategies;  // that some chunk took
   std::vector<RankSummary> ranks;
 };
 
@@ -65,7 +68,8 @@ class JobTest : public testing::Test {
   /// while streams add to them.
   static Outcome run(int ranks, const JobOptions& options, const std::vector<JobRequest>& list,
                      const std::optional<std::filesystem::path>& traces = std::nullopt,
-                     const LayerMasks& masks = LayerMasks(Mask::causal())) {
+                     const LayerMasks& masks = LayerMasks(Mask::causal()),
+                     const std::function<void(Coordinator&)>& between_steps = nullptr) {
     Outcome outcome;
     test::run_machines(ranks, [&](Machine& machine) {
       std::optional<TraceFile> trace;
@@ -79,7 +83,8 @@ class JobTest : public testing::Test {
         run_job(machine, model, options, nullptr);
         return;
       }
-      JobInput input{.requests = list, .listener = listener(outcome)};
+      JobInput input{
+          .requests = list, .listener = listener(outcome), .between_steps = between_steps};
       outcome.ranks = run_job(machine, model, options, &input);
     });
     return outcome;
@@ -109,11 +114,12 @@ class JobTest : public testing::Test {
             .layout = kLayouts[random() % (passes_keys(strategy) ? 5 : 2)],
             .chunk_tokens = chunk.value_or(1 + static_cast<std::int64_t>(random() % 60)),
             .keep = passes_keys(strategy) && random() % 2 ? Retention::kFewest : Retention::kSpread,
-            .plan = plans[random() % plans.size()]};
-        expect_same(run(degree, options, list, masks), oracle,
-                    str("{}, {} on {} ranks, layout {}, pages of {}, chunks of {}", what,
-                        describe(options.plan, degree), degree, static_cast<int>(options.layout),
-                        options.page_tokens, *options.chunk_tokens));
+            .plans = {plans[random() % plans.size()]}};
+        expect_same(
+            run(degree, options, list, masks), oracle,
+            str("{}, {} on {} ranks, layout {}, pages of {}, chunks of {}", what,
+                describe(options.plans.front(), degree), degree, static_cast<int>(options.layout),
+                options.page_tokens, *options.chunk_tokens));
       }
     }
   }
@@ -131,7 +137,10 @@ class JobTest : public testing::Test {
 
  private:
   static Coordinator::Listener listener(Outcome& outcome) {
-    return {.prefill = [](const Progress&) {},
+    return {.prefill =
+                [&outcome](const Progress& chunk) {
+                  outcome.strategies.insert(chunk.choice->plan.strategy);
+                },
             .layer = nullptr,
             .token =
                 [&outcome](RequestId id, const Scored& scored) {
@@ -181,7 +190,7 @@ TEST_F(JobTest, EveryPrefillStrategyGivesTheTokensOfOneRank) {
                                  .page_tokens = std::int64_t{1} << random() % 5,
                                  .layout = random() % 2 ? DealtBy::kBlockCyclic : DealtBy::kFolded,
                                  .chunk_tokens = 1 + static_cast<std::int64_t>(random() % 120),
-                                 .plan = plan,
+                                 .plans = {plan},
                                  .max_running = 1 + static_cast<int>(random() % 5)};
         expect_same(run(degree, options, list), oracle,
                     str("{} on {} ranks, pages of {}, chunks of {}", describe(plan, degree), degree,
@@ -229,6 +238,79 @@ TEST_F(JobTest, FullAttentionGivesTheTokensOfOneRank) {
   const Outcome oracle = run(1, {.degree = 1, .chunk_tokens = 100}, list, masks);
   EXPECT_NE(oracle.nll, run(1, {.degree = 1}, list).nll);
   expect_same_everywhere(list, masks, 100, oracle, "full");
+}
+
+// Cached keys are the same rounded ones wherever they are, and a chunk's own are not rounded yet:
+// the split changes nothing. Only where a prompt is cut into chunks does.
+TEST_F(JobTest, NarrowPagesGiveTheTokensOfOneRankWithTheSameChunks) {
+  const auto list = requests({1, 7, 33, 100}, 8);
+  const Outcome exact = run(1, {.degree = 1, .chunk_tokens = 32}, list);
+  for (KvType type : {KvType::kFloat16, KvType::kBFloat16}) {
+    const Outcome oracle = run(1, {.degree = 1, .chunk_tokens = 32, .kv_type = type}, list);
+    EXPECT_NE(oracle.logprobs, exact.logprobs);
+    for (RequestId id = 0; id < 4; ++id) EXPECT_NEAR(oracle.nll.at(id), exact.nll.at(id), 0.05);
+    for (int degree : {2, 3, 6}) {
+      for (Strategy strategy : kStrategies) {
+        const SplitSetting setting{.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
+                                   .hosts = std::vector<int>(degree, 0)};
+        const auto plans = usable_plans(strategy, setting);
+        if (plans.empty()) continue;
+        const JobOptions options{
+            .degree = degree, .chunk_tokens = 32, .kv_type = type, .plans = {plans.front()}};
+        expect_same(
+            run(degree, options, list), oracle,
+            str("{} by {} on {} ranks", name(type), describe(plans.front(), degree), degree));
+      }
+    }
+  }
+}
+
+// Pages wander between any two steps, in prefill and decode, on ranks with little room to spare.
+TEST_F(JobTest, MovedPagesChangeNoToken) {
+  const auto list = requests({1, 7, 33, 100});
+  const Outcome oracle = run(1, {.degree = 1}, list);
+  std::mt19937 random(3);
+  int moved = 0;
+  const auto wander = [&](Coordinator& coordinator) {
+    for (int i = 0; i < 6; ++i) {
+      const auto request = static_cast<RequestId>(random() % 4);
+      const auto page = static_cast<std::int64_t>(random() % 16);
+      moved += coordinator.move_page(request, page, static_cast<int>(random() % 4));
+    }
+  };
+  for (const PlannedStrategy& plan : {PlannedStrategy{}, PlannedStrategy{Strategy::kAllGather},
+                                      PlannedStrategy{Strategy::kGatherQuery}}) {
+    for (Retention keep : {Retention::kSpread, Retention::kFewest}) {
+      if (keep == Retention::kFewest && !passes_keys(plan.strategy)) continue;
+      const JobOptions options{
+          .degree = 4, .page_tokens = 8, .chunk_tokens = 24, .keep = keep, .plans = {plan}};
+      expect_same(run(5, options, list, std::nullopt, LayerMasks(Mask::causal()), wander), oracle,
+                  describe(plan, 4));
+    }
+  }
+  EXPECT_GT(moved, 50);
+}
+
+// On a link so slow that strategies change from chunk to chunk.
+TEST_F(JobTest, AChoiceForEachChunkGivesTheTokensOfOneRank) {
+  const auto list = requests({1, 7, 100, 200});
+  const Outcome oracle = run(1, {.degree = 1}, list);
+  std::set<Strategy> taken;
+  for (int degree : {2, 3, 4, 6}) {
+    const SplitSetting setting{.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
+                               .hosts = std::vector<int>(degree, 0)};
+    JobOptions options{.degree = degree, .chunk_tokens = 64 * degree, .plans = {}};
+    for (const UsableStrategy& usable : usable_strategies(setting)) {
+      if (!usable.refusal) options.plans.push_back(usable.plan);
+    }
+    for (double bytes_per_second : {1e5, 1e8}) {
+      options.rates.inside_host = {1e-5, bytes_per_second};
+      const Outcome outcome = run(degree, options, list);
+      expect_same(outcome, oracle, str("{} ranks, links of {} B/s", degree, bytes_per_second));
+      taken.insert(outcome.strategies.begin(), outcome.strategies.end());
+    }
+  }
+  EXPECT_GE(taken.size(), 2u);
 }
 
 TEST_F(JobTest, ATracedJobGivesTheSameTokensAndAFileARank) {

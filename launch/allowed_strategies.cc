@@ -1,4 +1,4 @@
-#include "launch/forced_strategy.h"
+#include "launch/allowed_strategies.h"
 
 #include <fmt/ranges.h>
 
@@ -34,20 +34,32 @@ PlannedStrategy with_ring_shape(const RingShape& shape, int degree) {
                        fmt::join(usable, " ")));
 }
 
+/// Of each strategy that may be used the most promising plan. Alone, all are the same.
+std::vector<PlannedStrategy> all_plans(const SplitSetting& setting) {
+  if (setting.degree() == 1) return {PlannedStrategy{}};
+  std::vector<PlannedStrategy> plans;
+  for (Strategy strategy : kStrategies) {
+    const std::vector<PlannedStrategy> usable = usable_plans(strategy, setting);
+    if (!usable.empty()) plans.push_back(usable.front());
+  }
+  return plans;
+}
+
 }  // namespace
 
-PlannedStrategy forced_strategy(const GenerateOptions& options, const HeadShape& heads,
-                                std::vector<int> hosts) {
+std::vector<PlannedStrategy> allowed_strategies(const GenerateOptions& options,
+                                                const HeadShape& heads, std::vector<int> hosts) {
   const SplitSetting setting{.heads = heads,
                              .layout = options.layout,
                              .block = options.page_tokens,
                              .page_tokens = options.page_tokens,
                              .spread = options.keep == Retention::kSpread,
                              .hosts = std::move(hosts)};
-  if (options.ring_shape) return with_ring_shape(*options.ring_shape, setting.degree());
-  const PlannedStrategy plan = forced_plan(options.strategy, setting);
-  if (options.ulysses_degree) return with_ulysses_degree(*options.ulysses_degree, setting);
-  return plan;
+  if (options.ring_shape) return {with_ring_shape(*options.ring_shape, setting.degree())};
+  if (!options.strategy) return all_plans(setting);
+  const PlannedStrategy plan = forced_plan(*options.strategy, setting);
+  if (options.ulysses_degree) return {with_ulysses_degree(*options.ulysses_degree, setting)};
+  return {plan};
 }
 
 }  // namespace longspan

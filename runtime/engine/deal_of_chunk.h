@@ -1,0 +1,16 @@
+// The scheduler's words for a layout in those of attention, which the scheduler may not include.
+#pragma once
+
+#include "attention/shard_layout.h"
+#include "scheduler/step_plan.h"
+
+namespace longspan {
+
+DealtBy dealt_by(Layout layout);
+/// Throws CommError for a value that is none.
+Layout layout_of(DealtBy dealt);
+
+/// How a group of `ranks` divides the chunk's rows.
+Deal deal_of(const PrefillChunk& chunk, int ranks);
+
+}  // namespace longspan

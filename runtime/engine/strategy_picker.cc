@@ -1,0 +1,74 @@
+#include "runtime/engine/strategy_picker.h"
+
+#include <algorithm>
+
+#include "attention/split_chunk.h"
+#include "comm/error.h"
+#include "comm/host_memory.h"
+#include "comm/str.h"
+#include "runtime/engine/deal_of_chunk.h"
+
+namespace longspan {
+
+StrategyChoice StrategyPicker::pick(std::span<const int> group, const PrefillChunk& chunk,
+                                    std::span<const int> owners) {
+  expects(group.size() == options_.hosts.size(), "a chunk is split over the job's degree");
+  std::vector<int> indices;  // of the owners in the group
+  for (int owner : owners) {
+    const auto at = std::ranges::find(group, owner);
+    expects(at != group.end(), "every owner is in the group");
+    indices.push_back(static_cast<int>(at - group.begin()));
+  }
+  const StrategyQuestion asked = question(chunk, std::move(indices));
+  StrategyChoice choice =
+      one_was_asked_for() ? the_one(asked) : choose_strategy(asked, options_.rates);
+  previous_[chunk.request] = choice.plan;
+  return choice;
+}
+
+StrategyChoice StrategyPicker::the_one(const StrategyQuestion& question) const {
+  const PlannedStrategy& wanted = options_.plans.front();
+  if (options_.planned.contains(wanted)) {
+    return {.plan = wanted,
+            .seconds = examine(wanted, question, options_.rates).seconds,
+            .reason = "nothing to choose from",
+            .candidates = {}};
+  }
+  const std::int64_t needed = examine(wanted, question, options_.rates).staging_bytes;
+  return {.plan = {},
+          .seconds = examine({}, question, options_.rates).seconds,
+          .reason = str("{} needs {} of staging, more than the KV cache leaves",
+                        name(wanted.strategy), human_bytes(needed)),
+          .candidates = {}};
+}
+
+StrategyQuestion StrategyPicker::question(const PrefillChunk& chunk,
+                                          std::vector<int> owners) const {
+  const Deal deal = deal_of(chunk, static_cast<int>(options_.hosts.size()));
+  const SequenceStorage storage{
+      .page_tokens = options_.page_tokens, .owners = std::move(owners), .slots = {}};
+  const auto previous = previous_.find(chunk.request);
+  return {.setting = {.heads = options_.heads,
+                      .layout = deal.layout,
+                      .block = deal.block,
+                      .page_tokens = options_.page_tokens,
+                      .hosts = options_.hosts},
+          .layers = layer_shapes(deal, storage),
+          .identity = has_identity(deal, options_.page_tokens, storage.owners),
+          .planned = options_.planned,
+          .previous = previous == previous_.end() ? std::nullopt : std::optional(previous->second)};
+}
+
+std::vector<LayerShape> StrategyPicker::layer_shapes(const Deal& deal,
+                                                     const SequenceStorage& storage) const {
+  std::vector<LayerShape> shapes;
+  for (const Mask& mask : options_.masks.distinct()) {
+    shapes.push_back({.shape = split_shape(deal, storage, mask), .layers = 0});
+  }
+  for (int layer = 0; layer < options_.layers; ++layer)
+    ++shapes[options_.masks.index(layer)].layers;
+  std::erase_if(shapes, [](const LayerShape& kind) { return kind.layers == 0; });
+  return shapes;
+}
+
+}  // namespace longspan

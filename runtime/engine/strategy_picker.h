@@ -1,0 +1,49 @@
+// The prefill strategy of each chunk of a job: the one there is, or the cheapest of several.
+#pragma once
+
+#include <map>
+#include <span>
+#include <vector>
+
+#include "attention/choose_strategy.h"
+#include "attention/machine_rates.h"
+#include "attention/strategy_set.h"
+#include "runtime/model/layer_masks.h"
+#include "scheduler/step_plan.h"
+
+namespace longspan {
+
+struct StrategyPickerOptions {
+  /// Legal for the job's degree. One: it is used, unless there is no memory for it. Several: the
+  /// cheapest by `rates` is.
+  std::vector<PlannedStrategy> plans{PlannedStrategy{}};
+  StrategySet planned{PlannedStrategy{}};  // those with memory; one at least
+  MachineRates rates;
+  HeadShape heads{};
+  int layers = 1;
+  LayerMasks masks{Mask::causal()};
+  std::int64_t page_tokens = 16;
+  std::vector<int> hosts;  // for each rank of the group a number for its host
+};
+
+class StrategyPicker {
+ public:
+  explicit StrategyPicker(StrategyPickerOptions options) : options_(std::move(options)) {}
+
+  /// How `group` should split the chunk. `owners`: world ranks, of the request's pages up to the
+  /// chunk's end at least.
+  StrategyChoice pick(std::span<const int> group, const PrefillChunk& chunk,
+                      std::span<const int> owners);
+  void forget(RequestId request) { previous_.erase(request); }
+
+ private:
+  StrategyChoice the_one(const StrategyQuestion& question) const;
+  StrategyQuestion question(const PrefillChunk& chunk, std::vector<int> owners) const;
+  std::vector<LayerShape> layer_shapes(const Deal& deal, const SequenceStorage& storage) const;
+  bool one_was_asked_for() const { return options_.plans.size() == 1; }
+
+  StrategyPickerOptions options_;
+  std::map<RequestId, PlannedStrategy> previous_;  // of each request's last chunk
+};
+
+}  // namespace longspan

@@ -1,0 +1,29 @@
+#include "runtime/memory/page_exchange.h"
+
+#include <utility>
+
+namespace longspan {
+
+void PageExchange::send(PageSlot slot, int to) {
+  for (int layer = 0; layer < pool_.shape().layers; ++layer) {
+    sends_.push_back({to, piece(slot, layer)});
+  }
+}
+
+void PageExchange::receive(PageSlot slot, int from) {
+  for (int layer = 0; layer < pool_.shape().layers; ++layer) {
+    receives_.push_back({from, piece(slot, layer)});
+  }
+}
+
+void PageExchange::run(Stream& stream, Communicator& communicator) {
+  if (sends_.empty() && receives_.empty()) return;
+  communicator.exchange(stream, std::exchange(sends_, {}), std::exchange(receives_, {}));
+}
+
+std::span<std::byte> PageExchange::piece(PageSlot slot, int layer) const {
+  const KvView page = pool_.layer(layer).shifted(slot * pool_.shape().piece_values());
+  return {static_cast<std::byte*>(page.k), pool_.shape().piece_bytes()};  // V lies right behind K
+}
+
+}  // namespace longspan
