@@ -63,11 +63,6 @@ const KvSegment* add(std::vector<KvSegment> segments, Descriptors& descriptors) 
   return descriptors.add(std::span<const KvSegment>(segments));
 }
 
-void expect_well_formed(const std::vector<KvSegment>& segments) {
-  expects(std::ranges::all_of(segments, &KvSegment::is_well_formed),
-          "segments have a length and pages");
-}
-
 std::int64_t columns(const DecodeRow& row) {
   std::int64_t total = 0;
   for (const KvSegment& segment : row.segments) total += segment.len;
@@ -126,7 +121,8 @@ void CudaAttentionKernels::reset(Stream& stream, RunningState state, std::int64_
 
 void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
                                   std::vector<KvSegment> segments, RunningState state) {
-  expect_well_formed(segments);
+  expects(std::ranges::all_of(segments, &KvSegment::is_well_formed),
+          "segments have a length and pages");
   std::erase_if(segments, [](const KvSegment& segment) { return segment.len == 0; });
   if (rows.positions.empty() || segments.empty()) return;
   const cudaStream_t to = native(stream);
@@ -154,7 +150,8 @@ void CudaAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
   std::size_t bytes = Descriptors::room<ReferenceDecodeRow>(std::ssize(rows));
   std::int64_t stored = 0, most = 0;
   for (const DecodeRow& row : rows) {
-    expect_well_formed(row.segments);
+    expects(std::ranges::all_of(row.segments, &KvSegment::is_seen_whole),
+            "segments have a length and pages, and a decode row sees all of them");
     bytes += room(row.segments);
     stored += stored_splits(row);
     most = std::max(most, decode_splits(columns(row)));
