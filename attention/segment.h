@@ -92,6 +92,8 @@ struct KvSegment {
   PositionRun positions{};   // of the columns; not used under a full mask
 
   bool is_well_formed() const { return len >= 0 && view.page_tokens >= 1; }
+  /// As decode wants it, where rows have no position: seen by every row.
+  bool is_seen_whole() const { return is_well_formed() && mask.is_full(); }
   /// The columns that a row sees; nothing else of the segment is used for it.
   constexpr Interval seen(std::int64_t query_position) const {
     if (mask.is_full()) return {0, len};

@@ -124,7 +124,7 @@ std::vector<PositionRun> owned_runs(const SequenceStorage& storage, int rank, In
 StreamShape make_stream(const Deal& deal, int rank, const SequenceStorage& storage,
                         const Mask& mask) {
   StreamShape stream;
-  const std::int64_t first_seen = std::min(mask.first_seen(deal.first), deal.first);
+  const std::int64_t first_seen = mask.first_seen(deal.first);
   stream.first_cached = owned_columns(storage, rank, first_seen);
   stream.cached = owned_columns(storage, rank, deal.first) - stream.first_cached;
   if (mask.is_windowed()) {

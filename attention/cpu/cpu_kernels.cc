@@ -94,8 +94,8 @@ void CpuAttentionKernels::finish(Stream& stream, RunningState state, Partial out
 
 void CpuAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
   for (const DecodeRow& row : rows) {
-    expects(std::ranges::all_of(row.segments, &KvSegment::is_well_formed),
-            "segments have a length and pages");
+    expects(std::ranges::all_of(row.segments, &KvSegment::is_seen_whole),
+            "segments have a length and pages, and a decode row sees all of them");
   }
   const TraceLabel label = of_rows("attend_decode", std::ssize(rows));
   as_cpu(stream).enqueue(label, [this, decode = Decode{shape_, scale_, std::move(rows)}] {

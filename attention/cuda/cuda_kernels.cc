@@ -55,21 +55,15 @@ std::size_t room(const std::vector<KvSegment>& segments) {
   return bytes;
 }
 
+bool is_wide(const KvView& view) { return view.type == KvType::kFloat32; }
+
 /// The segments and their tables, as kernels find them.
 const KvSegment* add(std::vector<KvSegment> segments, Descriptors& descriptors) {
   for (KvSegment& segment : segments) {
+    expects(is_wide(segment.view), "these kernels read float32");
     segment.view = with_table(segment.view, segment.len, descriptors);
   }
   return descriptors.add(std::span<const KvSegment>(segments));
-}
-
-bool is_wide(const KvView& view) { return view.type == KvType::kFloat32; }
-
-void expect_well_formed(const std::vector<KvSegment>& segments) {
-  expects(std::ranges::all_of(segments, &KvSegment::is_well_formed),
-          "segments have a length and pages");
-  expects(std::ranges::all_of(segments, [](const KvSegment& s) { return is_wide(s.view); }),
-          "these kernels read float32");
 }
 
 std::int64_t columns(const DecodeRow& row) {
@@ -130,7 +124,8 @@ void CudaAttentionKernels::reset(Stream& stream, RunningState state, std::int64_
 
 void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
                                   std::vector<KvSegment> segments, RunningState state) {
-  expect_well_formed(segments);
+  expects(std::ranges::all_of(segments, &KvSegment::is_well_formed),
+          "segments have a length and pages");
   std::erase_if(segments, [](const KvSegment& segment) { return segment.len == 0; });
   if (rows.positions.empty() || segments.empty()) return;
   const cudaStream_t to = native(stream);
@@ -158,7 +153,8 @@ void CudaAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
   std::size_t bytes = Descriptors::room<ReferenceDecodeRow>(std::ssize(rows));
   std::int64_t stored = 0, most = 0;
   for (const DecodeRow& row : rows) {
-    expect_well_formed(row.segments);
+    expects(std::ranges::all_of(row.segments, &KvSegment::is_seen_whole),
+            "segments have a length and pages, and a decode row sees all of them");
     bytes += room(row.segments);
     stored += stored_splits(row);
     most = std::max(most, decode_splits(columns(row)));

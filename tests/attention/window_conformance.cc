@@ -1,9 +1,11 @@
 // What every AttentionKernels promises of sliding windows: both bounds of what a row sees, and that
 // nothing else is touched.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
 #include "attention/shard_layout.h"
@@ -193,6 +195,14 @@ TEST_P(KernelsConformance, AWindowedRowsBitsDoNotDependOnItsNeighbours) {
           << "window " << window << ", row " << row;
     }
   }
+}
+
+/// Decode rows have no positions: whoever decodes under a window cuts the segments.
+TEST_P(KernelsConformance, DecodeRefusesMaskedSegments) {
+  const auto problem = random_problem({3, 1, 16}, 1, 20, 37);
+  const DeviceKv kv(on_, problem, iota(20), 16);
+  EXPECT_THROW(on_.decode(problem, {{kv.masked_segment(Mask::window(4), solid(0, 20))}}),
+               std::logic_error);
 }
 
 }  // namespace
