@@ -7,24 +7,12 @@
 
 #include "attention/prefill_attention.h"
 #include "attention/strategy.h"
+#include "attention/strategy_set.h"
 
 namespace longspan {
 
 /// Which strategies a job may use.
-class StrategySet {
- public:
-  constexpr StrategySet() = default;
-  constexpr StrategySet(std::initializer_list<Strategy> list) {
-    for (Strategy strategy : list) insert(strategy);
-  }
-  constexpr void insert(Strategy strategy) { bits_ |= 1u << static_cast<unsigned>(strategy); }
-  constexpr bool contains(Strategy strategy) const {
-    return (bits_ >> static_cast<unsigned>(strategy) & 1) != 0;
-  }
-
- private:
-  std::uint32_t bits_ = 0;
-};
+using StrategySet = BasicStrategySet<Strategy>;
 
 class PrefillStrategies {
  public:

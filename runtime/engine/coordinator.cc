@@ -38,7 +38,7 @@ bool Coordinator::submit(const Admission& admission, std::int64_t max_new, Token
 bool Coordinator::step() {
   std::optional<StepPlan> plan = planner_.next();
   if (!plan) return false;
-  const StepOrder order{std::move(*plan), strategy_};
+  const StepOrder order{std::move(*plan), strategy_, decode_strategy_};
   announce(order);
   for (const PrefillChunk& chunk : order.plan.prefill) {
     listener_.prefill({chunk.request, chunk.first, chunk.count, prompt_tokens_[chunk.request]});

@@ -23,7 +23,8 @@ JobShape shape_of(const JobOptions& options, const JobInput& input) {
                  .keep = options.keep,
                  .max_running = options.max_running,
                  .strategies = {options.plan.strategy},
-                 .island = options.plan.inner};
+                 .island = options.plan.inner,
+                 .decode_strategies = {options.decode_strategy}};
   for (const JobRequest& request : input.requests) {
     shape.requests.push_back(
         {.prompt_tokens = std::ssize(request.admission.prompt), .max_new = request.max_new});
@@ -63,8 +64,9 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
 }
 
 std::vector<RankSummary> coordinate(ControlChannel& control, Worker& worker, JobInput& input,
-                                    const PlannerOptions& planner, Strategy strategy) {
-  Coordinator coordinator(control, worker, planner, strategy, input.listener);
+                                    const PlannerOptions& planner, const JobOptions& options) {
+  Coordinator coordinator(control, worker, planner, options.plan.strategy, input.listener);
+  coordinator.use_for_decode(options.decode_strategy);
   for (JobRequest& request : input.requests) {
     const bool fits =
         coordinator.submit(request.admission, request.max_new, request.stop, request.wants_nll);
@@ -88,8 +90,7 @@ std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const Job
     follow_coordinator(control, *worker);
     return {};
   }
-  return coordinate(control, *worker, *input, planner_options(options, memory),
-                    options.plan.strategy);
+  return coordinate(control, *worker, *input, planner_options(options, memory), options);
 }
 
 }  // namespace longspan

@@ -20,6 +20,7 @@ struct JobOptions {
   std::optional<std::int64_t> chunk_tokens;  // absent: 512 per rank of the degree
   Retention keep = Retention::kSpread;
   PlannedStrategy plan;  // legal for the degree, the model and the other options
+  DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   int max_running = 64;
   std::optional<std::int64_t> memory_limit;
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too

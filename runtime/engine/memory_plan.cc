@@ -76,6 +76,7 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
   memory.limits = {.rows = std::max<std::int64_t>(rows, running),
                    .prefill = prefill_limits(job, rows, longest_prompt, longest_pages),
                    .strategies = job.strategies,
+                   .decode_strategies = job.decode_strategies,
                    .decode_rows = running};
 
   const auto scratch = static_cast<std::int64_t>(Transformer::memory_bytes(config, memory.limits));

@@ -19,6 +19,7 @@ struct JobShape {
   int max_running = 64;
   StrategySet strategies{Strategy::kRing};
   int island = 1;
+  DecodeStrategySet decode_strategies{DecodeStrategy::kShipped};
   std::vector<RequestShape> requests;
 };
 

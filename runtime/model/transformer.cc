@@ -7,6 +7,10 @@ namespace {
 
 std::size_t floats(std::int64_t rows, std::int64_t width) { return sizeof(float) * rows * width; }
 
+DecodeLimits decode_limits(const Transformer::Limits& limits) {
+  return {.rows = limits.decode_rows, .ranks = limits.prefill.ranks};
+}
+
 }  // namespace
 
 Transformer::Transformer(Device& device, const ModelConfig& config, const ModelWeights& weights,
@@ -15,6 +19,7 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
     : config_(config),
       weights_(weights),
       ops_(ops),
+      kernels_(kernels),
       pool_(pool),
       limits_(limits),
       rope_(config.rope_base, config.heads.head_dim),
@@ -27,16 +32,18 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
       softmax_(device.allocate(floats(2 * limits.rows, config.heads.query_heads))),
       gate_up_(device.allocate(floats(limits.rows, 2 * config.ffn))),
       active_(device.allocate(floats(limits.rows, config.ffn))),
+      chosen_(device.allocate(floats(limits.logit_rows, config.hidden))),
       logits_(device.allocate(floats(limits.logit_rows, config.vocabulary))),
       prefill_(device, kernels, limits.prefill, limits.strategies),
-      decode_(device, kernels, limits.decode_rows, limits.prefill.ranks) {}
+      decode_(device, kernels, decode_limits(limits), limits.decode_strategies) {}
 
 std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& limits) {
   const std::int64_t row = config.heads.head_dim + 2 * config.hidden + 3 * config.q_width() +
                            2 * config.kv_width() + 2 * config.heads.query_heads + 3 * config.ffn;
-  return floats(limits.rows, row) + floats(limits.logit_rows, config.vocabulary) +
+  return floats(limits.rows, row) + floats(limits.logit_rows, config.hidden + config.vocabulary) +
          PrefillStrategies::memory_bytes(config.heads, limits.prefill, limits.strategies) +
-         DecodeAttention::memory_bytes(config.heads, limits.decode_rows, limits.prefill.ranks);
+         DecodeStrategies::memory_bytes(config.heads, decode_limits(limits),
+                                        limits.decode_strategies);
 }
 
 void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done) {
@@ -74,10 +81,10 @@ std::vector<KvTarget> Transformer::targets(const ForwardStep& step, int layer) {
     const PrefillAttention& prefill = prefill_.use(step.strategy);
     out.push_back({0, chunk_rows, prefill.own_stream(*step.chunk), prefill.column0(*step.chunk)});
   }
-  for (std::size_t i = 0; i < step.targets.size(); ++i) {
+  for (const DecodeTarget& target : step.targets) {
     KvView view = pool_.layer(layer);
-    view.table = step.targets[i].slots->data();
-    out.push_back({chunk_rows + static_cast<std::int64_t>(i), 1, view, step.targets[i].column});
+    view.table = target.slots->data();
+    out.push_back({chunk_rows + target.row, 1, view, target.column});
   }
   return out;
 }
@@ -94,7 +101,8 @@ void Transformer::attention(Stream& compute, const ForwardStep& step, int layer)
   }
   if (!step.decode.rows.empty()) {
     const std::int64_t done = rows * config_.q_width();
-    decode_.run(compute, step.group, step.decode, pages, q + done, mixed + done);
+    decode_.use(step.decode_strategy)
+        .run(compute, step.group, step.decode, pages, q + done, mixed + done);
   }
 }
 
@@ -109,11 +117,17 @@ void Transformer::mlp(Stream& compute, const LayerWeights& layer, std::int64_t r
   ops_.matmul(compute, active, rows, layer.down, hidden, Output::kAccumulate);
 }
 
-const float* Transformer::logits(Stream& compute, std::int64_t row, std::int64_t count) {
-  expects(count <= limits_.logit_rows, "the rows fit the logits' memory");
+std::int64_t Transformer::bad_lse_total() const {
+  return kernels_.bad_lse_total() + decode_.bad_lse_total();
+}
+
+const float* Transformer::logits(Stream& compute, std::span<const std::int64_t> rows) {
+  expects(std::ssize(rows) <= limits_.logit_rows, "the rows fit the logits' memory");
+  float* chosen = chosen_.as<float>().data();
   float* out = logits_.as<float>().data();
-  ops_.matmul(compute, normed_.as<float>().data() + row * config_.hidden, count, weights_.output(),
-              out, Output::kOverwrite);
+  ops_.gather_rows(compute, normed_.as<float>().data(), config_.hidden, {rows.begin(), rows.end()},
+                   chosen);
+  ops_.matmul(compute, chosen, std::ssize(rows), weights_.output(), out, Output::kOverwrite);
   return out;
 }
 

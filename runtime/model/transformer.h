@@ -2,15 +2,16 @@
 //
 // Every rank holds all weights; what is split is the rows. Projections, norms and the MLP are local
 // to a row; only attention reaches other ranks, through a PrefillAttention for rows of a prefill
-// chunk and DecodeAttention for decode rows.
+// chunk and a DecodeAttention for decode rows.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
-#include "attention/decode_attention.h"
+#include "attention/decode_strategies.h"
 #include "attention/prefill_strategies.h"
 #include "comm/device.h"
 #include "comm/group.h"
@@ -24,17 +25,20 @@ namespace longspan {
 
 /// The page column where a decode row's own key and value go.
 struct DecodeTarget {
+  std::int64_t row;                    // of the decode rows held here
   const std::vector<PageSlot>* slots;  // this rank's pages of the sequence
   std::int64_t column;
 };
 
-/// One step on this rank: rows of the chunk first, then the decode rows it masters.
+/// One step on this rank: rows of the chunk first, then the decode rows it holds: those it masters,
+/// or all where rows are mirrored.
 struct ForwardStep {
   Group group;
   std::vector<TokenId> tokens;          // one per row
   std::vector<std::int64_t> positions;  // one per row
   std::optional<SplitChunk> chunk;
   Strategy strategy = Strategy::kRing;  // of the chunk
+  DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   DecodeBatch decode;
   std::vector<DecodeTarget> targets;  // one per decode row mastered here
 
@@ -52,6 +56,7 @@ class Transformer {
     std::int64_t rows = 0;  // of one step
     PrefillLimits prefill;
     StrategySet strategies{Strategy::kRing};
+    DecodeStrategySet decode_strategies{DecodeStrategy::kShipped};
     int decode_rows = 0;           // of one step, over all masters
     std::int64_t logit_rows = 64;  // that are projected to the vocabulary at once
   };
@@ -69,10 +74,12 @@ class Transformer {
   void forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done);
 
   const Limits& limits() const { return limits_; }
+  /// Partial results of attention that were not numbers, so far: see AttentionKernels.
+  std::int64_t bad_lse_total() const;
 
-  /// Enqueues the logits of rows [row, row + count), count <= limits.logit_rows, and returns where
-  /// they will be: (count, vocabulary). The next call reuses the memory.
-  const float* logits(Stream& compute, std::int64_t row, std::int64_t count);
+  /// Enqueues the logits of `rows` of the step, limits.logit_rows of them at most, and returns
+  /// where they will be: (rows, vocabulary). The next call reuses the memory.
+  const float* logits(Stream& compute, std::span<const std::int64_t> rows);
 
  private:
   void attention(Stream& compute, const ForwardStep& step, int layer);
@@ -82,6 +89,7 @@ class Transformer {
   const ModelConfig& config_;
   const ModelWeights& weights_;
   ModelOps& ops_;
+  AttentionKernels& kernels_;
   KvPagePool& pool_;
   Limits limits_;
 
@@ -95,10 +103,11 @@ class Transformer {
   Buffer softmax_;  // (2, rows, query_heads): the running state's m and l
   Buffer gate_up_;  // (rows, 2 ffn)
   Buffer active_;   // (rows, ffn)
+  Buffer chosen_;   // (logit_rows, hidden): what is projected to the vocabulary
   Buffer logits_;   // (logit_rows, vocabulary)
 
   PrefillStrategies prefill_;
-  DecodeAttention decode_;
+  DecodeStrategies decode_;
 };
 
 }  // namespace longspan
