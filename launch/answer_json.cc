@@ -65,6 +65,7 @@ std::string answer_json(const Answer& answer, const RunFacts& run) {
                  {"degree", run.degree},
                  {"layout", run.layout},
                  {"strategy", run.strategy},
+                 {"decode_strategy", run.decode_strategy},
                  {"timings", timings_of(answer, run)},
                  {"ranks", ranks_of(run)}};
   return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

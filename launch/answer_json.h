@@ -14,7 +14,8 @@ struct RunFacts {
   std::string model;
   int degree = 1;
   std::string layout;
-  std::string strategy;  // "ring", "usp 2 x 2"
+  std::string strategy;         // "ring", "usp 2 x 2"
+  std::string decode_strategy;  // "shipped"
   double load_s = 0;
   std::vector<RankSummary> ranks;
   int top = 0;  // alternatives asked for

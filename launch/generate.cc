@@ -56,6 +56,7 @@ JobOptions job_options(const GenerateOptions& options, int degree, const Planned
                  .chunk_tokens = options.prefill_chunk,
                  .keep = options.keep,
                  .plan = plan,
+                 .decode_strategy = options.decode_strategy,
                  .max_running = options.max_num_seqs,
                  .hang_timeout = options.hang_timeout};
   if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
@@ -284,6 +285,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                          .degree = degree,
                          .layout = std::string(name(options.layout)),
                          .strategy = describe(plans[run], degree),
+                         .decode_strategy = std::string(name(options.decode_strategy)),
                          .load_s = seconds_between(start, loaded)};
     RunResult result;
     try {

@@ -53,8 +53,9 @@ struct GenerateOptions {
   std::optional<int> degree;  // ranks that split the sequence; absent: all
   Layout layout = Layout::kBlockCyclic;
   Strategy strategy = Strategy::kRing;
-  std::optional<int> ulysses_degree;          // of usp; absent: the most promising
-  std::optional<RingShape> ring_shape;        // of double-ring; absent: hosts x ranks of a host
+  std::optional<int> ulysses_degree;    // of usp; absent: the most promising
+  std::optional<RingShape> ring_shape;  // of double-ring; absent: hosts x ranks of a host
+  DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   std::optional<std::int64_t> prefill_chunk;  // tokens of one step of the group; absent: automatic
   int page_tokens = 16;
   Retention keep = Retention::kSpread;

@@ -150,7 +150,8 @@ StepReport Worker::score(const StepPlan& plan, const ForwardStep& step) {
     const RequestRow row{chunk.request, last - step.chunk->positions.begin()};
     score_rows(report, step, {&row, 1});
   }
-  score_rows(report, step, mastered(plan, step));
+  const std::vector<RequestRow> rows = mastered(plan, step);
+  step.is_sliced() ? score_sliced(report, step, rows) : score_rows(report, step, rows);
   await_compute();
   refuse_bad_attention();
   return report;
@@ -190,6 +191,22 @@ void Worker::score_rows(StepReport& report, const ForwardStep& step,
     await_compute();
     for (std::size_t i = 0; i < some.size(); ++i) {
       report.rows.push_back(score_row(step, some[i], logits_row(logits, i)));
+    }
+  }
+}
+
+/// The same for decode rows of a sliced step, of which the other ranks have their shares.
+void Worker::score_sliced(StepReport& report, const ForwardStep& step,
+                          std::span<const RequestRow> rows) {
+  const std::int64_t most = transformer_.limits().logit_rows;
+  for (std::int64_t first = 0; first < step.decode_rows(); first += most) {
+    const std::int64_t count = std::min(most, step.decode_rows() - first);
+    const float* logits = transformer_.sliced_logits(*compute_, step, first, count);
+    await_compute();
+    for (const RequestRow& row : rows) {
+      const std::int64_t at = row.row - step.chunk_rows() - first;
+      if (at < 0 || at >= count) continue;
+      report.rows.push_back(score_row(step, row, logits_row(logits, at)));
     }
   }
 }

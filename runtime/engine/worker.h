@@ -64,6 +64,7 @@ class Worker {
   void refuse_bad_attention();
   std::vector<RequestRow> mastered(const StepPlan& plan, const ForwardStep& step) const;
   void score_rows(StepReport& report, const ForwardStep& step, std::span<const RequestRow> rows);
+  void score_sliced(StepReport& report, const ForwardStep& step, std::span<const RequestRow> rows);
   RowResult score_row(const ForwardStep& step, const RequestRow& row,
                       std::span<const float> logits) const;
   std::span<const float> logits_row(const float* logits, std::int64_t row) const;

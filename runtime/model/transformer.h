@@ -1,8 +1,8 @@
 // The forward pass of a Llama-architecture model over this rank's rows of one step.
 //
 // Every rank holds all weights; what is split is the rows. Projections, norms and the MLP are local
-// to a row; only attention reaches other ranks, through a PrefillAttention for rows of a prefill
-// chunk and a DecodeAttention for decode rows.
+// to a row, unless decode rows are sliced (SlicedProducts); attention reaches other ranks, through
+// a PrefillAttention for rows of a prefill chunk and a DecodeAttention for decode rows.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,7 @@
 #include "runtime/model/model_config.h"
 #include "runtime/model/ops.h"
 #include "runtime/model/rope.h"
+#include "runtime/model/sliced_products.h"
 #include "runtime/model/weights.h"
 
 namespace longspan {
@@ -44,6 +45,11 @@ struct ForwardStep {
 
   std::int64_t rows() const { return std::ssize(tokens); }
   std::int64_t chunk_rows() const { return chunk ? chunk->own().rows : 0; }
+  std::int64_t decode_rows() const { return rows() - chunk_rows(); }
+  /// Whether each rank of the group uses its share of the weights for the decode rows.
+  bool is_sliced() const {
+    return decode_strategy == DecodeStrategy::kSliced && group.size() > 1 && decode_rows() > 0;
+  }
 };
 
 /// Hears that a layer (0, 1, ...) is done.
@@ -80,10 +86,16 @@ class Transformer {
   /// Enqueues the logits of `rows` of the step, limits.logit_rows of them at most, and returns
   /// where they will be: (rows, vocabulary). The next call reuses the memory.
   const float* logits(Stream& compute, std::span<const std::int64_t> rows);
+  /// The same for `count` decode rows of a sliced step from the `first` on: every rank of the group
+  /// takes part, and has the logits of the rows it masters afterwards.
+  const float* sliced_logits(Stream& compute, const ForwardStep& step, std::int64_t first,
+                             std::int64_t count);
 
  private:
+  void project(Stream& compute, const ForwardStep& step, const LayerWeights& layer);
   void attention(Stream& compute, const ForwardStep& step, int layer);
-  void mlp(Stream& compute, const LayerWeights& layer, std::int64_t rows);
+  void attention_output(Stream& compute, const ForwardStep& step, const LayerWeights& layer);
+  void mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer);
   std::vector<KvTarget> targets(const ForwardStep& step, int layer);
 
   const ModelConfig& config_;
@@ -108,6 +120,7 @@ class Transformer {
 
   PrefillStrategies prefill_;
   DecodeStrategies decode_;
+  std::optional<SlicedProducts> sliced_;  // if decode rows may be
 };
 
 }  // namespace longspan

@@ -66,6 +66,7 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   EXPECT_EQ(options.keep, Retention::kSpread);
   EXPECT_EQ(options.threads, std::nullopt);
   EXPECT_EQ(options.strategy, Strategy::kRing);
+  EXPECT_EQ(options.decode_strategy, DecodeStrategy::kShipped);
   EXPECT_TRUE(options.compare_degrees.empty());
   EXPECT_FALSE(options.ignore_eos);
   EXPECT_EQ(options.logprobs, 0);

@@ -162,10 +162,8 @@ TEST_F(JobTest, EveryDecodeStrategyGivesTheTokensOfOneRank) {
   const auto list = requests({1, 2, 7, 33, 100});
   const Outcome oracle = run(1, {.degree = 1}, list);
   std::mt19937 random(3);
-  constexpr std::array kWholeLayers{DecodeStrategy::kShipped, DecodeStrategy::kMirrored,
-                                    DecodeStrategy::kTree};
   for (int degree : {1, 2, 3, 4, 5, 7}) {
-    for (DecodeStrategy strategy : kWholeLayers) {
+    for (DecodeStrategy strategy : kDecodeStrategies) {
       const JobOptions options{.degree = degree,
                                .page_tokens = std::int64_t{1} << random() % 5,
                                .layout = random() % 2 ? DealtBy::kBlockCyclic : DealtBy::kStriped,
