@@ -33,6 +33,12 @@ auto share_of_heads(const HeadShape& heads, int ranks) {
   };
 }
 
+/// Outputs of QKV, dealt from the other end than heads and the rest: where widths do not divide
+/// evenly, the larger shares fall to different ranks.
+auto share_of_qkv(int width, int ranks) {
+  return [=](int j) { return share_of(width, ranks)(ranks - 1 - j); };
+}
+
 int qkv_width(const ModelConfig& config) { return config.q_width() + 2 * config.kv_width(); }
 
 /// The functions below take turns in one piece of memory: the most that one of them takes.
@@ -61,7 +67,7 @@ std::size_t SlicedProducts::memory_bytes(const ModelConfig& config, const Sliced
 void SlicedProducts::gather(Stream& compute, const Group& group, const float* x, std::int64_t rows,
                             const PackedMatrix& w, float* out) {
   const std::int64_t width = w.layout->outputs();
-  const auto share = share_of(w.layout->outputs(), group.size());
+  const auto share = share_of_qkv(w.layout->outputs(), group.size());
   Scratch scratch(scratch_);
   std::vector<float*> part(group.size());
   for (int j = 0; j < group.size(); ++j) {
@@ -185,7 +191,7 @@ Sent SlicedProducts::layer_sent(const ModelConfig& config, int rank, int ranks, 
     sent.bytes += (ranks - 1) * values * static_cast<std::int64_t>(sizeof(float));
     sent.messages += values > 0 ? ranks - 1 : 0;
   };
-  add(rows * share_of(qkv_width(config), ranks)(rank).count);
+  add(rows * share_of_qkv(qkv_width(config), ranks)(rank).count);
   if (share_of_heads(config.heads, ranks)(rank).count > 0) add(rows * config.hidden);
   if (share_of(config.ffn, ranks)(rank).count > 0) add(rows * config.hidden);
   return sent;

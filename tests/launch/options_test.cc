@@ -114,6 +114,14 @@ TEST(OptionsTest, EveryLayoutHasAWord) {
   EXPECT_EQ(generate_of("--prompt x --layout contiguous").layout, Layout::kContiguous);
 }
 
+TEST(OptionsTest, EveryDecodeStrategyHasAWord) {
+  for (DecodeStrategy strategy : kDecodeStrategies) {
+    EXPECT_EQ(
+        generate_of("--prompt x --decode-strategy " + std::string(name(strategy))).decode_strategy,
+        strategy);
+  }
+}
+
 TEST(OptionsTest, EveryKindOfPromptIsTold) {
   EXPECT_EQ(generate_of("--prompt-ids i.json").prompt.kind, PromptKind::kIdsFile);
   EXPECT_EQ(generate_of("--prompts p.jsonl").prompt.kind, PromptKind::kLines);
