@@ -48,8 +48,8 @@ struct PackedMatrix {
   const char* name = "matmul";      // of its product, in a trace
 };
 
-/// Some outputs of a weight matrix, from some of its inputs. What the layout keeps together costs
-/// least when it is not cut: multiples of 64 never cut it.
+/// Some outputs of a weight matrix, from some of its inputs. Any cut is allowed; one through what
+/// the layout keeps together (64 outputs by 16 inputs, or less) costs copies.
 struct MatrixSlice {
   PackedMatrix matrix;
   Slice outputs;

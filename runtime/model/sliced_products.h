@@ -42,7 +42,7 @@ struct SlicedLimits {
 
 class SlicedProducts {
  public:
-  /// What no matrix layout keeps together is larger: cutting costs nothing.
+  /// Columns: cut at multiples of it, a matrix is cut between the blocks of its layout.
   static constexpr int kCut = 64;
 
   /// Borrows everything.
@@ -63,8 +63,8 @@ class SlicedProducts {
   /// hidden += down(silu(gate x) * up x).
   void mlp(Stream& compute, const Group& group, const float* x, std::int64_t rows,
            const LayerWeights& layer, float* hidden);
-  /// out = x w^T, (rows, vocabulary), of the rows whose master (index of the group) this rank is;
-  /// of the others this rank's share is in nobody's way.
+  /// out = x w^T, (rows, vocabulary), of the rows whose master (index of the group) is this rank;
+  /// `out` keeps what it had where the other rows would be.
   void logits(Stream& compute, const Group& group, const float* x, std::int64_t rows,
               const std::vector<int>& masters, const PackedMatrix& w, float* out);
 
