@@ -13,6 +13,7 @@
 
 #include "attention/decode_strategies.h"
 #include "attention/decode_traffic.h"
+#include "attention/decode_tree.h"
 #include "comm/str.h"
 #include "tests/attention/sequence_cluster.h"
 #include "tests/support/counting_communicator.h"
@@ -282,6 +283,23 @@ TEST_P(DecodeAttentionTest, SendsExactlyWhatItsFormulaSays) {
       if (ranks == 1) {
         EXPECT_EQ(traffic.sent_messages, 0u);
       }
+    });
+  }
+}
+
+/// One after the other, so what matters where latency does.
+TEST_P(DecodeAttentionTest, ExchangesInARowAreAsFewAsPromised) {
+  for (int ranks : {2, 3, 5, 8}) {
+    const Batch batch = random_batch(ranks, std::vector<std::int64_t>(6, 200), 12);
+    const std::vector<RandomSequence> sequences = sequences_of(batch);
+    test::run_ranks(ranks, [&](Communicator& communicator) {
+      test::CountingCommunicator counted(communicator);
+      decode(batch, sequences, counted);
+      int most = 1;
+      if (GetParam() == DecodeStrategy::kShipped) most = 2;
+      if (GetParam() == DecodeStrategy::kTree) most = 2 * tree_levels(ranks);
+      EXPECT_LE(counted.exchanges(), kLayers * most);
+      EXPECT_GT(counted.exchanges(), 0);
     });
   }
 }
