@@ -1,7 +1,7 @@
 // A row of a decode step, as each rank of the group works it out for itself from the plan.
 #pragma once
 
-#include "attention/decode_attention.h"
+#include "attention/decode_batch.h"
 #include "attention/mask.h"
 #include "attention/split_chunk.h"
 

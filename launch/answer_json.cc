@@ -69,6 +69,7 @@ std::string answer_json(const Answer& answer, const RunFacts& run) {
                  {"kv_dtype", run.kv_dtype},
                  {"strategy", answer.strategy},
                  {"strategy_reason", answer.strategy_reason},
+                 {"decode_strategy", run.decode_strategy},
                  {"predicted_s", answer.predicted_s},
                  {"timings", timings_of(answer, run)},
                  {"ranks", ranks_of(run)}};

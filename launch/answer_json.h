@@ -15,6 +15,7 @@ struct RunFacts {
   int degree = 1;
   std::string layout;
   std::string kv_dtype;
+  std::string decode_strategy;  // "shipped"
   double load_s = 0;
   std::vector<RankSummary> ranks;
   int top = 0;  // alternatives asked for

@@ -53,6 +53,7 @@ JobOptions job_options(const GenerateOptions& options, const Split& split,
                  .keep = options.keep,
                  .kv_type = options.kv_type,
                  .plans = split.plans,
+                 .decode_strategy = options.decode_strategy,
                  .rates = rates,
                  .hosts = split.hosts,
                  .max_running = options.max_num_seqs,
@@ -294,6 +295,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                          .degree = split.degree,
                          .layout = std::string(name(options.layout)),
                          .kv_dtype = std::string(name(options.kv_type)),
+                         .decode_strategy = std::string(name(options.decode_strategy)),
                          .load_s = seconds_between(start, loaded)};
     RunResult result;
     try {

@@ -56,6 +56,12 @@ void apply_throttle_link(GenerateOptions& options, const Given& given) {
   options.throttle_link = given.value;
 }
 
+void apply_decode_strategy(GenerateOptions& options, const Given& given) {
+  std::array<std::string_view, kDecodeStrategies.size()> words;
+  for (std::size_t i = 0; i < words.size(); ++i) words[i] = name(kDecodeStrategies[i]);
+  options.decode_strategy = kDecodeStrategies[one_of(given, words)];
+}
+
 void apply_ring_shape(GenerateOptions& options, const Given& given) {
   const std::size_t times = given.value.find('x');
   if (times == std::string::npos) {
@@ -128,6 +134,11 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupSplit, "ring-shape", "MxG",
       "with --strategy double-ring: M hosts of G ranks (default: as the hosts are)"},
      apply_ring_shape},
+    {{kGroupSplit, "decode-strategy", "WORD",
+      "who computes a new token: the rank that keeps it, asking the others for partial results "
+      "(shipped), also in a tree of ranks (tree), every rank alike (mirrored), or each a part of "
+      "every weight (sliced) (default: shipped)"},
+     apply_decode_strategy},
     {{kGroupSplit, "prefill-chunk", "TOKENS",
       "prompt tokens that the ranks together read in one step, or auto (default: auto)"},
      apply_prefill_chunk},

@@ -57,6 +57,7 @@ struct GenerateOptions {
   std::optional<Strategy> strategy;     // absent: the cheapest for each chunk
   std::optional<int> ulysses_degree;    // of usp; absent: the most promising
   std::optional<RingShape> ring_shape;  // of double-ring; absent: hosts x ranks of a host
+  DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   CalibrationEffort calibrate = CalibrationEffort::kQuick;
   std::optional<std::int64_t> prefill_chunk;  // tokens of one step of the group; absent: automatic
   int page_tokens = 16;

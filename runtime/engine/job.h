@@ -24,6 +24,7 @@ struct JobOptions {
   /// Legal for the degree, the model and the other options. One: it is used, or ring where there is
   /// no memory for it. Several: of those with memory the cheapest by `rates`, chunk by chunk.
   std::vector<PlannedStrategy> plans{PlannedStrategy{}};
+  DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   MachineRates rates = default_rates("avx2", 1);
   std::vector<int> hosts;  // for each rank of the degree a number for its host; empty: one host
   int max_running = 64;

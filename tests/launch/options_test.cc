@@ -67,6 +67,7 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   EXPECT_EQ(options.threads, std::nullopt);
   EXPECT_EQ(options.kv_type, KvType::kFloat32);
   EXPECT_FALSE(options.strategy);
+  EXPECT_EQ(options.decode_strategy, DecodeStrategy::kShipped);
   EXPECT_EQ(options.calibrate, CalibrationEffort::kQuick);
   EXPECT_FALSE(options.throttle_link);
   EXPECT_TRUE(options.compare_degrees.empty());
@@ -114,6 +115,14 @@ TEST(OptionsTest, EveryLayoutHasAWord) {
   EXPECT_EQ(generate_of("--prompt x --layout striped").layout, Layout::kStriped);
   EXPECT_EQ(generate_of("--prompt x --layout zigzag").layout, Layout::kZigzag);
   EXPECT_EQ(generate_of("--prompt x --layout contiguous").layout, Layout::kContiguous);
+}
+
+TEST(OptionsTest, EveryDecodeStrategyHasAWord) {
+  for (DecodeStrategy strategy : kDecodeStrategies) {
+    EXPECT_EQ(
+        generate_of("--prompt x --decode-strategy " + std::string(name(strategy))).decode_strategy,
+        strategy);
+  }
 }
 
 TEST(OptionsTest, EveryKindOfPromptIsTold) {
