@@ -19,6 +19,7 @@
 #include "attention/strategy.h"
 #include "comm/launcher.h"
 #include "comm/log.h"
+#include "launch/bench/bench_options.h"
 #include "scheduler/placement.h"
 
 namespace longspan {
@@ -94,8 +95,8 @@ struct HelpRequest {
   std::string text;
 };
 
-using Command =
-    std::variant<GenerateOptions, InspectOptions, TraceMergeOptions, VersionRequest, HelpRequest>;
+using Command = std::variant<GenerateOptions, InspectOptions, TraceMergeOptions,
+                             BenchAttentionOptions, BenchCommOptions, VersionRequest, HelpRequest>;
 
 /// `arguments`: argv without the program's name. Throws UsageError.
 Command parse_command_line(const std::vector<std::string>& arguments,

@@ -1,0 +1,12 @@
+// The helps of `longspan bench`.
+#pragma once
+
+#include <string>
+
+namespace longspan {
+
+std::string bench_help();
+std::string bench_attention_help();
+std::string bench_comm_help();
+
+}  // namespace longspan
