@@ -1,76 +1,67 @@
-// Distributed decode: queries travel to the keys, never the keys to the queries (LoongServe,
-// arXiv 2404.09526, section 4.2; Infinite-LLM, arXiv 2401.02669).
+// Attention of decode rows over keys that lie on several ranks: what every decode strategy offers,
+// and the memory they take turns to use.
 //
-//   master  q ------> owners of the row's pages        one message per peer, its rows packed
-//           attends its own pages meanwhile
-//   owner   attends its pages for the rows it got
-//   master  <------- (O, lse) of those rows            one message per peer
-//           merges the partials in rank order
-//
-// Every rank may be master of some rows and serve others in the same step. A row whose pages all
-// lie with its master sends nothing. The rows of all ranks share one batch, which every rank knows:
-// so both sides know what each message holds, and messages need no header.
+// A decode row is one new token; its keys never move. The strategies differ in who holds the row
+// and in what travels: queries out and partials back, or partials alone. All give the same result,
+// since attention over any partition of the keys, merged by log-sum-exp, equals attention over all
+// of them.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <vector>
 
+#include "attention/decode_batch.h"
+#include "attention/even_slice.h"
 #include "attention/kernels.h"
 #include "comm/device.h"
 #include "comm/group.h"
 
 namespace longspan {
 
-/// One row of a decode step, as every rank of the group knows it.
-struct DecodeBatchRow {
-  int master = 0;                   // group index
-  std::vector<int> owners;          // group indices with columns of the row, ascending
-  std::vector<std::int32_t> slots;  // this rank's pages of the row, if it owns any
-  std::int64_t columns = 0;         // this rank's columns of the row, the new token's included
+/// The most any step may ask of a rank.
+struct DecodeLimits {
+  int rows = 0;   // over all masters
+  int ranks = 1;  // of the group
 };
 
-/// The rows of one step, worked out once and used by every layer.
-struct DecodeBatch {
-  int rank = 0;  // this rank in the group
-  int size = 1;  // of the group
-  std::int64_t page_tokens = 1;
-  std::vector<DecodeBatchRow> rows;
-
-  /// Indices of the rows with `master` that need columns of `owner`, in order.
-  std::vector<int> shipped(int master, int owner) const;
-  /// Indices of the rows with `master`, in order.
-  std::vector<int> mastered(int master) const;
+/// Memory of one rank's strategies. One of them runs at a time, and nothing is left in here from
+/// one layer to the next: a run ends with the compute stream past the last exchange.
+struct DecodeMemory {
+  Buffer scratch;
+  std::unique_ptr<Stream> transfer;  // last: drains before what its work touches goes
 };
 
 class DecodeAttention {
  public:
-  /// Memory for steps of up to `max_rows` rows over groups of up to `max_ranks`.
-  DecodeAttention(Device& device, AttentionKernels& kernels, int max_rows, int max_ranks);
-  static std::size_t memory_bytes(const HeadShape& shape, int max_rows, int max_ranks);
+  /// Borrows everything.
+  DecodeAttention(Device& device, AttentionKernels& kernels, DecodeMemory& memory)
+      : device_(device), kernels_(kernels), memory_(memory) {}
+  DecodeAttention(const DecodeAttention&) = delete;
+  DecodeAttention& operator=(const DecodeAttention&) = delete;
+  virtual ~DecodeAttention() = default;
 
-  /// Enqueues attention of the rows this rank masters over all their keys. The new tokens' KV must
-  /// be in their pages. `batch` must live until `compute` is past the call.
-  ///   q, out: (rows mastered here, query_heads, head_dim), in order of the batch
-  void run(Stream& compute, const Group& group, const DecodeBatch& batch, const KvView& pages,
-           const float* q, float* out);
+  /// Enqueues attention of the rows that this rank holds over all their keys: of the rows it
+  /// masters, or of all where rows are mirrored (mirrors_rows() in strategy.h). The new tokens' KV
+  /// must be in their pages. `batch` must live until `compute` is past the call.
+  ///   q:   (rows held here, query_heads, head_dim), in order of the batch
+  ///   out: (rows held here, heads(batch).count, head_dim)
+  virtual void run(Stream& compute, const Group& group, const DecodeBatch& batch,
+                   const KvView& pages, const float* q, float* out) = 0;
 
- private:
-  struct Peer;  // what is exchanged with one rank in one step
+  /// The query heads whose results this rank gets.
+  virtual Slice heads(const DecodeBatch&) const { return {0, kernels_.shape().query_heads}; }
+  /// As AttentionKernels::bad_lse_total(), of merges by kernels of the strategy's own.
+  virtual std::int64_t bad_lse_total() const { return 0; }
 
-  Partial partial_at(float* memory, std::int64_t row, std::int64_t rows) const;
+ protected:
+  Stream& transfer() const { return *memory_.transfer; }
+  /// Row `row` of the batch over the columns that this rank owns, which may be none.
   DecodeRow local_row(const DecodeBatch& batch, int row, const KvView& pages, const float* q,
                       Partial out) const;
-  std::vector<Peer> lay_out(const DecodeBatch& batch);
-  void announce(Stream& compute, const Group& group, const DecodeBatch& batch,
-                const std::vector<Peer>& peers, const float* q);
-  void merge(Stream& compute, const DecodeBatch& batch, const std::vector<Peer>& peers, float* out);
 
   Device& device_;
   AttentionKernels& kernels_;
-  int max_rows_;
-  Buffer memory_;
-  std::unique_ptr<Stream> transfer_;  // last: drains first
+  DecodeMemory& memory_;
 };
 
 }  // namespace longspan

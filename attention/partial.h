@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "attention/segment.h"
+
 namespace longspan {
 
 /// Running softmax of rows x heads: sum of exp(s - m) * v, the largest score m so far (scaled, in
@@ -22,5 +24,21 @@ struct Partial {
   float* o = nullptr;    // (rows, query_heads, head_dim)
   float* lse = nullptr;  // (rows, query_heads)
 };
+
+/// Values of the queries, and of a partial, of one row.
+inline std::int64_t query_values(const HeadShape& shape) {
+  return static_cast<std::int64_t>(shape.query_heads) * shape.head_dim;
+}
+inline std::int64_t partial_values(const HeadShape& shape) {
+  return static_cast<std::int64_t>(shape.query_heads) * (shape.head_dim + 1);
+}
+/// A partial of `rows` rows as one message: all O, then all lse.
+inline Partial partial_at(float* memory, std::int64_t rows, const HeadShape& shape) {
+  return {.o = memory, .lse = memory + rows * query_values(shape)};
+}
+/// Row `row` of a partial.
+inline Partial partial_row(const Partial& rows, std::int64_t row, const HeadShape& shape) {
+  return {.o = rows.o + row * query_values(shape), .lse = rows.lse + row * shape.query_heads};
+}
 
 }  // namespace longspan

@@ -77,16 +77,4 @@ class PrefillAttention {
   PrefillMemory& memory_;
 };
 
-/// Values of the queries, and of a partial, of one row.
-inline std::int64_t query_values(const HeadShape& shape) {
-  return static_cast<std::int64_t>(shape.query_heads) * shape.head_dim;
-}
-inline std::int64_t partial_values(const HeadShape& shape) {
-  return static_cast<std::int64_t>(shape.query_heads) * (shape.head_dim + 1);
-}
-/// A partial of `rows` rows as one message: all O, then all lse.
-inline Partial partial_at(float* memory, std::int64_t rows, const HeadShape& shape) {
-  return {.o = memory, .lse = memory + rows * query_values(shape)};
-}
-
 }  // namespace longspan

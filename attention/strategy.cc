@@ -79,4 +79,16 @@ std::optional<DecodeStrategy> parse_decode_strategy(std::string_view name) {
 
 std::string_view name(DecodeStrategy strategy) { return name_of(kDecodeNames, strategy); }
 
+bool mirrors_rows(DecodeStrategy strategy) {
+  switch (strategy) {
+    case DecodeStrategy::kMirrored:
+    case DecodeStrategy::kSliced:
+      return true;
+    case DecodeStrategy::kShipped:
+    case DecodeStrategy::kTree:
+      return false;
+  }
+  __builtin_unreachable();
+}
+
 }  // namespace longspan

@@ -50,8 +50,14 @@ std::string describe(const PlannedStrategy& plan, int degree);
 /// mirrored on every rank; partials merged up a tree; the layer's other work sliced as well.
 enum class DecodeStrategy { kShipped, kMirrored, kTree, kSliced };
 
+inline constexpr std::array kDecodeStrategies{DecodeStrategy::kShipped, DecodeStrategy::kMirrored,
+                                              DecodeStrategy::kTree, DecodeStrategy::kSliced};
+
 /// "shipped", ...; nothing for another word.
 std::optional<DecodeStrategy> parse_decode_strategy(std::string_view name);
 std::string_view name(DecodeStrategy strategy);
+
+/// Whether every rank of the group holds every decode row, or only the row's master does.
+bool mirrors_rows(DecodeStrategy strategy);
 
 }  // namespace longspan

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <initializer_list>
 
 #include "attention/strategy.h"
@@ -34,6 +35,23 @@ class StrategySet {
   }
 
   std::array<int, kStrategies.size()> inner_{};  // 0: not in the set
+};
+
+/// The decode strategies that a job may use. It travels too.
+class DecodeStrategySet {
+ public:
+  constexpr DecodeStrategySet() = default;
+  constexpr DecodeStrategySet(std::initializer_list<DecodeStrategy> strategies) {
+    for (DecodeStrategy strategy : strategies) insert(strategy);
+  }
+
+  constexpr void insert(DecodeStrategy strategy) { in_[static_cast<std::size_t>(strategy)] = true; }
+  constexpr bool contains(DecodeStrategy strategy) const {
+    return in_[static_cast<std::size_t>(strategy)];
+  }
+
+ private:
+  std::array<bool, kDecodeStrategies.size()> in_{};
 };
 
 }  // namespace longspan

@@ -68,9 +68,10 @@ def write_f32(source, target):
     return total
 
 
-def run_longspan(options, ids_file, ranks, threads):
+def run_longspan(options, ids_file, ranks, threads, decode="shipped"):
     line = [options.binary, "generate", options.model, "--prompt-ids", ids_file, "--json",
-            "--ignore-eos", "--max-tokens", str(NEW_TOKENS), "--threads", str(threads)]
+            "--ignore-eos", "--max-tokens", str(NEW_TOKENS), "--threads", str(threads),
+            "--decode-strategy", decode]
     if ranks > 1:
         line = ["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-np", str(ranks)] + line
     environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
@@ -152,11 +153,12 @@ def main():
         f32 = os.path.join(folder, "f32.gguf")
         weights = write_f32(options.model, f32)
         bandwidth = read_bandwidth()
-        rates = {"one": [], "two": [], "llama": [], "flash": []}
+        rates = {"one": [], "two": [], "sliced": [], "llama": [], "flash": []}
         for _ in range(options.repeat):
             rates["one"].append(run_longspan(options, ids_file, 1, 2))
             rates["llama"].append(run_llama(f32, ids_file, 2, 0))
             rates["two"].append(run_longspan(options, ids_file, 2, 1))
+            rates["sliced"].append(run_longspan(options, ids_file, 2, 1, "sliced"))
             rates["flash"].append(run_llama(f32, ids_file, 2, 1))
     medians = {name: [statistics.median(rate[i] for rate in list_) for i in (0, 1)]
                for name, list_ in rates.items()}
@@ -175,6 +177,7 @@ def main():
     row("decode, 1 rank x 2 threads | llama.cpp", medians["one"][1], yardstick[1])
     row("prefill, 2 ranks x 1 thread | 1 rank", medians["two"][0], medians["one"][0])
     row("decode, 2 ranks x 1 thread | its floor", medians["two"][1], floor)
+    row("decode, 2 ranks x 1 thread, sliced | 1 rank", medians["sliced"][1], medians["one"][1])
     print(f"floor: {weights / 1e6:.0f} MB of weights at {bandwidth / 1e9:.1f} GB/s, what one "
           "thread reads (measured); each rank's half of the KV comes on top")
 

@@ -67,6 +67,7 @@ std::string answer_json(const Answer& answer, const RunFacts& run) {
                  {"strategy", answer.strategy},
                  {"strategy_reason", answer.strategy_reason},
                  {"predicted_s", answer.predicted_s},
+                 {"decode_strategy", run.decode_strategy},
                  {"timings", timings_of(answer, run)},
                  {"ranks", ranks_of(run)}};
   return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

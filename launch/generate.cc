@@ -53,6 +53,7 @@ JobOptions job_options(const GenerateOptions& options, const Split& split,
                  .plans = split.plans,
                  .rates = rates,
                  .hosts = split.hosts,
+                 .decode_strategy = options.decode_strategy,
                  .max_running = options.max_num_seqs,
                  .hang_timeout = options.hang_timeout};
   if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
@@ -291,6 +292,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
     const RunFacts facts{.model = model.config.name,
                          .degree = split.degree,
                          .layout = std::string(name(options.layout)),
+                         .decode_strategy = std::string(name(options.decode_strategy)),
                          .load_s = seconds_between(start, loaded)};
     RunResult result;
     try {

@@ -84,6 +84,11 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupSplit, "ring-shape", "MxG",
       "with --strategy double-ring: M hosts of G ranks (default: as the hosts are)"},
      apply_ring_shape},
+    {{kGroupSplit, "decode-strategy", "WORD",
+      "who computes a new token: the rank that keeps it, asking the others for partial results "
+      "(shipped), also in a tree of ranks (tree), every rank alike (mirrored), or each a part of "
+      "every weight (sliced) (default: shipped)"},
+     [](auto& o, auto& given) { o.decode_strategy = decode_strategy_word(given); }},
     {{kGroupSplit, "prefill-chunk", "TOKENS",
       "prompt tokens that the ranks together read in one step, or auto (default: auto)"},
      apply_prefill_chunk},

@@ -55,6 +55,15 @@ std::optional<Strategy> strategy_word(const Given& given) {
   return kStrategies[word - 1];
 }
 
+DecodeStrategy decode_strategy_word(const Given& given) {
+  return kDecodeStrategies[one_of(given, names(kDecodeStrategies))];
+}
+
+std::vector<DecodeStrategy> decode_strategy_words(const Given& given) {
+  if (given.value == "all") return {kDecodeStrategies.begin(), kDecodeStrategies.end()};
+  return listed(given, kDecodeStrategies);
+}
+
 CalibrationEffort calibrate_word(const Given& given) {
   return kCalibrationEfforts[one_of(given, names(kCalibrationEfforts))];
 }

@@ -21,6 +21,9 @@ Layout layout_word(const Given& given);
 std::vector<Layout> layout_words(const Given& given);
 /// Nothing for "auto".
 std::optional<Strategy> strategy_word(const Given& given);
+DecodeStrategy decode_strategy_word(const Given& given);
+/// "all", or words with commas between them.
+std::vector<DecodeStrategy> decode_strategy_words(const Given& given);
 CalibrationEffort calibrate_word(const Given& given);
 LogLevel log_level_word(const Given& given);
 /// The text, once parse_link_throttle() understands it.

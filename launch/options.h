@@ -58,6 +58,7 @@ struct GenerateOptions {
   std::optional<int> ulysses_degree;    // of usp; absent: the most promising
   std::optional<RingShape> ring_shape;  // of double-ring; absent: hosts x ranks of a host
   CalibrationEffort calibrate = CalibrationEffort::kQuick;
+  DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   std::optional<std::int64_t> prefill_chunk;  // tokens of one step of the group; absent: automatic
   int page_tokens = 16;
   Retention keep = Retention::kSpread;

@@ -39,7 +39,7 @@ bool Coordinator::submit(const Admission& admission, std::int64_t max_new, Token
 bool Coordinator::step() {
   std::optional<StepPlan> plan = planner_.next();
   if (!plan) return false;
-  StepOrder order{std::move(*plan)};
+  StepOrder order{.plan = std::move(*plan), .decode_strategy = decode_strategy_};
   for (RequestId finished : order.plan.finished) picker_.forget(finished);
   std::vector<StrategyChoice> choices;  // of each chunk
   for (const PrefillChunk& chunk : order.plan.prefill) {

@@ -46,6 +46,9 @@ class Coordinator {
   Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options,
               StrategyPickerOptions strategies, Listener listener);
 
+  /// How decode rows are shared from the next step on; shipped until told.
+  void use_for_decode(DecodeStrategy strategy) { decode_strategy_ = strategy; }
+
   /// Tells every rank of the request and queues it. False when it can never fit.
   [[nodiscard]] bool submit(const Admission& admission, std::int64_t max_new, TokenId stop,
                             bool wants_nll);
@@ -63,6 +66,7 @@ class Coordinator {
   Worker& worker_;
   StepPlanner planner_;
   StrategyPicker picker_;
+  DecodeStrategy decode_strategy_ = DecodeStrategy::kShipped;
   Listener listener_;
   std::map<RequestId, std::int64_t> prompt_tokens_;
 };

@@ -22,7 +22,8 @@ JobShape shape_of(const JobOptions& options, const JobInput& input) {
                  .chunk_tokens = chunk_tokens(options),
                  .keep = options.keep,
                  .max_running = options.max_running,
-                 .plans = options.plans};
+                 .plans = options.plans,
+                 .decode_strategies = {options.decode_strategy}};
   for (const JobRequest& request : input.requests) {
     shape.requests.push_back(
         {.prompt_tokens = std::ssize(request.admission.prompt), .max_new = request.max_new});
@@ -76,8 +77,10 @@ StrategyPickerOptions picker_options(const JobOptions& options, const HeadShape&
 
 std::vector<RankSummary> coordinate(ControlChannel& control, Worker& worker, JobInput& input,
                                     const PlannerOptions& planner,
-                                    const StrategyPickerOptions& strategies) {
+                                    const StrategyPickerOptions& strategies,
+                                    DecodeStrategy decode_strategy) {
   Coordinator coordinator(control, worker, planner, strategies, input.listener);
+  coordinator.use_for_decode(decode_strategy);
   for (JobRequest& request : input.requests) {
     const bool fits =
         coordinator.submit(request.admission, request.max_new, request.stop, request.wants_nll);
@@ -102,7 +105,7 @@ std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const Job
     return {};
   }
   return coordinate(control, *worker, *input, planner_options(options, memory),
-                    picker_options(options, model.config.heads, memory));
+                    picker_options(options, model.config.heads, memory), options.decode_strategy);
 }
 
 }  // namespace longspan

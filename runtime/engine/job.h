@@ -24,6 +24,7 @@ struct JobOptions {
   std::vector<PlannedStrategy> plans{PlannedStrategy{}};
   MachineRates rates = default_rates("avx2", 1);
   std::vector<int> hosts;  // for each rank of the degree a number for its host; empty: one host
+  DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   int max_running = 64;
   std::optional<std::int64_t> memory_limit;
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too

@@ -96,6 +96,7 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
   memory.page = {.heads = config.heads, .layers = config.layers, .page_tokens = job.page_tokens};
   memory.limits = {.rows = std::max<std::int64_t>(rows, running),
                    .prefill = prefill_limits(job, rows, longest_prompt, longest_pages),
+                   .decode_strategies = job.decode_strategies,
                    .decode_rows = running};
 
   const auto page_bytes = static_cast<std::int64_t>(memory.page.page_bytes());

@@ -20,6 +20,7 @@ struct JobShape {
   /// One: it is planned for if the longest request still fits, else ring is. Several: those are
   /// that take no page from the requests.
   std::vector<PlannedStrategy> plans{PlannedStrategy{}};
+  DecodeStrategySet decode_strategies{DecodeStrategy::kShipped};
   std::vector<RequestShape> requests;
 };
 

@@ -77,6 +77,7 @@ Message to_message(const StepOrder& order) {
   const StepPlan& plan = order.plan;
   WireWriter out;
   out.put(order.strategy);
+  out.put(order.decode_strategy);
   out.put(plan.epoch);
   out.put(plan.group);
   out.put(plan.finished);
@@ -91,6 +92,7 @@ StepOrder read_order(const Message& message) {
   StepOrder order;
   StepPlan& plan = order.plan;
   in.read(order.strategy);
+  in.read(order.decode_strategy);
   in.read(plan.epoch);
   in.read(plan.group);
   in.read(plan.finished);

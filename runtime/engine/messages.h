@@ -48,6 +48,7 @@ struct NllSum {
 struct StepOrder {
   StepPlan plan;
   Strategy strategy = Strategy::kRing;  // of the prefill chunk
+  DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
 };
 
 struct StepReport {

@@ -1,6 +1,7 @@
 #include "runtime/engine/worker.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "comm/error.h"
@@ -31,7 +32,7 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
       pool_(machine.device(), memory.page, memory.pages),
       transformer_(machine.device(), model.config, model.weights, *model.ops, *model.kernels, pool_,
                    memory.limits),
-      bad_attention_(model.kernels->bad_lse_total()),
+      bad_attention_(transformer_.bad_lse_total()),
       compute_(machine.device().new_stream()) {}
 
 void Worker::admit(Admission admission) {
@@ -69,6 +70,7 @@ void Worker::await_compute() {
 ForwardStep Worker::make_step(const StepOrder& order) {
   const StepPlan& plan = order.plan;
   ForwardStep step{.group = Group(machine_.data(), plan.group), .strategy = order.strategy};
+  step.decode_strategy = order.decode_strategy;
   expects(plan.prefill.size() <= 1, "a step holds one chunk at most");
   for (const PrefillChunk& chunk : plan.prefill) add_chunk(step, chunk);
   step.decode.rank = step.group.rank();
@@ -107,10 +109,15 @@ void Worker::add_decode_row(ForwardStep& step, const DecodeStep& row) {
   for (int owner : sequence.pages.distinct_owners()) {
     batch_row.owners.push_back(index_in(step.group, owner));
   }
-  if (row.master == machine_.rank()) {
+  const bool masters = row.master == machine_.rank();
+  if (masters) {
+    step.targets.push_back({.row = step.rows() - step.chunk_rows(),
+                            .slots = &sequence.pages.slots(),
+                            .column = batch_row.columns - 1});
+  }
+  if (masters || mirrors_rows(step.decode_strategy)) {
     step.tokens.push_back(row.token);
     step.positions.push_back(row.position);
-    step.targets.push_back({&sequence.pages.slots(), batch_row.columns - 1});
   }
   step.decode.rows.push_back(std::move(batch_row));
 }
@@ -121,21 +128,30 @@ StepReport Worker::score(const StepPlan& plan, const ForwardStep& step) {
     if (chunk.wants_nll) sum_nll(report, step, chunk.request);
     const auto last = std::ranges::find(step.chunk->positions, chunk.first + chunk.count - 1);
     if (!chunk.samples || last == step.chunk->positions.end()) continue;
-    score_rows(report, step, last - step.chunk->positions.begin(), {chunk.request});
+    const RequestRow row{chunk.request, last - step.chunk->positions.begin()};
+    score_rows(report, step, {&row, 1});
   }
-  std::vector<RequestId> mastered;
-  for (const DecodeStep& decode : plan.decode) {
-    if (decode.master == machine_.rank()) mastered.push_back(decode.request);
-  }
-  score_rows(report, step, step.chunk_rows(), mastered);
+  const std::vector<RequestRow> rows = mastered(plan, step);
+  step.is_sliced() ? score_sliced(report, step, rows) : score_rows(report, step, rows);
   await_compute();
   refuse_bad_attention();
   return report;
 }
 
+/// The decode rows that this rank answers for. Targets are those rows, in order of the plan.
+std::vector<Worker::RequestRow> Worker::mastered(const StepPlan& plan,
+                                                 const ForwardStep& step) const {
+  std::vector<RequestRow> rows;
+  for (const DecodeStep& decode : plan.decode) {
+    if (decode.master != machine_.rank()) continue;
+    rows.push_back({decode.request, step.chunk_rows() + step.targets[rows.size()].row});
+  }
+  return rows;
+}
+
 /// Merging counts a part without a usable weight as empty: a step with one has dropped keys.
 void Worker::refuse_bad_attention() {
-  const std::int64_t bad = model_.kernels->bad_lse_total();
+  const std::int64_t bad = transformer_.bad_lse_total();
   if (bad == bad_attention_) return;
   const std::int64_t now = bad - std::exchange(bad_attention_, bad);
   throw Error(ExitCode::kInternal,
@@ -144,24 +160,45 @@ void Worker::refuse_bad_attention() {
                   now));
 }
 
-/// Samples for consecutive rows from `first` on, one per request.
-void Worker::score_rows(StepReport& report, const ForwardStep& step, std::int64_t first,
-                        const std::vector<RequestId>& requests) {
-  const std::int64_t most = transformer_.limits().logit_rows;
-  for (std::int64_t done = 0; done < std::ssize(requests); done += most) {
-    const std::int64_t count = std::min(most, std::ssize(requests) - done);
-    const float* logits = transformer_.logits(*compute_, first + done, count);
+/// Samples for rows of the step.
+void Worker::score_rows(StepReport& report, const ForwardStep& step,
+                        std::span<const RequestRow> rows) {
+  const std::size_t most = transformer_.limits().logit_rows;
+  for (; !rows.empty(); rows = rows.subspan(std::min(most, rows.size()))) {
+    const std::span<const RequestRow> some = rows.first(std::min(most, rows.size()));
+    std::vector<std::int64_t> indices;
+    for (const RequestRow& row : some) indices.push_back(row.row);
+    const float* logits = transformer_.logits(*compute_, indices);
     await_compute();
-    for (std::int64_t i = 0; i < count; ++i) {
-      const Admission& admission = sequences_.at(requests[done + i]).admission;
-      const std::int64_t sampled =
-          step.positions[first + done + i] + 1 - std::ssize(admission.prompt);
-      std::optional<TokenId> forced;
-      if (sampled < std::ssize(admission.forced)) forced = admission.forced[sampled];
-      report.rows.push_back(
-          {requests[done + i], longspan::score(logits_row(logits, i), admission.top, forced)});
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      report.rows.push_back(score_row(step, some[i], logits_row(logits, i)));
     }
   }
+}
+
+/// The same for decode rows of a sliced step, of which the other ranks have their shares.
+void Worker::score_sliced(StepReport& report, const ForwardStep& step,
+                          std::span<const RequestRow> rows) {
+  const std::int64_t most = transformer_.limits().logit_rows;
+  for (std::int64_t first = 0; first < step.decode_rows(); first += most) {
+    const std::int64_t count = std::min(most, step.decode_rows() - first);
+    const float* logits = transformer_.sliced_logits(*compute_, step, first, count);
+    await_compute();
+    for (const RequestRow& row : rows) {
+      const std::int64_t at = row.row - step.chunk_rows() - first;
+      if (at < 0 || at >= count) continue;
+      report.rows.push_back(score_row(step, row, logits_row(logits, at)));
+    }
+  }
+}
+
+RowResult Worker::score_row(const ForwardStep& step, const RequestRow& row,
+                            std::span<const float> logits) const {
+  const Admission& admission = sequences_.at(row.request).admission;
+  const std::int64_t sampled = step.positions[row.row] + 1 - std::ssize(admission.prompt);
+  std::optional<TokenId> forced;
+  if (sampled < std::ssize(admission.forced)) forced = admission.forced[sampled];
+  return {row.request, longspan::score(logits, admission.top, forced)};
 }
 
 std::span<const float> Worker::logits_row(const float* logits, std::int64_t row) const {
@@ -175,7 +212,9 @@ void Worker::sum_nll(StepReport& report, const ForwardStep& step, RequestId requ
   double sum = 0;
   for (std::int64_t row = 0; row < step.chunk_rows(); row += most) {
     const std::int64_t count = std::min(most, step.chunk_rows() - row);
-    const float* logits = transformer_.logits(*compute_, row, count);
+    std::vector<std::int64_t> rows(count);
+    std::iota(rows.begin(), rows.end(), row);
+    const float* logits = transformer_.logits(*compute_, rows);
     await_compute();
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t next = step.positions[row + i] + 1;

@@ -4,6 +4,8 @@
 
 #include <map>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "comm/machine.h"
 #include "runtime/engine/messages.h"
@@ -46,6 +48,11 @@ class Worker {
     Admission admission;
     PageTable pages;
   };
+  /// A row of the step whose next token this rank samples.
+  struct RequestRow {
+    RequestId request;
+    std::int64_t row;
+  };
 
   ForwardStep make_step(const StepOrder& order);
   void add_chunk(ForwardStep& step, const PrefillChunk& chunk);
@@ -55,8 +62,11 @@ class Worker {
   void await_compute();
   StepReport score(const StepPlan& plan, const ForwardStep& step);
   void refuse_bad_attention();
-  void score_rows(StepReport& report, const ForwardStep& step, std::int64_t first,
-                  const std::vector<RequestId>& requests);
+  std::vector<RequestRow> mastered(const StepPlan& plan, const ForwardStep& step) const;
+  void score_rows(StepReport& report, const ForwardStep& step, std::span<const RequestRow> rows);
+  void score_sliced(StepReport& report, const ForwardStep& step, std::span<const RequestRow> rows);
+  RowResult score_row(const ForwardStep& step, const RequestRow& row,
+                      std::span<const float> logits) const;
   std::span<const float> logits_row(const float* logits, std::int64_t row) const;
   void sum_nll(StepReport& report, const ForwardStep& step, RequestId request);
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/even_slice.h"
 #include "attention/segment.h"
 #include "comm/device.h"
 #include "runtime/model/gguf.h"
@@ -46,6 +47,21 @@ struct PackedMatrix {
   const std::byte* data = nullptr;  // layout->bytes(), aligned to 64
   const char* name = "matmul";      // of its product, in a trace
 };
+
+/// Some outputs of a weight matrix, from some of its inputs. Any cut is allowed; one through what
+/// the layout keeps together (64 outputs by 16 inputs, or less) costs copies.
+struct MatrixSlice {
+  PackedMatrix matrix;
+  Slice outputs;
+  Slice inputs;  // one at least
+};
+
+inline MatrixSlice slice_outputs(const PackedMatrix& w, const Slice& outputs) {
+  return {w, outputs, {0, w.layout->inputs()}};
+}
+inline MatrixSlice slice_inputs(const PackedMatrix& w, const Slice& inputs) {
+  return {w, {0, w.layout->outputs()}, inputs};
+}
 
 /// The embedding table in its file's form: rows are dequantised when they are looked up.
 struct Embedding {
@@ -98,6 +114,12 @@ class ModelOps {
   /// out = x w^T, or out += x w^T.
   virtual void matmul(Stream& stream, const float* x /*(rows, inputs)*/, std::int64_t rows,
                       const PackedMatrix& w, float* out /*(rows, outputs)*/, Output output) = 0;
+  /// The same with a slice of w: x (rows, w.inputs.count), out (rows, w.outputs.count).
+  virtual void matmul_slice(Stream& stream, const float* x, std::int64_t rows, const MatrixSlice& w,
+                            float* out, Output output) = 0;
+  /// out += the sum of the parts, each of `values` values, added up in list order.
+  virtual void add_sum(Stream& stream, std::vector<const float*> parts, std::int64_t values,
+                       float* out) = 0;
   /// Cosines and sines of one step's positions: computed once, used by every layer.
   virtual void rope_angles(Stream& stream, const RopeTable& rope,
                            std::vector<std::int64_t> positions,

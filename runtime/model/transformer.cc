@@ -7,6 +7,24 @@ namespace {
 
 std::size_t floats(std::int64_t rows, std::int64_t width) { return sizeof(float) * rows * width; }
 
+DecodeLimits decode_limits(const Transformer::Limits& limits) {
+  return {.rows = limits.decode_rows, .ranks = limits.prefill.ranks};
+}
+
+SlicedLimits sliced_limits(const Transformer::Limits& limits) {
+  return {
+      .rows = limits.decode_rows, .logit_rows = limits.logit_rows, .ranks = limits.prefill.ranks};
+}
+
+bool may_slice(const Transformer::Limits& limits) {
+  return limits.decode_strategies.contains(DecodeStrategy::kSliced) && limits.prefill.ranks > 1;
+}
+
+/// Rows whose products this rank computes whole: all, or those of the chunk.
+std::int64_t whole_rows(const ForwardStep& step) {
+  return step.is_sliced() ? step.chunk_rows() : step.rows();
+}
+
 }  // namespace
 
 Transformer::Transformer(Device& device, const ModelConfig& config, const ModelWeights& weights,
@@ -15,6 +33,7 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
     : config_(config),
       weights_(weights),
       ops_(ops),
+      kernels_(kernels),
       pool_(pool),
       limits_(limits),
       rope_(config.rope_base, config.heads.head_dim),
@@ -27,16 +46,21 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
       softmax_(device.allocate(floats(2 * limits.rows, config.heads.query_heads))),
       gate_up_(device.allocate(floats(limits.rows, 2 * config.ffn))),
       active_(device.allocate(floats(limits.rows, config.ffn))),
+      chosen_(device.allocate(floats(limits.logit_rows, config.hidden))),
       logits_(device.allocate(floats(limits.logit_rows, config.vocabulary))),
       prefill_(device, kernels, limits.prefill, limits.strategies),
-      decode_(device, kernels, limits.decode_rows, limits.prefill.ranks) {}
+      decode_(device, kernels, decode_limits(limits), limits.decode_strategies) {
+  if (may_slice(limits)) sliced_.emplace(device, config, ops, sliced_limits(limits));
+}
 
 std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& limits) {
   const std::int64_t row = config.heads.head_dim + 2 * config.hidden + 3 * config.q_width() +
                            2 * config.kv_width() + 2 * config.heads.query_heads + 3 * config.ffn;
-  return floats(limits.rows, row) + floats(limits.logit_rows, config.vocabulary) +
+  return floats(limits.rows, row) + floats(limits.logit_rows, config.hidden + config.vocabulary) +
          PrefillStrategies::memory_bytes(config.heads, limits.prefill, limits.strategies) +
-         DecodeAttention::memory_bytes(config.heads, limits.decode_rows, limits.prefill.ranks);
+         DecodeStrategies::memory_bytes(config.heads, decode_limits(limits),
+                                        limits.decode_strategies) +
+         (may_slice(limits) ? SlicedProducts::memory_bytes(config, sliced_limits(limits)) : 0);
 }
 
 void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done) {
@@ -54,15 +78,25 @@ void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerD
     const StreamSpan span(compute, {"layer", TraceCategory::kStep, {{"layer", l}}});
     const LayerWeights& layer = weights_.layer(l);
     ops_.rms_norm(compute, hidden, rows, layer.attention_norm, normed);
-    ops_.matmul(compute, normed, rows, layer.qkv, qkv, Output::kOverwrite);
+    project(compute, step, layer);
     ops_.rope_and_store(compute, qkv_rows, q_.as<float>().data(), targets(step, l));
     attention(compute, step, l);
-    ops_.matmul(compute, mixed_.as<float>().data(), rows, layer.attention_output, hidden,
-                Output::kAccumulate);
-    mlp(compute, layer, rows);
+    attention_output(compute, step, layer);
+    mlp(compute, step, layer);
     if (layer_done) compute.call([layer_done, l] { layer_done(l); });
   }
   ops_.rms_norm(compute, hidden, rows, weights_.output_norm(), normed);
+}
+
+void Transformer::project(Stream& compute, const ForwardStep& step, const LayerWeights& layer) {
+  const std::int64_t whole = whole_rows(step);
+  const float* normed = normed_.as<float>().data();
+  float* qkv = qkv_.as<float>().data();
+  if (whole > 0) ops_.matmul(compute, normed, whole, layer.qkv, qkv, Output::kOverwrite);
+  if (step.is_sliced()) {
+    sliced_->gather(compute, step.group, normed + whole * config_.hidden, step.decode_rows(),
+                    layer.qkv, qkv + whole * layer.qkv.layout->outputs());
+  }
 }
 
 /// Chunk rows store into the rank's own stream, which retention then copies to pages; a decode row
@@ -74,10 +108,10 @@ std::vector<KvTarget> Transformer::targets(const ForwardStep& step, int layer) {
     const PrefillAttention& prefill = prefill_.use(step.strategy);
     out.push_back({0, chunk_rows, prefill.own_stream(*step.chunk), prefill.column0(*step.chunk)});
   }
-  for (std::size_t i = 0; i < step.targets.size(); ++i) {
+  for (const DecodeTarget& target : step.targets) {
     KvView view = pool_.layer(layer);
-    view.table = step.targets[i].slots->data();
-    out.push_back({chunk_rows + static_cast<std::int64_t>(i), 1, view, step.targets[i].column});
+    view.table = target.slots->data();
+    out.push_back({chunk_rows + target.row, 1, view, target.column});
   }
   return out;
 }
@@ -94,26 +128,70 @@ void Transformer::attention(Stream& compute, const ForwardStep& step, int layer)
   }
   if (!step.decode.rows.empty()) {
     const std::int64_t done = rows * config_.q_width();
-    decode_.run(compute, step.group, step.decode, pages, q + done, mixed + done);
+    decode_.use(step.decode_strategy)
+        .run(compute, step.group, step.decode, pages, q + done, mixed + done);
   }
 }
 
-void Transformer::mlp(Stream& compute, const LayerWeights& layer, std::int64_t rows) {
+void Transformer::attention_output(Stream& compute, const ForwardStep& step,
+                                   const LayerWeights& layer) {
+  const std::int64_t whole = whole_rows(step);
+  const float* mixed = mixed_.as<float>().data();
+  float* hidden = hidden_.as<float>().data();
+  if (whole > 0) {
+    ops_.matmul(compute, mixed, whole, layer.attention_output, hidden, Output::kAccumulate);
+  }
+  if (step.is_sliced()) {
+    sliced_->attention_output(compute, step.group, mixed + whole * config_.q_width(),
+                              decode_.use(step.decode_strategy).heads(step.decode),
+                              step.decode_rows(), layer.attention_output,
+                              hidden + whole * config_.hidden);
+  }
+}
+
+void Transformer::mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer) {
+  const std::int64_t whole = whole_rows(step);
   float* hidden = hidden_.as<float>().data();
   float* normed = normed_.as<float>().data();
   float* gate_up = gate_up_.as<float>().data();
   float* active = active_.as<float>().data();
-  ops_.rms_norm(compute, hidden, rows, layer.ffn_norm, normed);
-  ops_.matmul(compute, normed, rows, layer.gate_up, gate_up, Output::kOverwrite);
-  ops_.swiglu(compute, gate_up, rows, config_.ffn, active);
-  ops_.matmul(compute, active, rows, layer.down, hidden, Output::kAccumulate);
+  ops_.rms_norm(compute, hidden, step.rows(), layer.ffn_norm, normed);
+  if (whole > 0) {
+    ops_.matmul(compute, normed, whole, layer.gate_up, gate_up, Output::kOverwrite);
+    ops_.swiglu(compute, gate_up, whole, config_.ffn, active);
+    ops_.matmul(compute, active, whole, layer.down, hidden, Output::kAccumulate);
+  }
+  if (step.is_sliced()) {
+    sliced_->mlp(compute, step.group, normed + whole * config_.hidden, step.decode_rows(), layer,
+                 hidden + whole * config_.hidden);
+  }
 }
 
-const float* Transformer::logits(Stream& compute, std::int64_t row, std::int64_t count) {
-  expects(count <= limits_.logit_rows, "the rows fit the logits' memory");
+std::int64_t Transformer::bad_lse_total() const {
+  return kernels_.bad_lse_total() + decode_.bad_lse_total();
+}
+
+const float* Transformer::logits(Stream& compute, std::span<const std::int64_t> rows) {
+  expects(std::ssize(rows) <= limits_.logit_rows, "the rows fit the logits' memory");
+  float* chosen = chosen_.as<float>().data();
   float* out = logits_.as<float>().data();
-  ops_.matmul(compute, normed_.as<float>().data() + row * config_.hidden, count, weights_.output(),
-              out, Output::kOverwrite);
+  ops_.gather_rows(compute, normed_.as<float>().data(), config_.hidden, {rows.begin(), rows.end()},
+                   chosen);
+  ops_.matmul(compute, chosen, std::ssize(rows), weights_.output(), out, Output::kOverwrite);
+  return out;
+}
+
+const float* Transformer::sliced_logits(Stream& compute, const ForwardStep& step,
+                                        std::int64_t first, std::int64_t count) {
+  expects(count <= limits_.logit_rows, "the rows fit the logits' memory");
+  std::vector<int> masters;
+  for (std::int64_t row = 0; row < count; ++row) {
+    masters.push_back(step.decode.rows[first + row].master);
+  }
+  float* out = logits_.as<float>().data();
+  const std::int64_t row0 = step.chunk_rows() + first;
+  sliced_->logits(compute, step.group, normed_.as<float>().data() + row0 * config_.hidden, count,
+                  masters, weights_.output(), out);
   return out;
 }
 

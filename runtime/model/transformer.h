@@ -1,16 +1,17 @@
 // The forward pass of a Llama-architecture model over this rank's rows of one step.
 //
 // Every rank holds all weights; what is split is the rows. Projections, norms and the MLP are local
-// to a row; only attention reaches other ranks, through a PrefillAttention for rows of a prefill
-// chunk and DecodeAttention for decode rows.
+// to a row, unless decode rows are sliced (SlicedProducts); attention reaches other ranks, through
+// a PrefillAttention for rows of a prefill chunk and a DecodeAttention for decode rows.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
-#include "attention/decode_attention.h"
+#include "attention/decode_strategies.h"
 #include "attention/prefill_strategies.h"
 #include "comm/device.h"
 #include "comm/group.h"
@@ -18,28 +19,37 @@
 #include "runtime/model/model_config.h"
 #include "runtime/model/ops.h"
 #include "runtime/model/rope.h"
+#include "runtime/model/sliced_products.h"
 #include "runtime/model/weights.h"
 
 namespace longspan {
 
 /// The page column where a decode row's own key and value go.
 struct DecodeTarget {
+  std::int64_t row;                    // of the decode rows held here
   const std::vector<PageSlot>* slots;  // this rank's pages of the sequence
   std::int64_t column;
 };
 
-/// One step on this rank: rows of the chunk first, then the decode rows it masters.
+/// One step on this rank: rows of the chunk first, then the decode rows it holds: those it masters,
+/// or all where rows are mirrored.
 struct ForwardStep {
   Group group;
   std::vector<TokenId> tokens;          // one per row
   std::vector<std::int64_t> positions;  // one per row
   std::optional<SplitChunk> chunk;
   Strategy strategy = Strategy::kRing;  // of the chunk
+  DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   DecodeBatch decode;
   std::vector<DecodeTarget> targets;  // one per decode row mastered here
 
   std::int64_t rows() const { return std::ssize(tokens); }
   std::int64_t chunk_rows() const { return chunk ? chunk->own().rows : 0; }
+  std::int64_t decode_rows() const { return rows() - chunk_rows(); }
+  /// Whether each rank of the group uses its share of the weights for the decode rows.
+  bool is_sliced() const {
+    return decode_strategy == DecodeStrategy::kSliced && group.size() > 1 && decode_rows() > 0;
+  }
 };
 
 /// Hears that a layer (0, 1, ...) is done.
@@ -52,6 +62,7 @@ class Transformer {
     std::int64_t rows = 0;  // of one step
     PrefillLimits prefill;
     StrategySet strategies{PlannedStrategy{}};
+    DecodeStrategySet decode_strategies{DecodeStrategy::kShipped};
     int decode_rows = 0;           // of one step, over all masters
     std::int64_t logit_rows = 64;  // that are projected to the vocabulary at once
   };
@@ -69,19 +80,28 @@ class Transformer {
   void forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done);
 
   const Limits& limits() const { return limits_; }
+  /// Partial results of attention that were not numbers, so far: see AttentionKernels.
+  std::int64_t bad_lse_total() const;
 
-  /// Enqueues the logits of rows [row, row + count), count <= limits.logit_rows, and returns where
-  /// they will be: (count, vocabulary). The next call reuses the memory.
-  const float* logits(Stream& compute, std::int64_t row, std::int64_t count);
+  /// Enqueues the logits of `rows` of the step, limits.logit_rows of them at most, and returns
+  /// where they will be: (rows, vocabulary). The next call reuses the memory.
+  const float* logits(Stream& compute, std::span<const std::int64_t> rows);
+  /// The same for `count` decode rows of a sliced step from the `first` on: every rank of the group
+  /// takes part, and has the logits of the rows it masters afterwards.
+  const float* sliced_logits(Stream& compute, const ForwardStep& step, std::int64_t first,
+                             std::int64_t count);
 
  private:
+  void project(Stream& compute, const ForwardStep& step, const LayerWeights& layer);
   void attention(Stream& compute, const ForwardStep& step, int layer);
-  void mlp(Stream& compute, const LayerWeights& layer, std::int64_t rows);
+  void attention_output(Stream& compute, const ForwardStep& step, const LayerWeights& layer);
+  void mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer);
   std::vector<KvTarget> targets(const ForwardStep& step, int layer);
 
   const ModelConfig& config_;
   const ModelWeights& weights_;
   ModelOps& ops_;
+  AttentionKernels& kernels_;
   KvPagePool& pool_;
   Limits limits_;
 
@@ -95,10 +115,12 @@ class Transformer {
   Buffer softmax_;  // (2, rows, query_heads): the running state's m and l
   Buffer gate_up_;  // (rows, 2 ffn)
   Buffer active_;   // (rows, ffn)
+  Buffer chosen_;   // (logit_rows, hidden): what is projected to the vocabulary
   Buffer logits_;   // (logit_rows, vocabulary)
 
   PrefillStrategies prefill_;
-  DecodeAttention decode_;
+  DecodeStrategies decode_;
+  std::optional<SlicedProducts> sliced_;  // if decode rows may be
 };
 
 }  // namespace longspan

@@ -1,5 +1,4 @@
-#include "attention/decode_attention.h"
-
+// Every decode strategy on ranks as threads, against dense attention over all keys of a row.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,7 +8,12 @@
 #include <numeric>
 #include <random>
 #include <set>
+#include <span>
+#include <string>
 
+#include "attention/decode_strategies.h"
+#include "attention/decode_traffic.h"
+#include "attention/decode_tree.h"
 #include "comm/str.h"
 #include "tests/attention/sequence_cluster.h"
 #include "tests/support/counting_communicator.h"
@@ -94,142 +98,233 @@ void fill_pages(const PagedRank& rank, int index, const Batch& batch, const Deco
   }
 }
 
-/// Decodes the batch on one rank of the cluster, checks the rows it masters and returns them.
-std::vector<float> decode(const Batch& batch, const std::vector<RandomSequence>& sequences,
-                          Communicator& communicator) {
-  std::vector<int> everyone(batch.ranks);
-  std::iota(everyone.begin(), everyone.end(), 0);
-  const Group group(communicator, everyone);
-  const DecodeBatch view = batch_on(group.rank(), batch);
-  const std::vector<int> mine = view.mastered(group.rank());
-  PagedRank rank(batch.shape, batch.page_tokens, batch.pages());
-  DecodeAttention attention(rank.device, *rank.kernels, static_cast<int>(view.rows.size()),
-                            batch.ranks);
-  const int width = batch.shape.query_heads * batch.shape.head_dim;
-  const Buffer q = rank.new_buffer(std::ssize(mine) * width);
-  const Buffer out = rank.new_buffer(std::ssize(mine) * width);
-  const auto compute = rank.device.new_stream();
-  for (int layer = 0; layer < kLayers; ++layer) {  // all differs: what is stale must show
-    const auto factor = static_cast<float>(kLayers - layer);
-    as_cpu(*compute).enqueue([&, factor] {
-      fill_pages(rank, group.rank(), batch, view, sequences, factor);
-      for (std::size_t i = 0; i < mine.size(); ++i) {
-        const RandomSequence& sequence = sequences[mine[i]];
-        std::transform(sequence.q(sequence.tokens() - 1), sequence.q(sequence.tokens() - 1) + width,
-                       q.as<float>().data() + i * width, [&](float v) { return factor * v; });
-      }
-    });
-    attention.run(*compute, group, view, rank.pages(), q.as<float>().data(),
-                  out.as<float>().data());
-  }
-  compute->synchronize();
-  for (std::size_t i = 0; i < mine.size(); ++i) {
-    const RandomSequence& sequence = sequences[mine[i]];
-    EXPECT_LE(test::worst_error(out.as<float>().data() + i * width,
-                                sequence.expected(sequence.tokens() - 1)),
-              kTolerance)
-        << "row " << mine[i] << " of " << sequence.tokens() << " tokens on " << batch.ranks
-        << " ranks";
-  }
-  const auto bits = out.as<float>();
-  return {bits.begin(), bits.end()};
+/// What a rank got: the rows it holds, and their values of some heads.
+struct Decoded {
+  std::vector<int> rows;
+  Slice heads;
+  std::vector<float> values;  // (rows, heads.count, head_dim)
+};
+
+/// Whether `a` and `b` are the same to the bit.
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-void decode_everywhere(const Batch& batch) {
-  const std::vector<RandomSequence> sequences = sequences_of(batch);
-  test::run_ranks(batch.ranks,
-                  [&](Communicator& communicator) { decode(batch, sequences, communicator); });
-}
+class DecodeAttentionTest : public testing::TestWithParam<DecodeStrategy> {
+ protected:
+  /// Decodes the batch on one rank of the cluster and checks the rows it holds.
+  static Decoded decode(const Batch& batch, const std::vector<RandomSequence>& sequences,
+                        Communicator& communicator) {
+    std::vector<int> everyone(batch.ranks);
+    std::iota(everyone.begin(), everyone.end(), 0);
+    const Group group(communicator, everyone);
+    const DecodeBatch view = batch_on(group.rank(), batch);
+    PagedRank rank(batch.shape, batch.page_tokens, batch.pages());
+    const DecodeStrategies strategies(
+        rank.device, *rank.kernels,
+        {.rows = static_cast<int>(view.rows.size()), .ranks = batch.ranks}, {GetParam()});
+    DecodeAttention& attention = strategies.use(GetParam());
+    Decoded result{.rows = held(view), .heads = attention.heads(view), .values = {}};
+    const int width = batch.shape.query_heads * batch.shape.head_dim;
+    const int out_width = result.heads.count * batch.shape.head_dim;
+    const Buffer q = rank.new_buffer(std::ssize(result.rows) * width);
+    const Buffer out = rank.new_buffer(std::ssize(result.rows) * out_width);
+    const auto compute = rank.device.new_stream();
+    for (int layer = 0; layer < kLayers; ++layer) {  // all differs: what is stale must show
+      const auto factor = static_cast<float>(kLayers - layer);
+      as_cpu(*compute).enqueue([&, factor] {
+        fill_pages(rank, group.rank(), batch, view, sequences, factor);
+        for (std::size_t i = 0; i < result.rows.size(); ++i) {
+          const RandomSequence& sequence = sequences[result.rows[i]];
+          const float* from = sequence.q(sequence.tokens() - 1);
+          std::transform(from, from + width, q.as<float>().data() + i * width,
+                         [&](float v) { return factor * v; });
+        }
+      });
+      attention.run(*compute, group, view, rank.pages(), q.as<float>().data(),
+                    out.as<float>().data());
+    }
+    compute->synchronize();
+    EXPECT_EQ(attention.bad_lse_total(), 0);
+    const auto values = out.as<float>();
+    result.values.assign(values.begin(), values.end());
+    check(result, batch, sequences);
+    return result;
+  }
 
-TEST(DecodeAttentionTest, EveryDegreeAndOwnerMapEqualsDenseAttention) {
+  static void decode_everywhere(const Batch& batch) {
+    const std::vector<RandomSequence> sequences = sequences_of(batch);
+    test::run_ranks(batch.ranks,
+                    [&](Communicator& communicator) { decode(batch, sequences, communicator); });
+  }
+
+ private:
+  static std::vector<int> held(const DecodeBatch& view) {
+    if (!mirrors_rows(GetParam())) return view.mastered(view.rank);
+    std::vector<int> all(view.rows.size());
+    std::iota(all.begin(), all.end(), 0);
+    return all;
+  }
+
+  static void check(const Decoded& result, const Batch& batch,
+                    const std::vector<RandomSequence>& sequences) {
+    const int dim = batch.shape.head_dim;
+    for (std::size_t i = 0; i < result.rows.size() && result.heads.count > 0; ++i) {
+      const RandomSequence& sequence = sequences[result.rows[i]];
+      const std::vector<double>& all_heads = sequence.expected(sequence.tokens() - 1);
+      EXPECT_LE(test::worst_error(result.values.data() + i * result.heads.count * dim,
+                                  std::span<const double>(all_heads).subspan(
+                                      result.heads.first * dim, result.heads.count * dim)),
+                kTolerance)
+          << "row " << result.rows[i] << " of " << sequence.tokens() << " tokens on " << batch.ranks
+          << " ranks";
+    }
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Strategies, DecodeAttentionTest, testing::ValuesIn(kDecodeStrategies),
+                         [](const auto& one) { return std::string(name(one.param)); });
+
+TEST_P(DecodeAttentionTest, EveryDegreeAndOwnerMapEqualsDenseAttention) {
   for (int ranks = 1; ranks <= 8; ++ranks) {
-    for (unsigned seed = 0; seed < 4; ++seed) {
+    for (unsigned seed = 0; seed < 3; ++seed) {
       decode_everywhere(random_batch(ranks, {1, 7, 8, 9, 130}, seed));
     }
   }
 }
 
-TEST(DecodeAttentionTest, LongSequencesAreSplitAndMerged) {
+TEST_P(DecodeAttentionTest, AnyNumberOfRows) {
+  for (const std::size_t rows : {0, 1, 7}) {
+    for (int ranks : {1, 2, 5}) {
+      decode_everywhere(random_batch(ranks, std::vector<std::int64_t>(rows, 41), 8));
+    }
+  }
+}
+
+TEST_P(DecodeAttentionTest, LongSequencesAreSplitAndMerged) {
   decode_everywhere(random_batch(2, {511, 512, 513, 1600}, 1));
 }
 
-TEST(DecodeAttentionTest, AnyRatioOfHeads) {
+TEST_P(DecodeAttentionTest, AnyRatioOfHeads) {
   for (const HeadShape shape :
        {HeadShape{2, 2, 64}, HeadShape{8, 2, 32}, HeadShape{16, 2, 64}, HeadShape{6, 1, 128}}) {
     decode_everywhere(random_batch(3, {33, 100}, 2, shape));
   }
 }
 
-TEST(DecodeAttentionTest, EveryRankMayBeMasterAndServeOthersInOneStep) {
+TEST_P(DecodeAttentionTest, RanksMayHoldNoKeyOfAnyRow) {
+  Batch batch = random_batch(5, {30, 64, 17}, 9);
+  for (auto& owners : batch.owners) {
+    for (int& owner : owners) owner = 1 + owner % 2;  // 0, 3 and 4 own nothing
+  }
+  decode_everywhere(batch);
+}
+
+TEST_P(DecodeAttentionTest, EveryRankMayBeMasterAndServeOthersInOneStep) {
   Batch batch = random_batch(4, std::vector<std::int64_t>(12, 65), 3);
   for (std::size_t row = 0; row < batch.owners.size(); ++row) batch.owners[row].back() = row % 4;
   decode_everywhere(batch);
 }
 
-TEST(DecodeAttentionTest, AHundredRunsGiveTheSameBits) {
+TEST_P(DecodeAttentionTest, ManyRunsGiveTheSameBits) {
   const Batch batch = random_batch(3, {40, 50, 60, 700}, 7);
   const std::vector<RandomSequence> sequences = sequences_of(batch);
   std::array<std::vector<float>, 3> first;
-  for (int run = 0; run < 100; ++run) {
+  for (int run = 0; run < 30; ++run) {
     test::run_ranks(batch.ranks, [&](Communicator& communicator) {
-      const std::vector<float> rows = decode(batch, sequences, communicator);
+      const std::vector<float> values = decode(batch, sequences, communicator).values;
       std::vector<float>& expected = first[communicator.rank()];
-      if (run == 0) expected = rows;
-      ASSERT_EQ(rows.size(), expected.size());
-      EXPECT_EQ(std::memcmp(rows.data(), expected.data(), rows.size() * sizeof(float)), 0)
-          << "run " << run << ", rank " << communicator.rank();
+      if (run == 0) expected = values;
+      EXPECT_TRUE(same_bits(values, expected)) << "run " << run << ", rank " << communicator.rank();
     });
   }
 }
 
-TEST(DecodeAttentionTest, LateMessagesChangeNothing) {
-  const Batch batch = random_batch(3, {40, 50, 60}, 4);
+TEST_P(DecodeAttentionTest, LateMessagesChangeNoBit) {
+  const Batch batch = random_batch(4, {40, 50, 60}, 4);
   const std::vector<RandomSequence> sequences = sequences_of(batch);
+  std::array<std::vector<float>, 4> punctual;
+  test::run_ranks(batch.ranks, [&](Communicator& communicator) {
+    punctual[communicator.rank()] = decode(batch, sequences, communicator).values;
+  });
   for (unsigned seed = 0; seed < 5; ++seed) {
     test::run_ranks(batch.ranks, [&](Communicator& communicator) {
       test::DelayingCommunicator late(communicator, seed);
-      decode(batch, sequences, late);
+      EXPECT_TRUE(same_bits(decode(batch, sequences, late).values, punctual[late.rank()]))
+          << "seed " << seed << ", rank " << late.rank();
     });
   }
 }
 
-/// Queries go to owners only, partials come back to the master only: D1 in docs/algorithms.md. A
-/// row whose pages all lie with its master sends nothing.
-TEST(DecodeAttentionTest, SendsQueriesToOwnersAndPartialsToMastersAndNothingElse) {
-  Batch batch = random_batch(4, {30, 64, 17, 40}, 5);
-  batch.owners[0].assign(batch.owners[0].size(), 2);  // local to rank 2
+TEST_P(DecodeAttentionTest, MirroredRowsAreTheSameBitsOnEveryRank) {
+  if (GetParam() != DecodeStrategy::kMirrored) return;
+  const Batch batch = random_batch(5, {40, 50, 60, 1}, 11);
   const std::vector<RandomSequence> sequences = sequences_of(batch);
-  const std::uint64_t query = batch.shape.query_heads * batch.shape.head_dim * sizeof(float);
-  const std::uint64_t partial =
-      batch.shape.query_heads * (batch.shape.head_dim + 1) * sizeof(float);
+  std::array<std::vector<float>, 5> all;
   test::run_ranks(batch.ranks, [&](Communicator& communicator) {
-    test::CountingCommunicator counted(communicator);
-    decode(batch, sequences, counted);
-    const int self = communicator.rank();
-    const auto shipped = [&](int master, int owner) {
-      std::uint64_t rows = 0;
-      for (std::size_t i = 0; i < batch.owners.size(); ++i) {
-        rows += batch.master(i) == master && std::ranges::count(batch.owners[i], owner) > 0;
-      }
-      return rows;
-    };
-    for (int peer = 0; peer < batch.ranks; ++peer) {
-      if (peer == self) continue;
-      const std::uint64_t out = shipped(self, peer), in = shipped(peer, self);
-      EXPECT_EQ(counted.with(peer).sent_bytes, kLayers * (out * query + in * partial));
-      EXPECT_EQ(counted.with(peer).sent_messages,
-                static_cast<std::uint64_t>(kLayers * ((out > 0) + (in > 0))));
-    }
+    all[communicator.rank()] = decode(batch, sequences, communicator).values;
   });
+  for (const auto& values : all) EXPECT_TRUE(same_bits(values, all[0]));
 }
 
-TEST(DecodeAttentionTest, OneRankSendsNothing) {
-  const Batch batch = random_batch(1, {30, 64}, 6);
+/// Uneven owners, a row that lies with its master alone, ranks without a key.
+TEST_P(DecodeAttentionTest, SendsExactlyWhatItsFormulaSays) {
+  for (int ranks : {1, 2, 3, 4, 7}) {
+    Batch batch = random_batch(ranks, {30, 64, 17, 40, 9}, 5);
+    batch.owners[0].assign(batch.owners[0].size(), ranks / 2);
+    const std::vector<RandomSequence> sequences = sequences_of(batch);
+    test::run_ranks(ranks, [&](Communicator& communicator) {
+      decode(batch, sequences, communicator);
+      const Traffic traffic = communicator.traffic();
+      const Sent sent = decode_sent_by(communicator.rank(), GetParam(),
+                                       batch_on(communicator.rank(), batch), {batch.shape});
+      EXPECT_EQ(traffic.sent_bytes, static_cast<std::uint64_t>(kLayers * sent.bytes));
+      EXPECT_EQ(traffic.sent_messages, static_cast<std::uint64_t>(kLayers * sent.messages));
+      if (ranks == 1) {
+        EXPECT_EQ(traffic.sent_messages, 0u);
+      }
+    });
+  }
+}
+
+/// One after the other, so what matters where latency does.
+TEST_P(DecodeAttentionTest, ExchangesInARowAreAsFewAsPromised) {
+  for (int ranks : {2, 3, 5, 8}) {
+    const Batch batch = random_batch(ranks, std::vector<std::int64_t>(6, 200), 12);
+    const std::vector<RandomSequence> sequences = sequences_of(batch);
+    test::run_ranks(ranks, [&](Communicator& communicator) {
+      test::CountingCommunicator counted(communicator);
+      decode(batch, sequences, counted);
+      int most = 1;
+      if (GetParam() == DecodeStrategy::kShipped) most = 2;
+      if (GetParam() == DecodeStrategy::kTree) most = 2 * tree_levels(ranks);
+      EXPECT_LE(counted.exchanges(), kLayers * most);
+      EXPECT_GT(counted.exchanges(), 0);
+    });
+  }
+}
+
+/// Where only masters hold rows, a row concerns its owners alone.
+TEST_P(DecodeAttentionTest, OnlyOwnersTakePartWhereRowsAreNotMirrored) {
+  if (mirrors_rows(GetParam())) return;
+  Batch batch = random_batch(6, {64, 80}, 5);
+  for (std::size_t page = 0; page < batch.owners[0].size(); ++page)
+    batch.owners[0][page] = page % 2;
+  for (std::size_t page = 0; page < batch.owners[1].size(); ++page) {
+    batch.owners[1][page] = 2 + page % 3;
+  }
   const std::vector<RandomSequence> sequences = sequences_of(batch);
-  test::run_ranks(1, [&](Communicator& communicator) {
+  test::run_ranks(batch.ranks, [&](Communicator& communicator) {
     test::CountingCommunicator counted(communicator);
+    const auto part_of = [](int rank) { return rank < 2 ? 0 : rank < 5 ? 1 : 2; };
+    for (int peer = 0; peer < batch.ranks; ++peer) {
+      const bool apart = part_of(peer) != part_of(communicator.rank());
+      if (apart) counted.forbid(peer);
+    }
     decode(batch, sequences, counted);
-    EXPECT_EQ(counted.traffic().sent_messages, 0u);
+    if (communicator.rank() == 5) {
+      EXPECT_EQ(counted.exchanges(), 0);
+    }
   });
 }
 

@@ -87,7 +87,7 @@ std::vector<double> RandomSequence::expected(std::int64_t position, std::int64_t
   return row;
 }
 
-double worst_error(const float* row, const std::vector<double>& expected) {
+double worst_error(const float* row, std::span<const double> expected) {
   double worst = 0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const double error = std::abs(row[i] - expected[i]);

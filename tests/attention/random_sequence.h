@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "attention/segment.h"
@@ -51,6 +52,6 @@ class RandomSequence {
 };
 
 /// Largest |a - b| over the row; infinity when a value is not finite.
-double worst_error(const float* row, const std::vector<double>& expected);
+double worst_error(const float* row, std::span<const double> expected);
 
 }  // namespace longspan::test

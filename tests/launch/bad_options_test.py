@@ -69,6 +69,8 @@ class BadOptionsTest(RefusalTest):
     def test_a_strategy_that_cannot_be(self):
         asked = ["--prompt", "x", "--strategy"]
         self.refuses_options(asked + ["rings"], "--strategy must be auto, ring, query-ring, .*'rings'; nearest: ring")
+        self.refuses_options(["--prompt", "x", "--decode-strategy", "slice"],
+                             "--decode-strategy must be shipped, mirrored, tree or sliced, .*'slice'; nearest: sliced")
         self.refuses_options(asked + ["ring", "--ulysses-degree", "2"], "--ulysses-degree .* --strategy usp")
         self.refuses_options(asked + ["usp", "--ring-shape", "1x1"], "--ring-shape .* --strategy double-ring")
         self.refuses_options(asked + ["double-ring", "--ring-shape", "2"], "--ring-shape .*2x4, not '2'")

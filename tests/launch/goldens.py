@@ -1,11 +1,11 @@
 """Compares `longspan generate` with the reference continuations, one configuration at a time.
 
-    goldens.py --binary B --model M --goldens G --row DEGREE,LAYOUT,CHUNK,PAGE[,STRATEGY]
+    goldens.py --binary B --model M --goldens G --row DEGREE,LAYOUT,CHUNK,PAGE[,STRATEGY[+DECODE]]
                [--row ...] [--cases small|short|1k|3k|7k|NAME,NAME] [--keep spread|fewest] [--table FILE]
 
 A row is one configuration: the degree (and number of MPI ranks), the layout, the tokens of a
 prefill chunk (0: whole) and of a page, and the prefill strategy (absent: ring; usp:2 and
-double-ring:2x2 say the division). With --table each row that agrees is appended to FILE, and rows
+double-ring:2x2 say the division; +sliced that decode is sliced, absent: shipped). With --table each row that agrees is appended to FILE, and rows
 that FILE already holds are skipped: a long run may be stopped and started again.
 """
 
@@ -29,11 +29,12 @@ MAX_DNLL = 1e-4
 
 def command(options, row):
     degree, layout, chunk, page, strategy = row
+    strategy, _, decode = strategy.partition("+")
     strategy, _, division = strategy.partition(":")
     line = [options.binary, "generate", options.model, "--json", "--ignore-eos", "--max-tokens", "64",
             "--logprobs", "5", "--prompt-nll", "--layout", layout, "--page-tokens", page,
             "--keep", options.keep, "--threads", "1"]
-    line += ["--strategy", strategy]
+    line += ["--strategy", strategy, "--decode-strategy", decode or "shipped"]
     if division:
         line += ["--ring-shape" if strategy == "double-ring" else "--ulysses-degree", division]
     line += ["--prefill-chunk", chunk if chunk != "0" else "1M"]

@@ -15,7 +15,8 @@ from tiny_model import END_OF_TEXT, HIDDEN, VOCABULARY, Tensor, TinyModel
 
 KEYS = {"model": str, "prompt_tokens": int, "prompt_ids": list, "prompt_nll": float, "ids": list,
         "text": str, "finish_reason": str, "logprobs": list, "degree": int, "layout": str,
-        "strategy": str, "strategy_reason": str, "predicted_s": float, "timings": dict, "ranks": list}
+        "strategy": str, "decode_strategy": str,
+        "strategy_reason": str, "predicted_s": float, "timings": dict, "ranks": list}
 TIMINGS = ["load_s", "prefill_s", "decode_s", "ttft_s", "prefill_tokens_per_s",
            "decode_tokens_per_s"]
 RANK = {"rank": int, "host": str, "device": str, "kv_pages_used": int, "kv_pages_total": int,
@@ -67,6 +68,7 @@ class JsonTest(unittest.TestCase):
         self.assertEqual(answer["layout"], "zigzag")
         self.assertEqual(answer["strategy"], "ring")
         self.assertEqual(answer["strategy_reason"], "nothing to choose from")
+        self.assertEqual(answer["decode_strategy"], "shipped")
         self.assertEqual(bytes(answer["prompt_ids"]), b"some\ntext\r\n")
         self.assertEqual(answer["prompt_tokens"], 11)
         self.assertEqual(len(answer["ids"]), 5)

@@ -68,6 +68,7 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   EXPECT_FALSE(options.strategy);
   EXPECT_EQ(options.calibrate, CalibrationEffort::kQuick);
   EXPECT_FALSE(options.throttle_link);
+  EXPECT_EQ(options.decode_strategy, DecodeStrategy::kShipped);
   EXPECT_TRUE(options.compare_degrees.empty());
   EXPECT_FALSE(options.ignore_eos);
   EXPECT_EQ(options.logprobs, 0);
@@ -113,6 +114,14 @@ TEST(OptionsTest, EveryLayoutHasAWord) {
   EXPECT_EQ(generate_of("--prompt x --layout striped").layout, Layout::kStriped);
   EXPECT_EQ(generate_of("--prompt x --layout zigzag").layout, Layout::kZigzag);
   EXPECT_EQ(generate_of("--prompt x --layout contiguous").layout, Layout::kContiguous);
+}
+
+TEST(OptionsTest, EveryDecodeStrategyHasAWord) {
+  for (DecodeStrategy strategy : kDecodeStrategies) {
+    EXPECT_EQ(
+        generate_of("--prompt x --decode-strategy " + std::string(name(strategy))).decode_strategy,
+        strategy);
+  }
 }
 
 TEST(OptionsTest, EveryKindOfPromptIsTold) {

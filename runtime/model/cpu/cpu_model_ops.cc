@@ -103,6 +103,19 @@ class CpuModelOps final : public ModelOps {
                            [=, this] { matmul_.multiply(x, rows, w, out, output); });
   }
 
+  void matmul_slice(Stream& stream, const float* x, std::int64_t rows, const MatrixSlice& w,
+                    float* out, Output output) override {
+    as_cpu(stream).enqueue(of_rows(w.matrix.name, rows),
+                           [=, this] { matmul_.multiply(x, rows, w, out, output); });
+  }
+
+  void add_sum(Stream& stream, std::vector<const float*> parts, std::int64_t values,
+               float* out) override {
+    as_cpu(stream).enqueue(
+        {.name = "add_sum", .args = {{"parts", std::ssize(parts)}}},
+        [parts = std::move(parts), values, out] { longspan::add_sum(parts, values, out); });
+  }
+
   void rope_angles(Stream& stream, const RopeTable& rope, std::vector<std::int64_t> positions,
                    float* angles) override {
     const TraceLabel label = of_rows("rope_angles", std::ssize(positions));

@@ -12,10 +12,11 @@ namespace longspan {
 /// Rows up to which this is the faster way.
 inline constexpr std::int64_t kFewRows = 16;
 
-/// out (rows, outputs) = x (rows, inputs) times w (inputs, outputs), all row-major, or is added to;
-/// on the calling thread and its OpenMP team. A row's sums run over the inputs in order, so its
-/// bits depend neither on the other rows nor on the threads.
-void multiply_few_rows(const float* x, std::int64_t rows, const float* w, std::int64_t inputs,
-                       std::int64_t outputs, float* out, bool accumulate);
+/// out (rows, outputs) = x (rows, inputs) times w (inputs, outputs), or is added to; on the calling
+/// thread and its OpenMP team. All are row-major; rows of w lie `w_stride` values apart, so that w
+/// may be a part of a wider matrix. A row's sums run over the inputs in order, so its bits depend
+/// neither on the other rows nor on the threads.
+void multiply_few_rows(const float* x, std::int64_t rows, const float* w, std::int64_t w_stride,
+                       std::int64_t inputs, std::int64_t outputs, float* out, bool accumulate);
 
 }  // namespace longspan

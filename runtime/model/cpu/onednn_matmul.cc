@@ -3,10 +3,13 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <dnnl.hpp>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <string_view>
+#include <vector>
 
 #include "comm/error.h"
 #include "comm/str.h"
@@ -33,15 +36,17 @@ memory::desc matrix(std::int64_t rows, std::int64_t columns, memory::format_tag 
   return {{rows, columns}, kFloat, tag};
 }
 
+memory::dims dims_of(const memory::desc& desc) {
+#if DNNL_VERSION_MAJOR >= 3
+  return desc.get_dims();
+#else
+  return desc.dims();
+#endif
+}
+
 /// x (rows, k) times w (k, n), w as `weights` says.
 matmul::primitive_desc describe(std::int64_t rows, const memory::desc& weights, Output output) {
-  const memory::dims shape = [&] {
-#if DNNL_VERSION_MAJOR >= 3
-    return weights.get_dims();
-#else
-    return weights.dims();
-#endif
-  }();
+  const memory::dims shape = dims_of(weights);
   const auto x = matrix(rows, shape[0], kRowMajor);
   const auto out = matrix(rows, shape[1], kRowMajor);
   dnnl::post_ops after;
@@ -99,15 +104,50 @@ std::uint64_t digest_of(const memory::desc& desc) {
   return digest;
 }
 
+/// Some outputs and inputs of a packed matrix that can be multiplied by as they lie.
+struct Piece {
+  memory::desc desc;  // (inputs, outputs)
+  std::size_t first;  // the packed value where it begins
+  Slice outputs;
+  Slice inputs;
+};
+
+/// Blocks of kBlockInputs x outputs, in panels of `outputs` columns: what oneDNN makes for float32
+/// where it has kernels of its own.
+///
+///   panel 0: inputs 0-15 x outputs 0-63 | inputs 16-31 x outputs 0-63 | ...
+///   panel 1: inputs 0-15 x outputs 64-127 | ...
+struct Blocking {
+  int outputs;
+  memory::format_tag tag;
+};
+constexpr int kBlockInputs = 16;
+constexpr std::array kBlockings{
+    Blocking{64, memory::format_tag::BA16a64b}, Blocking{48, memory::format_tag::BA16a48b},
+    Blocking{32, memory::format_tag::BA16a32b}, Blocking{16, memory::format_tag::BA16a16b}};
+
+/// The whole blocks of [0, width) that hold `part`.
+Slice whole_blocks(const Slice& part, int block, int width) {
+  const int first = part.first / block * block;
+  const int end = std::min(width, (part.first + part.count + block - 1) / block * block);
+  return {first, end - first};
+}
+
 class OnednnLayout final : public MatrixLayout {
  public:
   OnednnLayout(int outputs, int inputs)
-      : outputs_(outputs), inputs_(inputs), weights_(preferred(outputs, inputs)) {
+      : OnednnLayout(outputs, inputs, preferred(outputs, inputs)) {}
+  OnednnLayout(int outputs, int inputs, const memory::desc& weights)
+      : outputs_(outputs), inputs_(inputs), weights_(weights) {
     expects(outputs > 0 && inputs > 0, "a matrix has rows and columns");
     const std::string_view implementation =
         describe(kTypicalRows, weights_, Output::kOverwrite).impl_info_str();
     by_gemm_ = implementation.starts_with("gemm");
     is_row_major_ = weights_ == matrix(inputs, outputs, kRowMajor);
+    const auto blocking = std::ranges::find_if(kBlockings, [&](const Blocking& one) {
+      return weights_ == matrix(inputs, outputs, one.tag);
+    });
+    if (blocking != kBlockings.end()) blocking_ = *blocking;
     digest_ = digest_of(weights_);
     panel_rows_ = can_pack_panels() ? kPanelRows : outputs;
   }
@@ -137,6 +177,31 @@ class OnednnLayout final : public MatrixLayout {
   /// of a 135M model that takes 94 ms and up, where reading takes 30 (one Zen 3 core).
   bool slow_for_few_rows() const { return by_gemm_ && is_row_major_; }
 
+  /// Pieces that hold the part: itself where the layout allows, whole blocks around it where it is
+  /// blocked, the whole matrix where the layout is unknown to us. All have the same inputs.
+  std::vector<Piece> pieces(const Slice& outputs, const Slice& inputs) const {
+    if (is_row_major_) {
+      const memory::desc desc({inputs.count, outputs.count}, kFloat, memory::dims{outputs_, 1});
+      return {{desc, at(inputs.first, outputs_) + outputs.first, outputs, inputs}};
+    }
+    if (!blocking_) return {{weights_, 0, {0, outputs_}, {0, inputs_}}};
+    const Slice n = whole_blocks(outputs, blocking_->outputs, outputs_);
+    const Slice k = whole_blocks(inputs, kBlockInputs, inputs_);
+    const int padded_inputs = (inputs_ + kBlockInputs - 1) / kBlockInputs * kBlockInputs;
+    // Some inputs of several panels are no layout that oneDNN has kernels for; of one panel they
+    // are.
+    const int step = k.count == inputs_ ? n.count : blocking_->outputs;
+    std::vector<Piece> list;
+    for (int first = n.first; first < n.first + n.count; first += step) {
+      const int count = std::min(step, n.first + n.count - first);
+      list.push_back({matrix(k.count, count, blocking_->tag),
+                      at(first, padded_inputs) + at(k.first, blocking_->outputs),
+                      {first, count},
+                      k});
+    }
+    return list;
+  }
+
  private:
   /// A multiple of every block size oneDNN uses along the outputs (16, 32, 48, 64).
   static constexpr int kPanelRows = 768;
@@ -145,6 +210,10 @@ class OnednnLayout final : public MatrixLayout {
     return describe(kTypicalRows, matrix(inputs, outputs, memory::format_tag::any),
                     Output::kOverwrite)
         .weights_desc();
+  }
+
+  static std::size_t at(int index, int stride) {
+    return static_cast<std::size_t>(index) * static_cast<std::size_t>(stride);
   }
 
   memory::desc panel(int first_row, int rows) const {
@@ -169,13 +238,14 @@ class OnednnLayout final : public MatrixLayout {
   memory::desc weights_;
   bool by_gemm_ = false;
   bool is_row_major_ = false;
+  std::optional<Blocking> blocking_;
   std::uint64_t digest_ = 0;
   int panel_rows_ = 0;
 };
 
 /// What a primitive depends on.
 struct Shape {
-  std::uint64_t layout;  // digest: covers inputs and outputs
+  std::uint64_t weights;  // digest: covers inputs and outputs
   std::int64_t rows;
   Output output;
 
@@ -220,22 +290,59 @@ std::unique_ptr<MatrixLayout> new_onednn_layout(int outputs, int inputs) {
   return std::make_unique<OnednnLayout>(outputs, inputs);
 }
 
+std::unique_ptr<MatrixLayout> new_blocked_onednn_layout(int outputs, int inputs) {
+  return std::make_unique<OnednnLayout>(outputs, inputs,
+                                        matrix(inputs, outputs, kBlockings.front().tag));
+}
+
 struct OnednnMatmul::State {
   const dnnl::engine& engine = cpu_engine();
   PrimitiveCache cache;
 
-  void run(const float* x, std::int64_t rows, const PackedMatrix& w, float* out, Output output) {
-    const auto& layout = static_cast<const OnednnLayout&>(*w.layout);
-    const matmul primitive = cache.primitive({layout.digest(), rows, output}, layout.weights());
+  void run(const float* x, std::int64_t rows, const memory::desc& weights, std::uint64_t digest,
+           const void* w, float* out, Output output) {
+    const matmul primitive = cache.primitive({digest, rows, output}, weights);
+    const memory::dims shape = dims_of(weights);
     // oneDNN has one type for memory it reads and memory it writes.
-    memory x_memory(matrix(rows, layout.inputs(), kRowMajor), engine, const_cast<float*>(x));
-    memory w_memory(layout.weights(), engine, const_cast<std::byte*>(w.data));
-    memory out_memory(matrix(rows, layout.outputs(), kRowMajor), engine, out);
+    memory x_memory(matrix(rows, shape[0], kRowMajor), engine, const_cast<float*>(x));
+    memory w_memory(weights, engine, const_cast<void*>(w));
+    memory out_memory(matrix(rows, shape[1], kRowMajor), engine, out);
     dnnl::stream stream(engine);
     primitive.execute(
         stream,
         {{DNNL_ARG_SRC, x_memory}, {DNNL_ARG_WEIGHTS, w_memory}, {DNNL_ARG_DST, out_memory}});
     stream.wait();
+  }
+
+  void run(const float* x, std::int64_t rows, const Piece& piece, const float* packed, float* out,
+           Output output) {
+    run(x, rows, piece.desc, digest_of(piece.desc), packed + piece.first, out, output);
+  }
+
+  /// By pieces that reach beyond the slice or share it: x is padded with zeros for what the pieces
+  /// have too much of, and of their products the slice's outputs are added up.
+  void run_around(const float* x, std::int64_t rows, const MatrixSlice& w,
+                  const std::vector<Piece>& pieces, float* out, Output output) {
+    const auto* packed = reinterpret_cast<const float*>(w.matrix.data);
+    const Slice inputs = pieces.front().inputs;
+    std::vector<float> padded(rows * inputs.count, 0.0f);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      std::copy_n(x + row * w.inputs.count, w.inputs.count,
+                  &padded[row * inputs.count + w.inputs.first - inputs.first]);
+    }
+    if (output == Output::kOverwrite) std::fill_n(out, rows * w.outputs.count, 0.0f);
+    for (const Piece& piece : pieces) {
+      const Slice& outputs = piece.outputs;
+      std::vector<float> product(rows * outputs.count);
+      run(padded.data(), rows, piece, packed, product.data(), Output::kOverwrite);
+      const int begin = std::max(outputs.first, w.outputs.first);
+      const int end = std::min(outputs.first + outputs.count, w.outputs.first + w.outputs.count);
+      for (std::int64_t row = 0; row < rows; ++row) {
+        const float* from = product.data() + row * outputs.count - outputs.first;
+        float* to = out + row * w.outputs.count - w.outputs.first;
+        for (int i = begin; i < end; ++i) to[i] += from[i];
+      }
+    }
   }
 };
 
@@ -247,10 +354,33 @@ void OnednnMatmul::multiply(const float* x, std::int64_t rows, const PackedMatri
   if (rows == 0) return;
   const auto& layout = static_cast<const OnednnLayout&>(*w.layout);
   if (rows == 1 || rows > kFewRows || !layout.slow_for_few_rows()) {
-    return state_->run(x, rows, w, out, output);
+    return state_->run(x, rows, layout.weights(), layout.digest(), w.data, out, output);
   }
-  multiply_few_rows(x, rows, reinterpret_cast<const float*>(w.data), layout.inputs(),
-                    layout.outputs(), out, output == Output::kAccumulate);
+  multiply_few_rows(x, rows, reinterpret_cast<const float*>(w.data), layout.outputs(),
+                    layout.inputs(), layout.outputs(), out, output == Output::kAccumulate);
+}
+
+void OnednnMatmul::multiply(const float* x, std::int64_t rows, const MatrixSlice& w, float* out,
+                            Output output) {
+  const auto& layout = static_cast<const OnednnLayout&>(*w.matrix.layout);
+  const auto inside = [](const Slice& part, int width) {
+    return part.first >= 0 && part.count >= 0 && part.first + part.count <= width;
+  };
+  expects(inside(w.outputs, layout.outputs()) && inside(w.inputs, layout.inputs()) &&
+              w.inputs.count > 0,
+          "a slice lies inside its matrix and has inputs");
+  if (rows == 0 || w.outputs.count == 0) return;
+  const std::vector<Piece> pieces = layout.pieces(w.outputs, w.inputs);
+  const Piece& first = pieces.front();
+  if (pieces.size() > 1 || first.outputs != w.outputs || first.inputs != w.inputs) {
+    return state_->run_around(x, rows, w, pieces, out, output);
+  }
+  const auto* packed = reinterpret_cast<const float*>(w.matrix.data);
+  if (rows == 1 || rows > kFewRows || !layout.slow_for_few_rows()) {
+    return state_->run(x, rows, first, packed, out, output);
+  }
+  multiply_few_rows(x, rows, packed + first.first, layout.outputs(), w.inputs.count,
+                    w.outputs.count, out, output == Output::kAccumulate);
 }
 
 }  // namespace longspan

@@ -16,6 +16,9 @@ namespace longspan {
 std::string onednn_version();
 
 std::unique_ptr<MatrixLayout> new_onednn_layout(int outputs, int inputs);
+/// In blocks of 16 inputs by 64 outputs, as oneDNN prefers it with AVX-512: so that tests meet
+/// blocks on every machine. Elsewhere it multiplies by them slowly.
+std::unique_ptr<MatrixLayout> new_blocked_onednn_layout(int outputs, int inputs);
 
 class OnednnMatmul {
  public:
@@ -26,6 +29,9 @@ class OnednnMatmul {
   /// new_onednn_layout(). May be called by several threads at once.
   void multiply(const float* x, std::int64_t rows, const PackedMatrix& w, float* out,
                 Output output);
+  /// The same with a slice of w: x (rows, w.inputs.count), out (rows, w.outputs.count). Without
+  /// outputs it does nothing.
+  void multiply(const float* x, std::int64_t rows, const MatrixSlice& w, float* out, Output output);
 
  private:
   struct State;

@@ -69,6 +69,27 @@ void rotate_head(const float* x, const float* cosines, const float* sines, std::
   });
 }
 
+void add_sum(std::span<const float* const> parts, std::int64_t values, float* out) {
+  constexpr std::int64_t kAtOnce = 64;  // sums stay in registers
+  if (parts.empty()) return;
+  const float* const* list = parts.data();
+  const std::size_t count = parts.size();
+  vectorised([=]() LONGSPAN_INLINE_BODY {
+    for (std::int64_t begin = 0; begin < values; begin += kAtOnce) {
+      const std::int64_t width = values - begin < kAtOnce ? values - begin : kAtOnce;
+      float sum[kAtOnce];
+      for (std::int64_t i = 0; i < width; ++i) sum[i] = list[0][begin + i];
+      for (std::size_t part = 1; part < count; ++part) {
+        const float* more = list[part] + begin;
+#pragma omp simd
+        for (std::int64_t i = 0; i < width; ++i) sum[i] += more[i];
+      }
+#pragma omp simd
+      for (std::int64_t i = 0; i < width; ++i) out[begin + i] += sum[i];
+    }
+  });
+}
+
 float largest(const float* x, std::int64_t count) {
   return vectorised([=]() LONGSPAN_INLINE_BODY {
     float best = -std::numeric_limits<float>::infinity();

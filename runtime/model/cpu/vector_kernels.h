@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 namespace longspan {
 
@@ -13,6 +14,9 @@ void swiglu_row(const float* gate, const float* up, std::int64_t width, float* o
 /// One head of 2 * half values in half-split form.
 void rotate_head(const float* x, const float* cosines, const float* sines, std::int64_t half,
                  float* out);
+
+/// out += parts[0] + parts[1] + ..., value by value, in this order.
+void add_sum(std::span<const float* const> parts, std::int64_t values, float* out);
 
 /// -inf for no values; NaNs are passed over.
 float largest(const float* x, std::int64_t count);

@@ -185,6 +185,27 @@ TEST_F(JobTest, AChoiceForEachChunkGivesTheTokensOfOneRank) {
   EXPECT_GE(taken.size(), 2u);
 }
 
+TEST_F(JobTest, EveryDecodeStrategyGivesTheTokensOfOneRank) {
+  const auto list = requests({1, 2, 7, 33, 100});
+  const Outcome oracle = run(1, {.degree = 1}, list);
+  std::mt19937 random(3);
+  for (int degree : {1, 2, 3, 4, 5, 7}) {
+    for (DecodeStrategy strategy : kDecodeStrategies) {
+      const JobOptions options{.degree = degree,
+                               .page_tokens = std::int64_t{1} << random() % 5,
+                               .layout = random() % 2 ? DealtBy::kBlockCyclic : DealtBy::kStriped,
+                               .chunk_tokens = 1 + static_cast<std::int64_t>(random() % 120),
+                               .keep = random() % 3 ? Retention::kSpread : Retention::kFewest,
+                               .decode_strategy = strategy,
+                               .max_running = 1 + static_cast<int>(random() % 5)};
+      expect_same(run(degree, options, list), oracle,
+                  str("{} on {} ranks, pages of {}, chunks of {}, keep {}, running {}",
+                      name(strategy), degree, options.page_tokens, *options.chunk_tokens,
+                      static_cast<int>(options.keep), options.max_running));
+    }
+  }
+}
+
 TEST_F(JobTest, ATracedJobGivesTheSameTokensAndAFileARank) {
   const test::TemporaryDirectory folder;
   const auto list = requests({1, 40});
@@ -206,15 +227,18 @@ TEST_F(JobTest, RanksBeyondTheDegreeIdleAndOwnNothing) {
 }
 
 TEST_F(JobTest, FewestKeepsEachSequenceOnOneRankAndItsDecodeSendsNothing) {
-  const auto list = requests({64}, 1);
-  const Outcome short_answer = run(4, {.degree = 4, .keep = Retention::kFewest}, list);
-  const Outcome long_answer = run(4, {.degree = 4, .keep = Retention::kFewest}, requests({64}, 30));
-  int holders = 0;
-  for (int rank = 0; rank < 4; ++rank) {
-    holders += long_answer.ranks[rank].kv_pages_used > 0;
-    EXPECT_EQ(long_answer.ranks[rank].sent_bytes, short_answer.ranks[rank].sent_bytes);
+  for (DecodeStrategy strategy : kDecodeStrategies) {
+    const JobOptions options{.degree = 4, .keep = Retention::kFewest, .decode_strategy = strategy};
+    const Outcome short_answer = run(4, options, requests({64}, 1));
+    const Outcome long_answer = run(4, options, requests({64}, 30));
+    int holders = 0;
+    for (int rank = 0; rank < 4; ++rank) {
+      holders += long_answer.ranks[rank].kv_pages_used > 0;
+      EXPECT_EQ(long_answer.ranks[rank].sent_bytes, short_answer.ranks[rank].sent_bytes)
+          << name(strategy);
+    }
+    EXPECT_EQ(holders, 1);
   }
-  EXPECT_EQ(holders, 1);
 }
 
 TEST_F(JobTest, ForcedTokensReplaceTheSampledOnesAndKeepTheModelsProbabilities) {

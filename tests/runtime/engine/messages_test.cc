@@ -20,12 +20,13 @@ StepOrder an_order() {
                           .samples = true,
                           .wants_nll = true});
   plan.decode.push_back({.request = 6, .position = 3, .token = 11, .master = 2});
-  return {plan, Strategy::kGatherQuery};
+  return {plan, Strategy::kGatherQuery, DecodeStrategy::kTree};
 }
 
 TEST(MessagesTest, AnOrderSurvivesTheWire) {
   const StepOrder order = read_order(to_message(an_order()));
   EXPECT_EQ(order.strategy, Strategy::kGatherQuery);
+  EXPECT_EQ(order.decode_strategy, DecodeStrategy::kTree);
   const StepPlan& plan = order.plan;
   EXPECT_EQ(plan.epoch, 9u);
   EXPECT_THAT(plan.group, ElementsAre(0, 2));

@@ -218,7 +218,10 @@ TEST_F(CpuModelOpsTest, NoRowsAreNoWorkAnywhere) {
   const RopeTable rope(1e4, 16);
   ops_->embed(stream_, {TensorType::kF32, {}, 1, 8}, {}, nullptr);
   ops_->rms_norm(stream_, nullptr, 0, {nullptr, 8, 1e-5f}, nullptr);
-  ops_->matmul(stream_, nullptr, 0, {layout.get(), nullptr}, nullptr, Output::kAccumulate);
+  const PackedMatrix w{layout.get(), nullptr};
+  ops_->matmul(stream_, nullptr, 0, w, nullptr, Output::kAccumulate);
+  ops_->matmul_slice(stream_, nullptr, 0, slice_outputs(w, {2, 3}), nullptr, Output::kOverwrite);
+  ops_->add_sum(stream_, {}, 8, nullptr);
   ops_->rope_angles(stream_, rope, {}, nullptr);
   ops_->rope_and_store(stream_, {nullptr, nullptr, 0, {1, 1, 16}}, nullptr, {});
   ops_->swiglu(stream_, nullptr, 0, 8, nullptr);

@@ -36,7 +36,7 @@ std::vector<float> product(const Case& c, std::int64_t rows, const float* x, con
   std::vector<float> out(rows * c.outputs, NAN);  // must be written, not added to
   const int before = omp_get_max_threads();
   omp_set_num_threads(threads);
-  multiply_few_rows(x, rows, w, c.inputs, c.outputs, out.data(), false);
+  multiply_few_rows(x, rows, w, c.outputs, c.inputs, c.outputs, out.data(), false);
   omp_set_num_threads(before);
   return out;
 }
@@ -48,7 +48,8 @@ TEST(FewRowsProductTest, IsTheProductOfDoubleForEveryShape) {
     for (std::int64_t rows : {1, 2, 3, 4, 5, 8, 15, 16}) {
       const std::vector<float> out = product(c, rows, x.data(), w.data(), 1);
       std::vector<float> twice = out;
-      multiply_few_rows(x.data(), rows, w.data(), c.inputs, c.outputs, twice.data(), true);
+      multiply_few_rows(x.data(), rows, w.data(), c.outputs, c.inputs, c.outputs, twice.data(),
+                        true);
       for (std::int64_t at = 0; at < rows * c.outputs; ++at) {
         double expected = 0;
         for (std::int64_t i = 0; i < c.inputs; ++i) {
@@ -76,6 +77,23 @@ TEST(FewRowsProductTest, ARowsBitsDependNeitherOnOtherRowsNorOnThreads) {
       const auto* in_all = all.data() + row * c.outputs;
       EXPECT_TRUE(std::equal(alone.begin(), alone.end(), in_all)) << row;
     }
+  }
+}
+
+TEST(FewRowsProductTest, APartOfAWiderMatrixGivesTheBitsOfThePartAlone) {
+  constexpr std::int64_t kWidth = 700, kInputs = 37;
+  const auto x = test::random_values(3 * kInputs, 5);
+  const auto wide = test::random_values(kWidth * kInputs, 6);
+  for (auto [first, outputs] : {std::pair{0, 64}, {1, 7}, {64, 636}, {699, 1}}) {
+    std::vector<float> alone;
+    for (std::int64_t i = 0; i < kInputs; ++i) {
+      const float* from = wide.data() + i * kWidth + first;
+      alone.insert(alone.end(), from, from + outputs);
+    }
+    std::vector<float> out(3 * outputs, NAN);
+    multiply_few_rows(x.data(), 3, wide.data() + first, kWidth, kInputs, outputs, out.data(),
+                      false);
+    EXPECT_EQ(out, product({kInputs, outputs}, 3, x.data(), alone.data(), 1));
   }
 }
 

@@ -17,10 +17,13 @@ namespace {
 class Packed {
  public:
   Packed(int outputs, int inputs, std::uint32_t seed)
-      : layout_(new_onednn_layout(outputs, inputs)),
-        w_(test::random_values(1ULL * outputs * inputs, seed)),
+      : Packed(new_onednn_layout(outputs, inputs), seed) {}
+  Packed(std::unique_ptr<MatrixLayout> layout, std::uint32_t seed)
+      : layout_(std::move(layout)),
+        w_(test::random_values(1ULL * layout_->outputs() * layout_->inputs(), seed)),
         bytes_(static_cast<std::byte*>(std::aligned_alloc(64, (layout_->bytes() + 63) / 64 * 64)),
                std::free) {
+    const int outputs = layout_->outputs(), inputs = layout_->inputs();
     // Back to front: panels may come in any order.
     const int step = layout_->panel_rows();
     for (int first = (outputs - 1) / step * step; first >= 0; first -= step) {
@@ -33,12 +36,18 @@ class Packed {
 
   /// x w^T in double.
   std::vector<double> times(const std::vector<float>& x, int rows) const {
-    const int n = layout_->outputs(), k = layout_->inputs();
-    std::vector<double> out(1ULL * rows * n);
+    return times(x, rows, {0, layout_->outputs()}, {0, layout_->inputs()});
+  }
+  /// The same by some outputs and inputs.
+  std::vector<double> times(const std::vector<float>& x, int rows, Slice outputs,
+                            Slice inputs) const {
+    std::vector<double> out(1ULL * rows * outputs.count);
     for (int row = 0; row < rows; ++row) {
-      for (int j = 0; j < n; ++j) {
-        for (int i = 0; i < k; ++i) {
-          out[1LL * row * n + j] += static_cast<double>(x[1LL * row * k + i]) * w_[1LL * j * k + i];
+      for (int j = 0; j < outputs.count; ++j) {
+        const float* w = &w_[1LL * (outputs.first + j) * layout_->inputs() + inputs.first];
+        for (int i = 0; i < inputs.count; ++i) {
+          out[1LL * row * outputs.count + j] +=
+              static_cast<double>(x[1LL * row * inputs.count + i]) * w[i];
         }
       }
     }
@@ -66,6 +75,25 @@ void expect_product(OnednnMatmul& matmul, const Packed& packed, int rows) {
   for (std::size_t i = 0; i < out.size(); ++i) {
     ASSERT_NEAR(out[i], 2 * expected[i], 2 * tolerance) << rows << " rows, accumulated";
   }
+}
+
+void expect_slice(OnednnMatmul& matmul, const Packed& packed, int rows, Slice outputs,
+                  Slice inputs) {
+  const auto x = test::random_values(1ULL * rows * inputs.count, rows);
+  const std::vector<double> expected = packed.times(x, rows, outputs, inputs);
+  std::vector<float> out(expected.size() + 1, NAN);  // one more, which must not be touched
+  const MatrixSlice slice{packed.matrix(), outputs, inputs};
+  matmul.multiply(x.data(), rows, slice, out.data(), Output::kOverwrite);
+  std::vector<float> twice = out;
+  matmul.multiply(x.data(), rows, slice, twice.data(), Output::kAccumulate);
+  const double tolerance = 1e-6 * std::sqrt(inputs.count) + 1e-6;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    ASSERT_NEAR(out[i], expected[i], tolerance)
+        << rows << " rows by outputs from " << outputs.first << " and inputs from " << inputs.first
+        << " at " << i;
+    ASSERT_NEAR(twice[i], 2 * expected[i], 2 * tolerance);
+  }
+  EXPECT_TRUE(std::isnan(out.back()));
 }
 
 TEST(OnednnMatmulTest, EveryNumberOfRowsGivesTheProductOfDouble) {
@@ -125,6 +153,66 @@ TEST(OnednnMatmulTest, PackingLeavesTheNumberOfThreadsAlone) {
 TEST(OnednnMatmulTest, LayoutsOfEqualShapesHaveEqualDigests) {
   EXPECT_EQ(new_onednn_layout(64, 32)->digest(), new_onednn_layout(64, 32)->digest());
   EXPECT_NE(new_onednn_layout(64, 32)->digest(), new_onednn_layout(32, 64)->digest());
+}
+
+/// On and off the borders of blocks, at the matrix's ragged ends, all and next to nothing.
+TEST(OnednnMatmulTest, ASliceGivesTheProductWithThePart) {
+  OnednnMatmul matmul;
+  constexpr int kOutputs = 200, kInputs = 90;
+  for (const bool blocked : {false, true}) {
+    const Packed packed(blocked ? new_blocked_onednn_layout(kOutputs, kInputs)
+                                : new_onednn_layout(kOutputs, kInputs),
+                        6);
+    for (const Slice outputs : {Slice{0, 200},
+                                {0, 64},
+                                {64, 128},
+                                {128, 72},
+                                {192, 8},
+                                {1, 63},
+                                {60, 10},
+                                {199, 1},
+                                {64, 0}}) {
+      for (const Slice inputs : {Slice{0, 90}, {0, 16}, {16, 64}, {64, 26}, {3, 5}, {89, 1}}) {
+        for (int rows : {0, 1, 2, 5, 17}) expect_slice(matmul, packed, rows, outputs, inputs);
+      }
+    }
+  }
+}
+
+TEST(OnednnMatmulTest, SlicesOfTheInputsAddUpToTheProduct) {
+  OnednnMatmul matmul;
+  for (const bool blocked : {false, true}) {
+    const Packed packed(blocked ? new_blocked_onednn_layout(130, 192) : new_onednn_layout(130, 192),
+                        7);
+    const auto x = test::random_values(192, 8);
+    std::vector<float> sum(130, 0.0f);
+    for (int part = 0; part < 5; ++part) {  // the second is empty
+      const Slice inputs = even_slice(192, 64, part, 5);
+      if (inputs.count == 0) continue;
+      matmul.multiply(x.data() + inputs.first, 1, slice_inputs(packed.matrix(), inputs), sum.data(),
+                      Output::kAccumulate);
+    }
+    const std::vector<double> expected = packed.times(x, 1);
+    for (int i = 0; i < 130; ++i) EXPECT_NEAR(sum[i], expected[i], 3e-5);
+  }
+}
+
+TEST(OnednnMatmulTest, ASliceBeyondTheMatrixIsRefused) {
+  OnednnMatmul matmul;
+  const Packed packed(8, 8, 1);
+  float x[8] = {}, out[8];
+  EXPECT_THROW(matmul.multiply(x, 1, {packed.matrix(), {4, 5}, {0, 8}}, out, Output::kOverwrite),
+               std::logic_error);
+  EXPECT_THROW(matmul.multiply(x, 1, {packed.matrix(), {0, 8}, {0, 0}}, out, Output::kOverwrite),
+               std::logic_error);
+}
+
+TEST(OnednnMatmulTest, ABlockedLayoutMultipliesLikeAnyOther) {
+  OnednnMatmul matmul;
+  for (auto [n, k] : {std::pair{64, 16}, {200, 90}, {1, 1}}) {
+    const Packed packed(new_blocked_onednn_layout(n, k), 9);
+    for (int rows : {1, 3, 17}) expect_product(matmul, packed, rows);
+  }
 }
 
 }  // namespace

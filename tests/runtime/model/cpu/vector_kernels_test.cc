@@ -116,5 +116,26 @@ TEST(VectorKernelsTest, OneValueThatIsNotFiniteIsSeen) {
   }
 }
 
+TEST(VectorKernelsTest, ASumIsAddedInListOrder) {
+  for (const std::int64_t values : {0, 1, 63, 64, 65, 200}) {
+    std::vector<std::vector<float>> parts;
+    for (int part = 0; part < 5; ++part) {
+      parts.push_back(test::random_values(values, part, -1e3f, 1e3f));
+    }
+    for (int count = 0; count <= 5; ++count) {
+      std::vector<float> out = test::random_values(values, 9), expected = out;
+      std::vector<const float*> list;
+      for (int part = 0; part < count; ++part) list.push_back(parts[part].data());
+      for (std::int64_t i = 0; i < values && count > 0; ++i) {
+        float sum = list[0][i];
+        for (int part = 1; part < count; ++part) sum += list[part][i];
+        expected[i] += sum;
+      }
+      add_sum(list, values, out.data());
+      EXPECT_EQ(out, expected) << count << " parts of " << values;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace longspan
