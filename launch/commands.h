@@ -19,6 +19,9 @@ ExitCode trace_merge(const TraceMergeOptions& options);
 /// prints figures beside yardsticks. Throws Error.
 ExitCode bench_attention(const BenchAttentionOptions& options);
 
+/// The same of decode attention by decode strategy. Throws Error.
+ExitCode bench_decode(const BenchDecodeOptions& options);
+
 /// The same of messages between the ranks. Throws Error.
 ExitCode bench_comm(const BenchCommOptions& options);
 

@@ -32,6 +32,7 @@ struct Dispatch {
   ExitCode operator()(const BenchAttentionOptions& options) const {
     return bench_attention(options);
   }
+  ExitCode operator()(const BenchDecodeOptions& options) const { return bench_decode(options); }
   ExitCode operator()(const BenchCommOptions& options) const { return bench_comm(options); }
   ExitCode operator()(const HelpRequest& request) const { return print(request.text); }
   ExitCode operator()(const VersionRequest&) const {

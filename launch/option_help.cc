@@ -42,7 +42,7 @@ Commands:
   generate MODEL    read a prompt, its tokens split over all ranks, and write a continuation
   inspect MODEL     print a model's architecture, shapes, tokenizer and KV bytes per token
   trace merge DIR   make one trace of the ranks' traces that generate --trace DIR wrote
-  bench WHAT        measure attention or messages between ranks, beside yardsticks of this run
+  bench WHAT        measure attention, decode or messages over ranks, beside yardsticks of this run
 
 Options:
   --help            this text; after a command, that command's

@@ -236,13 +236,17 @@ Command parse_one_bench(const std::string& command, std::span<const Option<Optio
 }
 
 Command parse_bench(const Words& words, const Environment& environment) {
-  const std::string legal = "longspan bench attention, longspan bench comm";
+  const std::string legal = "longspan bench attention, longspan bench decode, longspan bench comm";
   if (words.empty()) throw UsageError(str("bench needs to know what: {}", legal));
   const std::string& what = words.front();
   const Words rest(words.begin() + 1, words.end());
   if (what == "--help" || what == "-h") return HelpRequest{bench_help()};
   if (what == "attention") {
     return parse_one_bench("bench attention", bench_attention_options(), bench_attention_help, rest,
+                           environment);
+  }
+  if (what == "decode") {
+    return parse_one_bench("bench decode", bench_decode_options(), bench_decode_help, rest,
                            environment);
   }
   if (what == "comm") {

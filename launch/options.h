@@ -96,8 +96,9 @@ struct HelpRequest {
   std::string text;
 };
 
-using Command = std::variant<GenerateOptions, InspectOptions, TraceMergeOptions,
-                             BenchAttentionOptions, BenchCommOptions, VersionRequest, HelpRequest>;
+using Command =
+    std::variant<GenerateOptions, InspectOptions, TraceMergeOptions, BenchAttentionOptions,
+                 BenchDecodeOptions, BenchCommOptions, VersionRequest, HelpRequest>;
 
 /// `arguments`: argv without the program's name. Throws UsageError.
 Command parse_command_line(const std::vector<std::string>& arguments,

@@ -74,4 +74,27 @@ void AttentionWorkload::attend(PrefillAttention& attention, const Group& group,
                 {acc_.as<float>().data(), m_.as<float>().data(), l_.as<float>().data()});
 }
 
+void AttentionWorkload::decode(DecodeAttention& attention, const Group& group,
+                               const DecodeBatch& batch) {
+  attention.run(*compute_, group, batch, pool_.layer(0), q_.as<float>().data(),
+                acc_.as<float>().data());
+}
+
+void AttentionWorkload::decode_own(const DecodeBatch& batch) {
+  const HeadShape& shape = kernels_.shape();
+  std::vector<DecodeRow> rows;
+  for (std::size_t i = 0; i < batch.rows.size(); ++i) {
+    const DecodeBatchRow& row = batch.rows[i];
+    if (row.columns == 0) continue;
+    KvSegment own{.view = pool_.layer(0), .len = row.columns};
+    own.view.table = row.slots.data();
+    const auto at = static_cast<std::int64_t>(i);
+    rows.push_back({.q = q_.as<float>().data() + at * query_values(shape),
+                    .segments = {own},
+                    .out = {.o = acc_.as<float>().data() + at * query_values(shape),
+                            .lse = l_.as<float>().data() + at * shape.query_heads}});
+  }
+  if (!rows.empty()) kernels_.decode(*compute_, std::move(rows));
+}
+
 }  // namespace longspan

@@ -1,10 +1,12 @@
-// One rank's part of a chunk's attention with nothing else of a model: random queries, and random
-// keys in pages whose slots lie in random order, as in a pool that has been in use.
+// One rank's part of attention, of a chunk or of a decode step, with nothing else of a model:
+// random queries, and random keys in pages whose slots lie in random order, as in a pool that has
+// been in use.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "attention/decode_attention.h"
 #include "attention/prefill_attention.h"
 #include "runtime/memory/kv_page_pool.h"
 
@@ -26,6 +28,10 @@ class AttentionWorkload {
   void write_own_keys(PrefillAttention& attention, const SplitChunk& chunk);
   /// Enqueues the chunk's attention on compute().
   void attend(PrefillAttention& attention, const Group& group, const SplitChunk& chunk);
+  /// The same of a decode step. `batch` must live until compute() is past the call.
+  void decode(DecodeAttention& attention, const Group& group, const DecodeBatch& batch);
+  /// Enqueues attention of the step's rows over the columns that this rank owns.
+  void decode_own(const DecodeBatch& batch);
 
  private:
   void fill(Bytes memory);

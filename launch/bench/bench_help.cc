@@ -14,6 +14,7 @@ Usage: longspan bench WHAT [options], alone or under mpirun or srun
 
 What:
   attention   a chunk's attention over the ranks, by layout and strategy; how good the choice is
+  decode      attention of rows of one token each over keys on all ranks, by decode strategy
   comm        messages round the ranks, all at once
 
 Each figure is repeated in steady state, all ranks beginning together; the slowest rank counts, and
@@ -51,6 +52,25 @@ Examples:
     longspan bench attention --heads 32/8x128 --tokens 1K,4K
 {})",
       described(texts(bench_attention_options())), environment_note(bench_attention_options()[0]),
+      exit_codes());
+}
+
+std::string bench_decode_help() {
+  return str(
+      R"(longspan bench decode: rows of one token each over keys on all ranks, by decode strategy.
+
+Usage: longspan bench decode [options], alone or under mpirun or srun
+  The attention of one layer, for each length of context and number of rows. Beside the time:
+    GB/s   of keys and values that each rank reads, on average, and its ratio to what the ranks
+           read of plain memory, all at once
+    alone  the time of the same keys where they are, without messages; share = alone / time
+  mirrored and sliced ranks hold the queries already; what that costs other layers is not in here.
+{}{}
+Examples:
+  mpirun -np 4 --bind-to none longspan bench decode --context 8K,64K --rows 1,16
+  mpirun -np 2 --bind-to none longspan bench decode --heads 32/8x128 --throttle-link 1.25G,200us
+{})",
+      described(texts(bench_decode_options())), environment_note(bench_decode_options()[0]),
       exit_codes());
 }
 

@@ -7,6 +7,7 @@ namespace longspan {
 
 std::string bench_help();
 std::string bench_attention_help();
+std::string bench_decode_help();
 std::string bench_comm_help();
 
 }  // namespace longspan

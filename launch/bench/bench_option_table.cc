@@ -10,6 +10,7 @@ constexpr Range kThreads{1, 4096};
 constexpr Range kPageTokens{1, 1024};
 constexpr Range kTokens{1, std::int64_t{1} << 30};
 constexpr Range kCached{0, std::int64_t{1} << 30};
+constexpr Range kRows{1, 4096};
 constexpr Range kPairs{1, 10'000};
 constexpr Range kBytes{1, std::int64_t{1} << 30};
 
@@ -104,6 +105,32 @@ const std::array kAttention = std::to_array<Option<Attention>>({
     log_level_option<Attention>(),
 });
 
+using Decode = BenchDecodeOptions;
+
+const std::array kDecode = std::to_array<Option<Decode>>({
+    {{kGroupWhat, "context", "N,N,...",
+      "keys of each row, spread over the ranks page by page (default: 4K,32K)"},
+     [](auto& o, auto& given) { o.contexts = size_list(given, kTokens); }},
+    {{kGroupWhat, "rows", "N,N,...", "rows of a step, over all ranks (default: 1,8)"},
+     [](auto& o, auto& given) { o.rows = number_list(given, kRows, 1); }},
+    {{kGroupWhat, "heads", "Q/KVxSIZE",
+      "query heads, KV heads, head size: 32/8x128 or 32x8x128 (default: 9/3x64)"},
+     [](auto& o, auto& given) { o.heads = head_shape(given); }},
+    {{kGroupWhat, "decode-strategy", "WORD,...",
+      "all, or of shipped, mirrored, tree and sliced (default: all)"},
+     [](auto& o, auto& given) { o.strategies = decode_strategy_words(given); }},
+    {{kGroupWhat, "page-tokens", "N",
+      "tokens of one KV page, a power of two from 1 to 1024 (default: 16)"},
+     [](auto& o, auto& given) { o.page_tokens = power_of_two(given, kPageTokens); }},
+
+    degree_option<Decode>(),
+    threads_option<Decode>(),
+    seconds_option<Decode>(),
+    throttle_option<Decode>(),
+    json_option<Decode>(),
+    log_level_option<Decode>(),
+});
+
 using Comm = BenchCommOptions;
 
 const std::array kComm = std::to_array<Option<Comm>>({
@@ -122,6 +149,7 @@ const std::array kComm = std::to_array<Option<Comm>>({
 }  // namespace
 
 std::span<const Option<BenchAttentionOptions>> bench_attention_options() { return kAttention; }
+std::span<const Option<BenchDecodeOptions>> bench_decode_options() { return kDecode; }
 std::span<const Option<BenchCommOptions>> bench_comm_options() { return kComm; }
 
 }  // namespace longspan

@@ -33,6 +33,14 @@ struct BenchAttentionOptions : BenchOptions {
   std::optional<std::string> plot;  // an SVG file
 };
 
+struct BenchDecodeOptions : BenchOptions {
+  std::vector<std::int64_t> contexts{4096, 32768};  // keys of each row
+  std::vector<int> rows{1, 8};                      // of a step, over all ranks
+  HeadShape heads{.query_heads = 9, .kv_heads = 3, .head_dim = 64};
+  std::vector<DecodeStrategy> strategies{kDecodeStrategies.begin(), kDecodeStrategies.end()};
+  int page_tokens = 16;
+};
+
 struct BenchCommOptions : BenchOptions {
   std::vector<std::int64_t> bytes{1 << 10, 16 << 10, 256 << 10, 4 << 20, 16 << 20};
 };

@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <functional>
+#include <vector>
 
 #include "comm/machine.h"
 #include "launch/bench/timing.h"

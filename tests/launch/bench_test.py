@@ -20,6 +20,9 @@ CHUNK = {"tokens": int, "cached": int, "layout": str, "ideal": dict, "strategies
          "chosen": str, "reason": str, "chosen_seconds": float, "fastest": str,
          "fastest_seconds": float, "regret": float}
 MESSAGE = {"bytes": int, **TIMING, "bytes_per_s": float, "copy_bytes_per_s": float, "ratio": float}
+STEP = {"context": int, "rows": int, "bytes_per_rank": float, "alone": dict, "strategies": list}
+DECODE_STRATEGY = {"strategy": str, **TIMING, "bytes_per_s": float, "ratio_to_reading": float,
+                   "share_of_alone": float}
 ROUND_TRIP = {"bytes": int, "after_work_s": float, **TIMING, "yardstick_s": float, "ratio": float}
 
 
@@ -118,6 +121,28 @@ class BenchTest(RefusalTest):
             self.assertEqual(self.check_chunk(chunk, {}), [chunk["chosen"]])
             self.assertLessEqual(chunk["tokens"], 50)
             self.assertLessEqual(chunk["cached"], 90)
+
+    def test_decode(self):
+        for ranks in (0, 3):
+            answer = self.json("decode", "--context", "1,50", "--rows", "2", "--heads", "6/2x16",
+                               ranks=ranks)
+            self.assertGreater(answer["read_bytes_per_s"], 0)
+            self.assertEqual([step["context"] for step in answer["steps"]], [1, 50])
+            for step in answer["steps"]:
+                self.assertEqual(types(step), STEP)
+                self.check_timing(step["alone"])
+                self.assertAlmostEqual(step["bytes_per_rank"] * max(1, ranks),
+                                       2 * step["context"] * 2 * 2 * 16 * 4)
+                self.assertEqual([row["strategy"] for row in step["strategies"]],
+                                 ["shipped", "mirrored", "tree", "sliced"])
+                for row in step["strategies"]:
+                    self.assertEqual(types(row), DECODE_STRATEGY)
+                    self.check_timing(row)
+                    self.check_ratio(row["bytes_per_s"], step["bytes_per_rank"], row["seconds"])
+                    self.check_ratio(row["ratio_to_reading"], row["bytes_per_s"],
+                                     answer["read_bytes_per_s"])
+                    self.check_ratio(row["share_of_alone"], step["alone"]["seconds"],
+                                     row["seconds"])
 
     def test_comm(self):
         for ranks in (0, 3):

@@ -108,6 +108,26 @@ TEST(BenchOptionsTest, HeadsAreWrittenInTwoWays) {
   }
 }
 
+TEST(BenchOptionsTest, DecodeTakesContextsRowsAndStrategies) {
+  const auto decode = [](const std::string& line) {
+    return std::get<BenchDecodeOptions>(parsed("bench decode " + line));
+  };
+  EXPECT_THAT(decode("").contexts, ElementsAre(4096, 32768));
+  EXPECT_THAT(decode("").rows, ElementsAre(1, 8));
+  EXPECT_EQ(decode("").strategies.size(), 4u);
+  EXPECT_EQ(decode("").heads.query_heads, 9);
+  EXPECT_EQ(decode("").page_tokens, 16);
+  const BenchDecodeOptions options = decode(
+      "--context 1,2k --rows 3 --heads 4/2x16 --decode-strategy tree,shipped --page-tokens 1 "
+      "--degree 2");
+  EXPECT_THAT(options.contexts, ElementsAre(1, 2000));
+  EXPECT_THAT(options.rows, ElementsAre(3));
+  EXPECT_EQ(options.heads.kv_heads, 2);
+  EXPECT_THAT(options.strategies, ElementsAre(DecodeStrategy::kTree, DecodeStrategy::kShipped));
+  EXPECT_EQ(options.page_tokens, 1);
+  EXPECT_EQ(options.degree, 2);
+}
+
 TEST(BenchOptionsTest, CommTakesSizes) {
   EXPECT_THAT(comm("").bytes, ElementsAre(1 << 10, 16 << 10, 256 << 10, 4 << 20, 16 << 20));
   const BenchCommOptions options = comm("--bytes 1,3k --degree 2 --seconds 2 --json");
@@ -131,9 +151,13 @@ TEST(BenchOptionsTest, HelpIsThereForAllAndForEach) {
   EXPECT_EQ(help("bench --help"), bench_help());
   EXPECT_EQ(help("bench -h"), bench_help());
   EXPECT_EQ(help("bench attention --tokens 0 --help"), bench_attention_help());
+  EXPECT_EQ(help("bench decode --help"), bench_decode_help());
   EXPECT_EQ(help("bench comm --help"), bench_comm_help());
   for (const auto& option : bench_attention_options()) {
     EXPECT_THAT(bench_attention_help(), HasSubstr("  " + option.flag()));
+  }
+  for (const auto& option : bench_decode_options()) {
+    EXPECT_THAT(bench_decode_help(), HasSubstr("  " + option.flag()));
   }
   for (const auto& option : bench_comm_options()) {
     EXPECT_THAT(bench_comm_help(), HasSubstr("  " + option.flag()));
@@ -141,7 +165,8 @@ TEST(BenchOptionsTest, HelpIsThereForAllAndForEach) {
 }
 
 TEST(BenchOptionsTest, HelpFitsATerminalOfAHundredColumns) {
-  for (const std::string& text : {bench_help(), bench_attention_help(), bench_comm_help()}) {
+  for (const std::string& text :
+       {bench_help(), bench_attention_help(), bench_decode_help(), bench_comm_help()}) {
     EXPECT_THAT(text, HasSubstr("Exit codes:"));
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);) {
@@ -154,9 +179,13 @@ TEST(BenchOptionsTest, HelpFitsATerminalOfAHundredColumns) {
 TEST(BenchOptionsTest, WhatIsWrongIsSaidWithWhatIsLegal) {
   const std::string kMost = "1073741824 (k 1000, K 1024; m, M, g, G, t, T alike), not ";
   const std::map<std::string, std::string> refusals = {
-      {"bench", "bench needs to know what: longspan bench attention, longspan bench comm"},
+      {"bench",
+       "bench needs to know what: longspan bench attention, longspan bench decode, longspan bench "
+       "comm"},
       {"bench attn",
-       "unknown command bench attn; legal: longspan bench attention, longspan bench comm"},
+       "unknown command bench attn; legal: longspan bench attention, longspan bench decode, "
+       "longspan "
+       "bench comm"},
       {"bench comm m.gguf", "unexpected 'm.gguf'; bench comm takes options only"},
       {"bench comm --tokens 1", "unknown flag --tokens; see longspan bench comm --help"},
       {"bench attention --token 1", "unknown flag --token; nearest: --tokens"},
@@ -191,6 +220,10 @@ TEST(BenchOptionsTest, WhatIsWrongIsSaidWithWhatIsLegal) {
       {"bench attention --seconds 0",
        "--seconds must be a number of seconds from 0.001 to 1000000, not '0'"},
       {"bench attention --plot=", "--plot= has no value after the equals sign"},
+      {"bench decode --rows 0",
+       "--rows must be whole numbers from 1 to 4096 with commas between them, not '0'"},
+      {"bench decode --decode-strategy ring",
+       "--decode-strategy must be shipped, mirrored, tree or sliced, not 'ring'"},
       {"bench comm --bytes 0", "--bytes must be a whole number from 1 to " + kMost + "'0'"},
       {"bench comm --throttle-link fast",
        "--throttle-link must be bytes per second, and a latency if wanted, as 25M or 1.25G,200us, "
