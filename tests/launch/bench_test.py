@@ -173,7 +173,8 @@ class BenchTest(RefusalTest):
         for what, arguments, code, line in [
                 ("more ranks than there are", ["attention", "--degree", "4"], USAGE,
                  "--degree 4 needs 4 ranks, but the job has [13]"),
-                ("more keys than memory", ["attention", "--tokens", "1G"], OUT_OF_MEMORY,
+                ("more keys than memory", ["attention", "--tokens", "1G", "--heads", "64/64x256"],
+                 OUT_OF_MEMORY,
                  "needs .* on each rank, .*lower --tokens"),
                 ("a plot that cannot be written",
                  ["attention", "--plot", "/nowhere/share.svg"], IO,
