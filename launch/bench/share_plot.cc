@@ -12,7 +12,7 @@ namespace {
 
 // Pixels.
 constexpr double kLeft = 70, kTop = 70, kWidth = 560, kHeight = 360, kBelow = 60;
-constexpr double kLegendLeft = kLeft + kWidth + 30, kLegendWidth = 250, kLegendStep = 20;
+constexpr double kLegendLeft = kLeft + kWidth + 30, kLegendWidth = 290, kLegendStep = 20;
 
 constexpr double kHighestShare = 1.1;
 constexpr int kMostTicks = 12;
