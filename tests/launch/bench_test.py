@@ -112,7 +112,6 @@ class BenchTest(RefusalTest):
         self.check_ratio(row["ratio_to_matrix"], row["flop_per_s"], answer["matrix_flop_per_s"])
 
     def test_auto_measures_what_is_chosen_on_random_chunks(self):
-        """A link so slow that what travels decides."""
         answer = self.json("attention", "--random", "3", "--tokens", "50", "--cached", "90",
                            "--strategy", "auto", "--throttle-link", "10M", "--degree", "2", ranks=3)
         self.assertEqual((answer["degree"], answer["throttle_link"]), (2, "10M"))
