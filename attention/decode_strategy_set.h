@@ -13,8 +13,10 @@ class DecodeStrategySet {
  public:
   constexpr DecodeStrategySet() = default;
   constexpr DecodeStrategySet(std::initializer_list<DecodeStrategy> list) {
-    for (DecodeStrategy strategy : list) bits_ |= bit(strategy);
+    for (DecodeStrategy strategy : list) insert(strategy);
   }
+
+  constexpr void insert(DecodeStrategy strategy) { bits_ |= bit(strategy); }
   constexpr bool contains(DecodeStrategy strategy) const { return (bits_ & bit(strategy)) != 0; }
 
  private:

@@ -19,7 +19,7 @@ MachineRates hopper_rates() {
           .between_hosts = {15e-6, 50e9}};
 }
 
-/// Orders of magnitude of server cores (estimate); inside a host what exchange_bench showed on the
+/// Orders of magnitude of server cores (estimate); inside a host what exchanges took on the
 /// machine of docs/performance/cpu-first-light.md, outside 10 Gbit/s.
 MachineRates cpu_rates(double flops_per_thread, int threads) {
   const double flops = flops_per_thread * threads;

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cstdint>
 
+#include "launch/bench/memory_yardsticks.h"
+
 namespace longspan::bench {
 namespace {
 
@@ -46,24 +48,6 @@ template <int W>
   return multiply_add<16>(seed);
 }
 
-/// A cache line, read as whole vectors: an element at a time, or through a checked container, the
-/// sum and not the memory would set the pace.
-struct alignas(64) Line {
-  typedef std::uint64_t Words __attribute__((vector_size(16)));
-  Words words[4] = {};
-};
-constexpr std::int64_t kChunkLines = 4096;
-
-[[gnu::optimize("O3")]] std::uint64_t sum_of(const Line* lines) {
-  Line::Words sums[4] = {};
-  for (std::int64_t i = 0; i < kChunkLines; ++i) {
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) sums[j] += lines[i].words[j];
-  }
-  const Line::Words total = sums[0] + sums[1] + sums[2] + sums[3];
-  return total[0] + total[1];
-}
-
 }  // namespace
 
 double multiply_add_rate(int width, int threads) {
@@ -84,21 +68,13 @@ double multiply_add_rate(int width, int threads) {
 
 double read_rate(CpuDevice& device) {
   constexpr std::size_t kBytes = std::size_t{512} << 20;
-  const int threads = device.threads();
   Buffer memory = device.allocate(kBytes);
   std::ranges::fill(memory.bytes(), std::byte{1});  // untouched pages are one page of zeros
-  const Line* first = reinterpret_cast<const Line*>(memory.bytes().data());
-  constexpr std::int64_t kCount = kBytes / sizeof(Line);
   volatile std::uint64_t sink = 0;
   double best = 0;
   for (int repeat = 0; repeat < 5; ++repeat) {
     const auto start = std::chrono::steady_clock::now();
-    std::uint64_t total = 0;
-#pragma omp parallel for num_threads(threads) reduction(+ : total) schedule(static)
-    for (std::int64_t chunk = 0; chunk < kCount / kChunkLines; ++chunk) {
-      total += sum_of(first + chunk * kChunkLines);
-    }
-    sink = sink + total;
+    sink = sink + read_all(memory.bytes(), device.threads());
     best = std::max(best, static_cast<double>(kBytes) / seconds_since(start));
   }
   return best;

@@ -15,4 +15,14 @@ ExitCode inspect(const InspectOptions& options);
 /// Makes one trace of the traces of all ranks and prints what it says in short. Throws Error.
 ExitCode trace_merge(const TraceMergeOptions& options);
 
+/// Times a chunk's attention over the ranks by layout and strategy, and the choice of one, and
+/// prints figures beside yardsticks. Throws Error.
+ExitCode bench_attention(const BenchAttentionOptions& options);
+
+/// The same of decode attention by decode strategy. Throws Error.
+ExitCode bench_decode(const BenchDecodeOptions& options);
+
+/// The same of messages between the ranks. Throws Error.
+ExitCode bench_comm(const BenchCommOptions& options);
+
 }  // namespace longspan

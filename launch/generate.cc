@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <iostream>
 #include <memory>
@@ -10,15 +11,13 @@
 #include "attention/calibration.h"
 #include "comm/agreement.h"
 #include "comm/host_memory.h"
-#include "comm/log.h"
 #include "comm/machine.h"
 #include "comm/str.h"
-#include "comm/throttled_machine.h"
 #include "launch/allowed_strategies.h"
 #include "launch/answer_json.h"
 #include "launch/commands.h"
 #include "launch/generate_run.h"
-#include "launch/interrupt.h"
+#include "launch/on_machine.h"
 #include "launch/progress.h"
 #include "launch/prompts.h"
 #include "launch/terminal.h"
@@ -248,7 +247,7 @@ void say_loaded(const GenerateOptions& options, const LoadedModel& model, double
 /// All that can be refused is refused before the weights are read, unless the prompt comes from
 /// standard input: a person who types it should find the model ready.
 ExitCode generate_on(Machine& machine, const GenerateOptions& options,
-                     const InterruptWatch& interrupt) {
+                     const std::atomic<bool>& interrupted) {
   const auto start = Clock::now();
   const std::vector<int> list =
       agree_on(machine.control(), [&] { return degrees(options, machine.size()); });
@@ -284,7 +283,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   if (coordinator) {
     talk.emplace(options, model,
                  RunInput{.requests = std::move(requests),
-                          .interrupted = &interrupt.interrupted(),
+                          .interrupted = &interrupted,
                           .loaded = late ? Clock::now() : loaded,
                           .stream = !options.json,
                           .progress = !options.json || shows_on_terminal(STDERR_FILENO)});
@@ -306,7 +305,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
       throw;
     }
     if (talk && talk->show(result, facts) != ExitCode::kClean) code = ExitCode::kDiffers;
-    if (any_rank(machine.control(), interrupt.interrupted())) {
+    if (any_rank(machine.control(), interrupted)) {
       code = ExitCode::kInterrupted;
       break;
     }
@@ -316,39 +315,16 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   return code;
 }
 
-/// The end of a rank whose failure the others do not know of: they wait for it, so leaving MPI in
-/// order would wait for them. mpirun ends them when this one is gone, and srun with
-/// --kill-on-bad-exit (-K).
-[[noreturn]] void leave_alone(Machine& machine, ExitCode code, const std::string& message) {
-  std::string line = "longspan: ";
-  if (machine.size() > 1) line += str("rank {} on {}: ", machine.rank(), machine.host());
-  std::cerr << line + message + "\n" << std::flush;
-  std::cout << std::flush;
-  leave_now(code);
-}
-
-std::unique_ptr<Machine> open_machine(const GenerateOptions& options) {
-  auto machine =
-      Machine::open({.threads = options.threads.value_or(0), .hang_timeout = options.hang_timeout});
-  if (!options.throttle_link) return machine;
-  return std::make_unique<ThrottledMachine>(std::move(machine),
-                                            *parse_link_throttle(*options.throttle_link));
-}
-
 }  // namespace
 
 ExitCode generate(const GenerateOptions& options) {
-  const InterruptWatch interrupt;
-  const std::unique_ptr<Machine> machine = open_machine(options);
-  start_log(options.log_level, machine->rank(), machine->size());
-  try {
-    return generate_on(*machine, options, interrupt);
-  } catch (const Error& error) {
-    if (error.everywhere()) throw;
-    leave_alone(*machine, error.code(), error.what());
-  } catch (const std::exception& error) {
-    leave_alone(*machine, ExitCode::kInternal, str("internal error: {}", error.what()));
-  }
+  return on_machine({.threads = options.threads,
+                     .hang_timeout = options.hang_timeout,
+                     .throttle_link = options.throttle_link,
+                     .log_level = options.log_level},
+                    [&](Machine& machine, const std::atomic<bool>& interrupted) {
+                      return generate_on(machine, options, interrupted);
+                    });
 }
 
 }  // namespace longspan

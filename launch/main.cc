@@ -29,6 +29,11 @@ struct Dispatch {
   ExitCode operator()(const GenerateOptions& options) const { return generate(options); }
   ExitCode operator()(const InspectOptions& options) const { return inspect(options); }
   ExitCode operator()(const TraceMergeOptions& options) const { return trace_merge(options); }
+  ExitCode operator()(const BenchAttentionOptions& options) const {
+    return bench_attention(options);
+  }
+  ExitCode operator()(const BenchDecodeOptions& options) const { return bench_decode(options); }
+  ExitCode operator()(const BenchCommOptions& options) const { return bench_comm(options); }
   ExitCode operator()(const HelpRequest& request) const { return print(request.text); }
   ExitCode operator()(const VersionRequest&) const {
     const std::vector<std::string> libraries = {mpi_library_version(), onednn_version()};

@@ -1,27 +1,11 @@
 #include "launch/option_help.h"
 
-#include <span>
-
 #include "comm/str.h"
+#include "launch/help_text.h"
 #include "launch/option_table.h"
 
 namespace longspan {
 namespace {
-
-constexpr std::size_t kHelpColumn = 26;
-constexpr std::size_t kLineWidth = 96;
-
-constexpr std::string_view kExitCodes = R"(
-Exit codes:
-  0  done                             70  internal error: please report it
-  1  a comparison found a difference  71  not enough memory, said before any is taken
-  2  usage: a flag, a number, degree  74  reading or writing failed
-     over ranks, prompt over context  75  a rank was lost or hung: try again
- 65  malformed model or prompt        77  not permitted
- 66  a named file is missing          78  configuration, as srun without --mpi=pmix
- 69  MPI or the device is not there  130  Ctrl-C; the text so far is kept
-A rank that was killed ends mpirun with 137.
-)";
 
 constexpr std::string_view kGenerateExamples = R"(
 Examples:
@@ -46,51 +30,6 @@ More ranks than cores: mpirun --oversubscribe. As root in a container, Open MPI 
 OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1.
 )";
 
-/// `text` after `used` columns of a line that has already begun, wrapped into the help column.
-std::string wrapped(std::string_view text, std::size_t used) {
-  const std::string indent(kHelpColumn, ' ');
-  std::string lines = used + 2 > kHelpColumn ? "\n" + indent : std::string(kHelpColumn - used, ' ');
-  std::size_t column = kHelpColumn;
-  while (!text.empty()) {
-    const std::string_view word = text.substr(0, text.find(' '));
-    text.remove_prefix(std::min(word.size() + 1, text.size()));
-    if (column > kHelpColumn && column + 1 + word.size() > kLineWidth) {
-      lines += "\n" + indent;
-      column = kHelpColumn;
-    }
-    if (column > kHelpColumn) lines += ' ';
-    lines += word;
-    column += word.size() + 1;
-  }
-  return lines + "\n";
-}
-
-std::string described(const OptionText& option) {
-  std::string flag =
-      option.short_flag ? str("  -{}, {}", option.short_flag, option.flag()) : "  " + option.flag();
-  if (!option.is_switch()) flag += str(" {}", option.value);
-  return flag + wrapped(option.help, flag.size());
-}
-
-template <typename Options>
-std::string described(std::span<const Option<Options>> options) {
-  std::string text;
-  std::string_view group;
-  for (const auto& option : options) {
-    if (option.group != group) text += str("\n{}:\n", option.group);
-    group = option.group;
-    text += described(option);
-  }
-  return text;
-}
-
-std::string environment_note(const OptionText& example) {
-  return str(
-      "\nEach option can also be set in the environment, as {} for {};\nthe command line wins. "
-      "Switches take 1 or 0 there.\n",
-      example.environment_name(), example.flag());
-}
-
 }  // namespace
 
 std::string program_help() {
@@ -103,6 +42,7 @@ Commands:
   generate MODEL    read a prompt, its tokens split over all ranks, and write a continuation
   inspect MODEL     print a model's architecture, shapes, tokenizer and KV bytes per token
   trace merge DIR   make one trace of the ranks' traces that generate --trace DIR wrote
+  bench WHAT        measure attention, decode or messages over ranks, beside yardsticks of this run
 
 Options:
   --help            this text; after a command, that command's
@@ -113,7 +53,7 @@ Try:
   mpirun -np 4 --bind-to none longspan generate model.gguf --prompt-file report.txt
   longspan generate --help
 {})",
-      kExitCodes);
+      exit_codes());
 }
 
 std::string generate_help() {
@@ -124,8 +64,8 @@ Usage: longspan generate MODEL PROMPT [options]
   MODEL is a GGUF file. Every rank must be able to read it. The likeliest token is taken at each
   step, so the same prompt gives the same text at every degree.
 {}{}{}{})",
-      described(generate_options()), environment_note(generate_options()[4]), kGenerateExamples,
-      kExitCodes);
+      described(texts(generate_options())), environment_note(generate_options()[4]),
+      kGenerateExamples, exit_codes());
 }
 
 std::string inspect_help() {
@@ -140,7 +80,7 @@ Examples:
   longspan inspect model.gguf
   longspan inspect model.gguf --json
 {})",
-      described(inspect_options()), environment_note(inspect_options()[0]), kExitCodes);
+      described(texts(inspect_options())), environment_note(inspect_options()[0]), exit_codes());
 }
 
 std::string trace_help() {
@@ -162,7 +102,8 @@ Examples:
   longspan trace merge t
   longspan trace merge t -o report.json
 {})",
-      described(trace_merge_options()), environment_note(trace_merge_options()[0]), kExitCodes);
+      described(texts(trace_merge_options())), environment_note(trace_merge_options()[0]),
+      exit_codes());
 }
 
 }  // namespace longspan

@@ -3,8 +3,8 @@
 #include <array>
 
 #include "comm/error.h"
-#include "comm/link_throttle.h"
 #include "comm/str.h"
+#include "launch/option_words.h"
 
 namespace longspan {
 namespace {
@@ -18,49 +18,6 @@ constexpr Range kTopLogprobs{0, 20};
 constexpr std::string_view kGroupSplit = "How the sequence is split";
 constexpr std::string_view kGroupTokens = "What is generated and reported";
 constexpr std::string_view kGroupLimits = "Limits and logging";
-
-template <typename Options>
-void apply_log_level(Options& options, const Given& given) {
-  constexpr std::array<std::string_view, 4> kWords = {"debug", "info", "warning", "error"};
-  options.log_level = static_cast<LogLevel>(one_of(given, kWords));
-}
-
-void apply_layout(GenerateOptions& options, const Given& given) {
-  constexpr std::array kLayouts = {Layout::kBlockCyclic, Layout::kStriped, Layout::kZigzag,
-                                   Layout::kContiguous, Layout::kFolded};
-  std::array<std::string_view, kLayouts.size()> words;
-  for (std::size_t i = 0; i < words.size(); ++i) words[i] = name(kLayouts[i]);
-  options.layout = kLayouts[one_of(given, words)];
-}
-
-void apply_strategy(GenerateOptions& options, const Given& given) {
-  std::array<std::string_view, 1 + kStrategies.size()> words{"auto"};
-  for (std::size_t i = 0; i < kStrategies.size(); ++i) words[1 + i] = name(kStrategies[i]);
-  const std::size_t word = one_of(given, words);
-  options.strategy.reset();
-  if (word > 0) options.strategy = kStrategies[word - 1];
-}
-
-void apply_calibrate(GenerateOptions& options, const Given& given) {
-  std::array<std::string_view, kCalibrationEfforts.size()> words;
-  for (std::size_t i = 0; i < words.size(); ++i) words[i] = name(kCalibrationEfforts[i]);
-  options.calibrate = kCalibrationEfforts[one_of(given, words)];
-}
-
-void apply_throttle_link(GenerateOptions& options, const Given& given) {
-  if (!parse_link_throttle(given.value)) {
-    throw UsageError(
-        str("{} must be bytes per second, and a latency if wanted, as 25M or 1.25G,200us, not '{}'",
-            given.name, given.value));
-  }
-  options.throttle_link = given.value;
-}
-
-void apply_decode_strategy(GenerateOptions& options, const Given& given) {
-  std::array<std::string_view, kDecodeStrategies.size()> words;
-  for (std::size_t i = 0; i < words.size(); ++i) words[i] = name(kDecodeStrategies[i]);
-  options.decode_strategy = kDecodeStrategies[one_of(given, words)];
-}
 
 void apply_ring_shape(GenerateOptions& options, const Given& given) {
   const std::size_t times = given.value.find('x');
@@ -114,17 +71,17 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupSplit, "layout", "WORD",
       "how new tokens are dealt to ranks: block-cyclic, striped, zigzag, contiguous or folded "
       "(default: block-cyclic)"},
-     apply_layout},
+     [](auto& o, auto& given) { o.layout = layout_word(given); }},
     {{kGroupSplit, "strategy", "WORD",
       "what travels while the prompt is read: ring, query-ring, all-gather, gather-q, ulysses, "
       "usp, double-ring, or auto: for each chunk the one that should take least time (default: "
       "auto)"},
-     apply_strategy},
+     [](auto& o, auto& given) { o.strategy = strategy_word(given); }},
     {{kGroupSplit, "calibrate", "WORD",
       "for --strategy auto, measure kernels and links at the first start of its kind: quick (5 s "
       "at "
       "most), full (2 minutes at most) or off (assume) (default: quick)"},
-     apply_calibrate},
+     [](auto& o, auto& given) { o.calibrate = calibrate_word(given); }},
     {{kGroupSplit, "ulysses-degree", "N",
       "with --strategy usp: ranks that trade heads; the rest is a ring of such groups (default: "
       "the most that fit in a host)"},
@@ -138,7 +95,7 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "who computes a new token: the rank that keeps it, asking the others for partial results "
       "(shipped), also in a tree of ranks (tree), every rank alike (mirrored), or each a part of "
       "every weight (sliced) (default: shipped)"},
-     apply_decode_strategy},
+     [](auto& o, auto& given) { o.decode_strategy = decode_strategy_word(given); }},
     {{kGroupSplit, "prefill-chunk", "TOKENS",
       "prompt tokens that the ranks together read in one step, or auto (default: auto)"},
      apply_prefill_chunk},
@@ -200,20 +157,20 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "slow every message between ranks down, as 25M or 1.25G,200us (bytes per second), to see "
       "here "
       "what a network does (default: as fast as it is)"},
-     apply_throttle_link},
+     [](auto& o, auto& given) { o.throttle_link = link_throttle_text(given); }},
     {{kGroupLimits, "trace", "DIR",
       "write what each rank did and when to DIR/rank-N.json (DIR is made if missing), for longspan "
       "trace merge, Perfetto or chrome://tracing (default: no trace)"},
      [](auto& o, auto& given) { o.trace = some_text(given); }},
     {{kGroupLimits, "log-level", "WORD", "error, warning, info or debug (default: info)"},
-     apply_log_level<GenerateOptions>},
+     [](auto& o, auto& given) { o.log_level = log_level_word(given); }},
 });
 
 const std::array kInspect = std::to_array<Option<InspectOptions>>({
     {{"Options", "json", "", "print one JSON object instead of text"},
      [](auto& o, auto& given) { o.json = switch_position(given); }},
     {{"Options", "log-level", "WORD", "error, warning, info or debug (default: info)"},
-     apply_log_level<InspectOptions>},
+     [](auto& o, auto& given) { o.log_level = log_level_word(given); }},
 });
 
 const std::array kTraceMerge = std::to_array<Option<TraceMergeOptions>>({

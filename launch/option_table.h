@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "launch/option_values.h"
 #include "launch/options.h"
@@ -28,6 +29,12 @@ template <typename Options>
 struct Option : OptionText {
   void (*apply)(Options& options, const Given& given);
 };
+
+/// The table without its functions.
+template <typename Options>
+std::vector<OptionText> texts(std::span<const Option<Options>> options) {
+  return {options.begin(), options.end()};
+}
 
 /// The heading under which exactly one option of `generate` must be given.
 inline constexpr std::string_view kPromptGroup = "Prompt (exactly one)";

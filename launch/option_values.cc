@@ -1,5 +1,6 @@
 #include "launch/option_values.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <charconv>
@@ -44,6 +45,17 @@ std::int64_t multiplier(char suffix) {
   }
   const auto power = kBinary.find(suffix);
   return power == std::string_view::npos ? 0 : std::int64_t{1} << (10 * (power + 1));
+}
+
+/// What stands between the commas of `text`.
+std::vector<std::string> parts(const std::string& text) {
+  std::vector<std::string> list;
+  for (std::size_t begin = 0; begin != std::string::npos;) {
+    const std::size_t comma = text.find(',', begin);
+    list.push_back(text.substr(begin, comma - begin));
+    begin = comma == std::string::npos ? comma : comma + 1;
+  }
+  return list;
 }
 
 std::string listed(std::span<const std::string_view> words) {
@@ -98,21 +110,25 @@ std::chrono::milliseconds seconds(const Given& given) {
 
 std::vector<int> number_list(const Given& given, Range range, std::size_t fewest) {
   std::vector<int> numbers;
-  std::string_view rest = given.value;
-  for (bool more = true; more;) {
-    const std::size_t comma = rest.find(',');
-    more = comma != std::string_view::npos;
-    const auto number = spelled<std::int64_t>(rest.substr(0, comma));
+  for (const std::string& part : parts(given.value)) {
+    const auto number = spelled<std::int64_t>(part);
     if (!number || !holds(range, *number)) {
       refuse(given, str("whole numbers {} with commas between them", described(range)));
     }
     numbers.push_back(static_cast<int>(*number));
-    if (more) rest.remove_prefix(comma + 1);
   }
   if (numbers.size() < fewest) {
     refuse(given, str("{} or more numbers with commas between them", fewest));
   }
   return numbers;
+}
+
+std::vector<std::int64_t> size_list(const Given& given, Range range) {
+  std::vector<std::int64_t> sizes;
+  for (const std::string& part : parts(given.value)) {
+    sizes.push_back(size({given.name, part}, range));
+  }
+  return sizes;
 }
 
 bool switch_position(const Given& given) {
@@ -129,6 +145,18 @@ std::size_t one_of(const Given& given, std::span<const std::string_view> words) 
   const auto nearest = nearest_word(given.value, candidates);
   const std::string hint = nearest ? str("; nearest: {}", *nearest) : "";
   throw UsageError(str("{} must be {}, not '{}'{}", given.name, listed(words), given.value, hint));
+}
+
+std::vector<std::size_t> some_of(const Given& given, std::span<const std::string_view> words) {
+  std::vector<std::size_t> indices;
+  for (const std::string& part : parts(given.value)) {
+    const std::size_t index = one_of({given.name, part}, words);
+    if (std::ranges::find(indices, index) != indices.end()) {
+      throw UsageError(str("{} names {} twice", given.name, part));
+    }
+    indices.push_back(index);
+  }
+  return indices;
 }
 
 std::string some_text(const Given& given) {

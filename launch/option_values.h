@@ -33,10 +33,14 @@ int power_of_two(const Given& given, Range range);
 std::chrono::milliseconds seconds(const Given& given);
 /// At least `fewest` whole numbers with commas between them.
 std::vector<int> number_list(const Given& given, Range range, std::size_t fewest);
+/// One or more sizes, each as size() reads it, with commas between them.
+std::vector<std::int64_t> size_list(const Given& given, Range range);
 /// What a switch was set to: true, false, 1, 0, yes, no, on, off.
 bool switch_position(const Given& given);
 /// The index of the value in `words`.
 std::size_t one_of(const Given& given, std::span<const std::string_view> words);
+/// The indices in `words` of one or more of them, no two alike, with commas between them.
+std::vector<std::size_t> some_of(const Given& given, std::span<const std::string_view> words);
 /// A value that may be anything but empty.
 std::string some_text(const Given& given);
 

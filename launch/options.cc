@@ -10,6 +10,8 @@
 
 #include "comm/error.h"
 #include "comm/str.h"
+#include "launch/bench/bench_help.h"
+#include "launch/bench/bench_option_table.h"
 #include "launch/nearest_word.h"
 #include "launch/option_help.h"
 #include "launch/option_table.h"
@@ -25,11 +27,6 @@ struct Arguments {
   std::vector<std::optional<Given>> given;
   bool wants_help = false;
 };
-
-template <typename Options>
-std::vector<OptionText> texts(std::span<const Option<Options>> options) {
-  return {options.begin(), options.end()};
-}
 
 bool is_flag(const std::string& word) { return word.size() > 1 && word.front() == '-'; }
 
@@ -78,6 +75,9 @@ void refuse_leftovers(Words leftovers, const std::string& command, const std::st
   std::erase(leftovers, "--");  // CLI11 hands this mark out too
   const auto flag = std::ranges::find_if(leftovers, is_flag);
   if (flag != leftovers.end()) refuse_unknown_flag(*flag, command, options);
+  if (!leftovers.empty() && subject.empty()) {
+    throw UsageError(str("unexpected '{}'; {} takes options only", leftovers.front(), command));
+  }
   if (!leftovers.empty()) {
     throw UsageError(str("unexpected '{}' after {}; a value with spaces needs quotes",
                          leftovers.front(), subject));
@@ -88,16 +88,16 @@ std::string cli11_name(const OptionText& option) {
   return option.short_flag ? str("-{},{}", option.short_flag, option.flag()) : option.flag();
 }
 
-/// The words after `command`, matched with its options and its one `subject`, as MODEL. Options
-/// have no CLI11 type, validator or environment name: every message is ours, and values arrive
-/// exactly as they were typed.
+/// The words after `command`, matched with its options and its one `subject`, as MODEL, if it has
+/// one. Options have no CLI11 type, validator or environment name: every message is ours, and
+/// values arrive exactly as they were typed.
 Arguments read_words(const std::string& command, const std::string& subject,
                      std::span<const OptionText> options, const Words& words) {
   refuse_dangling_equals(words);
   CLI::App app;
   app.set_help_flag();
   app.allow_extras();
-  const CLI::Option* named = app.add_option(subject);
+  const CLI::Option* named = subject.empty() ? nullptr : app.add_option(subject);
   const CLI::Option* help = app.add_flag("-h,--help");
   std::vector<const CLI::Option*> parsed;
   for (const OptionText& option : options) {
@@ -117,6 +117,7 @@ Arguments read_words(const std::string& command, const std::string& subject,
     arguments.given.push_back(given_value(*parsed[i], options[i], words, options));
   }
   refuse_leftovers(app.remaining(), command, subject, options);
+  if (named == nullptr) return arguments;
   if (!named->results().empty()) arguments.subject = named->results().front();
   if (arguments.subject.empty()) {
     throw UsageError(str("{} is missing: longspan {} {} ...", subject, command, subject));
@@ -223,9 +224,40 @@ Command parse_trace(const Words& words, const Environment& environment) {
   return parsed;
 }
 
+/// One bench: options only.
+template <typename Options>
+Command parse_one_bench(const std::string& command, std::span<const Option<Options>> table,
+                        std::string (*help)(), const Words& words, const Environment& environment) {
+  const auto options = texts(table);
+  Arguments arguments = read_words(command, "", options, words);
+  if (arguments.wants_help) return HelpRequest{help()};
+  add_environment(arguments, options, environment);
+  return applied(arguments, table);
+}
+
+Command parse_bench(const Words& words, const Environment& environment) {
+  const std::string legal = "longspan bench attention, longspan bench decode, longspan bench comm";
+  if (words.empty()) throw UsageError(str("bench needs to know what: {}", legal));
+  const std::string& what = words.front();
+  const Words rest(words.begin() + 1, words.end());
+  if (what == "--help" || what == "-h") return HelpRequest{bench_help()};
+  if (what == "attention") {
+    return parse_one_bench("bench attention", bench_attention_options(), bench_attention_help, rest,
+                           environment);
+  }
+  if (what == "decode") {
+    return parse_one_bench("bench decode", bench_decode_options(), bench_decode_help, rest,
+                           environment);
+  }
+  if (what == "comm") {
+    return parse_one_bench("bench comm", bench_comm_options(), bench_comm_help, rest, environment);
+  }
+  throw UsageError(str("unknown command bench {}; legal: {}", what, legal));
+}
+
 [[noreturn]] void refuse_first_word(const std::string& word) {
   const Words known =
-      is_flag(word) ? Words{"--help", "--version"} : Words{"generate", "inspect", "trace"};
+      is_flag(word) ? Words{"--help", "--version"} : Words{"generate", "inspect", "trace", "bench"};
   const std::string kind = is_flag(word) ? "flag" : "command";
   const auto nearest = nearest_word(word, known);
   const std::string hint =
@@ -243,6 +275,7 @@ Command parse_command_line(const std::vector<std::string>& arguments,
   if (first == "generate") return parse_generate(rest, environment);
   if (first == "inspect") return parse_inspect(rest, environment);
   if (first == "trace") return parse_trace(rest, environment);
+  if (first == "bench") return parse_bench(rest, environment);
   if (first == "--help" || first == "-h") return HelpRequest{program_help()};
   if (first == "--version") return VersionRequest{};
   refuse_first_word(first);

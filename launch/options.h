@@ -20,6 +20,7 @@
 #include "attention/strategy.h"
 #include "comm/launcher.h"
 #include "comm/log.h"
+#include "launch/bench/bench_options.h"
 #include "scheduler/placement.h"
 
 namespace longspan {
@@ -98,7 +99,8 @@ struct HelpRequest {
 };
 
 using Command =
-    std::variant<GenerateOptions, InspectOptions, TraceMergeOptions, VersionRequest, HelpRequest>;
+    std::variant<GenerateOptions, InspectOptions, TraceMergeOptions, BenchAttentionOptions,
+                 BenchDecodeOptions, BenchCommOptions, VersionRequest, HelpRequest>;
 
 /// `arguments`: argv without the program's name. Throws UsageError.
 Command parse_command_line(const std::vector<std::string>& arguments,

@@ -1,0 +1,185 @@
+#include "launch/bench/attention_figures.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "attention/calibration.h"
+#include "attention/prefill_strategies.h"
+#include "attention/strategy_time.h"
+#include "comm/agreement.h"
+#include "comm/error.h"
+#include "launch/bench/attention_workload.h"
+#include "launch/bench/bench_machine.h"
+#include "launch/bench/matrix_yardstick.h"
+#include "launch/bench/rank_clock.h"
+#include "launch/version.h"
+#include "runtime/engine/calibration_cache.h"
+#include "scheduler/placement.h"
+
+namespace longspan {
+namespace {
+
+std::vector<int> first_ranks(int count) {
+  std::vector<int> ranks(count);
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
+}
+
+std::int64_t memory_bytes(const AttentionRoom& room, const BenchAttentionOptions& options) {
+  const HeadShape& heads = options.heads;
+  return AttentionWorkload::memory_bytes(heads, std::max(room.limits.rows, room.alone.rows),
+                                         room.pages, options.page_tokens) +
+         static_cast<std::int64_t>(
+             PrefillStrategies::memory_bytes(heads, room.limits, room.strategies) +
+             PrefillStrategies::memory_bytes(heads, room.alone, {PlannedStrategy{}}));
+}
+
+/// What the ideal of the longest chunk needs at least, before anything as long as it is made.
+std::int64_t least_bytes(const BenchAttentionOptions& options) {
+  std::int64_t columns = 0;
+  for (const ChunkSize& size : chunk_sizes(options)) {
+    columns = std::max(columns, size.cached + size.tokens / 2);
+  }
+  return columns * options.heads.kv_values() * static_cast<std::int64_t>(sizeof(float));
+}
+
+constexpr const char* kAdvice = "lower --tokens or --cached, or --heads";
+
+}  // namespace
+
+/// The memory of a rank that takes part.
+class AttentionBench::Member {
+ public:
+  Member(Machine& machine, AttentionKernels& kernels, const AttentionRoom& room, int degree,
+         std::int64_t page_tokens)
+      : group(machine.data(), first_ranks(degree)),
+        alone(machine.data(), {machine.rank()}),
+        work(machine.device(), kernels, std::max(room.limits.rows, room.alone.rows),
+             static_cast<int>(room.pages), page_tokens),
+        strategies(machine.device(), kernels, room.limits, room.strategies),
+        own_strategy(machine.device(), kernels, room.alone, {PlannedStrategy{}}) {}
+
+  const Group group;
+  const Group alone;
+  AttentionWorkload work;
+  PrefillStrategies strategies;
+  PrefillStrategies own_strategy;
+};
+
+const StrategyFigure& AttentionFigure::of_chosen() const {
+  const auto at = std::ranges::find(strategies, chosen, &StrategyFigure::plan);
+  expects(at != strategies.end(), "what is chosen is measured");
+  return *at;
+}
+
+const StrategyFigure& AttentionFigure::fastest() const {
+  return *std::ranges::min_element(strategies, {},
+                                   [](const StrategyFigure& one) { return one.time.seconds; });
+}
+
+Regret regret_of(const std::vector<AttentionFigure>& figures) {
+  Regret regret;
+  for (const AttentionFigure& figure : figures) {
+    regret.worst = std::max(regret.worst, figure.regret());
+    regret.mean += figure.regret() / static_cast<double>(figures.size());
+  }
+  return regret;
+}
+
+AttentionBench::AttentionBench(Machine& machine, const BenchAttentionOptions& options, int degree)
+    : machine_(machine), options_(options) {
+  expect_memory(machine, least_bytes(options), kAdvice);
+  std::vector<int> hosts = hosts_of_ranks(machine);
+  hosts.resize(degree);
+  cases_ = agree_on(machine.control(), [&] { return attention_cases(options, hosts); });
+  const AttentionRoom room = room_for(cases_);
+  expect_memory(machine, memory_bytes(room, options), kAdvice);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(options.heads.head_dim));
+  agree_on(machine.control(), [&] {
+    kernels_ = new_cpu_attention_kernels(options.heads, scale);
+    if (machine.rank() < degree) {
+      member_ = std::make_unique<Member>(machine, *kernels_, room, degree, options.page_tokens);
+    }
+    return true;
+  });
+}
+
+AttentionBench::~AttentionBench() = default;
+
+std::string AttentionBench::isa() const { return std::string(kernels_->isa()); }
+
+void AttentionBench::run(const std::atomic<bool>& interrupted,
+                         const std::function<void(const AttentionFigure&)>& done) {
+  rates_ = rates_for(
+      machine_, *kernels_, options_.calibrate,
+      calibration_key(machine_, *kernels_, build_name(), options_.throttle_link.value_or("")),
+      calibration_folder());
+  for (const AttentionCase& one : cases_) {
+    if (any_rank(machine_.control(), interrupted)) return;
+    done(measure(one));
+  }
+}
+
+AttentionFigure AttentionBench::measure(const AttentionCase& one) {
+  const StrategyQuestion question = one.question();
+  const StrategyChoice choice = choose_strategy(question, rates_);
+  AttentionFigure figure{.size = one.size,
+                         .layout = one.deal.layout,
+                         .degree = one.deal.ranks,
+                         .ideal = ideal(one),
+                         .strategies = {},
+                         .chosen = choice.plan,
+                         .reason = choice.reason};
+  for (const PlannedStrategy& plan : one.plans) {
+    if (options_.strategies.chosen_only && plan != choice.plan) continue;
+    const double predicted =
+        predicted_seconds(plan, one.shape, question.wire(), one.setting.hosts, rates_);
+    figure.strategies.push_back({plan, time(one, plan), predicted});
+  }
+  return figure;
+}
+
+Timing AttentionBench::time(const AttentionCase& one, const PlannedStrategy& plan) {
+  RankClock clock(machine_, options_.seconds);
+  if (!member_) return clock.time([](int) {});
+  AttentionWorkload& work = member_->work;
+  const SplitChunk chunk = make_split_chunk(one.deal, member_->group.rank(),
+                                            one.storage(member_->group.rank(), work.slots()));
+  PrefillAttention& attention = member_->strategies.use(plan.strategy);
+  work.write_own_keys(attention, chunk);
+  return clock.time(work.compute(), [&] { work.attend(attention, member_->group, chunk); });
+}
+
+/// The rank attends as many pairs as an even share of the chunk has, with as many rows, and all
+/// keys are its own.
+Timing AttentionBench::ideal(const AttentionCase& one) {
+  RankClock clock(machine_, options_.seconds);
+  const int ranks = one.deal.ranks;
+  const ChunkSize share =
+      member_ ? even_share(one.size, member_->group.rank(), ranks) : ChunkSize{0, 0};
+  if (share.tokens == 0) return clock.time([](int) {});
+  AttentionWorkload& work = member_->work;
+  const Deal deal{.layout = Layout::kContiguous, .first = share.cached, .count = share.tokens};
+  const auto pages =
+      static_cast<std::size_t>(pages_for(share.cached + share.tokens, options_.page_tokens));
+  const SequenceStorage storage{.page_tokens = options_.page_tokens,
+                                .owners = std::vector<int>(pages, 0),
+                                .slots = {work.slots().begin(), work.slots().begin() + pages}};
+  const SplitChunk chunk = make_split_chunk(deal, 0, storage);
+  PrefillAttention& attention = member_->own_strategy.use(Strategy::kRing);
+  work.write_own_keys(attention, chunk);
+  return clock.time(work.compute(), [&] { work.attend(attention, member_->alone, chunk); });
+}
+
+std::optional<MatrixFigure> AttentionBench::matrix_product() {
+  if (cases_.front().deal.ranks > 1) return std::nullopt;
+  RankClock clock(machine_, options_.seconds);
+  if (!member_) return MatrixFigure{clock.time([](int) {}), MatrixYardstick::flop()};
+  MatrixYardstick product(machine_.device());
+  Stream& stream = member_->work.compute();
+  const Timing time = clock.time(stream, [&] { product.enqueue(stream); });
+  return MatrixFigure{time, MatrixYardstick::flop()};
+}
+
+}  // namespace longspan

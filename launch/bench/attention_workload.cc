@@ -1,0 +1,100 @@
+#include "launch/bench/attention_workload.h"
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+#include <span>
+
+namespace longspan {
+namespace {
+
+KvPageShape one_layer(const HeadShape& heads, std::int64_t page_tokens) {
+  return {.heads = heads, .layers = 1, .page_tokens = page_tokens};
+}
+
+}  // namespace
+
+AttentionWorkload::AttentionWorkload(Device& device, AttentionKernels& kernels, std::int64_t rows,
+                                     int pages, std::int64_t page_tokens)
+    : device_(device),
+      kernels_(kernels),
+      pool_(device, one_layer(kernels.shape(), page_tokens), pages),
+      slots_(pages),
+      q_(device.allocate(rows * query_values(kernels.shape()) * sizeof(float))),
+      acc_(device.allocate(rows * query_values(kernels.shape()) * sizeof(float))),
+      m_(device.allocate(rows * kernels.shape().query_heads * sizeof(float))),
+      l_(device.allocate(rows * kernels.shape().query_heads * sizeof(float))),
+      compute_(device.new_stream()) {
+  std::iota(slots_.begin(), slots_.end(), 0);
+  std::ranges::shuffle(slots_, std::mt19937(1));
+  const std::int64_t values = pages * pool_.shape().piece_values();
+  fill(std::as_writable_bytes(std::span(pool_.layer(0).keys(), static_cast<std::size_t>(values))));
+  for (const Buffer* buffer : {&q_, &acc_, &m_, &l_}) fill(buffer->bytes());
+}
+
+std::int64_t AttentionWorkload::memory_bytes(const HeadShape& heads, std::int64_t rows,
+                                             std::int64_t pages, std::int64_t page_tokens) {
+  const std::int64_t row_values = 2 * (query_values(heads) + heads.query_heads);
+  return pages * static_cast<std::int64_t>(one_layer(heads, page_tokens).page_bytes()) +
+         rows * row_values * static_cast<std::int64_t>(sizeof(float));
+}
+
+/// Random, for zeros are faster than what a model computes; the same values again after a mebibyte.
+void AttentionWorkload::fill(Bytes memory) {
+  std::vector<float> source((1 << 18) + 3);
+  std::minstd_rand random(2);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  std::ranges::generate(source, [&] { return uniform(random); });
+  const auto bytes = std::as_bytes(std::span(source));
+  for (std::size_t at = 0; at < memory.size(); at += bytes.size()) {
+    const std::size_t size = std::min(bytes.size(), memory.size() - at);
+    device_.copy(*compute_, memory.subspan(at, size), bytes.first(size));
+  }
+  compute_->synchronize();
+}
+
+void AttentionWorkload::write_own_keys(PrefillAttention& attention, const SplitChunk& chunk) {
+  const std::int64_t rows = chunk.own().rows;
+  if (rows == 0) return;
+  KvView pages = pool_.layer(0);
+  pages.table = slots_.data();
+  kernels_.copy_kv(
+      *compute_,
+      {{.from = pages,
+        .from_column = 0,
+        .to = attention.own_stream(chunk),
+        .to_columns = {
+            .first = attention.column0(chunk), .block = 1, .stride = 1, .count = rows}}});
+  compute_->synchronize();
+}
+
+void AttentionWorkload::attend(PrefillAttention& attention, const Group& group,
+                               const SplitChunk& chunk) {
+  attention.run(*compute_, group, chunk, pool_.layer(0), q_.as<float>().data(),
+                {acc_.as<float>().data(), m_.as<float>().data(), l_.as<float>().data()});
+}
+
+void AttentionWorkload::decode(DecodeAttention& attention, const Group& group,
+                               const DecodeBatch& batch) {
+  attention.run(*compute_, group, batch, pool_.layer(0), q_.as<float>().data(),
+                acc_.as<float>().data());
+}
+
+void AttentionWorkload::decode_own(const DecodeBatch& batch) {
+  const HeadShape& shape = kernels_.shape();
+  std::vector<DecodeRow> rows;
+  for (std::size_t i = 0; i < batch.rows.size(); ++i) {
+    const DecodeBatchRow& row = batch.rows[i];
+    if (row.columns == 0) continue;
+    KvSegment own{.view = pool_.layer(0), .len = row.columns};
+    own.view.table = row.slots.data();
+    const auto at = static_cast<std::int64_t>(i);
+    rows.push_back({.q = q_.as<float>().data() + at * query_values(shape),
+                    .segments = {own},
+                    .out = {.o = acc_.as<float>().data() + at * query_values(shape),
+                            .lse = l_.as<float>().data() + at * shape.query_heads}});
+  }
+  if (!rows.empty()) kernels_.decode(*compute_, std::move(rows));
+}
+
+}  // namespace longspan

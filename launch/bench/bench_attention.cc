@@ -1,0 +1,69 @@
+// `longspan bench attention`: every rank measures, rank 0 tells.
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+
+#include "comm/agreement.h"
+#include "comm/str.h"
+#include "launch/bench/attention_report.h"
+#include "launch/bench/bench_machine.h"
+#include "launch/commands.h"
+
+namespace longspan {
+namespace {
+
+[[noreturn]] void refuse_plot(const std::string& path, int error) {
+  const std::string what =
+      str("cannot write {}: {}; name another file with --plot", path, std::strerror(error));
+  if (error == EACCES || error == EPERM || error == EROFS) throw PermissionError(what);
+  throw IoError(what);
+}
+
+/// The file of the drawing, opened before minutes are spent on what it shows.
+std::optional<std::ofstream> open_plot(Machine& machine, const BenchAttentionOptions& options) {
+  return agree_on(machine.control(), [&]() -> std::optional<std::ofstream> {
+    if (!options.plot || machine.rank() != 0) return std::nullopt;
+    errno = 0;
+    std::ofstream file(*options.plot, std::ios::binary | std::ios::trunc);
+    if (!file) refuse_plot(*options.plot, errno);
+    return file;
+  });
+}
+
+ExitCode bench(Machine& machine, const BenchAttentionOptions& options,
+               const std::atomic<bool>& interrupted) {
+  const BenchHead head = bench_head(machine, options, "attention");
+  AttentionBench bench(machine, options, head.degree);
+  std::optional<std::ofstream> plot = open_plot(machine, options);
+  const bool tells = machine.rank() == 0;
+  const bool table = tells && !options.json;
+
+  AttentionReport report{.head = head,
+                         .heads = options.heads,
+                         .page_tokens = options.page_tokens,
+                         .isa = bench.isa(),
+                         .matrix = bench.matrix_product(),
+                         .figures = {}};
+  if (table) std::cout << table_head(report) << std::flush;
+  bench.run(interrupted, [&](const AttentionFigure& figure) {
+    if (table) std::cout << table_rows(figure, report) << std::flush;
+    report.figures.push_back(figure);
+  });
+  if (table) std::cout << table_foot(report);
+  if (tells && options.json) std::cout << json_text(report) << '\n';
+  if (plot && !(*plot << svg_of(share_plot(report)) << std::flush)) {
+    refuse_plot(*options.plot, errno);
+  }
+  return ended(machine, interrupted);
+}
+
+}  // namespace
+
+ExitCode bench_attention(const BenchAttentionOptions& options) {
+  return on_bench_machine(options, [&](Machine& machine, const std::atomic<bool>& interrupted) {
+    return bench(machine, options, interrupted);
+  });
+}
+
+}  // namespace longspan

@@ -1,0 +1,95 @@
+#include "launch/bench/bench_help.h"
+
+#include "comm/str.h"
+#include "launch/bench/bench_option_table.h"
+#include "launch/help_text.h"
+
+namespace longspan {
+
+std::string bench_help() {
+  return str(
+      R"(longspan bench: how fast this machine does what longspan does, beside yardsticks of the same run.
+
+Usage: longspan bench WHAT [options], alone or under mpirun or srun
+
+What:
+  attention   a chunk's attention over the ranks, by layout and strategy; how good the choice is
+  decode      attention of rows of one token each over keys on all ranks, by decode strategy
+  comm        messages round the ranks, all at once
+
+Each figure is repeated in steady state, all ranks beginning together; the slowest rank counts, and
+the median. A ratio of 1.00 is as good as the yardstick. No model is needed: data is random.
+
+Examples:
+  mpirun -np 4 --bind-to none longspan bench attention --layout all --plot share.svg
+  mpirun -np 4 --bind-to none longspan bench comm
+  longspan bench attention --help
+{})",
+      exit_codes());
+}
+
+std::string bench_attention_help() {
+  return str(
+      R"(longspan bench attention: a chunk's attention over the ranks, by layout and strategy.
+
+Usage: longspan bench attention [options], alone or under mpirun or srun
+  One layer of attention over random queries and keys, for each number of tokens, layout and legal
+  strategy. Beside the time of each:
+    ideal      the same time, were the work shared evenly and all keys in place: an even share of
+               the rows and pairs, on all ranks at once, without messages; share = ideal / time
+    predicted  what the cost model expects; * marks the strategy that it chooses
+  At the end the regret: how much longer what was chosen took than the fastest. One rank alone also
+  prints GFLOP/s beside those of a large matrix product with the same threads.
+{}{}
+Examples:
+  What layouts and strategies cost here, with a drawing:
+    mpirun -np 4 --bind-to none longspan bench attention --layout all --plot share.svg
+
+  How good the choice is over a slow link, on 20 random chunks:
+    mpirun -np 3 --bind-to none longspan bench attention --random 20 --throttle-link 25M
+
+  The kernels alone, at the heads of Llama 3 8B:
+    longspan bench attention --heads 32/8x128 --tokens 1K,4K
+{})",
+      described(texts(bench_attention_options())), environment_note(bench_attention_options()[0]),
+      exit_codes());
+}
+
+std::string bench_decode_help() {
+  return str(
+      R"(longspan bench decode: rows of one token each over keys on all ranks, by decode strategy.
+
+Usage: longspan bench decode [options], alone or under mpirun or srun
+  The attention of one layer, for each length of context and number of rows. Beside the time:
+    GB/s   of keys and values that each rank reads, on average, and its ratio to what the ranks
+           read of plain memory, all at once
+    alone  the time of the same keys where they are, without messages; share = alone / time
+  mirrored and sliced ranks hold the queries already; what that costs other layers is not in here.
+{}{}
+Examples:
+  mpirun -np 4 --bind-to none longspan bench decode --context 8K,64K --rows 1,16
+  mpirun -np 2 --bind-to none longspan bench decode --heads 32/8x128 --throttle-link 1.25G,200us
+{})",
+      described(texts(bench_decode_options())), environment_note(bench_decode_options()[0]),
+      exit_codes());
+}
+
+std::string bench_comm_help() {
+  return str(
+      R"(longspan bench comm: messages round the ranks, all at once.
+
+Usage: longspan bench comm [options], alone or under mpirun or srun
+  Every rank sends to the next and receives from the one before at the same time. Beside the bytes
+  per second in each direction: what every rank copies in memory at once, with the same threads.
+  Small messages there and back stand beside handing over between two streams of one rank, twice:
+  at once, and after a millisecond of work, when the other rank has been waiting, as in decode.
+{}{}
+Examples:
+  mpirun -np 4 --bind-to none longspan bench comm
+  mpirun -np 2 --bind-to none longspan bench comm --bytes 64K,1M --throttle-link 1.25G,200us
+{})",
+      described(texts(bench_comm_options())), environment_note(bench_comm_options()[0]),
+      exit_codes());
+}
+
+}  // namespace longspan

@@ -1,0 +1,13 @@
+// The helps of `longspan bench`.
+#pragma once
+
+#include <string>
+
+namespace longspan {
+
+std::string bench_help();
+std::string bench_attention_help();
+std::string bench_decode_help();
+std::string bench_comm_help();
+
+}  // namespace longspan

@@ -1,0 +1,14 @@
+// The options of `longspan bench`, as option_table.h has those of the other commands.
+#pragma once
+
+#include <span>
+
+#include "launch/option_table.h"
+
+namespace longspan {
+
+std::span<const Option<BenchAttentionOptions>> bench_attention_options();
+std::span<const Option<BenchDecodeOptions>> bench_decode_options();
+std::span<const Option<BenchCommOptions>> bench_comm_options();
+
+}  // namespace longspan

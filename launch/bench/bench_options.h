@@ -1,0 +1,48 @@
+// What `longspan bench` was asked to measure, as plain values.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launch/option_words.h"
+
+namespace longspan {
+
+/// Of every bench: with what, for how long, and how it is told.
+struct BenchOptions {
+  std::optional<int> degree;                 // ranks that take part; absent: all
+  std::optional<int> threads;                // per rank; absent: allowed cores / local ranks
+  std::chrono::milliseconds seconds{1000};   // of each figure
+  std::optional<std::string> throttle_link;  // as parse_link_throttle() reads it
+  bool json = false;
+  LogLevel log_level = LogLevel::kInfo;
+};
+
+struct BenchAttentionOptions : BenchOptions {
+  std::vector<std::int64_t> tokens{512, 2048, 8192};  // new ones, of all ranks together
+  std::optional<std::int64_t> cached;  // before them; absent: none, or drawn up to the most tokens
+  std::optional<int> random;           // so many pairs of both instead, up to the most of each
+  HeadShape heads{.query_heads = 9, .kv_heads = 3, .head_dim = 64};
+  std::vector<Layout> layouts{Layout::kBlockCyclic};
+  StrategyWish strategies;
+  int page_tokens = 16;
+  CalibrationEffort calibrate = CalibrationEffort::kQuick;
+  std::optional<std::string> plot;  // an SVG file
+};
+
+struct BenchDecodeOptions : BenchOptions {
+  std::vector<std::int64_t> contexts{4096, 32768};  // keys of each row
+  std::vector<int> rows{1, 8};                      // of a step, over all ranks
+  HeadShape heads{.query_heads = 9, .kv_heads = 3, .head_dim = 64};
+  std::vector<DecodeStrategy> strategies{kDecodeStrategies.begin(), kDecodeStrategies.end()};
+  int page_tokens = 16;
+};
+
+struct BenchCommOptions : BenchOptions {
+  std::vector<std::int64_t> bytes{1 << 10, 16 << 10, 256 << 10, 4 << 20, 16 << 20};
+};
+
+}  // namespace longspan

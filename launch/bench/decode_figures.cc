@@ -1,0 +1,144 @@
+#include "launch/bench/decode_figures.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "attention/decode_strategies.h"
+#include "comm/agreement.h"
+#include "comm/group.h"
+#include "launch/bench/attention_workload.h"
+#include "launch/bench/bench_machine.h"
+#include "launch/bench/memory_yardsticks.h"
+#include "launch/bench/rank_clock.h"
+
+namespace longspan {
+namespace {
+
+/// Of one rank; more than a cache holds.
+constexpr std::size_t kReadBytes = std::size_t{128} << 20;
+
+/// The largest of all cases.
+struct DecodeRoom {
+  int rows = 1;
+  std::int64_t pages = 1;  // of one rank
+};
+
+DecodeRoom room_for(const std::vector<DecodeCase>& cases) {
+  DecodeRoom room;
+  for (const DecodeCase& one : cases) {
+    room.rows = std::max(room.rows, one.rows);
+    for (int rank = 0; rank < one.ranks; ++rank) {
+      room.pages = std::max(room.pages, one.pages(rank));
+    }
+  }
+  return room;
+}
+
+DecodeStrategySet set_of(const std::vector<DecodeStrategy>& strategies) {
+  DecodeStrategySet set;
+  for (DecodeStrategy strategy : strategies) set.insert(strategy);
+  return set;
+}
+
+std::vector<int> first_ranks(int count) {
+  std::vector<int> ranks(count);
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
+}
+
+}  // namespace
+
+/// The memory of a rank that takes part.
+class DecodeBench::Member {
+ public:
+  Member(Machine& machine, AttentionKernels& kernels, const BenchDecodeOptions& options,
+         const DecodeRoom& room, int degree)
+      : group(machine.data(), first_ranks(degree)),
+        work(machine.device(), kernels, room.rows, static_cast<int>(room.pages),
+             options.page_tokens),
+        strategies(machine.device(), kernels, {.rows = room.rows, .ranks = degree},
+                   set_of(options.strategies)) {}
+
+  const Group group;
+  AttentionWorkload work;
+  const DecodeStrategies strategies;
+};
+
+DecodeBench::DecodeBench(Machine& machine, const BenchDecodeOptions& options, int degree)
+    : machine_(machine), options_(options), cases_(decode_cases(options, degree)) {
+  const DecodeRoom room = room_for(cases_);
+  const std::int64_t bytes =
+      AttentionWorkload::memory_bytes(options.heads, room.rows, room.pages, options.page_tokens) +
+      static_cast<std::int64_t>(kReadBytes +
+                                DecodeStrategies::memory_bytes(options.heads,
+                                                               {.rows = room.rows, .ranks = degree},
+                                                               set_of(options.strategies)));
+  expect_memory(machine, bytes, "lower --context or --rows, or --heads");
+  const float scale = 1.0f / std::sqrt(static_cast<float>(options.heads.head_dim));
+  agree_on(machine.control(), [&] {
+    kernels_ = new_cpu_attention_kernels(options.heads, scale);
+    if (machine.rank() < degree) {
+      member_ = std::make_unique<Member>(machine, *kernels_, options, room, degree);
+    }
+    return true;
+  });
+}
+
+DecodeBench::~DecodeBench() = default;
+
+std::string DecodeBench::isa() const { return std::string(kernels_->isa()); }
+
+double DecodeBench::read_bytes_per_second() {
+  const Buffer memory = agree_on(machine_.control(), [&] {
+    Buffer buffer = machine_.device().allocate(member_ ? kReadBytes : 0);
+    std::ranges::fill(buffer.bytes(), std::byte{1});  // untouched pages are one page of zeros
+    return buffer;
+  });
+  volatile std::uint64_t sink = 0;
+  const Timing timing = RankClock(machine_, options_.seconds).time([&](int count) {
+    for (int i = 0; member_ && i < count; ++i) {
+      sink = sink + read_all(memory.bytes(), machine_.threads());
+    }
+  });
+  return static_cast<double>(kReadBytes) / timing.seconds;
+}
+
+void DecodeBench::run(const std::atomic<bool>& interrupted,
+                      const std::function<void(const DecodeFigure&)>& done) {
+  for (const DecodeCase& one : cases_) {
+    if (any_rank(machine_.control(), interrupted)) return;
+    done(measure(one));
+  }
+}
+
+DecodeFigure DecodeBench::measure(const DecodeCase& one) {
+  RankClock clock(machine_, options_.seconds);
+  const auto keys = static_cast<double>(one.context * one.rows);
+  DecodeFigure figure{
+      .context = one.context,
+      .rows = one.rows,
+      .bytes_per_rank =
+          keys * static_cast<double>(options_.heads.kv_values() * sizeof(float)) / one.ranks,
+      .alone = {},
+      .strategies = {}};
+  if (!member_) {
+    figure.alone = clock.time([](int) {});
+    for (DecodeStrategy strategy : options_.strategies) {
+      figure.strategies.push_back({strategy, clock.time([](int) {})});
+    }
+    return figure;
+  }
+  AttentionWorkload& work = member_->work;
+  const DecodeBatch batch = one.batch(member_->group.rank(), work.slots());
+  figure.alone = clock.time(work.compute(), [&] { work.decode_own(batch); });
+  for (DecodeStrategy strategy : options_.strategies) {
+    DecodeAttention& attention = member_->strategies.use(strategy);
+    const Timing time =
+        clock.time(work.compute(), [&] { work.decode(attention, member_->group, batch); });
+    figure.strategies.push_back({strategy, time});
+  }
+  return figure;
+}
+
+}  // namespace longspan

@@ -1,0 +1,61 @@
+#include "launch/bench/memory_yardsticks.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "comm/error.h"
+
+namespace longspan {
+namespace {
+
+/// A cache line, read as whole vectors: an element at a time, or through a checked container, the
+/// sum and not the memory would set the pace.
+struct alignas(64) Line {
+  typedef std::uint64_t Words __attribute__((vector_size(16)));
+  Words words[4] = {};
+};
+constexpr std::int64_t kChunkLines = kReadChunk / sizeof(Line);
+
+[[gnu::optimize("O3")]] std::uint64_t sum_of(const Line* lines) {
+  Line::Words sums[4] = {};
+  for (std::int64_t i = 0; i < kChunkLines; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) sums[j] += lines[i].words[j];
+  }
+  const Line::Words total = sums[0] + sums[1] + sums[2] + sums[3];
+  return total[0] + total[1];
+}
+
+/// Starting a thread's share costs about what copying so much does.
+constexpr std::size_t kLeastPiece = std::size_t{64} << 10;
+
+}  // namespace
+
+std::uint64_t read_all(ConstBytes memory, int threads) {
+  const Line* first = reinterpret_cast<const Line*>(memory.data());
+  const auto chunks = static_cast<std::int64_t>(memory.size() / kReadChunk);
+  std::uint64_t total = 0;
+#pragma omp parallel for num_threads(threads) reduction(+ : total) schedule(static)
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+    total += sum_of(first + chunk * kChunkLines);
+  }
+  return total;
+}
+
+void copy_all(Bytes to, ConstBytes from, int threads) {
+  expects(to.size() == from.size(), "a copy has as much room as bytes");
+  const int pieces = static_cast<int>(
+      std::clamp<std::size_t>(from.size() / kLeastPiece, 1, static_cast<std::size_t>(threads)));
+  if (pieces == 1) {
+    std::memcpy(to.data(), from.data(), from.size());
+    return;
+  }
+#pragma omp parallel for num_threads(pieces) schedule(static)
+  for (int piece = 0; piece < pieces; ++piece) {
+    const std::size_t begin = from.size() * piece / pieces;
+    const std::size_t end = from.size() * (piece + 1) / pieces;
+    std::memcpy(to.data() + begin, from.data() + begin, end - begin);
+  }
+}
+
+}  // namespace longspan

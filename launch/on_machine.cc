@@ -1,0 +1,52 @@
+#include "launch/on_machine.h"
+
+#include <exception>
+#include <iostream>
+#include <memory>
+
+#include "comm/link_throttle.h"
+#include "comm/str.h"
+#include "comm/throttled_machine.h"
+#include "launch/interrupt.h"
+
+namespace longspan {
+namespace {
+
+/// The end of a rank whose failure the others do not know of: they wait for it, so leaving MPI in
+/// order would wait for them. mpirun ends them when this one is gone, and srun with
+/// --kill-on-bad-exit (-K).
+[[noreturn]] void leave_alone(Machine& machine, ExitCode code, const std::string& message) {
+  std::string line = "longspan: ";
+  if (machine.size() > 1) line += str("rank {} on {}: ", machine.rank(), machine.host());
+  std::cerr << line + message + "\n" << std::flush;
+  std::cout << std::flush;
+  leave_now(code);
+}
+
+std::unique_ptr<Machine> open_machine(const MachineRequest& request) {
+  auto machine =
+      Machine::open({.threads = request.threads.value_or(0), .hang_timeout = request.hang_timeout});
+  if (!request.throttle_link) return machine;
+  return std::make_unique<ThrottledMachine>(std::move(machine),
+                                            *parse_link_throttle(*request.throttle_link));
+}
+
+}  // namespace
+
+ExitCode on_machine(
+    const MachineRequest& request,
+    const std::function<ExitCode(Machine&, const std::atomic<bool>& interrupted)>& command) {
+  const InterruptWatch interrupt;
+  const std::unique_ptr<Machine> machine = open_machine(request);
+  start_log(request.log_level, machine->rank(), machine->size());
+  try {
+    return command(*machine, interrupt.interrupted());
+  } catch (const Error& error) {
+    if (error.everywhere()) throw;
+    leave_alone(*machine, error.code(), error.what());
+  } catch (const std::exception& error) {
+    leave_alone(*machine, ExitCode::kInternal, str("internal error: {}", error.what()));
+  }
+}
+
+}  // namespace longspan

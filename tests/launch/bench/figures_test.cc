@@ -1,0 +1,107 @@
+// The benches themselves on ranks as threads, one of which takes no part.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+
+#include "launch/bench/attention_figures.h"
+#include "launch/bench/comm_figures.h"
+#include "launch/bench/decode_figures.h"
+#include "tests/support/run_ranks.h"
+
+namespace longspan {
+namespace {
+
+constexpr int kRanks = 4, kDegree = 3;
+const std::atomic<bool> kRunning = false;
+const std::atomic<bool> kInterrupted = true;
+
+template <typename Options>
+Options quick() {
+  Options options;
+  options.seconds = std::chrono::milliseconds(1);
+  return options;
+}
+
+BenchAttentionOptions attention_options() {
+  auto options = quick<BenchAttentionOptions>();
+  options.tokens = {1, 37};
+  options.cached = 21;
+  options.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16};
+  options.layouts = {Layout::kFolded, Layout::kContiguous};
+  options.page_tokens = 4;
+  options.calibrate = CalibrationEffort::kOff;
+  return options;
+}
+
+TEST(BenchFiguresTest, AttentionMeasuresEveryLegalStrategyOfEveryCase) {
+  const BenchAttentionOptions options = attention_options();
+  test::run_machines(kRanks, [&](Machine& machine) {
+    AttentionBench bench(machine, options, kDegree);
+    EXPECT_FALSE(bench.matrix_product());
+    std::vector<std::size_t> strategies;
+    bench.run(kRunning, [&](const AttentionFigure& figure) {
+      strategies.push_back(figure.strategies.size());
+      EXPECT_GE(figure.regret(), 0);
+      EXPECT_GT(figure.ideal.seconds, 0);
+    });
+    EXPECT_EQ(strategies, (std::vector<std::size_t>{6, 3, 6, 3}));
+  });
+}
+
+TEST(BenchFiguresTest, AttentionStopsOnAllRanksWhenOneIsInterrupted) {
+  const BenchAttentionOptions options = attention_options();
+  test::run_machines(kRanks, [&](Machine& machine) {
+    AttentionBench bench(machine, options, kDegree);
+    bench.run(machine.rank() == 2 ? kInterrupted : kRunning,
+              [](const AttentionFigure&) { ADD_FAILURE() << "after an interrupt"; });
+  });
+}
+
+TEST(BenchFiguresTest, RegretIsThatOfTheChosenOverTheFastest) {
+  const auto figure = [](double chosen, double other) {
+    AttentionFigure one;
+    one.strategies = {{.plan = {Strategy::kAllGather}, .time = {.seconds = other}},
+                      {.plan = {Strategy::kRing}, .time = {.seconds = chosen}}};
+    one.chosen = {Strategy::kRing};
+    return one;
+  };
+  EXPECT_EQ(figure(3, 2).regret(), 0.5);
+  EXPECT_EQ(figure(2, 3).regret(), 0);
+  const Regret all = regret_of({figure(3, 2), figure(2, 3)});
+  EXPECT_EQ(all.worst, 0.5);
+  EXPECT_EQ(all.mean, 0.25);
+  EXPECT_EQ(regret_of({}).worst, 0);
+}
+
+TEST(BenchFiguresTest, DecodeMeasuresEveryStrategyOfEveryStep) {
+  auto options = quick<BenchDecodeOptions>();
+  options.contexts = {1, 50};
+  options.rows = {1, 5};
+  options.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16};
+  options.page_tokens = 4;
+  test::run_machines(kRanks, [&](Machine& machine) {
+    DecodeBench bench(machine, options, kDegree);
+    int steps = 0;
+    bench.run(kRunning, [&](const DecodeFigure& figure) {
+      ++steps;
+      EXPECT_EQ(figure.strategies.size(), kDecodeStrategies.size());
+    });
+    EXPECT_EQ(steps, 4);
+  });
+}
+
+TEST(BenchFiguresTest, CommMeasuresEverySizeAndTwoRoundTrips) {
+  auto options = quick<BenchCommOptions>();
+  options.bytes = {1, 100'000};
+  for (const auto& [ranks, degree, trips] : {std::array{1, 1, 0}, {4, 1, 0}, {4, 3, 2}}) {
+    test::run_machines(ranks, [&, degree = degree, trips = trips](Machine& machine) {
+      const CommFigures figures = measure_comm(machine, options, degree, kRunning);
+      EXPECT_EQ(figures.ring.size(), 2u);
+      EXPECT_EQ(std::ssize(figures.round_trips), trips);
+    });
+  }
+}
+
+}  // namespace
+}  // namespace longspan

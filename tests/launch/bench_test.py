@@ -1,0 +1,189 @@
+"""`longspan bench`: what it prints, never how fast it is. Each bench runs tiny, alone and under
+mpirun."""
+
+import json
+import pathlib
+import tempfile
+import unittest
+import xml.etree.ElementTree as xml
+
+import longspan_command
+from refusal import RefusalTest
+
+USAGE, OUT_OF_MEMORY, IO = 2, 71, 74
+
+HEAD = {"bench": str, "version": str, "degree": int, "ranks": int, "hosts": int, "threads": int,
+        "device": str, "throttle_link": str, "seconds_per_figure": float}
+TIMING = {"seconds": float, "spread": float, "runs": int}
+STRATEGY = {"strategy": str, **TIMING, "share_of_ideal": float, "predicted_s": float}
+CHUNK = {"tokens": int, "cached": int, "layout": str, "ideal": dict, "strategies": list,
+         "chosen": str, "reason": str, "chosen_seconds": float, "fastest": str,
+         "fastest_seconds": float, "regret": float}
+MESSAGE = {"bytes": int, **TIMING, "bytes_per_s": float, "copy_bytes_per_s": float, "ratio": float}
+STEP = {"context": int, "rows": int, "bytes_per_rank": float, "alone": dict, "strategies": list}
+DECODE_STRATEGY = {"strategy": str, **TIMING, "bytes_per_s": float, "ratio_to_reading": float,
+                   "share_of_alone": float}
+ROUND_TRIP = {"bytes": int, "after_work_s": float, **TIMING, "yardstick_s": float, "ratio": float}
+
+
+def types(value):
+    return {key: type(part) for key, part in value.items()}
+
+
+class BenchTest(RefusalTest):
+    def bench(self, what, *arguments, ranks=0):
+        done = longspan_command.run(
+            ["bench", what, "--threads", "1", "--seconds", "0.05", *arguments], ranks)
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        return done.stdout.decode()
+
+    def json(self, *arguments, ranks=0):
+        answer = json.loads(self.bench(*arguments, "--json", ranks=ranks))
+        self.assertEqual({key: type(answer[key]) for key in HEAD}, HEAD)
+        self.assertEqual(answer["bench"], arguments[0])
+        self.assertEqual((answer["ranks"], answer["threads"]), (max(1, ranks), 1))
+        return answer
+
+    def check_timing(self, row):
+        self.assertGreater(row["seconds"], 0)
+        self.assertGreaterEqual(row["spread"], 0)
+        self.assertGreaterEqual(row["runs"], 3)
+
+    def check_ratio(self, ratio, figure, yardstick):
+        self.assertAlmostEqual(ratio, figure / yardstick, delta=1e-9 * ratio)
+
+    def check_chunk(self, chunk, more_of_a_strategy):
+        self.assertEqual(types(chunk), CHUNK)
+        self.assertEqual(types(chunk["ideal"]), TIMING)
+        self.check_timing(chunk["ideal"])
+        measured = {}
+        for row in chunk["strategies"]:
+            self.assertEqual(types(row), STRATEGY | more_of_a_strategy)
+            self.check_timing(row)
+            self.check_ratio(row["share_of_ideal"], chunk["ideal"]["seconds"], row["seconds"])
+            self.assertGreater(row["predicted_s"], 0)
+            measured[row["strategy"]] = row["seconds"]
+        self.assertEqual(chunk["chosen_seconds"], measured[chunk["chosen"]])
+        self.assertEqual(chunk["fastest_seconds"], min(measured.values()))
+        self.assertEqual(measured[chunk["fastest"]], chunk["fastest_seconds"])
+        self.check_ratio(chunk["regret"] + 1, chunk["chosen_seconds"], chunk["fastest_seconds"])
+        return list(measured)
+
+    def check_regret(self, answer):
+        regrets = [chunk["regret"] for chunk in answer["chunks"]]
+        self.assertEqual(answer["regret"]["worst"], max(regrets))
+        self.assertAlmostEqual(answer["regret"]["mean"], sum(regrets) / len(regrets), places=9)
+
+    def test_attention_over_three_ranks(self):
+        with tempfile.TemporaryDirectory() as folder:
+            plot = pathlib.Path(folder) / "share.svg"
+            answer = self.json("attention", "--tokens", "40,2", "--cached", "19", "--layout",
+                               "folded,zigzag", "--plot", str(plot), ranks=3)
+            lines = self.polylines(plot)
+        self.assertEqual([(c["tokens"], c["cached"], c["layout"]) for c in answer["chunks"]],
+                         [(t, 19, l) for t in (40, 2) for l in ("folded", "zigzag")])
+        self.assertIsNone(answer["matrix_flop_per_s"])
+        for chunk in answer["chunks"]:
+            measured = self.check_chunk(chunk, {})
+            keys = ["ring", "all-gather", "double-ring 1 x 3"]
+            others = ["query-ring", "gather-q", "ulysses"] if chunk["layout"] == "folded" else []
+            self.assertEqual(sorted(measured), sorted(keys + others))
+        self.check_regret(answer)
+        self.assertEqual(len(lines), 6 + 3)
+        for line in lines:
+            self.assertEqual(len(line.split()), 2)  # sizes
+
+    def polylines(self, plot):
+        root = xml.parse(plot).getroot()
+        space = "{http://www.w3.org/2000/svg}"
+        self.assertEqual(root.tag, space + "svg")
+        self.assertFalse(list(root.iter(space + "script")))
+        return [line.get("points") for line in root.iter(space + "polyline")]
+
+    def test_attention_alone_stands_beside_a_matrix_product(self):
+        answer = self.json("attention", "--tokens", "33", "--heads", "4x2x16", "--page-tokens", "1")
+        self.assertEqual(answer["heads"], {"query": 4, "kv": 2, "size": 16})
+        chunk, = answer["chunks"]
+        self.assertEqual(self.check_chunk(chunk, {"flop_per_s": float, "ratio_to_matrix": float}),
+                         ["ring"])
+        row, = chunk["strategies"]
+        flop = 4 * 4 * 16 * 33 * 34 / 2
+        self.assertAlmostEqual(row["flop_per_s"] * row["seconds"], flop, delta=1e-6 * flop)
+        self.check_ratio(row["ratio_to_matrix"], row["flop_per_s"], answer["matrix_flop_per_s"])
+
+    def test_auto_measures_what_is_chosen_on_random_chunks(self):
+        answer = self.json("attention", "--random", "3", "--tokens", "50", "--cached", "90",
+                           "--strategy", "auto", "--throttle-link", "10M", "--degree", "2", ranks=3)
+        self.assertEqual((answer["degree"], answer["throttle_link"]), (2, "10M"))
+        self.assertEqual(len(answer["chunks"]), 3)
+        for chunk in answer["chunks"]:
+            self.assertEqual(self.check_chunk(chunk, {}), [chunk["chosen"]])
+            self.assertLessEqual(chunk["tokens"], 50)
+            self.assertLessEqual(chunk["cached"], 90)
+
+    def test_decode(self):
+        for ranks in (0, 3):
+            answer = self.json("decode", "--context", "1,50", "--rows", "2", "--heads", "6/2x16",
+                               ranks=ranks)
+            self.assertGreater(answer["read_bytes_per_s"], 0)
+            self.assertEqual([step["context"] for step in answer["steps"]], [1, 50])
+            for step in answer["steps"]:
+                self.assertEqual(types(step), STEP)
+                self.check_timing(step["alone"])
+                self.assertAlmostEqual(step["bytes_per_rank"] * max(1, ranks),
+                                       2 * step["context"] * 2 * 2 * 16 * 4)
+                self.assertEqual([row["strategy"] for row in step["strategies"]],
+                                 ["shipped", "mirrored", "tree", "sliced"])
+                for row in step["strategies"]:
+                    self.assertEqual(types(row), DECODE_STRATEGY)
+                    self.check_timing(row)
+                    self.check_ratio(row["bytes_per_s"], step["bytes_per_rank"], row["seconds"])
+                    self.check_ratio(row["ratio_to_reading"], row["bytes_per_s"],
+                                     answer["read_bytes_per_s"])
+                    self.check_ratio(row["share_of_alone"], step["alone"]["seconds"],
+                                     row["seconds"])
+
+    def test_comm(self):
+        for ranks in (0, 3):
+            answer = self.json("comm", "--bytes", "1,64K", ranks=ranks)
+            self.assertEqual([row["bytes"] for row in answer["messages"]], [1, 65536])
+            for row in answer["messages"]:
+                self.assertEqual(types(row), MESSAGE)
+                self.check_timing(row)
+                self.check_ratio(row["bytes_per_s"], row["bytes"], row["seconds"])
+                self.check_ratio(row["ratio"], row["bytes_per_s"], row["copy_bytes_per_s"])
+            self.assertEqual([row["after_work_s"] for row in answer["round_trips"]],
+                             [0, 0.001] if ranks else [])
+            for row in answer["round_trips"]:
+                self.assertEqual(types(row), ROUND_TRIP)
+                self.check_timing(row)
+                self.check_ratio(row["ratio"], row["seconds"], row["yardstick_s"])
+
+    def test_tables_have_a_row_for_each_figure(self):
+        table = self.bench("attention", "--tokens", "8", "--layout", "striped", ranks=3)
+        rows = [line for line in table.splitlines() if " striped " in line]
+        self.assertEqual([line.split()[3] for line in rows], ["ring", "all-gather", "double-ring"])
+        self.assertEqual(sum(" * " in line for line in rows), 1)
+        self.assertRegex(table, r"regret of the choice over 1 chunks: [0-9.]+ % at worst")
+        table = self.bench("comm", "--bytes", "1K,2K")
+        self.assertEqual(sum("GB/s" in line for line in table.splitlines()), 2)
+
+    def test_what_cannot_be_is_refused_in_one_line(self):
+        for what, arguments, code, line in [
+                ("more ranks than there are", ["attention", "--degree", "4"], USAGE,
+                 "--degree 4 needs 4 ranks, but the job has [13]"),
+                ("more keys than memory", ["attention", "--tokens", "1G", "--heads", "64/64x256"],
+                 OUT_OF_MEMORY,
+                 "needs .* on each rank, .*lower --tokens"),
+                ("a plot that cannot be written",
+                 ["attention", "--plot", "/nowhere/share.svg"], IO,
+                 "cannot write /nowhere/share.svg: No such file")]:
+            self.refuses(what, ["bench", *arguments], code, line)
+        done = longspan_command.run(["bench", "attention", "--layout", "zigzag", "--strategy",
+                                     "ulysses,query-ring", "--threads", "1"], 3)
+        self.assertEqual(done.returncode, USAGE)
+        self.assertRegex(done.stderr.decode(), "--layout zigzag: ulysses leaves the KV")
+
+
+if __name__ == "__main__":
+    unittest.main()
