@@ -41,8 +41,8 @@ class AttentionKernels {
   virtual const HeadShape& shape() const = 0;
   /// "avx512", for logs.
   virtual std::string_view isa() const = 0;
-  /// Sources that merge() has had to count as empty because their lse was NaN or +inf: of the
-  /// merges that have run. Any thread.
+  /// Sources that merge(), or decode() of its splits, has had to count as empty because their lse
+  /// was NaN or +inf: of the calls that have run. Any thread.
   virtual std::int64_t bad_lse_total() const = 0;
   /// The same kernels for other heads: a slice of the model's. They count bad lse by themselves and
   /// may outlive these.

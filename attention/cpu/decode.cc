@@ -1,6 +1,7 @@
 #include "attention/cpu/decode.h"
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <span>
 
@@ -148,8 +149,8 @@ std::vector<Split> cut(const Decode& decode, Workspace& workspace) {
   return splits;
 }
 
-void merge_rows(const Decode& decode, const std::vector<Split>& splits, Workspace& workspace,
-                int threads) {
+std::int64_t merge_rows(const Decode& decode, const std::vector<Split>& splits,
+                        Workspace& workspace, int threads) {
   workspace.splits.clear();
   std::vector<std::int64_t> first_split{0};
   for (const DecodeRow& row : decode.rows) {
@@ -159,19 +160,21 @@ void merge_rows(const Decode& decode, const std::vector<Split>& splits, Workspac
     }
     first_split.push_back(std::ssize(workspace.splits));
   }
+  std::atomic<std::int64_t> bad = 0;
   const int heads = decode.shape.query_heads;
   parallel_for(std::ssize(decode.rows) * heads, threads, [&](std::int64_t task, int) {
     const std::int64_t row = task / heads;
     const auto sources = std::span(workspace.splits)
                              .subspan(first_split[row], first_split[row + 1] - first_split[row]);
-    merge_at(sources, decode.rows[row].out, task % heads, decode.shape.head_dim);
+    bad += merge_at(sources, decode.rows[row].out, task % heads, decode.shape.head_dim);
   });
+  return bad;
 }
 
 }  // namespace
 
-void run_decode(const Decode& decode, const CompiledKernels& kernels, Workspace& workspace,
-                int threads) {
+std::int64_t run_decode(const Decode& decode, const CompiledKernels& kernels, Workspace& workspace,
+                        int threads) {
   const std::vector<Split> splits = cut(decode, workspace);
   const int kv_heads = decode.shape.kv_heads;
   // Where splits are few, their heads are tasks of their own, or threads would have nothing to do.
@@ -183,7 +186,7 @@ void run_decode(const Decode& decode, const CompiledKernels& kernels, Workspace&
     SplitPass(decode, kernels, splits[task / parts], *workspace.threads[thread])
         .run(first_head, std::min(first_head + heads_at_once, kv_heads));
   });
-  merge_rows(decode, splits, workspace, threads);
+  return merge_rows(decode, splits, workspace, threads);
 }
 
 }  // namespace longspan

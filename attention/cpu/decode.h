@@ -19,7 +19,9 @@ struct Decode {
   std::vector<DecodeRow> rows;
 };
 
-void run_decode(const Decode& decode, const CompiledKernels& kernels, Workspace& workspace,
-                int threads);
+/// How many partials of splits had no usable weight: keys that are not numbers. They count as
+/// empty.
+std::int64_t run_decode(const Decode& decode, const CompiledKernels& kernels, Workspace& workspace,
+                        int threads);
 
 }  // namespace longspan

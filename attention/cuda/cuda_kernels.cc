@@ -180,7 +180,8 @@ void CudaAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
       .scale = scale_,
       .rows = descriptors.add(std::span<const ReferenceDecodeRow>(descriptions)),
       .row_count = std::ssize(descriptions),
-      .most_splits = most};
+      .most_splits = most,
+      .bad_total = bad_lse_.as<Counter>().data()};
   memory_->descriptors.enqueue(descriptors, to, [&] { launch_reference_decode(work, to); });
   scratch.end();
 }

@@ -234,7 +234,10 @@ __global__ void merge_splits_kernel(const __grid_constant__ ReferenceDecode work
     const auto split = [&](std::int64_t s) {
       return Partial{row.splits.o + s * heads * head_dim, row.splits.lse + s * heads};
     };
-    merge_at(split, decode_splits(row.columns), row.out, i % heads, head_dim);
+    const int bad = merge_at(split, decode_splits(row.columns), row.out, i % heads, head_dim);
+    if (bad > 0 && threadIdx.x % kWarp == 0) {
+      atomicAdd(work.bad_total, static_cast<unsigned long long>(bad));
+    }
   }
 }
 

@@ -33,7 +33,8 @@ struct ReferenceDecode {
   float scale;
   const ReferenceDecodeRow* rows;  // (row_count)
   std::int64_t row_count;
-  std::int64_t most_splits;  // of any row
+  std::int64_t most_splits;       // of any row
+  unsigned long long* bad_total;  // goes up by the splits that count as empty for their lse
 };
 
 void launch_reference_decode(const ReferenceDecode& work, cudaStream_t stream);

@@ -554,6 +554,22 @@ TEST_P(KernelsConformance, StreamsMayShareKernels) {
   }
 }
 
+/// In one split of three, and in a row of one split.
+TEST_P(KernelsConformance, DecodeCountsSplitsThatAreNotNumbers) {
+  const HeadShape shape{.query_heads = 6, .kv_heads = 2, .head_dim = 16};
+  for (std::int64_t keys : {40, 1100}) {
+    auto problem = random_problem(shape, 1, keys, 50);
+    const std::int64_t before = on_.kernels(shape, problem.scale).bad_lse_total();
+    const DeviceKv good(on_, problem, iota(keys), 16);
+    on_.decode(problem, {{good.full_segment()}});
+    EXPECT_EQ(on_.kernels(shape, problem.scale).bad_lse_total(), before);
+    problem.k[(keys - 10) * 2 * 16] = kNan;  // of KV head 0, which three query heads read
+    const DeviceKv bad(on_, problem, iota(keys), 16);
+    on_.decode(problem, {{bad.full_segment()}});
+    EXPECT_EQ(on_.kernels(shape, problem.scale).bad_lse_total(), before + 3) << keys << " keys";
+  }
+}
+
 TEST_P(KernelsConformance, CopiesColumnsToPositionsInBlocks) {
   const HeadShape shape{.query_heads = 1, .kv_heads = 1, .head_dim = 16};
   const auto problem = random_problem(shape, 1, 100, 48);

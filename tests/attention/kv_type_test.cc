@@ -138,7 +138,9 @@ std::vector<float> attended(AttentionKernels& kernels, Stream& stream,
   std::vector<float> decoded(problem.shape.query_heads * (problem.shape.head_dim + 1));
   const Partial out{decoded.data(),
                     decoded.data() + problem.shape.query_heads * problem.shape.head_dim};
-  kernels.decode(stream, {{problem.q.data(), {segment}, out}});
+  KvSegment whole = segment;
+  whole.mask = Mask::full();
+  kernels.decode(stream, {{problem.q.data(), {whole}, out}});
   stream.synchronize();
   acc.insert(acc.end(), m.begin(), m.end());
   acc.insert(acc.end(), decoded.begin(), decoded.end());

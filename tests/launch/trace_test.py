@@ -70,7 +70,7 @@ class TraceTest(TraceCase):
             open_ends.append(end(event))
 
     def test_a_file_per_rank_with_every_kernel_exchange_and_step(self):
-        self.record(2, "--prefill-chunk", "60")
+        self.record(2, "--prefill-chunk", "60", "--strategy", "ring")
         files = [self.read(rank) for rank in (0, 1)]
         kernels = set()
         for rank, trace in enumerate(files):

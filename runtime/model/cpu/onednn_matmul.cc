@@ -6,6 +6,7 @@
 #include <array>
 #include <dnnl.hpp>
 #include <list>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string_view>
@@ -53,6 +54,8 @@ matmul::primitive_desc describe(std::int64_t rows, const memory::desc& weights, 
   if (output == Output::kAccumulate) after.append_sum(1.0f);
   dnnl::primitive_attr attributes;
   attributes.set_post_ops(after);
+  // The library's own is the thread's that made the primitive; ours run on any thread.
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   try {
 #if DNNL_VERSION_MAJOR >= 3
     return {cpu_engine(), x, weights, out, attributes};
@@ -243,6 +246,16 @@ class OnednnLayout final : public MatrixLayout {
   int panel_rows_ = 0;
 };
 
+/// At least so many bytes, of the calling thread's own, aligned to a cache line.
+std::byte* thread_scratch(std::size_t bytes) {
+  constexpr std::size_t kLine = 64;
+  thread_local std::vector<std::byte> memory;
+  if (memory.size() < bytes + kLine) memory.resize(bytes + kLine);
+  void* at = memory.data();
+  std::size_t room = memory.size();
+  return static_cast<std::byte*>(std::align(kLine, bytes, at, room));
+}
+
 /// What a primitive depends on.
 struct Shape {
   std::uint64_t weights;  // digest: covers inputs and outputs
@@ -256,13 +269,19 @@ struct Shape {
 /// step of a new size costs little, and sizes that do not come back must not pile up.
 class PrimitiveCache {
  public:
-  matmul primitive(const Shape& shape, const memory::desc& weights) {
+  struct Primitive {
+    matmul primitive;
+    memory::desc scratchpad;  // what it needs while it runs
+  };
+
+  Primitive primitive(const Shape& shape, const memory::desc& weights) {
     const std::lock_guard lock(mutex_);
     const auto found = std::ranges::find(entries_, shape, &Entry::shape);
     if (found != entries_.end()) {
       entries_.splice(entries_.begin(), entries_, found);
     } else {
-      entries_.push_front({shape, matmul(describe(shape.rows, weights, shape.output))});
+      const matmul::primitive_desc description = describe(shape.rows, weights, shape.output);
+      entries_.push_front({shape, {matmul(description), description.scratchpad_desc()}});
       if (entries_.size() > kEntries) entries_.pop_back();
     }
     return entries_.front().primitive;
@@ -271,7 +290,7 @@ class PrimitiveCache {
  private:
   struct Entry {
     Shape shape;
-    matmul primitive;
+    Primitive primitive;
   };
   static constexpr std::size_t kEntries = 64;  // 5 matrix shapes, a dozen numbers of rows
 
@@ -301,16 +320,18 @@ struct OnednnMatmul::State {
 
   void run(const float* x, std::int64_t rows, const memory::desc& weights, std::uint64_t digest,
            const void* w, float* out, Output output) {
-    const matmul primitive = cache.primitive({digest, rows, output}, weights);
+    const auto [primitive, scratchpad] = cache.primitive({digest, rows, output}, weights);
     const memory::dims shape = dims_of(weights);
     // oneDNN has one type for memory it reads and memory it writes.
     memory x_memory(matrix(rows, shape[0], kRowMajor), engine, const_cast<float*>(x));
     memory w_memory(weights, engine, const_cast<void*>(w));
     memory out_memory(matrix(rows, shape[1], kRowMajor), engine, out);
+    memory scratchpad_memory(scratchpad, engine, thread_scratch(scratchpad.get_size()));
     dnnl::stream stream(engine);
-    primitive.execute(
-        stream,
-        {{DNNL_ARG_SRC, x_memory}, {DNNL_ARG_WEIGHTS, w_memory}, {DNNL_ARG_DST, out_memory}});
+    primitive.execute(stream, {{DNNL_ARG_SRC, x_memory},
+                               {DNNL_ARG_WEIGHTS, w_memory},
+                               {DNNL_ARG_DST, out_memory},
+                               {DNNL_ARG_SCRATCHPAD, scratchpad_memory}});
     stream.wait();
   }
 

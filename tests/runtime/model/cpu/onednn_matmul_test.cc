@@ -207,6 +207,21 @@ TEST(OnednnMatmulTest, ASliceBeyondTheMatrixIsRefused) {
                std::logic_error);
 }
 
+// Of inputs and outputs that fill no block: kernels with AVX-512 copy such rows to a scratchpad.
+TEST(OnednnMatmulTest, WhatOneThreadHasMadeOthersRunAtTheSameTime) {
+  OnednnMatmul matmul;
+  const Packed packed(450, 150, 11);
+  for (int rows : {1, 3, 19}) expect_product(matmul, packed, rows);
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 20; ++round) {
+        for (int rows : {1, 3, 19}) expect_product(matmul, packed, rows);
+      }
+    });
+  }
+}
+
 TEST(OnednnMatmulTest, ABlockedLayoutMultipliesLikeAnyOther) {
   OnednnMatmul matmul;
   for (auto [n, k] : {std::pair{64, 16}, {200, 90}, {1, 1}}) {
