@@ -79,8 +79,10 @@ class TimeModel {
   /// A step's message is the rows that come and the partial of those that were there before; the
   /// port is shared, and the last return is exposed.
   double query_ring() const {
+    // A rank without keys returns nothing.
     const auto back = [&](int from, int owner) {
-      return message(from, owner, shape_.rows[owner] * wire_.partial_row_bytes());
+      const std::int64_t rows = shape_.stream(from) > 0 ? shape_.rows[owner] : 0;
+      return message(from, owner, rows * wire_.partial_row_bytes());
     };
     const Times finish = pass_round(
         Times(size_), [&](int r, int j) { return attend(j, r); },
@@ -97,8 +99,13 @@ class TimeModel {
   }
 
   double gather_query() const {
-    const auto gathered = [&](int from, int) { return shape_.rows[from] * wire_.query_bytes(); };
-    const auto returned = [&](int, int to) { return shape_.rows[to] * wire_.partial_row_bytes(); };
+    // A rank without keys gets no queries and returns nothing.
+    const auto gathered = [&](int from, int to) {
+      return shape_.stream(to) > 0 ? shape_.rows[from] * wire_.query_bytes() : 0;
+    };
+    const auto returned = [&](int from, int to) {
+      return shape_.stream(from) > 0 ? shape_.rows[to] * wire_.partial_row_bytes() : 0;
+    };
     double compute = 0, merging = 0;
     for (int r = 0; r < size_; ++r) {
       std::int64_t full = 0, masked = 0;

@@ -105,7 +105,8 @@ struct Decoded {
 
 /// Whether `a` and `b` are the same to the bit.
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
 }
 
 class DecodeAttentionTest : public testing::TestWithParam<DecodeStrategy> {

@@ -47,6 +47,19 @@ Parts parts_of(const SplitShape& shape, const WireShape& wire, const MachineRate
 
 void expect_close(double figure, double formula) { EXPECT_NEAR(figure / formula, 1, 1e-9); }
 
+// All rows and all keys on one rank: queries have nowhere to go, and nothing comes back.
+TEST(StrategyTimeTest, WhatIsNotSentCostsNoLatency) {
+  const SplitShape shape{
+      .cached = {1, 0, 0}, .rows = {5, 0, 0}, .masked = {15, 0, 0, 0, 0, 0, 0, 0, 0}};
+  const MachineRates rates = flat_rates(1e9, 1e9, 1.0);  // a second a message
+  const auto seconds = [&](Strategy strategy) {
+    return predicted_seconds({strategy}, shape, {kHeads}, one_host(3), rates);
+  };
+  EXPECT_LT(seconds(Strategy::kGatherQuery), 1e-3);
+  EXPECT_NEAR(seconds(Strategy::kQueryRing), 2, 1e-3) << "queries go round, partials do not";
+  EXPECT_GE(seconds(Strategy::kRing), 1);
+}
+
 // Slow links, balanced ones, and fast ones; two ranks to nine.
 TEST(StrategyTimeTest, WithEqualShardsTheRecurrenceIsTheClosedForm) {
   for (int n : {2, 3, 4, 5, 9}) {
