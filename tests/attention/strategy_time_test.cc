@@ -200,7 +200,7 @@ TEST(StrategyTimeTest, ALoneStreamIsPushedToOneRankAfterAnother) {
 
 TEST(StrategyTimeTest, TheRankWithAllTheRowsIsTheBottleneckOfAGather) {
   SplitShape shape{
-      .cached = {0, 7, 0, 0}, .rows = {5, 0, 0, 0}, .masked = std::vector<std::int64_t>(16)};
+      .cached = {0, 7, 7, 7}, .rows = {5, 0, 0, 0}, .masked = std::vector<std::int64_t>(16)};
   MachineRates rates = flat_rates(4, 10, 1);
   rates.merge_bytes_per_second = 100;
   // Out three times 5 rows of a byte, back three times 5 partials of 5; merged 5 of 8 each.
