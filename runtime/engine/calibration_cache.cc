@@ -162,6 +162,11 @@ MachineRates rates_for(Machine& machine, AttentionKernels& kernels, CalibrationE
   if (any_rank(machine.control(), known.has_value())) {
     return agreed_rates(machine.control(), known);
   }
+  if (first && effort != CalibrationEffort::kOff) {
+    log(LogLevel::kInfo, str("measuring kernels and links once, to choose strategies: {} at most; "
+                             "--calibrate off skips it",
+                             effort == CalibrationEffort::kQuick ? "5 s" : "2 minutes"));
+  }
   const MachineRates rates = calibrate(machine, kernels, effort);
   if (first && cached) write_calibration(calibration_file(*folder, key), key, effort, rates);
   return rates;
