@@ -38,9 +38,8 @@ PlannedStrategy with_ring_shape(const RingShape& shape, int degree) {
 std::vector<PlannedStrategy> all_plans(const SplitSetting& setting) {
   if (setting.degree() == 1) return {PlannedStrategy{}};
   std::vector<PlannedStrategy> plans;
-  for (Strategy strategy : kStrategies) {
-    const std::vector<PlannedStrategy> usable = usable_plans(strategy, setting);
-    if (!usable.empty()) plans.push_back(usable.front());
+  for (const UsableStrategy& usable : usable_strategies(setting)) {
+    if (!usable.refusal) plans.push_back(usable.plan);
   }
   return plans;
 }

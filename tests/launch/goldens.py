@@ -95,8 +95,9 @@ def append(table, row):
         writer.writerow(row)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
+def new_parser(description):
+    """The arguments of every comparison with the references."""
+    parser = argparse.ArgumentParser(description=description,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", required=True)
     parser.add_argument("--model", required=True)
@@ -104,16 +105,25 @@ def main():
     parser.add_argument("--row", action="append", required=True)
     parser.add_argument("--cases", default="small")
     parser.add_argument("--keep", default="spread")
-    parser.add_argument("--table")
-    options = parser.parse_args()
+    return parser
 
+
+def read_cases(options):
+    """The cases asked for, in order."""
     for path in (options.binary, options.model, options.goldens):
         if not os.path.isfile(path):
             sys.exit(f"there is no file '{path}'; scripts/test builds, fetches and passes all three")
     with open(options.goldens) as file:
         goldens = {case["name"]: case for case in json.load(file)["cases"]}
     names = CASE_SETS.get(options.cases) or options.cases.split(",")
-    cases = [goldens[name] for name in names]
+    return [goldens[name] for name in names]
+
+
+def main():
+    parser = new_parser(__doc__)
+    parser.add_argument("--table")
+    options = parser.parse_args()
+    cases = read_cases(options)
     done = finished_rows(options.table)
     failed = 0
     for text in options.row:

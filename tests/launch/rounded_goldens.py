@@ -8,7 +8,6 @@ case: the mean of |d log-probability| <= 0.05 and the largest <= 0.3, the prompt
 and the likeliest id the reference's wherever its lead over the second is above 0.3.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -63,27 +62,18 @@ def compare(case, answer):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--goldens", required=True)
-    parser.add_argument("--row", action="append", required=True)
-    parser.add_argument("--cases", default="small")
-    parser.add_argument("--keep", default="spread")
+    parser = goldens.new_parser(__doc__)
     parser.add_argument("more", nargs="*", help="options of longspan generate")
     options = parser.parse_args()
-    with open(options.goldens) as file:
-        known = {case["name"]: case for case in json.load(file)["cases"]}
-    names = goldens.CASE_SETS.get(options.cases) or options.cases.split(",")
+    cases = goldens.read_cases(options)
     failed = 0
     for row in options.row:
         line = goldens.command(options, row.split(",")) + options.more
-        results = [compare(known[name], answer_to(known[name], line)) for name in names]
-        for name, (wrong, *_) in zip(names, results):
+        results = [compare(case, answer_to(case, line)) for case in cases]
+        for case, (wrong, *_) in zip(cases, results):
             if wrong:
                 failed += 1
-                print(f"row {row}, case {name}: {wrong}", flush=True)
+                print(f"row {row}, case {case['name']}: {wrong}", flush=True)
         mean, largest, dnll = (max(result[i] for result in results) for i in (1, 2, 3))
         print(f"{options.cases:6} {row} {' '.join(options.more)}: |d logprob| mean {mean:.2g}, "
               f"largest {largest:.2g}, |d nll| {dnll:.2g}", flush=True)
