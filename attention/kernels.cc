@@ -20,10 +20,13 @@ void expects_supported(const HeadShape& shape) {
           "head_dim is a multiple of 8 from 16 to 256");
 }
 
-std::unique_ptr<AttentionKernels> new_cpu_attention_kernels(const HeadShape& shape, float scale) {
-  const CompiledKernels& kernels = choose_kernels(std::getenv("LONGSPAN_CPU_ISA"));
+std::unique_ptr<AttentionKernels> new_cpu_attention_kernels(const HeadShape& shape, float scale,
+                                                            Precision precision) {
+  const CompiledKernels& kernels = choose_kernels(std::getenv("LONGSPAN_CPU_ISA"), precision);
   return std::make_unique<CpuAttentionKernels>(shape, scale, kernels);
 }
+
+Precision fastest_cpu_precision() { return fastest_precision(std::getenv("LONGSPAN_CPU_ISA")); }
 
 #ifdef LONGSPAN_WITH_CUDA
 std::unique_ptr<AttentionKernels> new_cuda_attention_kernels(Device& device, const HeadShape& shape,

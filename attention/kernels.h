@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "attention/partial.h"
+#include "attention/precision.h"
 #include "attention/segment.h"
 #include "comm/device.h"
 
@@ -71,9 +72,15 @@ class AttentionKernels {
 void expects_supported(const HeadShape& shape);
 
 /// CPU kernels for `shape`, at the widest instruction set of this machine, or the one that
-/// LONGSPAN_CPU_ISA (scalar, avx2, avx512) names. `scale` multiplies q.k. Throws ConfigError for an
-/// instruction set this machine lacks.
-std::unique_ptr<AttentionKernels> new_cpu_attention_kernels(const HeadShape& shape, float scale);
+/// LONGSPAN_CPU_ISA (scalar, avx2, avx512, amx) names. `scale` multiplies q.k. Throws ConfigError
+/// for an instruction set this machine lacks. In bfloat16 attend() multiplies by AMX, where that is
+/// there and allowed; elsewhere everything is float32.
+std::unique_ptr<AttentionKernels> new_cpu_attention_kernels(
+    const HeadShape& shape, float scale, Precision precision = Precision::kFloat32);
+
+/// bfloat16 where AMX is there and allowed, which multiplies an order of magnitude faster by it;
+/// float32 elsewhere.
+Precision fastest_cpu_precision();
 
 /// The same on a CUDA device, which outlives them. Throws ConfigError if this build has no CUDA.
 std::unique_ptr<AttentionKernels> new_cuda_attention_kernels(Device& device, const HeadShape& shape,

@@ -65,6 +65,8 @@ struct ValueConversion {
   void (*narrow)(const float* from, std::int64_t count, std::uint16_t* to);
 };
 
+struct MatrixKernels;
+
 struct CompiledKernels {
   const char* name;
   int width;  // lanes of a vector
@@ -76,11 +78,14 @@ struct CompiledKernels {
   void (*attend_heads)(const HeadBlock& block, const KeyTile& keys, const KeyTile& next);
   ValueConversion float16;
   ValueConversion bfloat16;
+  /// Of prefill in bfloat16; null without a matrix unit.
+  const MatrixKernels* matrix = nullptr;
 };
 
 /// Four lanes: every x86-64 has SSE2, and elsewhere the compiler splits them into scalars.
 extern const CompiledKernels kScalarKernels;
 extern const CompiledKernels kAvx2Kernels;
 extern const CompiledKernels kAvx512Kernels;
+extern const CompiledKernels kAmxKernels;
 
 }  // namespace longspan

@@ -12,19 +12,20 @@ namespace {
 /// token row p div readers.
 class TilePass {
  public:
-  TilePass(const Prefill& prefill, ThreadWorkspace& workspace, int kv_head, std::int64_t first)
+  TilePass(const Prefill& prefill, ThreadWorkspace& workspace, int kv_head, Interval packed_rows)
       : prefill_(prefill),
         workspace_(workspace),
+        rows_(*workspace.rows),
         kv_head_(kv_head),
         readers_(prefill.shape.readers(kv_head)),
-        first_(first),
-        lanes_(static_cast<int>(std::min<std::int64_t>(
-            kTileLanes, std::ssize(prefill.positions) * readers_.count - first))) {}
+        first_(packed_rows.begin),
+        lanes_(static_cast<int>(packed_rows.end - packed_rows.begin)) {}
 
   void run() {
     load();
     for (const KvSegment& segment : prefill_.segments) attend(segment);
     store();
+    rows_.stop();
   }
 
  private:
@@ -37,11 +38,11 @@ class TilePass {
 
   void load() {
     const int head_dim = prefill_.shape.head_dim;
-    workspace_.rows.start(lanes_);
+    rows_.start(lanes_, prefill_.scale);
     for (int lane = 0; lane < lanes_; ++lane) {
       const std::int64_t at = row_head(lane);
-      workspace_.rows.set_query(lane, prefill_.q + at * head_dim, prefill_.scale);
-      workspace_.rows.set_state(lane, prefill_.state.acc + at * head_dim, prefill_.state.m[at],
+      rows_.set_query(lane, prefill_.q + at * head_dim);
+      rows_.set_state(lane, prefill_.state.acc + at * head_dim, prefill_.state.m[at],
                                 prefill_.state.l[at]);
     }
   }
@@ -49,7 +50,7 @@ class TilePass {
   void store() {
     for (int lane = 0; lane < lanes_; ++lane) {
       const std::int64_t at = row_head(lane);
-      workspace_.rows.copy_state(lane, prefill_.state.acc + at * prefill_.shape.head_dim,
+      rows_.copy_state(lane, prefill_.state.acc + at * prefill_.shape.head_dim,
                                  prefill_.state.m + at, prefill_.state.l + at);
     }
   }
@@ -65,7 +66,7 @@ class TilePass {
       workspace_.keys.clear();
       workspace_.keys.append(segment.view, kv_head_, column, count);
       if (column >= seen.all.begin && column + count <= seen.all.end) {
-        workspace_.rows.attend(workspace_.keys.tile());
+        rows_.attend(workspace_.keys.tile());
       } else {
         attend_masked(column);
       }
@@ -82,7 +83,7 @@ class TilePass {
       tile.begin[lane] = in_tile(workspace_.seen[lane].begin);
       tile.end[lane] = in_tile(workspace_.seen[lane].end);
     }
-    workspace_.rows.attend(workspace_.keys.tile(), tile);
+    rows_.attend(workspace_.keys.tile(), tile);
   }
 
   /// Every lane sees the columns `all`; outside of `some` no lane sees any.
@@ -111,26 +112,37 @@ class TilePass {
 
   const Prefill& prefill_;
   ThreadWorkspace& workspace_;
+  RowTile& rows_;
   int kv_head_;
   HeadRange readers_;
   std::int64_t first_;  // packed row of lane 0
   int lanes_;
 };
 
+/// Few enough for several tasks a thread, so that they end together.
+int lanes_of_a_task(std::int64_t lanes, int threads, int most) {
+  constexpr int kTasksPerThread = 8;
+  constexpr int kLeast = 96;
+  const std::int64_t even = lanes / (std::int64_t{kTasksPerThread} * threads);
+  return static_cast<int>(std::clamp<std::int64_t>(even / kLeast * kLeast, kLeast, most));
+}
+
 }  // namespace
 
 void run_prefill(const Prefill& prefill, Workspace& workspace, int threads) {
   const std::int64_t packed_rows = std::ssize(prefill.positions) * prefill.shape.most_readers();
-  const std::int64_t tiles = (packed_rows + kTileLanes - 1) / kTileLanes;
+  const int lanes = lanes_of_a_task(packed_rows * prefill.shape.kv_heads, threads,
+                                    workspace.threads.front()->rows->most_lanes());
+  const std::int64_t tiles = (packed_rows + lanes - 1) / lanes;
   const std::int64_t tasks = tiles * prefill.shape.kv_heads;
   parallel_for(tasks, threads, [&](std::int64_t task, int thread) {
     // Under a causal mask late rows see most: they start first, so that no thread is left with a
     // long task at the end.
     const std::int64_t tile = tiles - 1 - task / prefill.shape.kv_heads;
     const int kv_head = static_cast<int>(task % prefill.shape.kv_heads);
-    const std::int64_t readers = prefill.shape.readers(kv_head).count;
-    if (tile * kTileLanes >= std::ssize(prefill.positions) * readers) return;
-    TilePass(prefill, *workspace.threads[thread], kv_head, tile * kTileLanes).run();
+    const std::int64_t end = std::ssize(prefill.positions) * prefill.shape.readers(kv_head).count;
+    const Interval rows{tile * lanes, std::min(end, (tile + 1) * lanes)};
+    if (rows.begin < rows.end) TilePass(prefill, *workspace.threads[thread], kv_head, rows).run();
   });
 }
 

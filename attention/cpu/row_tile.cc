@@ -1,86 +1,13 @@
 #include "attention/cpu/row_tile.h"
 
-#include <algorithm>
-#include <limits>
+#include "attention/cpu/lane_rows.h"
+#include "attention/cpu/matrix_rows.h"
 
 namespace longspan {
 
-RowTile::RowTile(const CompiledKernels& kernels, int head_dim)
-    : kernels_(&kernels),
-      head_dim_(head_dim),
-      q_(aligned_floats(kTileLanes * head_dim)),
-      acc_(aligned_floats(kTileLanes * head_dim)),
-      m_(aligned_floats(kTileLanes)),
-      l_(aligned_floats(kTileLanes)),
-      scores_(aligned_floats(kTileColumns * kBlockVectors * kernels.width)) {}
-
-void RowTile::start(int lanes) {
-  lanes_ = lanes;
-  const int whole_vectors = (lanes + kernels_->width - 1) / kernels_->width * kernels_->width;
-  std::fill_n(q_.get(), whole_vectors * head_dim_, 0.0f);
-  std::fill_n(acc_.get(), whole_vectors * head_dim_, 0.0f);
-  std::fill_n(m_.get(), whole_vectors, -std::numeric_limits<float>::infinity());
-  std::fill_n(l_.get(), whole_vectors, 0.0f);
-}
-
-RowTile::Block RowTile::block(int first_lane) const {
-  const int lanes = std::min(block_lanes(), lanes_ - first_lane);
-  const std::int64_t offset = static_cast<std::int64_t>(first_lane) * head_dim_;
-  return {first_lane, lanes,
-          LaneBlock{(lanes + kernels_->width - 1) / kernels_->width, head_dim_, q_.get() + offset,
-                    acc_.get() + offset, m_.get() + first_lane, l_.get() + first_lane}};
-}
-
-RowTile::Place RowTile::place(int lane) const {
-  const Block home = block(lane / block_lanes() * block_lanes());
-  return {static_cast<std::int64_t>(home.first_lane) * head_dim_ + lane - home.first_lane,
-          home.view.vectors * kernels_->width};
-}
-
-void RowTile::set_query(int lane, const float* q, float scale) {
-  const auto [offset, stride] = place(lane);
-  for (int d = 0; d < head_dim_; ++d) q_.get()[offset + d * stride] = q[d] * scale;
-}
-
-void RowTile::set_state(int lane, const float* acc, float m, float l) {
-  const auto [offset, stride] = place(lane);
-  for (int d = 0; d < head_dim_; ++d) acc_.get()[offset + d * stride] = acc[d];
-  m_.get()[lane] = m;
-  l_.get()[lane] = l;
-}
-
-void RowTile::copy_state(int lane, float* acc, float* m, float* l) const {
-  const auto [offset, stride] = place(lane);
-  for (int d = 0; d < head_dim_; ++d) acc[d] = acc_.get()[offset + d * stride];
-  *m = m_.get()[lane];
-  *l = l_.get()[lane];
-}
-
-void RowTile::attend(const KeyTile& keys) {
-  for (int lane = 0; lane < lanes_; lane += block_lanes()) {
-    kernels_->attend_lanes(block(lane).view, keys, {}, scores_.get());
-  }
-}
-
-void RowTile::attend(const KeyTile& keys, const TileColumns& seen) {
-  for (int lane = 0; lane < lanes_; lane += block_lanes()) {
-    const Block now = block(lane);
-    Interval all{0, keys.columns};   // what every lane sees
-    Interval some{keys.columns, 0};  // outside of which no lane sees anything
-    for (int i = lane; i < lane + now.lanes; ++i) {
-      const std::int64_t begin = seen.begin[i], end = seen.end[i];
-      all = {std::max(all.begin, begin), std::min(all.end, end)};
-      if (begin < end) some = {std::min(some.begin, begin), std::max(some.end, end)};
-    }
-    if (some.begin >= some.end) continue;
-    const KeyTile tile{keys.k, keys.v,
-                       static_cast<int>(std::min<std::int64_t>(keys.columns, some.end))};
-    const bool masked = all.begin > 0 || all.end < tile.columns;
-    kernels_->attend_lanes(
-        now.view, tile,
-        masked ? LaneColumns{seen.begin.data() + lane, seen.end.data() + lane} : LaneColumns{},
-        scores_.get());
-  }
+std::unique_ptr<RowTile> new_row_tile(const CompiledKernels& kernels, int head_dim) {
+  if (kernels.matrix) return std::make_unique<MatrixRows>(*kernels.matrix, head_dim);
+  return std::make_unique<LaneRows>(kernels, head_dim);
 }
 
 }  // namespace longspan

@@ -12,13 +12,14 @@
 #include "attention/cpu/key_columns.h"
 #include "attention/cpu/row_tile.h"
 #include "attention/partial.h"
+#include "attention/shard_layout.h"
 
 namespace longspan {
 
 struct ThreadWorkspace {
   ThreadWorkspace(const CompiledKernels& kernels, const HeadShape& shape)
       : keys(kernels, shape.head_dim),
-        rows(kernels, shape.head_dim),
+        rows(new_row_tile(kernels, shape.head_dim)),
         decode_keys{{kernels, shape.head_dim}, {kernels, shape.head_dim}},
         q(shape.query_heads * shape.head_dim),
         m(shape.query_heads),
@@ -26,8 +27,8 @@ struct ThreadWorkspace {
 
   // Prefill.
   KeyColumns keys;
-  RowTile rows;
-  std::array<Interval, kTileLanes> seen;  // columns of a segment each lane sees
+  std::unique_ptr<RowTile> rows;
+  std::array<Interval, kMostTileLanes> seen;  // columns of a segment each lane sees
   TileColumns tile_seen;                  // the same, of a tile
   // Decode: one row's heads; a tile and the one after it.
   std::vector<KeyPiece> tile;

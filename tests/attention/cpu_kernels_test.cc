@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <string>
 
@@ -29,10 +30,14 @@ bool is_supported(const CompiledKernels& kernels) {
   return std::ranges::find(supported, &kernels) != supported.end();
 }
 
-/// All that this machine supports, and AVX-512's logic where only AVX2 is.
+/// All that this machine supports, and the logic of AVX-512 and AMX where only AVX2 is.
 std::vector<const CompiledKernels*> tested_kernels() {
   auto kernels = supported_kernels();
-  if (is_supported(kAvx2Kernels)) kernels.push_back(&test::kWideLanesKernels);
+  if (has_amx()) kernels.push_back(&kAmxKernels);
+  if (is_supported(kAvx2Kernels)) {
+    kernels.push_back(&test::kWideLanesKernels);
+    kernels.push_back(&test::kEmulatedMatrixKernels);
+  }
   return kernels;
 }
 
@@ -42,7 +47,8 @@ KernelsBackend backend(const CompiledKernels& compiled, int threads) {
   return {name, [threads] { return std::make_unique<CpuDevice>(threads); },
           [&compiled](Device&, const HeadShape& shape, float scale) {
             return std::make_unique<CpuAttentionKernels>(shape, scale, compiled);
-          }};
+          },
+          compiled.matrix != nullptr};
 }
 
 std::vector<KernelsBackend> backends() {
@@ -83,6 +89,38 @@ TEST(CpuKernels, ThreadsAndRepetitionsChangeNoBits) {
   }
 }
 
+/// Rounding the factors is all that bfloat16 may cost: at most twice what it costs anyone.
+TEST(CpuKernels, InBFloat16ErrAtMostTwiceAsMuchAsTheirFactors) {
+  for (const int head_dim : {64, 128, 80}) {
+    const HeadShape shape{.query_heads = 4, .kv_heads = 1, .head_dim = head_dim};
+    const auto problem = test::random_problem(shape, 40, 900, 41);
+    const auto causal = [](auto row, auto key) { return key <= row + 860; };
+    const auto exact = dense_attention(problem, causal);
+    const auto plain = dense_attention(rounded_to_bfloat16(problem), causal);
+    const auto root_mean_square = [&](const auto& values) {
+      double sum = 0;
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const double difference = values[i] - exact.o[i];
+        sum += difference * difference;
+      }
+      return std::sqrt(sum / static_cast<double>(values.size()));
+    };
+    for (const CompiledKernels* kernels : tested_kernels()) {
+      if (!kernels->matrix) continue;
+      test::KernelsOnDevice on(backend(*kernels, 1));
+      const DeviceKv kv(on, problem, test::iota(900), 16);
+      auto positions = test::iota(40);
+      for (auto& position : positions) position += 860;
+      const PositionRun run{.first = 0, .block = 1, .stride = 1, .count = 900};
+      const auto computed = on.prefill({problem, positions, {{kv.causal_segment(run)}}});
+      const double error = root_mean_square(computed.o), least = root_mean_square(plain.o);
+      std::printf("%s, heads of %d: error %.3g, of the factors alone %.3g\n", kernels->name,
+                  head_dim, error, least);
+      EXPECT_LE(error, 2 * least + 1e-5) << kernels->name;
+    }
+  }
+}
+
 TEST(CpuKernels, RunAtTheInstructionSetThatIsAskedFor) {
   for (const CompiledKernels* kernel : supported_kernels()) {
     EXPECT_EQ(&choose_kernels(kernel->name), kernel);
@@ -90,13 +128,31 @@ TEST(CpuKernels, RunAtTheInstructionSetThatIsAskedFor) {
   EXPECT_EQ(&choose_kernels(nullptr), supported_kernels().front());
   EXPECT_EQ(&choose_kernels(""), supported_kernels().front());
   EXPECT_THROW(choose_kernels("sse9"), ConfigError);
+  if (!has_amx()) {
+    EXPECT_THROW(choose_kernels("amx", Precision::kBFloat16), ConfigError);
+  }
+}
+
+TEST(CpuKernels, MultiplyInBFloat16WhereTheMachineDoes) {
+  const CompiledKernels* widest = supported_kernels().front();
+  EXPECT_EQ(&choose_kernels(nullptr, Precision::kBFloat16), has_amx() ? &kAmxKernels : widest);
+  EXPECT_EQ(&choose_kernels("scalar", Precision::kBFloat16), &kScalarKernels);
+  if (has_amx()) {
+    EXPECT_EQ(&choose_kernels("amx", Precision::kBFloat16), &kAmxKernels);
+    EXPECT_EQ(&choose_kernels("amx", Precision::kFloat32), widest);
+  }
+  EXPECT_EQ(fastest_precision(nullptr), has_amx() ? Precision::kBFloat16 : Precision::kFloat32);
+  EXPECT_EQ(fastest_precision("avx2"), Precision::kFloat32);
 }
 
 TEST(CpuKernels, SayWhichInstructionSetsWentUntested) {
+  const auto say = [](const CompiledKernels& kernels, bool tested) {
+    std::printf("%s: %s\n", kernels.name, tested ? "tested" : "skipped, this machine lacks it");
+  };
   for (const CompiledKernels* kernels : {&kScalarKernels, &kAvx2Kernels, &kAvx512Kernels}) {
-    std::printf("%s: %s\n", kernels->name,
-                is_supported(*kernels) ? "tested" : "skipped, this machine lacks it");
+    say(*kernels, is_supported(*kernels));
   }
+  say(kAmxKernels, has_amx());
 }
 
 }  // namespace

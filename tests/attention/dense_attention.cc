@@ -5,6 +5,8 @@
 #include <limits>
 #include <numeric>
 
+#include "attention/kv_type.h"
+
 namespace longspan::test {
 namespace {
 
@@ -74,6 +76,15 @@ DenseProblem random_problem(const HeadShape& shape, std::int64_t rows, std::int6
                        .q = fill(rows * shape.query_heads * shape.head_dim),
                        .k = fill(keys * shape.kv_heads * shape.head_dim),
                        .v = fill(keys * shape.kv_heads * shape.head_dim)};
+  return problem;
+}
+
+DenseProblem rounded_to_bfloat16(DenseProblem problem) {
+  for (std::vector<float>* values : {&problem.q, &problem.k, &problem.v}) {
+    std::vector<std::uint16_t> narrowed(values->size());
+    narrow(KvType::kBFloat16, values->data(), std::ssize(*values), narrowed.data());
+    widen(KvType::kBFloat16, narrowed.data(), std::ssize(*values), values->data());
+  }
   return problem;
 }
 

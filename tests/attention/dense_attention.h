@@ -38,6 +38,9 @@ DenseResult dense_attention(const DenseProblem& problem, const Sees& sees);
 DenseProblem random_problem(const HeadShape& shape, std::int64_t rows, std::int64_t keys,
                             std::uint32_t seed);
 
+/// Every value rounded to bfloat16.
+DenseProblem rounded_to_bfloat16(DenseProblem problem);
+
 /// Keys of a problem in pages: slots in random order (with kReversed for a seed in falling order),
 /// NaN in every slot and tail that holds none. page_tokens 0: contiguous memory.
 class PagedKv {

@@ -40,7 +40,7 @@ void KernelsConformance::expect_near(const Computed& computed, const DenseResult
     const double difference = std::abs(computed.lse[i] - exact.lse[i]) / size;
     error = std::isnan(difference) ? difference : std::max(error, difference);
   }
-  EXPECT_LE(error, kKernelTolerance) << group << ", " << what;
+  EXPECT_LE(error, GetParam().tolerance()) << group << ", " << what;
   const std::string key = GetParam().name + ": " + group;
   if (!(error <= worst()[key])) worst()[key] = error;
 }
@@ -328,7 +328,7 @@ TEST_P(KernelsConformance, NanInKeysARowDoesNotSeeStaysAway) {
     const bool poisoned = i / (3 * 16) >= 20;
     ASSERT_EQ(std::isnan(computed.o[i]), poisoned) << "value " << i;
     if (poisoned) continue;
-    ASSERT_NEAR(computed.o[i], exact.o[i], kKernelTolerance);
+    ASSERT_NEAR(computed.o[i], exact.o[i], GetParam().tolerance());
   }
 }
 
@@ -336,6 +336,8 @@ TEST_P(KernelsConformance, HugeLogitsAndConstantKeysStayExact) {
   const HeadShape shape{.query_heads = 3, .kv_heads = 1, .head_dim = 64};
   auto problem = random_problem(shape, 20, 1000, 23);
   const auto check = [&](const std::string& group) {
+    // What rounding its factors does to a huge logit is not the kernel's error.
+    if (GetParam().in_bfloat16) problem = rounded_to_bfloat16(problem);
     const auto causal =
         dense_attention(problem, [](auto row, auto key) { return key <= row + 980; });
     const DeviceKv kv(on_, problem, iota(1000), 16);
@@ -388,7 +390,7 @@ TEST_P(KernelsConformance, CarryingOverLaunchesChangesNoBits) {
   }
   std::printf("%s: a carried state and merged partials are %.3g apart\n", GetParam().name.c_str(),
               apart);
-  EXPECT_LT(apart, 1e-6);
+  EXPECT_LT(apart, GetParam().tolerance() / 10);
 }
 
 TEST_P(KernelsConformance, ARowsBitsDoNotDependOnItsNeighbours) {

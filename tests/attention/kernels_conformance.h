@@ -11,9 +11,6 @@
 
 namespace longspan::test {
 
-/// Absolute for O, relative to max(1, |lse|) for lse.
-inline constexpr double kKernelTolerance = 1e-5;
-
 /// For INSTANTIATE_TEST_SUITE_P.
 inline std::string backend_name(const testing::TestParamInfo<KernelsBackend>& info) {
   return info.param.name;

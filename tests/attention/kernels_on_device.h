@@ -22,6 +22,10 @@ struct KernelsBackend {
   std::string name;
   std::function<std::unique_ptr<Device>()> open;  // null where the machine has no such device
   std::function<std::unique_ptr<AttentionKernels>(Device&, const HeadShape&, float)> new_kernels;
+  bool in_bfloat16 = false;  // prefill multiplies in bfloat16
+
+  /// Absolute for O, relative to max(1, |lse|) for lse.
+  double tolerance() const { return in_bfloat16 ? 3.5e-2 : 1e-5; }
 };
 
 inline void PrintTo(const KernelsBackend& backend, std::ostream* out) { *out << backend.name; }

@@ -153,7 +153,7 @@ TEST_P(KernelsConformance, NanOutsideOfAWindowStaysAway) {
     const bool poisoned = row >= kKey && row < kKey + kWindow;
     ASSERT_EQ(std::isnan(computed.o[i]), poisoned) << "row " << row;
     if (poisoned) continue;
-    ASSERT_NEAR(computed.o[i], exact.o[i], kKernelTolerance) << "row " << row;
+    ASSERT_NEAR(computed.o[i], exact.o[i], GetParam().tolerance()) << "row " << row;
   }
 }
 

@@ -1,0 +1,115 @@
+#include "attention/cpu/matrix_rows.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "attention/kv_type.h"
+#include "attention/shard_layout.h"
+
+namespace longspan {
+namespace {
+
+constexpr int kMostHeadDim = 256;
+
+int whole_blocks(int lanes) {
+  return (lanes + kMatrixLanes - 1) / kMatrixLanes * kMatrixLanes;
+}
+
+}  // namespace
+
+MatrixRows::MatrixRows(const MatrixKernels& kernels, int head_dim)
+    : kernels_(&kernels),
+      head_dim_(head_dim),
+      q_(aligned_halves(kLanes * padded_head(head_dim))),
+      k_(aligned_halves(kTileColumns * padded_head(head_dim))),
+      v_(aligned_halves(kTileColumns * padded_head(head_dim))),
+      p_(aligned_halves(kTileColumns * kMatrixLanes)),
+      acc_(aligned_floats(kLanes * padded_head(head_dim))),
+      m_(aligned_floats(kLanes)),
+      l_(aligned_floats(kLanes)),
+      scores_(aligned_floats(kTileColumns * kMatrixLanes)) {}
+
+void MatrixRows::start(int lanes, float scale) {
+  kernels_->start();
+  lanes_ = lanes;
+  scale_ = scale;
+  const int whole = whole_blocks(lanes);
+  std::fill_n(q_.get(), whole * padded_head(head_dim_), std::uint16_t{0});
+  std::fill_n(acc_.get(), whole * padded_head(head_dim_), 0.0f);
+  std::fill_n(m_.get(), whole, -std::numeric_limits<float>::infinity());
+  std::fill_n(l_.get(), whole, 0.0f);
+}
+
+void MatrixRows::set_query(int lane, const float* q) {
+  constexpr int kTileLanes = kMatrixLanes / 2;
+  std::array<std::uint16_t, kMostHeadDim> narrowed;
+  narrow(KvType::kBFloat16, q, head_dim_, narrowed.data());
+  // Lanes of one tile hold one pair of dimensions after the other.
+  std::uint16_t* to = q_.get() + lane / kTileLanes * kTileLanes * padded_head(head_dim_) +
+                      lane % kTileLanes * 2;
+  for (int d = 0; d < head_dim_; d += 2, to += 2 * kTileLanes) {
+    to[0] = narrowed[d];
+    to[1] = narrowed[d + 1];
+  }
+}
+
+float* MatrixRows::acc(int lane) const {
+  return acc_.get() + lane / kMatrixLanes * kMatrixLanes * padded_head(head_dim_) +
+         lane % kMatrixLanes;
+}
+
+void MatrixRows::set_state(int lane, const float* values, float m, float l) {
+  float* to = acc(lane);
+  for (int d = 0; d < head_dim_; ++d) to[d * kMatrixLanes] = values[d];
+  m_.get()[lane] = m;
+  l_.get()[lane] = l;
+}
+
+void MatrixRows::copy_state(int lane, float* values, float* m, float* l) const {
+  const float* from = acc(lane);
+  for (int d = 0; d < head_dim_; ++d) values[d] = from[d * kMatrixLanes];
+  *m = m_.get()[lane];
+  *l = l_.get()[lane];
+}
+
+MatrixBlock MatrixRows::block(int first_lane) const {
+  return {head_dim_,
+          scale_,
+          q_.get() + first_lane * padded_head(head_dim_),
+          acc(first_lane),
+          m_.get() + first_lane,
+          l_.get() + first_lane};
+}
+
+void MatrixRows::attend(const KeyTile& keys) {
+  PackedKeys packed{k_.get(), v_.get()};
+  kernels_->pack_keys(keys, head_dim_, packed);
+  for (int lane = 0; lane < lanes_; lane += kMatrixLanes) {
+    kernels_->attend(block(lane), keys, packed, {}, scratch());
+  }
+}
+
+void MatrixRows::attend(const KeyTile& keys, const TileColumns& seen) {
+  PackedKeys packed{k_.get(), v_.get()};
+  kernels_->pack_keys(keys, head_dim_, packed);
+  for (int lane = 0; lane < lanes_; lane += kMatrixLanes) {
+    Interval all{0, keys.columns};   // what every lane sees
+    Interval some{keys.columns, 0};  // outside of which no lane sees anything
+    for (int i = lane; i < std::min(lane + kMatrixLanes, lanes_); ++i) {
+      const std::int64_t begin = seen.begin[i], end = seen.end[i];
+      all = {std::max(all.begin, begin), std::min(all.end, end)};
+      if (begin < end) some = {std::min(some.begin, begin), std::max(some.end, end)};
+    }
+    if (some.begin >= some.end) continue;
+    const KeyTile tile{keys.k, keys.v,
+                       static_cast<int>(std::min<std::int64_t>(keys.columns, some.end))};
+    const bool masked = all.begin > 0 || all.end < tile.columns;
+    kernels_->attend(
+        block(lane), tile, packed,
+        masked ? LaneColumns{seen.begin.data() + lane, seen.end.data() + lane} : LaneColumns{},
+        scratch());
+  }
+}
+
+}  // namespace longspan

@@ -1,0 +1,77 @@
+// The matrix kernel's logic with a unit of plain loops: so that it is tested on machines without
+// AMX too.
+#include "attention/cpu/head_kernel.inl"
+#include "attention/cpu/lane_kernel.inl"
+#include "attention/cpu/matrix_kernel.inl"
+#include "attention/cpu/narrow_values.inl"
+#include "tests/attention/wide_lanes.h"
+
+namespace longspan::test {
+namespace {
+
+/// Eight tiles of 16 rows of 64 bytes.
+struct EmulatedUnit {
+  struct Tile {
+    unsigned char rows[kTileRows][kTileBytes];
+  };
+  inline static thread_local Tile tiles[8];
+  inline static thread_local bool is_started = false;
+
+  static void start() { is_started = true; }
+  static void stop() { is_started = false; }
+
+  template <int kTile>
+  static void load(const void* from, long stride) {
+    for (int row = 0; row < kTileRows; ++row) {
+      __builtin_memcpy(tiles[kTile].rows[row], static_cast<const char*>(from) + row * stride,
+                       kTileBytes);
+    }
+  }
+  template <int kTile>
+  static void store(void* to, long stride) {
+    if (!is_started) __builtin_trap();
+    for (int row = 0; row < kTileRows; ++row) {
+      __builtin_memcpy(static_cast<char*>(to) + row * stride, tiles[kTile].rows[row], kTileBytes);
+    }
+  }
+  static void clear_sums() { __builtin_memset(tiles, 0, 4 * sizeof(Tile)); }
+
+  static float value(const Tile& tile, int row, int column) {
+    std::uint16_t narrow;
+    __builtin_memcpy(&narrow, tile.rows[row] + column * sizeof narrow, sizeof narrow);
+    float wide;
+    widen_bfloat16(&narrow, 1, &wide);
+    return wide;
+  }
+
+  template <int kSums, int kLeft, int kRight>
+  static void multiply() {
+    for (int row = 0; row < kTileRows; ++row) {
+      float sums[kVectorLanes];
+      __builtin_memcpy(sums, tiles[kSums].rows[row], kTileBytes);
+      for (int pair = 0; pair < kTileRows; ++pair) {
+        for (int lane = 0; lane < kVectorLanes; ++lane) {
+          for (int i = 0; i < 2; ++i) {
+            sums[lane] += value(tiles[kLeft], row, 2 * pair + i) *
+                          value(tiles[kRight], pair, 2 * lane + i);
+          }
+        }
+      }
+      __builtin_memcpy(tiles[kSums].rows[row], sums, kTileBytes);
+    }
+  }
+};
+
+constexpr MatrixKernels kMatrix = matrix_kernels<EmulatedUnit>();
+
+}  // namespace
+
+extern const CompiledKernels kEmulatedMatrixKernels{"amx-as-loops",
+                                                    16,
+                                                    attend_lanes<16>,
+                                                    attend_heads<16>,
+                                                    {widen_float16, narrow_float16},
+                                                    {widen_bfloat16, narrow_bfloat16},
+                                                    &kMatrix};
+
+}  // namespace longspan::test
