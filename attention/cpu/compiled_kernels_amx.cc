@@ -44,9 +44,7 @@ struct AmxUnit {
   /// sums += left * right, of bfloat16 pairs.
   template <int kSums, int kLeft, int kRight>
   [[gnu::always_inline]] static void multiply() {
-    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0"
-                 :
-                 : "i"(kSums), "i"(kLeft), "i"(kRight));
+    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSums), "i"(kLeft), "i"(kRight));
   }
 };
 

@@ -22,8 +22,8 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
-/// Tiles are 8 KiB of state a thread, so Linux keeps them for processes that ask. They may from then
-/// on, all threads.
+/// Tiles are 8 KiB of state a thread, so Linux keeps them for processes that ask. They may from
+/// then on, all threads.
 bool may_use_tiles() {
 #if defined(__x86_64__) && defined(__linux__)
   constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, Linux 5.16

@@ -1,5 +1,5 @@
-// Prefill in bfloat16 by a matrix unit: one tile of FlashAttention-2 (arXiv 2307.08691, algorithm 1)
-// with query rows in lanes.
+// Prefill in bfloat16 by a matrix unit: one tile of FlashAttention-2 (arXiv 2307.08691, algorithm
+// 1) with query rows in lanes.
 //
 // `Unit` is the matrix unit: eight numbered tiles that are loaded, multiplied and stored.
 #pragma once
@@ -11,10 +11,10 @@
 namespace longspan {
 namespace {
 
-constexpr int kVectorLanes = 16;      // also of a tile of the unit
-constexpr int kTileRows = 16;          // of the unit
-constexpr int kTileBytes = 64;         // of a row of a tile
-constexpr int kDepth = kMatrixDepth;   // bfloat16 values in such a row
+constexpr int kVectorLanes = 16;               // also of a tile of the unit
+constexpr int kTileRows = 16;                  // of the unit
+constexpr int kTileBytes = 64;                 // of a row of a tile
+constexpr int kDepth = kMatrixDepth;           // bfloat16 values in such a row
 constexpr int kPairTile = kTileRows * kDepth;  // values of a tile of interleaved rows
 constexpr int kTwo = kMatrixLanes / kVectorLanes;
 using Vec = Floats<kVectorLanes>;
@@ -88,25 +88,13 @@ template <int kStep>
   return wild == 0;
 }
 
-/// 16 values of a row from d on, zero behind head_dim (a multiple of 8).
-[[gnu::always_inline]] inline Vec some_of(const float* row, int d, int head_dim) {
-  if (d + kVectorLanes <= head_dim) return load_unaligned<kVectorLanes>(row + d);
-  Vec values = {};
-  for (int i = 0; d + i < head_dim; ++i) values[i] = row[d + i];
-  return values;
-}
-
-/// Values of columns [column, column + 32), dimensions [d, d + 16), transposed.
-[[gnu::always_inline]] inline void pack_values(const KeyTile& keys, std::uint64_t wild, int head_dim,
-                                               int column, int d, std::uint16_t* to) {
+/// 16 values of each of 32 columns, transposed.
+[[gnu::always_inline]] inline void pack_values(const float* const* columns, std::uint16_t* to) {
   WordVec rows[kVectorLanes];
 #pragma GCC unroll 16
   for (int pair = 0; pair < kVectorLanes; ++pair) {
-    const int even = column + 2 * pair, odd = even + 1;
-    const bool has_even = even < keys.columns && !(wild >> even & 1);
-    const bool has_odd = odd < keys.columns && !(wild >> odd & 1);
-    rows[pair] = pairs(has_even ? some_of(keys.v[even], d, head_dim) : Vec{},
-                       has_odd ? some_of(keys.v[odd], d, head_dim) : Vec{});
+    rows[pair] = pairs(load_unaligned<kVectorLanes>(columns[2 * pair]),
+                       load_unaligned<kVectorLanes>(columns[2 * pair + 1]));
   }
   transpose(rows);
 #pragma GCC unroll 16
@@ -116,6 +104,7 @@ template <int kStep>
 }
 
 inline void pack_keys(const KeyTile& keys, int head_dim, PackedKeys& packed) {
+  static constexpr float kZeros[kVectorLanes] = {};
   const int depth = padded_head(head_dim);
   packed.wild = 0;
   for (int column = 0; column < kTileColumns; ++column) {
@@ -129,9 +118,20 @@ inline void pack_keys(const KeyTile& keys, int head_dim, PackedKeys& packed) {
     if (!is_finite(keys.v[column], head_dim)) packed.wild |= std::uint64_t{1} << column;
   }
   for (int d = 0; d < depth; d += kVectorLanes) {
-    for (int column = 0; column < kTileColumns; column += kDepth) {
-      pack_values(keys, packed.wild, head_dim, column, d, packed.v + d * kTileColumns + column);
+    // Where a vector would reach beyond a row, its 8 last values come from here.
+    alignas(64) float ends[kTileColumns][kVectorLanes];
+    const float* columns[kTileColumns];
+    for (int column = 0; column < kTileColumns; ++column) {
+      const bool taken = column < keys.columns && !(packed.wild >> column & 1) && d < head_dim;
+      columns[column] = taken ? keys.v[column] + d : kZeros;
+      if (!taken || d + kVectorLanes <= head_dim) continue;
+      __builtin_memset(ends[column], 0, sizeof ends[column]);
+      __builtin_memcpy(ends[column], keys.v[column] + d, (head_dim - d) * sizeof(float));
+      columns[column] = ends[column];
     }
+    std::uint16_t* to = packed.v + d * kTileColumns;
+    pack_values(columns, to);
+    pack_values(columns + kDepth, to + kDepth);
   }
 }
 
@@ -169,7 +169,7 @@ template <typename Unit>
 
 template <typename Unit>
 void matrix_score(const MatrixBlock& block, const PackedKeys& packed, int columns,
-           const MatrixScratch& scratch) {
+                  const MatrixScratch& scratch) {
   const int depth = padded_head(block.head_dim);
   const int lane_tile = depth / 2 * kVectorLanes * 2;  // values from one tile of lanes to the next
   for (int column = 0; column < columns; column += 2 * kTileRows) {
@@ -179,22 +179,6 @@ void matrix_score(const MatrixBlock& block, const PackedKeys& packed, int column
                            lane_tile);
     }
     store_sums<Unit>(scratch.scores + column * kMatrixLanes);
-  }
-}
-
-template <typename Unit>
-void matrix_accumulate(const MatrixBlock& block, const PackedKeys& packed, int columns,
-                const MatrixScratch& scratch) {
-  const int depth = padded_head(block.head_dim);
-  constexpr int kLaneTile = kTileColumns * kVectorLanes;
-  for (int d = 0; d < depth; d += 2 * kTileRows) {
-    float* acc = block.acc + d * kMatrixLanes;
-    load_sums<Unit>(acc);
-    for (int column = 0; column < columns; column += kDepth) {
-      multiply_tiles<Unit>(packed.v + d * kTileColumns + column, kTileColumns * 2,
-                           scratch.p + column * kVectorLanes, kLaneTile);
-    }
-    store_sums<Unit>(acc);
   }
 }
 
@@ -277,7 +261,7 @@ template <bool kMasked>
 }
 
 inline void matrix_soften(const MatrixBlock& block, int columns, const LaneColumns& seen,
-                   const MatrixScratch& scratch) {
+                          const MatrixScratch& scratch) {
   if (seen.end) {
     soften_block<true>(block, columns, seen, scratch);
   } else {
@@ -304,18 +288,26 @@ inline void add_wild(const MatrixBlock& block, const KeyTile& keys, std::uint64_
 }
 
 template <typename Unit>
-void attend_matrix(const MatrixBlock& block, const KeyTile& keys, const PackedKeys& packed,
-                   const LaneColumns& seen, const MatrixScratch& scratch) {
-  matrix_score<Unit>(block, packed, keys.columns, scratch);
-  matrix_soften(block, keys.columns, seen, scratch);
-  matrix_accumulate<Unit>(block, packed, keys.columns, scratch);
+void matrix_accumulate(const MatrixBlock& block, const KeyTile& keys, const PackedKeys& packed,
+                       const MatrixScratch& scratch) {
+  const int depth = padded_head(block.head_dim);
+  constexpr int kLaneTile = kTileColumns * kVectorLanes;
+  for (int d = 0; d < depth; d += 2 * kTileRows) {
+    float* acc = block.acc + d * kMatrixLanes;
+    load_sums<Unit>(acc);
+    for (int column = 0; column < keys.columns; column += kDepth) {
+      multiply_tiles<Unit>(packed.v + d * kTileColumns + column, kTileColumns * 2,
+                           scratch.p + column * kVectorLanes, kLaneTile);
+    }
+    store_sums<Unit>(acc);
+  }
   if (packed.wild) add_wild(block, keys, packed.wild, scratch);
 }
 
 template <typename Unit>
 constexpr MatrixKernels matrix_kernels() {
-  return {Unit::start, Unit::stop, pack_keys, matrix_score<Unit>,
-          matrix_soften, matrix_accumulate<Unit>, attend_matrix<Unit>};
+  return {Unit::start,   Unit::stop, pack_keys, matrix_score<Unit>,
+          matrix_soften, matrix_accumulate<Unit>};
 }
 
 }  // namespace

@@ -48,8 +48,8 @@ struct MatrixBlock {
 
 /// Room for one block's scores and probabilities. Aligned to 64 bytes.
 struct MatrixScratch {
-  float* scores;         // (kTileColumns, kMatrixLanes)
-  std::uint16_t* p;      // (2, kTileColumns / 2, 16 lanes, 2)
+  float* scores;     // (kTileColumns, kMatrixLanes)
+  std::uint16_t* p;  // (2, kTileColumns / 2, 16 lanes, 2)
 };
 
 struct MatrixKernels {
@@ -58,16 +58,15 @@ struct MatrixKernels {
   void (*stop)();
   /// Narrows the tile. Nothing behind its last column is read.
   void (*pack_keys)(const KeyTile& keys, int head_dim, PackedKeys& packed);
-  /// The three steps of a tile, which attend() takes one after the other.
+  /// Folds the tile, which `packed` is made of, into the block, in three steps. Each reads what the
+  /// one before has just written from another unit's stores, and waits for them: steps of other
+  /// blocks belong between.
   void (*score)(const MatrixBlock& block, const PackedKeys& packed, int columns,
                 const MatrixScratch& scratch);
   void (*soften)(const MatrixBlock& block, int columns, const LaneColumns& seen,
                  const MatrixScratch& scratch);
-  void (*accumulate)(const MatrixBlock& block, const PackedKeys& packed, int columns,
+  void (*accumulate)(const MatrixBlock& block, const KeyTile& keys, const PackedKeys& packed,
                      const MatrixScratch& scratch);
-  /// Folds the tile, which `packed` is made of, into the block.
-  void (*attend)(const MatrixBlock& block, const KeyTile& keys, const PackedKeys& packed,
-                 const LaneColumns& seen, const MatrixScratch& scratch);
 };
 
 }  // namespace longspan

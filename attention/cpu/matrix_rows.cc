@@ -12,9 +12,7 @@ namespace {
 
 constexpr int kMostHeadDim = 256;
 
-int whole_blocks(int lanes) {
-  return (lanes + kMatrixLanes - 1) / kMatrixLanes * kMatrixLanes;
-}
+int whole_blocks(int lanes) { return (lanes + kMatrixLanes - 1) / kMatrixLanes * kMatrixLanes; }
 
 }  // namespace
 
@@ -24,11 +22,11 @@ MatrixRows::MatrixRows(const MatrixKernels& kernels, int head_dim)
       q_(aligned_halves(kLanes * padded_head(head_dim))),
       k_(aligned_halves(kTileColumns * padded_head(head_dim))),
       v_(aligned_halves(kTileColumns * padded_head(head_dim))),
-      p_(aligned_halves(kTileColumns * kMatrixLanes)),
+      p_(aligned_halves(2 * kTileColumns * kMatrixLanes)),
       acc_(aligned_floats(kLanes * padded_head(head_dim))),
       m_(aligned_floats(kLanes)),
       l_(aligned_floats(kLanes)),
-      scores_(aligned_floats(kTileColumns * kMatrixLanes)) {}
+      scores_(aligned_floats(2 * kTileColumns * kMatrixLanes)) {}
 
 void MatrixRows::start(int lanes, float scale) {
   kernels_->start();
@@ -46,8 +44,8 @@ void MatrixRows::set_query(int lane, const float* q) {
   std::array<std::uint16_t, kMostHeadDim> narrowed;
   narrow(KvType::kBFloat16, q, head_dim_, narrowed.data());
   // Lanes of one tile hold one pair of dimensions after the other.
-  std::uint16_t* to = q_.get() + lane / kTileLanes * kTileLanes * padded_head(head_dim_) +
-                      lane % kTileLanes * 2;
+  std::uint16_t* to =
+      q_.get() + lane / kTileLanes * kTileLanes * padded_head(head_dim_) + lane % kTileLanes * 2;
   for (int d = 0; d < head_dim_; d += 2, to += 2 * kTileLanes) {
     to[0] = narrowed[d];
     to[1] = narrowed[d + 1];
@@ -82,17 +80,44 @@ MatrixBlock MatrixRows::block(int first_lane) const {
           l_.get() + first_lane};
 }
 
-void MatrixRows::attend(const KeyTile& keys) {
-  PackedKeys packed{k_.get(), v_.get()};
-  kernels_->pack_keys(keys, head_dim_, packed);
-  for (int lane = 0; lane < lanes_; lane += kMatrixLanes) {
-    kernels_->attend(block(lane), keys, packed, {}, scratch());
+MatrixScratch MatrixRows::scratch(int visit) const {
+  const int at = visit % 2 * kTileColumns * kMatrixLanes;
+  return {scores_.get() + at, p_.get() + at};
+}
+
+void MatrixRows::narrow_keys(const KeyTile& keys) {
+  packed_ = {k_.get(), v_.get()};
+  kernels_->pack_keys(keys, head_dim_, packed_);
+}
+
+void MatrixRows::take_visits() {
+  const int visits = static_cast<int>(visits_.size());
+  for (int i = 0; i < visits + 2; ++i) {
+    if (i < visits) {
+      kernels_->score(visits_[i].block, packed_, visits_[i].keys.columns, scratch(i));
+    }
+    if (i >= 2) {
+      const Visit& visit = visits_[i - 2];
+      kernels_->accumulate(visit.block, visit.keys, packed_, scratch(i - 2));
+    }
+    if (i >= 1 && i <= visits) {
+      const Visit& visit = visits_[i - 1];
+      kernels_->soften(visit.block, visit.keys.columns, visit.seen, scratch(i - 1));
+    }
   }
+  visits_.clear();
+}
+
+void MatrixRows::attend(const KeyTile& keys) {
+  narrow_keys(keys);
+  for (int lane = 0; lane < lanes_; lane += kMatrixLanes) {
+    visits_.push_back({block(lane), keys, {}});
+  }
+  take_visits();
 }
 
 void MatrixRows::attend(const KeyTile& keys, const TileColumns& seen) {
-  PackedKeys packed{k_.get(), v_.get()};
-  kernels_->pack_keys(keys, head_dim_, packed);
+  narrow_keys(keys);
   for (int lane = 0; lane < lanes_; lane += kMatrixLanes) {
     Interval all{0, keys.columns};   // what every lane sees
     Interval some{keys.columns, 0};  // outside of which no lane sees anything
@@ -105,11 +130,11 @@ void MatrixRows::attend(const KeyTile& keys, const TileColumns& seen) {
     const KeyTile tile{keys.k, keys.v,
                        static_cast<int>(std::min<std::int64_t>(keys.columns, some.end))};
     const bool masked = all.begin > 0 || all.end < tile.columns;
-    kernels_->attend(
-        block(lane), tile, packed,
-        masked ? LaneColumns{seen.begin.data() + lane, seen.end.data() + lane} : LaneColumns{},
-        scratch());
+    visits_.push_back(
+        {block(lane), tile,
+         masked ? LaneColumns{seen.begin.data() + lane, seen.end.data() + lane} : LaneColumns{}});
   }
+  take_visits();
 }
 
 }  // namespace longspan

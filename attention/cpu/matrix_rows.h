@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "attention/cpu/aligned_floats.h"
 #include "attention/cpu/matrix_kernels.h"
@@ -27,8 +28,19 @@ class MatrixRows final : public RowTile {
   /// them (estimate), and the lanes' state still fits the L2 cache.
   static constexpr int kLanes = kMostTileLanes;
 
+  /// A block on its way through a tile of keys.
+  struct Visit {
+    MatrixBlock block;
+    KeyTile keys;
+    LaneColumns seen;
+  };
+
   MatrixBlock block(int first_lane) const;
-  MatrixScratch scratch() const { return {scores_.get(), p_.get()}; }
+  /// Of the visit with this number: a visit's scores are gone two visits later.
+  MatrixScratch scratch(int visit) const;
+  void narrow_keys(const KeyTile& keys);
+  /// Folds the narrowed keys into the blocks of visits_.
+  void take_visits();
   /// Where value 0 of `lane` lies in acc; value 1 is kMatrixLanes further.
   float* acc(int lane) const;
 
@@ -36,6 +48,8 @@ class MatrixRows final : public RowTile {
   int head_dim_;
   int lanes_ = 0;
   float scale_ = 1;
+  PackedKeys packed_{};
+  std::vector<Visit> visits_;
   AlignedHalves q_, k_, v_, p_;
   AlignedFloats acc_, m_, l_, scores_;
 };

@@ -43,7 +43,7 @@ class TilePass {
       const std::int64_t at = row_head(lane);
       rows_.set_query(lane, prefill_.q + at * head_dim);
       rows_.set_state(lane, prefill_.state.acc + at * head_dim, prefill_.state.m[at],
-                                prefill_.state.l[at]);
+                      prefill_.state.l[at]);
     }
   }
 
@@ -51,7 +51,7 @@ class TilePass {
     for (int lane = 0; lane < lanes_; ++lane) {
       const std::int64_t at = row_head(lane);
       rows_.copy_state(lane, prefill_.state.acc + at * prefill_.shape.head_dim,
-                                 prefill_.state.m + at, prefill_.state.l + at);
+                       prefill_.state.m + at, prefill_.state.l + at);
     }
   }
 

@@ -29,7 +29,7 @@ struct ThreadWorkspace {
   KeyColumns keys;
   std::unique_ptr<RowTile> rows;
   std::array<Interval, kMostTileLanes> seen;  // columns of a segment each lane sees
-  TileColumns tile_seen;                  // the same, of a tile
+  TileColumns tile_seen;                      // the same, of a tile
   // Decode: one row's heads; a tile and the one after it.
   std::vector<KeyPiece> tile;
   KeyColumns decode_keys[2];

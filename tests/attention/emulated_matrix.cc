@@ -52,8 +52,8 @@ struct EmulatedUnit {
       for (int pair = 0; pair < kTileRows; ++pair) {
         for (int lane = 0; lane < kVectorLanes; ++lane) {
           for (int i = 0; i < 2; ++i) {
-            sums[lane] += value(tiles[kLeft], row, 2 * pair + i) *
-                          value(tiles[kRight], pair, 2 * lane + i);
+            sums[lane] +=
+                value(tiles[kLeft], row, 2 * pair + i) * value(tiles[kRight], pair, 2 * lane + i);
           }
         }
       }
