@@ -47,6 +47,7 @@ double MachineRates::attention_flops_per_second(std::int64_t rows) const {
 MachineRates default_rates(std::string_view isa, int threads) {
   expects(threads >= 1, "a rank has a thread");
   if (isa == "sm_90") return hopper_rates();
+  if (isa == "amx") return cpu_rates(200e9, threads);
   if (isa == "avx512") return cpu_rates(60e9, threads);
   if (isa == "avx2") return cpu_rates(30e9, threads);
   return cpu_rates(3e9, threads);

@@ -65,8 +65,7 @@ void run(const MatrixKernels& kernels, int head_dim) {
 
   kernels.start();
   const double pack = nanoseconds([&] { kernels.pack_keys(keys, head_dim, packed); });
-  const double score =
-      nanoseconds([&] { kernels.score(block, packed, kTileColumns, scratch); });
+  const double score = nanoseconds([&] { kernels.score(block, packed, kTileColumns, scratch); });
   const double soften = nanoseconds([&] { kernels.soften(block, kTileColumns, {}, scratch); });
   const double accumulate = nanoseconds([&] { kernels.accumulate(block, keys, packed, scratch); });
   kernels.stop();

@@ -66,6 +66,7 @@ std::string answer_json(const Answer& answer, const RunFacts& run) {
                  {"logprobs", logprobs_of(answer)},
                  {"degree", run.degree},
                  {"layout", run.layout},
+                 {"dtype", run.dtype},
                  {"kv_dtype", run.kv_dtype},
                  {"strategy", answer.strategy},
                  {"strategy_reason", answer.strategy_reason},

@@ -14,6 +14,7 @@ struct RunFacts {
   std::string model;
   int degree = 1;
   std::string layout;
+  std::string dtype;
   std::string kv_dtype;
   std::string decode_strategy;  // "shipped"
   double load_s = 0;

@@ -43,14 +43,20 @@ struct Split {
   std::vector<int> hosts;              // a number for each rank's
 };
 
+/// Pages are as narrow as what is computed with, unless asked otherwise.
+KvType kv_type(const GenerateOptions& options, Precision precision) {
+  return options.kv_type.value_or(precision == Precision::kBFloat16 ? KvType::kBFloat16
+                                                                    : KvType::kFloat32);
+}
+
 JobOptions job_options(const GenerateOptions& options, const Split& split,
-                       const MachineRates& rates) {
+                       const MachineRates& rates, Precision precision) {
   JobOptions job{.degree = split.degree,
                  .page_tokens = options.page_tokens,
                  .layout = dealt_by(options.layout),
                  .chunk_tokens = options.prefill_chunk,
                  .keep = options.keep,
-                 .kv_type = options.kv_type,
+                 .kv_type = kv_type(options, precision),
                  .plans = split.plans,
                  .decode_strategy = options.decode_strategy,
                  .rates = rates,
@@ -262,7 +268,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
     if (!coordinator || late) return std::vector<JobRequest>();
     return make_requests(options, opened.tokenizer, opened.config, read_prompts(options.prompt));
   });
-  LoadModelOptions load;
+  LoadModelOptions load{.precision = agreed_precision(machine, options.dtype)};
   if (options.memory_limit_bytes) load.memory_limit = *options.memory_limit_bytes;
   LoadingBar bar(shows_on_terminal(STDERR_FILENO));
   if (coordinator) {
@@ -293,12 +299,13 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
     const RunFacts facts{.model = model.config.name,
                          .degree = split.degree,
                          .layout = std::string(name(options.layout)),
-                         .kv_dtype = std::string(name(options.kv_type)),
+                         .dtype = std::string(name(load.precision)),
+                         .kv_dtype = std::string(name(kv_type(options, load.precision))),
                          .decode_strategy = std::string(name(options.decode_strategy)),
                          .load_s = seconds_between(start, loaded)};
     RunResult result;
     try {
-      run_prompts(machine, model, job_options(options, split, rates),
+      run_prompts(machine, model, job_options(options, split, rates, load.precision),
                   talk ? &talk->input() : nullptr, result);
     } catch (...) {
       if (talk) talk->show_failed(result, facts);

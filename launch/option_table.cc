@@ -30,18 +30,13 @@ void apply_ring_shape(GenerateOptions& options, const Given& given) {
   options.ring_shape = {part(given.value.substr(0, times)), part(given.value.substr(times + 1))};
 }
 
-void apply_dtype(GenerateOptions&, const Given& given) {
-  constexpr std::array<std::string_view, 4> kWords = {"auto", "float32", "float16", "bfloat16"};
-  if (one_of(given, kWords) < 2) return;
-  throw UsageError(str("{} {} is not available: CPU ranks compute in float32 (auto or float32)",
-                       given.name, given.value));
-}
+void apply_dtype(GenerateOptions& options, const Given& given) { options.dtype = dtype_word(given); }
 
 void apply_kv_dtype(GenerateOptions& options, const Given& given) {
   std::array<std::string_view, 1 + kKvTypes.size()> words{"auto"};
   for (std::size_t i = 0; i < kKvTypes.size(); ++i) words[1 + i] = name(kKvTypes[i]);
   const std::size_t word = one_of(given, words);
-  options.kv_type = word == 0 ? KvType::kFloat32 : kKvTypes[word - 1];
+  if (word > 0) options.kv_type = kKvTypes[word - 1];
 }
 
 template <PromptKind kKind>
@@ -112,7 +107,10 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupSplit, "threads", "N",
       "threads of each rank (default: allowed cores / ranks on this host)"},
      [](auto& o, auto& given) { o.threads = static_cast<int>(whole_number(given, kThreads)); }},
-    {{kGroupSplit, "dtype", "WORD", "auto or float32, what is computed in (default: auto)"},
+    {{kGroupSplit, "dtype", "WORD",
+      "what matrices are stored and multiplied in: float32, bfloat16 (half the memory, rounds "
+      "weights and activations; sums stay float32) or auto: bfloat16 where all ranks have AMX "
+      "(default: auto)"},
      apply_dtype},
     {{kGroupSplit, "kv-dtype", "WORD",
       "how the KV cache is stored: auto, float32, float16 or bfloat16; the narrow ones halve it, "

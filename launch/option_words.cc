@@ -64,6 +64,13 @@ std::vector<DecodeStrategy> decode_strategy_words(const Given& given) {
   return listed(given, kDecodeStrategies);
 }
 
+std::optional<Precision> dtype_word(const Given& given) {
+  constexpr std::array kPrecisions{Precision::kFloat32, Precision::kBFloat16};
+  const std::size_t word = one_of(given, names(kPrecisions, {"auto"}));
+  if (word == 0) return std::nullopt;
+  return kPrecisions[word - 1];
+}
+
 CalibrationEffort calibrate_word(const Given& given) {
   return kCalibrationEfforts[one_of(given, names(kCalibrationEfforts))];
 }

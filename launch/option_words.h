@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "attention/calibration_effort.h"
+#include "attention/precision.h"
 #include "attention/segment.h"
 #include "attention/shard_layout.h"
 #include "attention/strategy.h"
@@ -24,6 +25,8 @@ std::optional<Strategy> strategy_word(const Given& given);
 DecodeStrategy decode_strategy_word(const Given& given);
 /// "all", or words with commas between them.
 std::vector<DecodeStrategy> decode_strategy_words(const Given& given);
+/// Nothing for "auto".
+std::optional<Precision> dtype_word(const Given& given);
 CalibrationEffort calibrate_word(const Given& given);
 LogLevel log_level_word(const Given& given);
 /// The text, once parse_link_throttle() understands it.

@@ -306,8 +306,8 @@ void matrix_accumulate(const MatrixBlock& block, const KeyTile& keys, const Pack
 
 template <typename Unit>
 constexpr MatrixKernels matrix_kernels() {
-  return {Unit::start,   Unit::stop, pack_keys, matrix_score<Unit>,
-          matrix_soften, matrix_accumulate<Unit>};
+  return {Unit::start,        Unit::stop,    pack_keys,
+          matrix_score<Unit>, matrix_soften, matrix_accumulate<Unit>};
 }
 
 }  // namespace

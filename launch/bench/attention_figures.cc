@@ -15,6 +15,7 @@
 #include "launch/bench/rank_clock.h"
 #include "launch/version.h"
 #include "runtime/engine/calibration_cache.h"
+#include "runtime/engine/load_model.h"
 #include "scheduler/placement.h"
 
 namespace longspan {
@@ -88,7 +89,9 @@ Regret regret_of(const std::vector<AttentionFigure>& figures) {
 }
 
 AttentionBench::AttentionBench(Machine& machine, const BenchAttentionOptions& options, int degree)
-    : machine_(machine), options_(options) {
+    : machine_(machine),
+      options_(options),
+      precision_(agreed_precision(machine, options.dtype)) {
   expect_memory(machine, least_bytes(options), kAdvice);
   std::vector<int> hosts = hosts_of_ranks(machine);
   hosts.resize(degree);
@@ -97,7 +100,7 @@ AttentionBench::AttentionBench(Machine& machine, const BenchAttentionOptions& op
   expect_memory(machine, memory_bytes(room, options), kAdvice);
   const float scale = 1.0f / std::sqrt(static_cast<float>(options.heads.head_dim));
   agree_on(machine.control(), [&] {
-    kernels_ = new_cpu_attention_kernels(options.heads, scale);
+    kernels_ = new_cpu_attention_kernels(options.heads, scale, precision_);
     if (machine.rank() < degree) {
       member_ = std::make_unique<Member>(machine, *kernels_, room, degree, options.page_tokens);
     }
@@ -176,7 +179,7 @@ std::optional<MatrixFigure> AttentionBench::matrix_product() {
   if (cases_.front().deal.ranks > 1) return std::nullopt;
   RankClock clock(machine_, options_.seconds);
   if (!member_) return MatrixFigure{clock.time([](int) {}), MatrixYardstick::flop()};
-  MatrixYardstick product(machine_.device());
+  MatrixYardstick product(machine_.device(), precision_);
   Stream& stream = member_->work.compute();
   const Timing time = clock.time(stream, [&] { product.enqueue(stream); });
   return MatrixFigure{time, MatrixYardstick::flop()};

@@ -82,6 +82,7 @@ class AttentionBench {
   const BenchAttentionOptions& options_;
   std::vector<AttentionCase> cases_;
   std::unique_ptr<AttentionKernels> kernels_;
+  Precision precision_;
   MachineRates rates_;
   std::unique_ptr<Member> member_;  // none on a rank that does not take part
 };

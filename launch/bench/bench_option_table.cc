@@ -92,6 +92,10 @@ const std::array kAttention = std::to_array<Option<Attention>>({
     degree_option<Attention>(),
     threads_option<Attention>(),
     seconds_option<Attention>(),
+    {{kGroupHow, "dtype", "WORD",
+      "what kernels, and the matrix product beside them, multiply in: float32, bfloat16 or auto: "
+      "bfloat16 where all ranks have AMX (default: auto)"},
+     [](auto& o, auto& given) { o.dtype = dtype_word(given); }},
     {{kGroupHow, "calibrate", "WORD",
       "how well the cost model's constants are measured at the first start of its kind: quick (5 s "
       "at most), full (2 minutes at most) or off (assume) (default: quick)"},

@@ -29,6 +29,7 @@ struct BenchAttentionOptions : BenchOptions {
   std::vector<Layout> layouts{Layout::kBlockCyclic};
   StrategyWish strategies;
   int page_tokens = 16;
+  std::optional<Precision> dtype;  // absent: what is fastest here
   CalibrationEffort calibrate = CalibrationEffort::kQuick;
   std::optional<std::string> plot;  // an SVG file
 };

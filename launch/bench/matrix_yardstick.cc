@@ -20,8 +20,8 @@ std::vector<float> random_values(std::size_t count, unsigned seed) {
 
 }  // namespace
 
-MatrixYardstick::MatrixYardstick(Device& device)
-    : ops_(new_cpu_model_ops()), layout_(ops_->new_matrix_layout(kSize, kSize)) {
+MatrixYardstick::MatrixYardstick(Device& device, Precision precision)
+    : ops_(new_cpu_model_ops(precision)), layout_(ops_->new_matrix_layout(kSize, kSize)) {
   constexpr std::size_t kCount = std::size_t{kSize} * kSize;
   x_ = device.allocate(kCount * sizeof(float));
   out_ = device.allocate(kCount * sizeof(float));

@@ -11,8 +11,8 @@ namespace longspan {
 
 class MatrixYardstick {
  public:
-  /// A square product of float32, by the operations a model runs with. Allocates.
-  explicit MatrixYardstick(Device& device);
+  /// A square product by the operations a model runs with. Allocates.
+  MatrixYardstick(Device& device, Precision precision);
 
   void enqueue(Stream& stream);
   /// Of one enqueue().

@@ -24,10 +24,11 @@ void check_weights_fit(const WeightPlan& plan, const LoadModelOptions& options) 
   const auto needed = static_cast<std::int64_t>(plan.bytes());
   if (needed <= budget) return;
   throw OutOfMemory(
-      str("the weights take {} at float32, but {} of memory is available on this "
-          "host{}; use a smaller model or a larger machine",
-          human_bytes(needed), human_bytes(std::max<std::int64_t>(0, budget)),
-          options.memory_limit ? " (--memory-limit)" : ""));
+      str("the weights take {} at {}, but {} of memory is available on this host{}; use a smaller "
+          "model{} or a larger machine",
+          human_bytes(needed), name(options.precision), human_bytes(std::max<std::int64_t>(0, budget)),
+          options.memory_limit ? " (--memory-limit)" : "",
+          options.precision == Precision::kFloat32 ? ", --dtype bfloat16" : ""));
 }
 
 }  // namespace
@@ -41,10 +42,16 @@ OpenedModel open_model(Machine& machine, const std::string& path) {
   });
 }
 
+Precision agreed_precision(Machine& machine, std::optional<Precision> wish) {
+  if (wish) return *wish;
+  const bool all = minimum(machine.control(), fastest_cpu_precision() == Precision::kBFloat16) == 1;
+  return all ? Precision::kBFloat16 : Precision::kFloat32;
+}
+
 LoadedModel load_model(Machine& machine, OpenedModel opened, const LoadModelOptions& options) {
   const HostRanks host(machine.control(), machine.host_ranks());
   const int host_threads = machine.threads() * host.size();
-  auto ops = new_cpu_model_ops();
+  auto ops = new_cpu_model_ops(options.precision);
   // Before loading, since ranks that share weights wait for each other inside.
   agree_on(machine.control(), [&] {
     const TensorType embedding = opened.file.find("token_embd.weight")->type;
@@ -56,7 +63,7 @@ LoadedModel load_model(Machine& machine, OpenedModel opened, const LoadModelOpti
         ModelWeights::load(opened.file, opened.config, *ops, host,
                            {.threads = host_threads, .progress = options.progress});
     const float scale = 1.0f / std::sqrt(static_cast<float>(opened.config.heads.head_dim));
-    auto kernels = new_cpu_attention_kernels(opened.config.heads, scale);
+    auto kernels = new_cpu_attention_kernels(opened.config.heads, scale, options.precision);
     return LoadedModel{.tokenizer = std::move(opened.tokenizer),
                        .config = std::move(opened.config),
                        .weights = std::move(weights),

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "attention/precision.h"
 #include "comm/machine.h"
 #include "runtime/engine/worker.h"
 #include "runtime/model/gguf.h"
@@ -14,6 +15,7 @@
 namespace longspan {
 
 struct LoadModelOptions {
+  Precision precision = Precision::kFloat32;  // of matrix products and attention
   /// The most this host's ranks may use together; absent: what the host has.
   std::optional<std::int64_t> memory_limit;
   /// Bytes of the file read so far and in all; called on the first rank of each host.
@@ -26,6 +28,10 @@ struct OpenedModel {
   ModelConfig config;
   Tokenizer tokenizer;
 };
+
+/// `wish`, or else what is fastest on every rank of the job: bfloat16 where all have AMX, float32
+/// if any has not. Every rank calls it.
+Precision agreed_precision(Machine& machine, std::optional<Precision> wish);
 
 /// Every rank calls these two alike; a failure of any rank is thrown on all. open_model throws
 /// MissingInput or DataError, load_model DataError or OutOfMemory.

@@ -1,9 +1,9 @@
 // What a transformer does apart from attention: embed, normalise, multiply, rotate, activate.
 //
 // Every call enqueues on `stream` and copies the descriptions and lists it is given; the memory
-// they point to must live until the stream is past it. Everything is float32 and row-major. Zero
-// rows are allowed everywhere and do nothing. A row's result does not depend on the rows beside it
-// by more than rounding.
+// they point to must live until the stream is past it. Everything but weights is float32, and
+// row-major. Zero rows are allowed everywhere and do nothing. A row's result does not depend on the
+// rows beside it by more than rounding.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "attention/even_slice.h"
+#include "attention/precision.h"
 #include "attention/segment.h"
 #include "comm/device.h"
 #include "runtime/model/gguf.h"
@@ -137,7 +138,8 @@ class ModelOps {
                            std::vector<std::int64_t> rows, float* out /*(rows, width)*/) = 0;
 };
 
-/// Runs on CPU streams, with as many threads as the stream was given.
-std::unique_ptr<ModelOps> new_cpu_model_ops();
+/// Runs on CPU streams, with as many threads as the stream was given. Matrices lie in, and products
+/// are taken in, `precision`.
+std::unique_ptr<ModelOps> new_cpu_model_ops(Precision precision = Precision::kFloat32);
 
 }  // namespace longspan

@@ -27,7 +27,7 @@ BAD_NUMBERS = [
     ("--calibrate", ["fast", "on"], "off, quick or full"),
     ("--throttle-link", ["0", "fast", "25M,", "25M,1"], "25M or 1.25G,200us"),
     ("--kv-dtype", ["float8", "half"], "auto, float32, float16 or bfloat16"),
-    ("--dtype", ["bfloat16", "float"], "float32"),
+    ("--dtype", ["float16", "float"], "auto, float32 or bfloat16"),
     ("--log-level", ["loud"], "(error|warning|info|debug), .* or (error|debug)"),
 ]
 

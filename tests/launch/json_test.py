@@ -15,7 +15,7 @@ from tiny_model import END_OF_TEXT, HIDDEN, VOCABULARY, Tensor, TinyModel
 
 KEYS = {"model": str, "prompt_tokens": int, "prompt_ids": list, "prompt_nll": float, "ids": list,
         "text": str, "finish_reason": str, "logprobs": list, "degree": int, "layout": str,
-        "kv_dtype": str, "strategy": str, "strategy_reason": str, "decode_strategy": str,
+        "dtype": str, "kv_dtype": str, "strategy": str, "strategy_reason": str, "decode_strategy": str,
         "predicted_s": float, "timings": dict, "ranks": list}
 TIMINGS = ["load_s", "prefill_s", "decode_s", "ttft_s", "prefill_tokens_per_s",
            "decode_tokens_per_s"]
@@ -67,6 +67,7 @@ class JsonTest(unittest.TestCase):
                              "--ignore-eos")
         self.assertEqual(answer["model"], "Tiny")
         self.assertEqual(answer["layout"], "zigzag")
+        self.assertEqual(answer["dtype"], "float32")
         self.assertEqual(answer["kv_dtype"], "float32")
         self.assertEqual(answer["strategy"], "ring")
         self.assertEqual(answer["strategy_reason"], "nothing to choose from")

@@ -65,7 +65,8 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   EXPECT_EQ(options.page_tokens, 16);
   EXPECT_EQ(options.keep, Retention::kSpread);
   EXPECT_EQ(options.threads, std::nullopt);
-  EXPECT_EQ(options.kv_type, KvType::kFloat32);
+  EXPECT_EQ(options.kv_type, std::nullopt);
+  EXPECT_EQ(options.dtype, std::nullopt);
   EXPECT_FALSE(options.strategy);
   EXPECT_EQ(options.decode_strategy, DecodeStrategy::kShipped);
   EXPECT_EQ(options.calibrate, CalibrationEffort::kQuick);
@@ -367,11 +368,8 @@ INSTANTIATE_TEST_SUITE_P(
             "generate m --prompt x --layout round",
             "--layout must be block-cyclic, striped, zigzag, contiguous or folded, not 'round'"},
         Refusal{"generate m --prompt x --keep few", "--keep must be spread or fewest, not 'few'"},
-        Refusal{"generate m --prompt x --dtype bfloat16",
-                "--dtype bfloat16 is not available: CPU ranks compute in float32 (auto or "
-                "float32)"},
         Refusal{"generate m --prompt x --dtype fp8",
-                "--dtype must be auto, float32, float16 or bfloat16, not 'fp8'"},
+                "--dtype must be auto, float32 or bfloat16, not 'fp8'"},
         Refusal{"generate m --prompt x --log-level warn",
                 "--log-level must be debug, info, warning or error, not 'warn'"},
         Refusal{"generate m --prompt x --json=maybe",

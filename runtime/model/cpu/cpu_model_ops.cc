@@ -77,12 +77,14 @@ TraceLabel of_rows(const char* name, std::int64_t rows) {
 
 class CpuModelOps final : public ModelOps {
  public:
+  explicit CpuModelOps(Precision precision) : precision_(precision) {}
+
   std::string description() const override {
     return str("{}, {}", onednn_version(), name(vector_isa()));
   }
 
   std::unique_ptr<MatrixLayout> new_matrix_layout(int outputs, int inputs) const override {
-    return new_onednn_layout(outputs, inputs);
+    return new_onednn_layout(outputs, inputs, precision_);
   }
 
   void embed(Stream& stream, const Embedding& embedding, std::vector<TokenId> tokens,
@@ -174,11 +176,14 @@ class CpuModelOps final : public ModelOps {
   }
 
  private:
+  Precision precision_;
   OnednnMatmul matmul_;
 };
 
 }  // namespace
 
-std::unique_ptr<ModelOps> new_cpu_model_ops() { return std::make_unique<CpuModelOps>(); }
+std::unique_ptr<ModelOps> new_cpu_model_ops(Precision precision) {
+  return std::make_unique<CpuModelOps>(precision);
+}
 
 }  // namespace longspan

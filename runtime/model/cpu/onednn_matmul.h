@@ -1,7 +1,9 @@
-// Matrix products by oneDNN, versions 2.6 and 3: the only file that knows its API.
+// Matrix products by oneDNN, versions 2.6 and 3.
 //
 // A weight matrix is packed once, in the layout that oneDNN prefers at many rows; that layout is
-// kept for every number of rows.
+// kept for every number of rows. In bfloat16 x is rounded as well, and sums are float32; where
+// oneDNN has no kernels for that, products of a few rows are ours (pair_panels.h), and for many rows
+// the weights are widened, some panels at a time.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +17,16 @@ namespace longspan {
 /// "oneDNN 2.6.3".
 std::string onednn_version();
 
-std::unique_ptr<MatrixLayout> new_onednn_layout(int outputs, int inputs);
+std::unique_ptr<MatrixLayout> new_onednn_layout(int outputs, int inputs,
+                                                Precision precision = Precision::kFloat32);
 /// In blocks of 16 inputs by 64 outputs, as oneDNN prefers it with AVX-512: so that tests meet
 /// blocks on every machine. Elsewhere it multiplies by them slowly.
 std::unique_ptr<MatrixLayout> new_blocked_onednn_layout(int outputs, int inputs);
 
 class OnednnMatmul {
  public:
-  OnednnMatmul();
+  /// For tests, `own_bfloat16` never leaves bfloat16 to oneDNN.
+  explicit OnednnMatmul(bool own_bfloat16 = false);
   ~OnednnMatmul();
 
   /// out = x w^T, or out += x w^T, on the calling thread and its OpenMP team. `w` is in a layout of

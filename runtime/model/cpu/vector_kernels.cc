@@ -34,7 +34,41 @@ namespace {
   return p * std::bit_cast<float>(bits);
 }
 
+/// In the upper half; what the lower half holds is of no meaning.
+[[gnu::always_inline]] inline std::uint32_t rounded_bits(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;  // rounding could make it an infinity
+  return is_nan ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1u);
+}
+
 }  // namespace
+
+void narrow_row(const float* x, std::int64_t width, std::uint16_t* out) {
+  vectorised([=]() LONGSPAN_INLINE_BODY {
+#pragma omp simd
+    for (std::int64_t i = 0; i < width; ++i) {
+      out[i] = static_cast<std::uint16_t>(rounded_bits(x[i]) >> 16);
+    }
+  });
+}
+
+void round_row(const float* x, std::int64_t width, float* out) {
+  vectorised([=]() LONGSPAN_INLINE_BODY {
+#pragma omp simd
+    for (std::int64_t i = 0; i < width; ++i) {
+      out[i] = std::bit_cast<float>(rounded_bits(x[i]) & 0xffff0000u);
+    }
+  });
+}
+
+void widen_every_second(const std::uint16_t* from, std::int64_t width, float* out) {
+  vectorised([=]() LONGSPAN_INLINE_BODY {
+#pragma omp simd
+    for (std::int64_t i = 0; i < width; ++i) {
+      out[i] = std::bit_cast<float>(std::uint32_t{from[2 * i]} << 16);
+    }
+  });
+}
 
 void rms_norm_row(const float* x, const float* weight, std::int64_t hidden, float epsilon,
                   float* out) {

@@ -18,6 +18,13 @@ void rotate_head(const float* x, const float* cosines, const float* sines, std::
 /// out += parts[0] + parts[1] + ..., value by value, in this order.
 void add_sum(std::span<const float* const> parts, std::int64_t values, float* out);
 
+/// To bfloat16, to the nearest, ties to even; a NaN stays one.
+void narrow_row(const float* x, std::int64_t width, std::uint16_t* out);
+/// What narrow_row() gives, as float32.
+void round_row(const float* x, std::int64_t width, float* out);
+/// from[0], from[2], ..., `width` of them, from bfloat16. Nothing behind the last is read.
+void widen_every_second(const std::uint16_t* from, std::int64_t width, float* out);
+
 /// -inf for no values; NaNs are passed over.
 float largest(const float* x, std::int64_t count);
 /// Sum of exp(x - offset), each within 2e-7 (relative) down to exp(-87). A NaN makes it NaN, and so

@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/model/cpu/onednn_layout.h"
+#include "runtime/model/cpu/vector_kernels.h"
 #include "tests/runtime/model/random_values.h"
 
 namespace longspan {
@@ -16,8 +18,10 @@ namespace {
 /// A packed matrix with its memory.
 class Packed {
  public:
-  Packed(int outputs, int inputs, std::uint32_t seed)
-      : Packed(new_onednn_layout(outputs, inputs), seed) {}
+  Packed(int outputs, int inputs, std::uint32_t seed, Precision precision = Precision::kFloat32)
+      : Packed(new_onednn_layout(outputs, inputs, precision), seed) {
+    rounds_ = precision == Precision::kBFloat16;
+  }
   Packed(std::unique_ptr<MatrixLayout> layout, std::uint32_t seed)
       : layout_(std::move(layout)),
         w_(test::random_values(1ULL * layout_->outputs() * layout_->inputs(), seed)),
@@ -34,6 +38,11 @@ class Packed {
 
   PackedMatrix matrix() const { return {layout_.get(), bytes_.get()}; }
 
+  /// As the product takes it: rounded like the matrix.
+  double taken(float value) const {
+    if (rounds_) round_row(&value, 1, &value);
+    return value;
+  }
   /// x w^T in double.
   std::vector<double> times(const std::vector<float>& x, int rows) const {
     return times(x, rows, {0, layout_->outputs()}, {0, layout_->inputs()});
@@ -47,7 +56,7 @@ class Packed {
         const float* w = &w_[1LL * (outputs.first + j) * layout_->inputs() + inputs.first];
         for (int i = 0; i < inputs.count; ++i) {
           out[1LL * row * outputs.count + j] +=
-              static_cast<double>(x[1LL * row * inputs.count + i]) * w[i];
+              taken(x[1LL * row * inputs.count + i]) * taken(w[i]);
         }
       }
     }
@@ -56,6 +65,7 @@ class Packed {
 
  private:
   std::unique_ptr<MatrixLayout> layout_;
+  bool rounds_ = false;
   std::vector<float> w_;
   std::unique_ptr<std::byte, void (*)(void*)> bytes_;
 };
@@ -221,6 +231,43 @@ TEST(OnednnMatmulTest, WhatOneThreadHasMadeOthersRunAtTheSameTime) {
     });
   }
 }
+
+/// By oneDNN, where it has kernels, and by ours.
+class BFloat16Test : public testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override {
+    if (!GetParam() && !onednn_has_bfloat16()) GTEST_SKIP() << "no bfloat16 in oneDNN here";
+  }
+  OnednnMatmul matmul_{GetParam()};
+};
+
+TEST_P(BFloat16Test, ProductsAreOfRoundedFactorsAndExactSums) {
+  const Packed packed(96, 72, 1, Precision::kBFloat16);
+  for (int rows = 1; rows <= 18; ++rows) expect_product(matmul_, packed, rows);
+  for (int rows : {511, 512, 513}) expect_product(matmul_, packed, rows);
+  for (auto [n, k] : {std::pair{1, 1}, {1, 37}, {37, 1}, {33, 65}, {101, 7}, {769, 3}, {1500, 33}}) {
+    const Packed odd(n, k, 2, Precision::kBFloat16);
+    for (int rows : {1, 2, 3, 19}) expect_product(matmul_, odd, rows);
+  }
+}
+
+TEST_P(BFloat16Test, ASliceGivesTheProductWithThePart) {
+  const Packed packed(200, 90, 6, Precision::kBFloat16);
+  for (const Slice outputs :
+       {Slice{0, 200}, {0, 64}, {64, 128}, {192, 8}, {1, 63}, {60, 10}, {199, 1}, {64, 0}}) {
+    for (const Slice inputs : {Slice{0, 90}, {0, 32}, {32, 58}, {16, 64}, {3, 5}, {89, 1}}) {
+      for (int rows : {0, 1, 5, 17}) expect_slice(matmul_, packed, rows, outputs, inputs);
+    }
+  }
+}
+
+TEST_P(BFloat16Test, AMatrixTakesHalfTheMemory) {
+  const auto narrow = new_onednn_layout(128, 64, Precision::kBFloat16);
+  EXPECT_EQ(narrow->bytes(), 128U * 64 * 2);
+  EXPECT_NE(narrow->digest(), new_onednn_layout(128, 64)->digest());
+}
+
+INSTANTIATE_TEST_SUITE_P(Own, BFloat16Test, testing::Bool());
 
 TEST(OnednnMatmulTest, ABlockedLayoutMultipliesLikeAnyOther) {
   OnednnMatmul matmul;
