@@ -2,11 +2,13 @@
 """Prefill and decode of a whole model beside llama.cpp's, in one run on one machine.
 
     bench/model_bench.py --binary build/release/launch/longspan --model MODEL.gguf [--repeat 3]
+        [--dtype bfloat16] [--tokens 8192]
 
 Needs the Python packages llama-cpp-python, gguf and numpy (llama-cpp-python is compiled when it is
 installed; give it CMAKE_ARGS=-DGGML_NATIVE=ON). Both programs read the same tokens and weights at
-float32: the model is written out as an F32 GGUF for llama.cpp once. llama.cpp runs with and without
-its flash attention, and the better of the two is the yardstick for each figure.
+float32 or bfloat16: the model is written out as such a GGUF for llama.cpp once. llama.cpp runs with
+and without its flash attention, and the better of the two is the yardstick for each figure. With
+--random instead of --model, the weights are random, in the shape of SmolLM2-135M.
 
 Each figure is the median of --repeat rounds; a round runs every configuration once, so that slow
 changes of the machine meet all of them. Run it on an idle machine: with two threads on two cores,
@@ -16,13 +18,16 @@ any other busy process slows both programs by far more than its share.
 import argparse
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-PROMPT_TOKENS = 4096
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from random_model import write_random_model  # noqa: E402
+
 NEW_TOKENS = 48
 
 
@@ -40,11 +45,11 @@ def read_bandwidth():
     return best
 
 
-def write_f32(source, target):
-    """The model with every tensor dequantised. Returns the bytes of its tensors."""
+def write_as(dtype, source, target):
+    """The model with its matrices in this type. Returns the bytes of its tensors."""
     import gguf
     import numpy
-    from gguf.quants import dequantize
+    from gguf.quants import dequantize, quantize
 
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(target, "llama")
@@ -54,13 +59,18 @@ def write_f32(source, target):
         kind = field.types[0]
         sub_type = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
         writer.add_key_value(key, field.contents(), kind, sub_type=sub_type)
-    writer.add_file_type(0)
+    writer.add_file_type(0 if dtype == "float32" else 32)
     total = 0
     for tensor in reader.tensors:
         shape = [int(extent) for extent in reversed(tensor.shape)]
         values = dequantize(tensor.data, tensor.tensor_type).astype(numpy.float32).reshape(shape)
-        total += values.nbytes
-        writer.add_tensor(tensor.name, values)
+        if dtype == "bfloat16" and len(shape) > 1:
+            narrow = quantize(values, gguf.GGMLQuantizationType.BF16)
+            total += narrow.nbytes
+            writer.add_tensor(tensor.name, narrow, raw_dtype=gguf.GGMLQuantizationType.BF16)
+        else:
+            total += values.nbytes
+            writer.add_tensor(tensor.name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -71,7 +81,7 @@ def write_f32(source, target):
 def run_longspan(options, ids_file, ranks, threads, decode="shipped"):
     line = [options.binary, "generate", options.model, "--prompt-ids", ids_file, "--json",
             "--ignore-eos", "--max-tokens", str(NEW_TOKENS), "--threads", str(threads),
-            "--decode-strategy", decode]
+            "--decode-strategy", decode, "--dtype", options.dtype]
     if ranks > 1:
         line = ["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-np", str(ranks)] + line
     environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
@@ -115,8 +125,8 @@ def llama_child(path, ids_file, threads, flash):
     print(json.dumps([prefill, NEW_TOKENS / (time.perf_counter() - start)]))
 
 
-def run_llama(f32, ids_file, threads, flash):
-    done = subprocess.run([sys.executable, __file__, "--llama", f32, ids_file, str(threads),
+def run_llama(path, ids_file, threads, flash):
+    done = subprocess.run([sys.executable, __file__, "--llama", path, ids_file, str(threads),
                            str(flash)], capture_output=True, text=True, check=True)
     return tuple(json.loads(done.stdout.splitlines()[-1]))
 
@@ -126,7 +136,8 @@ def prompt_ids(options):
     done = subprocess.run([options.binary, "generate", options.model, "--prompt-file", options.text,
                            "--json", "--max-tokens", "1"], capture_output=True, text=True,
                           check=True)
-    return json.loads(done.stdout)["prompt_ids"][:PROMPT_TOKENS]
+    ids = json.loads(done.stdout)["prompt_ids"]
+    return (ids * (options.tokens // len(ids) + 1))[:options.tokens]
 
 
 def row(name, figure, yardstick):
@@ -140,26 +151,33 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", required=True)
-    parser.add_argument("--model", required=True)
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--model")
+    model.add_argument("--random", action="store_true", help="random weights, as SmolLM2-135M")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--tokens", type=int, default=4096, help="of the prompt")
     parser.add_argument("--text", default="/usr/share/common-licenses/GPL-3")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
+        if options.random:
+            options.model = os.path.join(folder, "random.gguf")
+            write_random_model(options.model)
         ids_file = os.path.join(folder, "ids.json")
         with open(ids_file, "w") as file:
             json.dump(prompt_ids(options), file)
-        f32 = os.path.join(folder, "f32.gguf")
-        weights = write_f32(options.model, f32)
+        same = os.path.join(folder, "same.gguf")
+        weights = write_as(options.dtype, options.model, same)
         bandwidth = read_bandwidth()
         rates = {"one": [], "two": [], "sliced": [], "llama": [], "flash": []}
         for _ in range(options.repeat):
             rates["one"].append(run_longspan(options, ids_file, 1, 2))
-            rates["llama"].append(run_llama(f32, ids_file, 2, 0))
+            rates["llama"].append(run_llama(same, ids_file, 2, 0))
             rates["two"].append(run_longspan(options, ids_file, 2, 1))
             rates["sliced"].append(run_longspan(options, ids_file, 2, 1, "sliced"))
-            rates["flash"].append(run_llama(f32, ids_file, 2, 1))
+            rates["flash"].append(run_llama(same, ids_file, 2, 1))
     medians = {name: [statistics.median(rate[i] for rate in list_) for i in (0, 1)]
                for name, list_ in rates.items()}
     yardstick = [max(medians["llama"][i], medians["flash"][i]) for i in (0, 1)]
@@ -170,8 +188,8 @@ def main():
         return
     with open("/proc/cpuinfo") as file:
         cpu = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    print(f"{cpu}, {os.cpu_count()} cores; float32, {PROMPT_TOKENS} prompt tokens, decode after "
-          f"them; median of {options.repeat}")
+    print(f"{cpu}, {os.cpu_count()} cores; {options.dtype}, {options.tokens} prompt tokens, decode "
+          f"after them; median of {options.repeat}")
     print(f"{'tokens/s':44} {'figure':>12} {'yardstick':>12} {'ratio':>8}")
     row("prefill, 1 rank x 2 threads | llama.cpp", medians["one"][0], yardstick[0])
     row("decode, 1 rank x 2 threads | llama.cpp", medians["one"][1], yardstick[1])

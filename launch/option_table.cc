@@ -30,7 +30,9 @@ void apply_ring_shape(GenerateOptions& options, const Given& given) {
   options.ring_shape = {part(given.value.substr(0, times)), part(given.value.substr(times + 1))};
 }
 
-void apply_dtype(GenerateOptions& options, const Given& given) { options.dtype = dtype_word(given); }
+void apply_dtype(GenerateOptions& options, const Given& given) {
+  options.dtype = dtype_word(given);
+}
 
 void apply_kv_dtype(GenerateOptions& options, const Given& given) {
   std::array<std::string_view, 1 + kKvTypes.size()> words{"auto"};

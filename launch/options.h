@@ -63,9 +63,9 @@ struct GenerateOptions {
   std::optional<std::int64_t> prefill_chunk;  // tokens of one step of the group; absent: automatic
   int page_tokens = 16;
   Retention keep = Retention::kSpread;
-  std::optional<Precision> dtype;     // absent: what is fastest here
-  std::optional<KvType> kv_type;      // of KV pages; absent: as is computed
-  std::optional<int> threads;         // per rank; absent: allowed cores / local ranks
+  std::optional<Precision> dtype;  // absent: what is fastest here
+  std::optional<KvType> kv_type;   // of KV pages; absent: as is computed
+  std::optional<int> threads;      // per rank; absent: allowed cores / local ranks
   std::vector<int> compare_degrees;
 
   bool ignore_eos = false;

@@ -89,9 +89,7 @@ Regret regret_of(const std::vector<AttentionFigure>& figures) {
 }
 
 AttentionBench::AttentionBench(Machine& machine, const BenchAttentionOptions& options, int degree)
-    : machine_(machine),
-      options_(options),
-      precision_(agreed_precision(machine, options.dtype)) {
+    : machine_(machine), options_(options), precision_(agreed_precision(machine, options.dtype)) {
   expect_memory(machine, least_bytes(options), kAdvice);
   std::vector<int> hosts = hosts_of_ranks(machine);
   hosts.resize(degree);

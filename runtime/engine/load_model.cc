@@ -23,12 +23,12 @@ void check_weights_fit(const WeightPlan& plan, const LoadModelOptions& options) 
   const std::int64_t budget = host_budget(options.memory_limit, 0);
   const auto needed = static_cast<std::int64_t>(plan.bytes());
   if (needed <= budget) return;
-  throw OutOfMemory(
-      str("the weights take {} at {}, but {} of memory is available on this host{}; use a smaller "
-          "model{} or a larger machine",
-          human_bytes(needed), name(options.precision), human_bytes(std::max<std::int64_t>(0, budget)),
-          options.memory_limit ? " (--memory-limit)" : "",
-          options.precision == Precision::kFloat32 ? ", --dtype bfloat16" : ""));
+  throw OutOfMemory(str(
+      "the weights take {} at {}, but {} of memory is available on this host{}; use a smaller "
+      "model{} or a larger machine",
+      human_bytes(needed), name(options.precision), human_bytes(std::max<std::int64_t>(0, budget)),
+      options.memory_limit ? " (--memory-limit)" : "",
+      options.precision == Precision::kFloat32 ? ", --dtype bfloat16" : ""));
 }
 
 }  // namespace

@@ -54,9 +54,8 @@ memory::desc pair_panels(std::int64_t inputs, std::int64_t outputs) {
 }
 
 memory::desc preferred(int outputs, int inputs) {
-  return describe_product(kTypicalRows,
-                          onednn_matrix(inputs, outputs, memory::format_tag::any), outputs,
-                          Output::kOverwrite)
+  return describe_product(kTypicalRows, onednn_matrix(inputs, outputs, memory::format_tag::any),
+                          outputs, Output::kOverwrite)
       .weights_desc();
 }
 
@@ -222,13 +221,12 @@ std::vector<Piece> OnednnLayout::pieces(const Slice& outputs, const Slice& input
   std::vector<Piece> list;
   for (int first = n.first; first < n.first + n.count; first += step) {
     const int count = std::min(step, n.first + n.count - first);
-    list.push_back(
-        {onednn_matrix(k.count, count, blocking_->tag,
-                       precision_ == Precision::kBFloat16 ? memory::data_type::bf16
-                                                          : memory::data_type::f32),
-         at(first, padded_inputs) + at(k.first, blocking_->outputs),
-         {first, count},
-         k});
+    list.push_back({onednn_matrix(k.count, count, blocking_->tag,
+                                  precision_ == Precision::kBFloat16 ? memory::data_type::bf16
+                                                                     : memory::data_type::f32),
+                    at(first, padded_inputs) + at(k.first, blocking_->outputs),
+                    {first, count},
+                    k});
   }
   return list;
 }

@@ -50,8 +50,8 @@ struct Blocking {
 
 class OnednnLayout final : public MatrixLayout {
  public:
-  /// In float32 as oneDNN prefers it at many rows; in bfloat16 in pair panels (pair_panels.h), which
-  /// is what it prefers where it has that.
+  /// In float32 as oneDNN prefers it at many rows; in bfloat16 in pair panels (pair_panels.h),
+  /// which is what it prefers where it has that.
   OnednnLayout(int outputs, int inputs, Precision precision);
   /// In float32 and as given.
   OnednnLayout(int outputs, int inputs, const dnnl::memory::desc& weights);

@@ -2,8 +2,8 @@
 //
 // A weight matrix is packed once, in the layout that oneDNN prefers at many rows; that layout is
 // kept for every number of rows. In bfloat16 x is rounded as well, and sums are float32; where
-// oneDNN has no kernels for that, products of a few rows are ours (pair_panels.h), and for many rows
-// the weights are widened, some panels at a time.
+// oneDNN has no kernels for that, products of a few rows are ours (pair_panels.h), and for many
+// rows the weights are widened, some panels at a time.
 #pragma once
 
 #include <cstdint>

@@ -51,7 +51,8 @@ template <int kRows, int kVectors>
   }
 }
 
-/// Eight sums at a time stay in registers: of one row the whole width of a panel, of four a quarter.
+/// Eight sums at a time stay in registers: of one row the whole width of a panel, of four a
+/// quarter.
 template <int kRows>
 [[gnu::always_inline]] inline void multiply_panel(const float* x, std::int64_t inputs,
                                                   const std::uint16_t* panel, float* sums) {

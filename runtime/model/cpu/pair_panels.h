@@ -29,8 +29,8 @@ constexpr std::int64_t panel_values(std::int64_t inputs) {
 /// `rows` <= kPanelOutputs outputs (rows, inputs) become a panel.
 void pack_panel(const float* w, int rows, std::int64_t inputs, std::uint16_t* panel);
 
-/// Columns [first, first + count) of the transposed matrix, widened: out (inputs, count). `first` is
-/// that of a panel, `inputs` a multiple of 2 or all; on the calling thread's OpenMP team.
+/// Columns [first, first + count) of the transposed matrix, widened: out (inputs, count). `first`
+/// is that of a panel, `inputs` a multiple of 2 or all; on the calling thread's OpenMP team.
 void widen_panels(const std::uint16_t* panels, std::int64_t inputs, std::int64_t count, float* out);
 
 /// out (rows, outputs) = x (rows, inputs) times the panels, or is added to; rows of out lie

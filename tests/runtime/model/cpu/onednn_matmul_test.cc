@@ -245,7 +245,8 @@ TEST_P(BFloat16Test, ProductsAreOfRoundedFactorsAndExactSums) {
   const Packed packed(96, 72, 1, Precision::kBFloat16);
   for (int rows = 1; rows <= 18; ++rows) expect_product(matmul_, packed, rows);
   for (int rows : {511, 512, 513}) expect_product(matmul_, packed, rows);
-  for (auto [n, k] : {std::pair{1, 1}, {1, 37}, {37, 1}, {33, 65}, {101, 7}, {769, 3}, {1500, 33}}) {
+  for (auto [n, k] :
+       {std::pair{1, 1}, {1, 37}, {37, 1}, {33, 65}, {101, 7}, {769, 3}, {1500, 33}}) {
     const Packed odd(n, k, 2, Precision::kBFloat16);
     for (int rows : {1, 2, 3, 19}) expect_product(matmul_, odd, rows);
   }
