@@ -8,6 +8,7 @@
 
 #include "comm/error.h"
 #include "comm/str.h"
+#include "runtime/model/cpu/onednn_matmul.h"
 #include "runtime/model/cpu/pair_panels.h"
 
 namespace longspan {

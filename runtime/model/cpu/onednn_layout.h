@@ -27,9 +27,6 @@ std::uint64_t digest_of(const dnnl::memory::desc& desc);
 dnnl::matmul::primitive_desc describe_product(std::int64_t rows, const dnnl::memory::desc& weights,
                                               std::int64_t out_stride, Output output);
 
-/// Whether oneDNN has kernels of its own for bfloat16 here: with AMX or AVX512-BF16.
-bool onednn_has_bfloat16();
-
 /// Some outputs and inputs of a packed matrix that can be multiplied by as they lie.
 struct Piece {
   dnnl::memory::desc desc;  // (inputs, outputs)

@@ -17,6 +17,9 @@ namespace longspan {
 /// "oneDNN 2.6.3".
 std::string onednn_version();
 
+/// Whether it has kernels of its own for bfloat16 here: with AMX or AVX512-BF16.
+bool onednn_has_bfloat16();
+
 std::unique_ptr<MatrixLayout> new_onednn_layout(int outputs, int inputs,
                                                 Precision precision = Precision::kFloat32);
 /// In blocks of 16 inputs by 64 outputs, as oneDNN prefers it with AVX-512: so that tests meet

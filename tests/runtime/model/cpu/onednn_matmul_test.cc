@@ -8,7 +8,6 @@
 #include <thread>
 #include <vector>
 
-#include "runtime/model/cpu/onednn_layout.h"
 #include "runtime/model/cpu/vector_kernels.h"
 #include "tests/runtime/model/random_values.h"
 
