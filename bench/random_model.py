@@ -28,12 +28,12 @@ def write_random_model(target):
     writer.add_rope_dimension_count(HIDDEN // HEADS)
     writer.add_rope_freq_base(100_000.0)
     writer.add_vocab_size(VOCABULARY)
-    letters = byte_letters()
+    letters = byte_letters() + ["th"]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(letters + [f"<{i}>" for i in range(len(letters), VOCABULARY)])
     writer.add_token_types([1] * len(letters) + [3] * (VOCABULARY - len(letters)))
-    writer.add_token_merges([])
+    writer.add_token_merges(["t h"])  # a list may not be empty
     writer.add_eos_token_id(len(letters))
     writer.add_bos_token_id(len(letters))
 

@@ -62,6 +62,7 @@ class AttentionBench {
   AttentionBench(Machine& machine, const BenchAttentionOptions& options, int degree);
   ~AttentionBench();
 
+  Precision precision() const { return precision_; }
   /// "avx512": the kernels'.
   std::string isa() const;
   /// Measures, or reads, the cost model's constants; then all chunks, and gives each to `done`.

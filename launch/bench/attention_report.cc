@@ -66,10 +66,10 @@ bool had_a_choice(const AttentionReport& report) {
 
 std::string table_head(const AttentionReport& report) {
   std::string text = str(
-      "{}\nattention of one layer, {}, float32, {}, pages of {}; random data; slowest rank, median "
+      "{}\nattention of one layer, {}, {}, {}, pages of {}; random data; slowest rank, median "
       "over {:g} s after a warm-up\nideal: an even share of the work on each rank, all keys in "
       "place, no messages; * what the cost model chooses\n",
-      describe(report.head), heads_text(report.heads), report.isa, report.page_tokens,
+      describe(report.head), heads_text(report.heads), name(report.precision), report.isa, report.page_tokens,
       report.head.seconds);
   if (report.matrix) {
     text += str("product: a square matrix product with the same threads, {:.1f} GFLOP/s\n",
@@ -112,6 +112,7 @@ std::string json_text(const AttentionReport& report) {
                      {"kv", report.heads.kv_heads},
                      {"size", report.heads.head_dim}};
   object["page_tokens"] = report.page_tokens;
+  object["dtype"] = name(report.precision);
   object["isa"] = report.isa;
   object["matrix_flop_per_s"] =
       report.matrix ? json(report.matrix->flop_per_second()) : json(nullptr);

@@ -42,6 +42,7 @@ ExitCode bench(Machine& machine, const BenchAttentionOptions& options,
   AttentionReport report{.head = head,
                          .heads = options.heads,
                          .page_tokens = options.page_tokens,
+                         .precision = bench.precision(),
                          .isa = bench.isa(),
                          .matrix = bench.matrix_product(),
                          .figures = {}};
