@@ -46,7 +46,8 @@ def read_bandwidth():
 
 
 def write_as(dtype, source, target):
-    """The model with its matrices in this type. Returns the bytes of its tensors."""
+    """The model with its matrices in this type, and without its tokenizer: prompts are ids. Returns
+    the bytes of its tensors."""
     import gguf
     import numpy
     from gguf.quants import dequantize, quantize
@@ -54,12 +55,15 @@ def write_as(dtype, source, target):
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(target, "llama")
     for key, field in reader.fields.items():
-        if key.startswith("GGUF.") or key in ("general.architecture", "general.file_type"):
+        if key.startswith(("GGUF.", "tokenizer.", "general.")):
             continue
         kind = field.types[0]
         sub_type = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
         writer.add_key_value(key, field.contents(), kind, sub_type=sub_type)
-    writer.add_file_type(0 if dtype == "float32" else 32)
+    writer.add_tokenizer_model("no_vocab")
+    embedding = next(tensor for tensor in reader.tensors if tensor.name == "token_embd.weight")
+    if "llama.vocab_size" not in reader.fields:
+        writer.add_vocab_size(int(embedding.shape[-1]))
     total = 0
     for tensor in reader.tensors:
         shape = [int(extent) for extent in reversed(tensor.shape)]

@@ -65,12 +65,12 @@ bool had_a_choice(const AttentionReport& report) {
 }  // namespace
 
 std::string table_head(const AttentionReport& report) {
-  std::string text = str(
-      "{}\nattention of one layer, {}, {}, {}, pages of {}; random data; slowest rank, median "
-      "over {:g} s after a warm-up\nideal: an even share of the work on each rank, all keys in "
-      "place, no messages; * what the cost model chooses\n",
-      describe(report.head), heads_text(report.heads), name(report.precision), report.isa, report.page_tokens,
-      report.head.seconds);
+  std::string text =
+      str("{}\nattention of one layer, {}, {}, {}, pages of {}; random data; slowest rank, median "
+          "over {:g} s after a warm-up\nideal: an even share of the work on each rank, all keys in "
+          "place, no messages; * what the cost model chooses\n",
+          describe(report.head), heads_text(report.heads), name(report.precision), report.isa,
+          report.page_tokens, report.head.seconds);
   if (report.matrix) {
     text += str("product: a square matrix product with the same threads, {:.1f} GFLOP/s\n",
                 1e-9 * report.matrix->flop_per_second());

@@ -16,7 +16,7 @@ struct AttentionReport {
   BenchHead head;
   HeadShape heads{};
   int page_tokens = 1;
-  Precision precision;  // of products
+  Precision precision;                 // of products
   std::string isa;                     // of the kernels
   std::optional<MatrixFigure> matrix;  // of one rank alone
   std::vector<AttentionFigure> figures;
