@@ -21,7 +21,7 @@ std::int64_t AllGatherAttention::scratch_values(const HeadShape& shape,
 }
 
 void AllGatherAttention::run(Stream& compute, const Group& group, const SplitChunk& chunk,
-                             const KvView& pages, const float* q, RunningState state) {
+                             const KvPages& pages, const float* q, RunningState state) {
   expects(group.size() == chunk.size() && group.rank() == chunk.rank, "the chunk is the group's");
   const int size = chunk.size(), rank = chunk.rank;
   const KvStreams streams = this->streams(chunk, pages);

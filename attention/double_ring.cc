@@ -128,7 +128,7 @@ std::int64_t DoubleRing::scratch_values(const HeadShape& shape, const PrefillLim
 }
 
 void DoubleRing::run(Stream& compute, const Group& group, const SplitChunk& chunk,
-                     const KvView& pages, const float* q, RunningState state) {
+                     const KvPages& pages, const float* q, RunningState state) {
   expects(group.size() == chunk.size() && group.rank() == chunk.rank, "the chunk is the group's");
   expects(chunk.size() % devices_ == 0, "the group is made of whole nodes");
   const KvStreams streams = this->streams(chunk, pages);

@@ -42,22 +42,19 @@ class PrefillAttention {
   PrefillAttention& operator=(const PrefillAttention&) = delete;
   virtual ~PrefillAttention() = default;
 
-  /// Where the keys and values of this rank's rows belong before run(): columns
-  /// [column0(chunk), + rows) of own_stream(chunk), in order of `chunk.positions`.
+  /// Where the keys and values of this rank's rows belong before run(): columns [0, rows), in order
+  /// of `chunk.positions`.
   KvView own_stream(const SplitChunk& chunk) const {
-    return streams(chunk, {}).view(chunk.rank, own());
-  }
-  std::int64_t column0(const SplitChunk& chunk) const {
-    return streams(chunk, {}).column0(chunk.rank);
+    return streams(chunk, {}).rows(chunk.rank, own());
   }
 
   /// Enqueues attention of this rank's rows over all keys of the sequence up to the chunk's end,
-  /// and the copies of what this rank keeps into `pages` (the pool at this layer, without a
-  /// table). `chunk` must live until `compute` is past the call.
+  /// and the copies of what this rank keeps into `pages`, at this layer; begin_keeping() and
+  /// settle() of kv_pages.h belong around it. `chunk` must live until `compute` is past the call.
   ///   q:     (rows, query_heads, head_dim) after RoPE; may be overwritten once compute is past it
   ///   state: memory for the running softmax; afterwards acc holds O
   virtual void run(Stream& compute, const Group& group, const SplitChunk& chunk,
-                   const KvView& pages, const float* q, RunningState state) = 0;
+                   const KvPages& pages, const float* q, RunningState state) = 0;
 
  protected:
   /// Whether other ranks need this rank's cached columns in its stream: where keys are passed on,
@@ -66,7 +63,7 @@ class PrefillAttention {
     return chunk.size() > 1 ? Cached::kTravel : Cached::kStay;
   }
 
-  KvStreams streams(const SplitChunk& chunk, const KvView& pages) const {
+  KvStreams streams(const SplitChunk& chunk, const KvPages& pages) const {
     return KvStreams(kernels_, chunk, pages, cached(chunk));
   }
   float* own() const { return memory_.own.as<float>().data(); }

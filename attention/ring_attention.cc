@@ -65,7 +65,7 @@ std::int64_t RingAttention::scratch_values(const HeadShape& shape, const Prefill
 }
 
 void RingAttention::run(Stream& compute, const Group& group, const SplitChunk& chunk,
-                        const KvView& pages, const float* q, RunningState state) {
+                        const KvPages& pages, const float* q, RunningState state) {
   expects(group.size() == chunk.size() && group.rank() == chunk.rank, "the chunk is the group's");
   const KvStreams streams = this->streams(chunk, pages);
   RingTrip trip{.group = group, .streams = streams, .own = own(), .landing = {}};

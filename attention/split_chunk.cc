@@ -83,6 +83,14 @@ std::int64_t SplitChunk::all_rows() const {
   return total;
 }
 
+std::int64_t SplitChunk::kept_columns() const {
+  std::int64_t total = 0;
+  for (const std::vector<Keep>& of_stream : keep) {
+    for (const Keep& one : of_stream) total += one.to.count;
+  }
+  return total;
+}
+
 bool SplitChunk::keeps_its_own() const {
   for (int j = 0; j < size(); ++j) {
     std::int64_t kept = 0;
@@ -147,6 +155,7 @@ SplitChunk make_split_chunk(const Deal& deal, int rank, const SequenceStorage& s
   chunk.mask = mask;
   chunk.page_tokens = storage.page_tokens;
   chunk.slots = storage.slots;
+  chunk.tail = storage.tail;
   for (int j = 0; j < deal.ranks; ++j) {
     StreamShape stream = make_stream(deal, j, storage, mask);
     chunk.keep.push_back(kept_columns(deal, rank, storage, stream));

@@ -69,7 +69,7 @@ std::vector<RandomSequence> sequences_of(const Batch& batch) {
 
 /// The batch as one rank sees it; slots of sequence after sequence.
 DecodeBatch batch_on(int rank, const Batch& batch) {
-  DecodeBatch view{.rank = rank, .size = batch.ranks, .page_tokens = batch.page_tokens, .rows = {}};
+  DecodeBatch view{.rank = rank, .size = batch.ranks, .rows = {}};
   std::int32_t next_slot = 0;
   for (std::size_t i = 0; i < batch.lengths.size(); ++i) {
     SequenceStorage storage{

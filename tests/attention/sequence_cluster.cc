@@ -59,8 +59,7 @@ std::vector<float> chunk_rows(PagedRank& rank, PrefillAttention& attention, Grou
     as_cpu(*compute).enqueue([&, factor] {
       for (std::int64_t i = 0; i < rows; ++i) {
         std::copy_n(sequence.q(chunk.positions[i]), width, q.as<float>().data() + i * width);
-        sequence.store(chunk.positions[i], attention.own_stream(chunk),
-                       attention.column0(chunk) + i, factor);
+        sequence.store(chunk.positions[i], attention.own_stream(chunk), i, factor);
       }
     });
     attention.run(*compute, group, chunk, rank.pages(), q.as<float>().data(), state);
