@@ -26,6 +26,12 @@ std::int64_t KvStreams::values(int owner) const {
   return rows + bytes / static_cast<std::int64_t>(sizeof(float));
 }
 
+std::int64_t KvStreams::most_values() const {
+  std::int64_t most = 0;
+  for (int j = 0; j < chunk_.size(); ++j) most = std::max(most, values(j));
+  return most;
+}
+
 Bytes KvStreams::bytes(int owner, const float* memory) const {
   return message_bytes(memory, values(owner));
 }

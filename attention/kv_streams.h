@@ -31,6 +31,8 @@ class KvStreams {
   const SplitChunk& chunk() const { return chunk_; }
   /// Floats of the stream, which begins at `memory`.
   std::int64_t values(int owner) const;
+  /// Of the longest.
+  std::int64_t most_values() const;
   Bytes bytes(int owner, const float* memory) const;
   /// The stream's new columns.
   KvView rows(int owner, float* memory) const;

@@ -23,6 +23,12 @@ struct PrefillLimits {
   std::int64_t all_rows = 0;     // of all ranks
   std::int64_t all_columns = 0;  // of all streams
   int ranks = 1;
+  KvType kv_type = KvType::kFloat32;  // of pages
+  std::int64_t page_tokens = 1;
+
+  /// Floats of one rank's stream, and of all streams.
+  std::int64_t stream_values(const HeadShape& heads) const;
+  std::int64_t all_stream_values(const HeadShape& heads) const;
 };
 
 /// Memory of one rank's strategies. One of them runs at a time, and nothing is left in here from

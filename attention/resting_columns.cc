@@ -38,4 +38,15 @@ std::int64_t resting_bytes(KvType type, const HeadShape& heads, std::int64_t pag
   return bytes;
 }
 
+/// With scales: a broken page more for each rank than whole ones, and one rank holds the page that
+/// is not full.
+std::int64_t most_resting_bytes(KvType type, const HeadShape& heads, std::int64_t page_tokens,
+                                std::int64_t columns, int ranks) {
+  const std::int64_t values = columns * heads.kv_values() * value_bytes(type);
+  if (!has_scales(type)) return values;
+  const std::int64_t scales = page_bytes(type, heads, 0) * (columns / page_tokens + ranks);
+  const std::int64_t filling = std::min(columns, page_tokens - 1) * heads.kv_values();
+  return values + scales + filling * (value_bytes(filling_type(type)) - value_bytes(type));
+}
+
 }  // namespace longspan

@@ -30,4 +30,8 @@ std::vector<RestingPart> resting_parts(KvType type, std::int64_t page_tokens,
 std::int64_t resting_bytes(KvType type, const HeadShape& heads, std::int64_t page_tokens,
                            const Interval& columns);
 
+/// The most that `columns` columns of `ranks` ranks can take, however they lie.
+std::int64_t most_resting_bytes(KvType type, const HeadShape& heads, std::int64_t page_tokens,
+                                std::int64_t columns, int ranks);
+
 }  // namespace longspan

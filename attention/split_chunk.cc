@@ -65,12 +65,6 @@ std::vector<std::int64_t> StreamShape::positions() const {
   return out;
 }
 
-std::int64_t SplitChunk::longest_stream() const {
-  std::int64_t longest = 0;
-  for (const StreamShape& stream : streams) longest = std::max(longest, stream.columns());
-  return longest;
-}
-
 std::int64_t SplitChunk::all_columns() const {
   std::int64_t total = 0;
   for (const StreamShape& stream : streams) total += stream.columns();

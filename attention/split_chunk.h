@@ -67,7 +67,6 @@ struct SplitChunk {
 
   int size() const { return static_cast<int>(streams.size()); }
   const StreamShape& own() const { return streams[rank]; }
-  std::int64_t longest_stream() const;
   /// Columns of all streams, the whole sequence up to the chunk's end.
   std::int64_t all_columns() const;
   /// Rows of all ranks.

@@ -132,8 +132,7 @@ void UspAttention::Pass::lay_out() {
               scratch.take(island.rows * slice_.shape.query_heads),
               scratch.take(island.rows * slice_.shape.query_heads)};
   if (ring_chunk_.size() > 1) {
-    const std::int64_t longest = ring_chunk_.longest_stream() * slice_.shape.kv_values();
-    for (float*& area : landing_) area = scratch.take(longest);
+    for (float*& area : landing_) area = scratch.take(ring_streams_.most_values());
   }
   std::int64_t rows = 0, cached = 0;
   for (int place = 0; place < usp_.island_; ++place) {

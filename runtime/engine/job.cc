@@ -72,6 +72,7 @@ StrategyPickerOptions picker_options(const JobOptions& options, const ModelConfi
                                .heads = config.heads,
                                .layers = config.layers,
                                .masks = config.masks,
+                               .kv_type = options.kv_type,
                                .page_tokens = options.page_tokens,
                                .hosts = options.hosts};
   if (picker.hosts.empty()) picker.hosts.resize(options.degree);

@@ -45,7 +45,9 @@ PrefillLimits prefill_limits(const JobShape& job, std::int64_t rows, std::int64_
           .columns = rows + share(job, longest_pages) * job.page_tokens,
           .all_rows = chunk,
           .all_columns = std::min(longest_prompt, longest_pages * job.page_tokens),
-          .ranks = job.degree};
+          .ranks = job.degree,
+          .kv_type = job.kv_type,
+          .page_tokens = job.page_tokens};
 }
 
 [[noreturn]] void refuse(const KvPageShape& page, const JobShape& job, std::int64_t longest_pages,

@@ -86,7 +86,7 @@ DecodeBatch batch_on(int rank, const Batch& batch) {
 void fill_pages(const PagedRank& rank, int index, const Batch& batch, const DecodeBatch& view,
                 const std::vector<RandomSequence>& sequences, float factor) {
   for (std::size_t i = 0; i < sequences.size(); ++i) {
-    KvView pages = rank.pages();
+    KvView pages = rank.pages().rest;
     pages.table = view.rows[i].slots.data();
     std::int64_t column = 0;
     for (std::int64_t position = 0; position < batch.lengths[i]; ++position) {

@@ -50,5 +50,24 @@ TEST(RestingColumnsTest, EveryIntervalOfEveryPageSizeIsCoveredOnce) {
   }
 }
 
+TEST(RestingColumnsTest, NoSetOfIntervalsTakesMoreThanTheMost) {
+  for (KvType type : kKvTypes) {
+    for (std::int64_t page_tokens : {1, 2, 7, 16, 1024}) {
+      for (std::int64_t end = 0; end < 40; ++end) {
+        for (std::int64_t begin = 0; begin <= end; ++begin) {
+          const std::int64_t bytes = resting_bytes(type, kShape, page_tokens, {begin, end});
+          EXPECT_LE(bytes, most_resting_bytes(type, kShape, page_tokens, end - begin, 1));
+          // Beside a rank without the page that is not full.
+          const std::int64_t whole = end / page_tokens * page_tokens;
+          const std::int64_t of_two =
+              bytes + resting_bytes(type, kShape, page_tokens, {std::min(begin, whole), whole});
+          const std::int64_t columns = end - begin + whole - std::min(begin, whole);
+          EXPECT_LE(of_two, most_resting_bytes(type, kShape, page_tokens, columns, 2));
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace longspan
