@@ -17,11 +17,11 @@ namespace longspan {
 std::int64_t AllGatherAttention::scratch_values(const HeadShape& shape,
                                                 const PrefillLimits& limits) {
   if (limits.ranks == 1) return 0;
-  return area_values(limits.all_columns * shape.kv_values()) + limits.ranks * area_values(1);
+  return area_values(limits.all_stream_values(shape)) + limits.ranks * area_values(1);
 }
 
 void AllGatherAttention::run(Stream& compute, const Group& group, const SplitChunk& chunk,
-                             const KvView& pages, const float* q, RunningState state) {
+                             const KvPages& pages, const float* q, RunningState state) {
   expects(group.size() == chunk.size() && group.rank() == chunk.rank, "the chunk is the group's");
   const int size = chunk.size(), rank = chunk.rank;
   const KvStreams streams = this->streams(chunk, pages);

@@ -33,12 +33,13 @@ struct StrategyQuestion {
   bool identity = true;   // of this chunk, has_identity(); a setting without it refuses anyway
   int value_bytes = 4;    // of Q, K, V on the wire
   int partial_bytes = 4;  // of O in a partial
+  std::optional<KvType> at_rest = std::nullopt;  // of pages: see WireShape
   /// Bytes that the scarcest rank has for what arrives in a layer.
   std::int64_t staging_bytes = std::numeric_limits<std::int64_t>::max();
   std::optional<StrategySet> planned;       // those that have memory; absent: any
   std::optional<PlannedStrategy> previous;  // of the request's last chunk
 
-  WireShape wire() const { return {setting.heads, value_bytes, partial_bytes}; }
+  WireShape wire() const { return {setting.heads, value_bytes, partial_bytes, at_rest}; }
 };
 
 struct Candidate {

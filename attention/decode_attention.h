@@ -13,6 +13,7 @@
 #include "attention/decode_batch.h"
 #include "attention/even_slice.h"
 #include "attention/kernels.h"
+#include "attention/kv_pages.h"
 #include "comm/device.h"
 #include "comm/group.h"
 
@@ -46,7 +47,7 @@ class DecodeAttention {
   ///   q:   (rows held here, query_heads, head_dim), in order of the batch
   ///   out: (rows held here, heads(batch).count, head_dim)
   virtual void run(Stream& compute, const Group& group, const DecodeBatch& batch,
-                   const KvView& pages, const float* q, float* out) = 0;
+                   const KvPages& pages, const float* q, float* out) = 0;
 
   /// The query heads whose results this rank gets.
   virtual Slice heads(const DecodeBatch&) const { return {0, kernels_.shape().query_heads}; }
@@ -56,7 +57,7 @@ class DecodeAttention {
  protected:
   Stream& transfer() const { return *memory_.transfer; }
   /// Row `row` of the batch over the columns that this rank owns, which may be none.
-  DecodeRow local_row(const DecodeBatch& batch, int row, const KvView& pages, const float* q,
+  DecodeRow local_row(const DecodeBatch& batch, int row, const KvPages& pages, const float* q,
                       Partial out) const;
 
   Device& device_;

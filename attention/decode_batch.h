@@ -15,6 +15,7 @@ struct DecodeBatchRow {
   std::vector<std::int32_t> slots;  // this rank's pages of the row, if it owns any
   std::int64_t first = 0;           // of this rank's columns, the first that the row sees
   std::int64_t columns = 0;         // this rank's columns of the row, the new token's included
+  std::int32_t tail = 0;            // of its pages, the one that is not full, if it fills elsewhere
 
   bool owned_by(int rank) const;
 };
@@ -23,7 +24,6 @@ struct DecodeBatchRow {
 struct DecodeBatch {
   int rank = 0;  // this rank in the group
   int size = 1;  // of the group
-  std::int64_t page_tokens = 1;
   std::vector<DecodeBatchRow> rows;
 
   /// Indices of the rows with `master` that need columns of `owner`, in order.

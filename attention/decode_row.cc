@@ -15,7 +15,8 @@ DecodeBatchRow decode_row(const DecodePlace& place, int rank, const SequenceStor
           .owners = {owners.begin(), owners.end()},
           .slots = storage.slots,
           .first = owned_columns(storage, rank, first_seen),
-          .columns = owned_columns(storage, rank, place.position + 1)};
+          .columns = owned_columns(storage, rank, place.position + 1),
+          .tail = storage.tail};
 }
 
 }  // namespace longspan

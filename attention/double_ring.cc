@@ -41,8 +41,7 @@ class DoubleRing::Pass {
         node_(group.rank() / ring.devices_),
         device_(group.rank() % ring.devices_) {
     Scratch scratch(ring.memory_.scratch);
-    const std::int64_t longest =
-        streams.chunk().longest_stream() * ring.kernels_.shape().kv_values();
+    const std::int64_t longest = streams.most_values();
     if (ring.devices_ > 1) {
       for (float*& area : inner_) area = scratch.take(longest);
     }
@@ -124,11 +123,11 @@ DoubleRing::DoubleRing(Device& device, AttentionKernels& kernels, PrefillMemory&
 std::int64_t DoubleRing::scratch_values(const HeadShape& shape, const PrefillLimits& limits,
                                         int devices) {
   const int rings = (devices > 1 ? 1 : 0) + (limits.ranks > devices ? 1 : 0);
-  return 2 * rings * area_values(limits.columns * shape.kv_values());
+  return 2 * rings * area_values(limits.stream_values(shape));
 }
 
 void DoubleRing::run(Stream& compute, const Group& group, const SplitChunk& chunk,
-                     const KvView& pages, const float* q, RunningState state) {
+                     const KvPages& pages, const float* q, RunningState state) {
   expects(group.size() == chunk.size() && group.rank() == chunk.rank, "the chunk is the group's");
   expects(chunk.size() % devices_ == 0, "the group is made of whole nodes");
   const KvStreams streams = this->streams(chunk, pages);

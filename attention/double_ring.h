@@ -21,7 +21,7 @@ class DoubleRing final : public PrefillAttention {
   static std::int64_t scratch_values(const HeadShape& shape, const PrefillLimits& limits,
                                      int devices);
 
-  void run(Stream& compute, const Group& group, const SplitChunk& chunk, const KvView& pages,
+  void run(Stream& compute, const Group& group, const SplitChunk& chunk, const KvPages& pages,
            const float* q, RunningState state) override;
 
  private:

@@ -23,7 +23,7 @@ std::int64_t GatherQuery::scratch_values(const HeadShape& shape, const PrefillLi
 }
 
 void GatherQuery::run(Stream& compute, const Group& group, const SplitChunk& chunk,
-                      const KvView& pages, const float* q, RunningState state) {
+                      const KvPages& pages, const float* q, RunningState state) {
   expects(group.size() == chunk.size() && group.rank() == chunk.rank, "the chunk is the group's");
   expects(chunk.keeps_its_own(), "with travelling queries each rank keeps its own rows' KV");
   const HeadShape& shape = kernels_.shape();

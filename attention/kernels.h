@@ -27,7 +27,8 @@ struct DecodeRow {
 
 /// Columns from_column, from_column + 1, ... of `from` are copied to columns
 /// to_columns.position(0), position(1), ... of `to`: K and V, all heads, converted between float32
-/// and a narrow type where the views' types differ.
+/// and a narrow type where the views' types differ. Only whole pages become int8, each from within
+/// one page: of bfloat16, which is rounded, or of int8, whose scales come along.
 struct KvCopy {
   KvView from;
   std::int64_t from_column = 0;

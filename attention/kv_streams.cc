@@ -3,58 +3,93 @@
 #include <algorithm>
 #include <utility>
 
+#include "attention/resting_columns.h"
 #include "attention/scratch.h"
 
 namespace longspan {
+namespace {
 
-std::int64_t KvStreams::column0(int owner) const {
-  return cached_ == Cached::kTravel ? chunk_.streams[owner].cached : 0;
+/// Columns [column, column + count) as they are moved, without a gap.
+PositionRun solid(std::int64_t column, std::int64_t count) {
+  return {.first = column, .block = count, .stride = count, .count = count};
 }
 
+}  // namespace
+
 std::int64_t KvStreams::values(int owner) const {
-  return (column0(owner) + chunk_.streams[owner].rows) * kernels_.shape().kv_values();
+  const StreamShape& stream = chunk_.streams[owner];
+  const HeadShape& heads = kernels_.shape();
+  const std::int64_t rows = stream.rows * heads.kv_values();
+  if (cached_ == Cached::kStay) return rows;
+  const std::int64_t bytes =
+      resting_bytes(pages_.rest.type, heads, chunk_.page_tokens, stream.cached_columns());
+  return rows + bytes / static_cast<std::int64_t>(sizeof(float));
+}
+
+std::int64_t KvStreams::most_values() const {
+  std::int64_t most = 0;
+  for (int j = 0; j < chunk_.size(); ++j) most = std::max(most, values(j));
+  return most;
 }
 
 Bytes KvStreams::bytes(int owner, const float* memory) const {
   return message_bytes(memory, values(owner));
 }
 
-KvView KvStreams::view(int owner, float* memory) const {
-  const HeadShape& shape = kernels_.shape();
-  const std::int64_t columns = column0(owner) + chunk_.streams[owner].rows;
-  return {.k = memory,
-          .v = memory + shape.kv_heads * columns * shape.head_dim,
-          .head_stride = columns * shape.head_dim,
-          .page_stride = 0,
-          .table = nullptr,
-          .page_tokens = columns > 0 ? columns : 1};
+KvView KvStreams::rows(int owner, float* memory) const {
+  const std::int64_t columns = std::max<std::int64_t>(chunk_.streams[owner].rows, 1);
+  return pages_at(memory, KvType::kFloat32, kernels_.shape(), columns);
+}
+
+std::vector<KvPart> KvStreams::cached(int owner, float* memory) const {
+  std::vector<KvPart> parts;
+  if (cached_ == Cached::kStay) return parts;
+  const StreamShape& stream = chunk_.streams[owner];
+  const HeadShape& heads = kernels_.shape();
+  auto* next = reinterpret_cast<std::byte*>(memory + stream.rows * heads.kv_values());
+  for (const RestingPart& part :
+       resting_parts(pages_.rest.type, chunk_.page_tokens, stream.cached_columns())) {
+    parts.push_back({pages_at(next, part.type, heads, part.page_tokens), part.columns()});
+    next += part.bytes(heads);
+  }
+  return parts;
 }
 
 void KvStreams::pack_own(Stream& stream, float* memory) const {
-  const std::int64_t columns = column0(chunk_.rank);
-  if (columns == 0) return;
-  const PositionRun all{.first = 0, .block = columns, .stride = columns, .count = columns};
-  kernels_.copy_kv(stream,
-                   {{own_pages(), chunk_.own().first_cached, view(chunk_.rank, memory), all}});
+  const std::vector<KvPart> to = cached(chunk_.rank, memory);
+  if (to.empty()) return;
+  std::vector<KvCopy> copies;
+  auto part = to.begin();
+  std::int64_t done = 0;  // columns of it
+  for (const KvPart& from : own_cached()) {
+    for (std::int64_t column = 0; column < from.columns;) {
+      const std::int64_t count = std::min(from.columns - column, part->columns - done);
+      copies.push_back({from.view, column, part->view, solid(done, count)});
+      column += count;
+      done += count;
+      if (done < part->columns) continue;
+      ++part;
+      done = 0;
+    }
+  }
+  kernels_.copy_kv(stream, std::move(copies));
 }
 
-KvView KvStreams::own_pages() const {
-  KvView pages = pages_;
-  pages.table = chunk_.slots.data();
-  return pages;
+std::vector<KvPart> KvStreams::own_cached() const {
+  return pages_.parts({chunk_.slots, chunk_.tail}, chunk_.own().cached_columns(),
+                      kernels_.shape().head_dim);
 }
 
 std::vector<KvSegment> KvStreams::segments(int owner, float* memory,
                                            std::span<const std::int64_t> rows) const {
   if (rows.empty()) return {};
   const StreamShape& shape = chunk_.streams[owner];
-  const KvView stream = view(owner, memory);
   const bool here = cached_ == Cached::kStay;
   expects(!here || shape.cached == 0 || owner == chunk_.rank,
           "cached columns that stay are read by their owner");
-  std::vector<KvSegment> out = here ? cached_segments(shape, own_pages(), shape.first_cached)
-                                    : cached_segments(shape, stream, 0);
-  add_runs(shape.runs, stream, column0(owner), out);
+  std::vector<KvSegment> out;
+  if (shape.cached > 0) out = cached_segments(shape, here ? own_cached() : cached(owner, memory));
+  add_runs(shape.runs, {{this->rows(owner, memory), shape.rows}}, out);
   const auto [first, last] = std::ranges::minmax(rows);
   std::erase_if(out, [first, last](const KvSegment& segment) {
     return segment.seen(first).begin >= segment.seen(last).end;
@@ -63,37 +98,57 @@ std::vector<KvSegment> KvStreams::segments(int owner, float* memory,
 }
 
 /// Cached columns come before every row, so that without a window all rows see all of them.
-std::vector<KvSegment> KvStreams::cached_segments(const StreamShape& shape, const KvView& view,
-                                                  std::int64_t column) const {
+std::vector<KvSegment> KvStreams::cached_segments(const StreamShape& shape,
+                                                  const std::vector<KvPart>& parts) const {
   std::vector<KvSegment> out;
   if (chunk_.mask.is_windowed()) {
-    add_runs(shape.cached_runs, view, column, out);
-  } else if (shape.cached > 0) {
-    out.push_back({.view = view, .len = shape.cached, .mask = Mask::full(), .positions = {}});
+    add_runs(shape.cached_runs, parts, out);
+    return out;
+  }
+  for (const KvPart& part : parts) {
+    out.push_back({.view = part.view, .len = part.columns, .mask = Mask::full(), .positions = {}});
   }
   return out;
 }
 
-/// The runs lie one after the other from `column` of `view` on. In pages a run begins with a page
-/// or lies within one, so that each view is good for all of its run.
-void KvStreams::add_runs(const std::vector<PositionRun>& runs, const KvView& view,
-                         std::int64_t column, std::vector<KvSegment>& out) const {
-  for (const PositionRun& run : runs) {
-    out.push_back({.view = view.from(column, kernels_.shape().head_dim),
-                   .len = run.count,
-                   .mask = chunk_.mask,
-                   .positions = run});
-    column += run.count;
+/// The runs lie one after the other in the parts, a segment for each run in each part. In pages a
+/// run begins with a page or lies within one, so that each view is good for all of its run; a part
+/// ends with a page, hence with a block of the run.
+void KvStreams::add_runs(const std::vector<PositionRun>& runs, const std::vector<KvPart>& parts,
+                         std::vector<KvSegment>& out) const {
+  auto part = parts.begin();
+  std::int64_t column = 0;  // of the part
+  for (PositionRun run : runs) {
+    while (run.count > 0) {
+      if (column == part->columns) {
+        ++part;
+        column = 0;
+      }
+      PositionRun here = run;
+      here.count = std::min(run.count, part->columns - column);
+      out.push_back({.view = part->view.from(column, kernels_.shape().head_dim),
+                     .len = here.count,
+                     .mask = chunk_.mask,
+                     .positions = here});
+      column += here.count;
+      run.count -= here.count;
+      if (run.count > 0) run.first = run.position(here.count);
+    }
   }
 }
 
 void KvStreams::keep(Stream& stream, int owner, float* memory) const {
   if (chunk_.keep[owner].empty()) return;
-  const KvView from = view(owner, memory);
-  const std::int64_t shift = column0(owner) - chunk_.streams[owner].cached;
+  const KvView from = rows(owner, memory);
+  const bool apart = pages_.fill_apart();
+  const KvView to = apart ? pages_.fresh : pages_.table_of({chunk_.slots, chunk_.tail});
+  const std::int64_t filled =
+      apart ? chunk_.held_columns() / chunk_.page_tokens * chunk_.page_tokens : 0;
   std::vector<KvCopy> copies;
   for (const Keep& kept : chunk_.keep[owner]) {
-    copies.push_back({from, kept.from_column + shift, own_pages(), kept.to});
+    PositionRun columns = kept.to;
+    columns.first -= filled;
+    copies.push_back({from, kept.from_column - chunk_.streams[owner].cached, to, columns});
   }
   kernels_.copy_kv(stream, std::move(copies));
 }

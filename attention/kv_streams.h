@@ -1,7 +1,10 @@
 // The streams of one chunk as they lie in memory, and what a rank does with one that it holds.
 //
-//   stream j   | K: head 0, head 1, ... | V: head 0, head 1, ...        one contiguous message
-//   head       | cached columns, if they travel | new columns |         (columns, head_dim)
+//   stream j   | new columns: K, V | cached columns, if they travel |       one contiguous message
+//
+// New columns are float32: K: head 0, head 1, ... then V, (columns, head_dim) each. Cached ones are
+// as they are at rest, page by page where pages have scales: what is left of the page that they
+// begin in, whole pages, the page that is not full.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +12,7 @@
 #include <vector>
 
 #include "attention/kernels.h"
+#include "attention/kv_pages.h"
 #include "attention/split_chunk.h"
 
 namespace longspan {
@@ -20,17 +24,20 @@ enum class Cached { kTravel, kStay };
 /// Borrows everything it is given.
 class KvStreams {
  public:
-  /// `pages`: the pool at this layer, without a table.
-  KvStreams(AttentionKernels& kernels, const SplitChunk& chunk, const KvView& pages, Cached cached)
+  /// `pages`: at this layer. All ranks' pages are of its type.
+  KvStreams(AttentionKernels& kernels, const SplitChunk& chunk, const KvPages& pages, Cached cached)
       : kernels_(kernels), chunk_(chunk), pages_(pages), cached_(cached) {}
 
   const SplitChunk& chunk() const { return chunk_; }
-  /// The stream's column where the rows' keys begin.
-  std::int64_t column0(int owner) const;
   /// Floats of the stream, which begins at `memory`.
   std::int64_t values(int owner) const;
+  /// Of the longest.
+  std::int64_t most_values() const;
   Bytes bytes(int owner, const float* memory) const;
-  KvView view(int owner, float* memory) const;
+  /// The stream's new columns.
+  KvView rows(int owner, float* memory) const;
+  /// The stream's cached columns, in parts that are not empty; none if they stay.
+  std::vector<KvPart> cached(int owner, float* memory) const;
 
   /// Enqueues the copy of own cached columns into the own stream, if they travel.
   void pack_own(Stream& stream, float* memory) const;
@@ -42,15 +49,15 @@ class KvStreams {
   void keep(Stream& stream, int owner, float* memory) const;
 
  private:
-  KvView own_pages() const;
-  std::vector<KvSegment> cached_segments(const StreamShape& shape, const KvView& view,
-                                         std::int64_t column) const;
-  void add_runs(const std::vector<PositionRun>& runs, const KvView& view, std::int64_t column,
+  std::vector<KvPart> own_cached() const;
+  std::vector<KvSegment> cached_segments(const StreamShape& shape,
+                                         const std::vector<KvPart>& parts) const;
+  void add_runs(const std::vector<PositionRun>& runs, const std::vector<KvPart>& parts,
                 std::vector<KvSegment>& out) const;
 
   AttentionKernels& kernels_;
   const SplitChunk& chunk_;
-  KvView pages_;
+  KvPages pages_;
   Cached cached_;
 };
 

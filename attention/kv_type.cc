@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
+#include <limits>
+
+#include "comm/error.h"
 
 namespace longspan {
 namespace {
@@ -48,6 +52,8 @@ void narrow(KvType type, const float* from, std::int64_t count, void* to) {
     case KvType::kBFloat16:
       narrow_each<to_bfloat16>(from, count, static_cast<std::uint16_t*>(to));
       return;
+    case KvType::kInt8:
+      expects(false, "int8 values have a scale");
   }
 }
 
@@ -62,7 +68,29 @@ void widen(KvType type, const void* from, std::int64_t count, float* to) {
     case KvType::kBFloat16:
       widen_each<from_bfloat16>(static_cast<const std::uint16_t*>(from), count, to);
       return;
+    case KvType::kInt8:
+      expects(false, "int8 values have a scale");
   }
+}
+
+float narrow_to_int8(const std::uint16_t* from, std::int64_t count, std::int8_t* to) {
+  float most = 0;
+  bool finite = true;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float magnitude = std::abs(from_bfloat16(from[i]));
+    finite = finite && std::isfinite(magnitude);
+    most = std::max(most, magnitude);
+  }
+  const float scale = finite ? most / 127 : std::numeric_limits<float>::quiet_NaN();
+  for (std::int64_t i = 0; i < count; ++i) {
+    const bool zero = !finite || most == 0;
+    to[i] = zero ? 0 : static_cast<std::int8_t>(std::nearbyint(from_bfloat16(from[i]) / scale));
+  }
+  return scale;
+}
+
+void widen_int8(const std::int8_t* from, std::int64_t count, float scale, float* to) {
+  std::transform(from, from + count, to, [scale](std::int8_t value) { return scale * value; });
 }
 
 }  // namespace longspan

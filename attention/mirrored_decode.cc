@@ -18,7 +18,7 @@ std::int64_t MirroredDecode::scratch_values(const HeadShape& shape, const Decode
 }
 
 void MirroredDecode::run(Stream& compute, const Group& group, const DecodeBatch& batch,
-                         const KvView& pages, const float* q, float* out) {
+                         const KvPages& pages, const float* q, float* out) {
   const HeadShape& shape = kernels_.shape();
   const std::int64_t width = query_values(shape);
   Scratch scratch(memory_.scratch);

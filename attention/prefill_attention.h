@@ -23,6 +23,12 @@ struct PrefillLimits {
   std::int64_t all_rows = 0;     // of all ranks
   std::int64_t all_columns = 0;  // of all streams
   int ranks = 1;
+  KvType kv_type = KvType::kFloat32;  // of pages
+  std::int64_t page_tokens = 1;
+
+  /// Floats of one rank's stream, and of all streams.
+  std::int64_t stream_values(const HeadShape& heads) const;
+  std::int64_t all_stream_values(const HeadShape& heads) const;
 };
 
 /// Memory of one rank's strategies. One of them runs at a time, and nothing is left in here from
@@ -42,22 +48,19 @@ class PrefillAttention {
   PrefillAttention& operator=(const PrefillAttention&) = delete;
   virtual ~PrefillAttention() = default;
 
-  /// Where the keys and values of this rank's rows belong before run(): columns
-  /// [column0(chunk), + rows) of own_stream(chunk), in order of `chunk.positions`.
+  /// Where the keys and values of this rank's rows belong before run(): columns [0, rows), in order
+  /// of `chunk.positions`.
   KvView own_stream(const SplitChunk& chunk) const {
-    return streams(chunk, {}).view(chunk.rank, own());
-  }
-  std::int64_t column0(const SplitChunk& chunk) const {
-    return streams(chunk, {}).column0(chunk.rank);
+    return streams(chunk, {}).rows(chunk.rank, own());
   }
 
   /// Enqueues attention of this rank's rows over all keys of the sequence up to the chunk's end,
-  /// and the copies of what this rank keeps into `pages` (the pool at this layer, without a
-  /// table). `chunk` must live until `compute` is past the call.
+  /// and the copies of what this rank keeps into `pages`, at this layer; begin_keeping() and
+  /// settle() of kv_pages.h belong around it. `chunk` must live until `compute` is past the call.
   ///   q:     (rows, query_heads, head_dim) after RoPE; may be overwritten once compute is past it
   ///   state: memory for the running softmax; afterwards acc holds O
   virtual void run(Stream& compute, const Group& group, const SplitChunk& chunk,
-                   const KvView& pages, const float* q, RunningState state) = 0;
+                   const KvPages& pages, const float* q, RunningState state) = 0;
 
  protected:
   /// Whether other ranks need this rank's cached columns in its stream: where keys are passed on,
@@ -66,7 +69,7 @@ class PrefillAttention {
     return chunk.size() > 1 ? Cached::kTravel : Cached::kStay;
   }
 
-  KvStreams streams(const SplitChunk& chunk, const KvView& pages) const {
+  KvStreams streams(const SplitChunk& chunk, const KvPages& pages) const {
     return KvStreams(kernels_, chunk, pages, cached(chunk));
   }
   float* own() const { return memory_.own.as<float>().data(); }

@@ -37,7 +37,8 @@ std::int64_t scratch_values(const PlannedStrategy& plan, const HeadShape& shape,
 
 /// A rank alone reads its cached columns where they are.
 std::int64_t own_values(const HeadShape& shape, const PrefillLimits& limits) {
-  return area_values((limits.ranks > 1 ? limits.columns : limits.rows) * shape.kv_values());
+  return area_values(limits.ranks > 1 ? limits.stream_values(shape)
+                                      : limits.rows * shape.kv_values());
 }
 
 std::int64_t shared_scratch_values(const HeadShape& shape, const PrefillLimits& limits,

@@ -51,7 +51,7 @@ std::int64_t QueryRing::scratch_values(const HeadShape& shape, const PrefillLimi
 }
 
 void QueryRing::run(Stream& compute, const Group& group, const SplitChunk& chunk,
-                    const KvView& pages, const float* q, RunningState state) {
+                    const KvPages& pages, const float* q, RunningState state) {
   expects(group.size() == chunk.size() && group.rank() == chunk.rank, "the chunk is the group's");
   expects(chunk.keeps_its_own(), "with travelling queries each rank keeps its own rows' KV");
   const HeadShape& shape = kernels_.shape();

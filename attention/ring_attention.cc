@@ -61,18 +61,17 @@ void travel_ring(Stream& compute, Stream& transfer, AttentionKernels& kernels, c
 }
 
 std::int64_t RingAttention::scratch_values(const HeadShape& shape, const PrefillLimits& limits) {
-  return limits.ranks > 1 ? 2 * area_values(limits.columns * shape.kv_values()) : 0;
+  return limits.ranks > 1 ? 2 * area_values(limits.stream_values(shape)) : 0;
 }
 
 void RingAttention::run(Stream& compute, const Group& group, const SplitChunk& chunk,
-                        const KvView& pages, const float* q, RunningState state) {
+                        const KvPages& pages, const float* q, RunningState state) {
   expects(group.size() == chunk.size() && group.rank() == chunk.rank, "the chunk is the group's");
   const KvStreams streams = this->streams(chunk, pages);
   RingTrip trip{.group = group, .streams = streams, .own = own(), .landing = {}};
   Scratch scratch(memory_.scratch);
   if (chunk.size() > 1) {
-    const std::int64_t longest = chunk.longest_stream() * kernels_.shape().kv_values();
-    for (float*& area : trip.landing) area = scratch.take(longest);
+    for (float*& area : trip.landing) area = scratch.take(streams.most_values());
   }
   streams.pack_own(compute, own());
   kernels_.reset(compute, state, chunk.own().rows);

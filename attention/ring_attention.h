@@ -32,7 +32,7 @@ class RingAttention final : public PrefillAttention {
 
   static std::int64_t scratch_values(const HeadShape& shape, const PrefillLimits& limits);
 
-  void run(Stream& compute, const Group& group, const SplitChunk& chunk, const KvView& pages,
+  void run(Stream& compute, const Group& group, const SplitChunk& chunk, const KvPages& pages,
            const float* q, RunningState state) override;
 };
 

@@ -48,8 +48,12 @@ struct HeadShape {
 /// and likewise from v; slot(p) = table[p], or p when there is no table. Contiguous keys are one
 /// page: no table, page_tokens >= len. Memory behind the last column may hold anything, NaN too.
 ///
-/// k and v are the device's memory. The table is the host's, whatever the device is, with an entry
-/// for each page that holds a column; kernels that cannot read it there take a copy along.
+/// int8 keys have a float scale for each page and KV head, and so have int8 values: those of KV
+/// head 0 in slot 0 are at k_scales and v_scales, the next head's lie behind, the next slot's
+/// page_stride bytes further on.
+///
+/// All these are the device's memory. The table is the host's, whatever the device is, with an
+/// entry for each page that holds a column; kernels that cannot read it there take a copy along.
 struct KvView {
   void* k = nullptr;  // values of `type`
   void* v = nullptr;
@@ -58,23 +62,39 @@ struct KvView {
   const std::int32_t* table = nullptr;
   std::int64_t page_tokens = 1;
   KvType type = KvType::kFloat32;
+  std::byte* k_scales = nullptr;
+  std::byte* v_scales = nullptr;
 
   /// Of a float32 view.
   float* keys() const { return static_cast<float*>(k); }
   float* values() const { return static_cast<float*>(v); }
+  /// Of an int8 view: the scales of keys and of values of one head in the page of `column`.
+  float* k_scale(std::int64_t column, int head) const { return scale(k_scales, column, head); }
+  float* v_scale(std::int64_t column, int head) const { return scale(v_scales, column, head); }
 
-  constexpr std::int64_t offset(std::int64_t column, int head, int head_dim) const {
+  /// Of the page that holds `column`.
+  constexpr std::int64_t slot(std::int64_t column) const {
     const std::int64_t page = column / page_tokens;
-    const std::int64_t slot = table ? table[page] : page;
-    return slot * page_stride + head * head_stride + (column % page_tokens) * head_dim;
+    return table ? table[page] : page;
+  }
+  constexpr std::int64_t offset(std::int64_t column, int head, int head_dim) const {
+    return slot(column) * page_stride + head * head_stride + (column % page_tokens) * head_dim;
   }
   /// The same keys, counted from `column` on. Inside a page that is only good for what is left of
   /// this page: pages must be whole for columns to be found by division.
   KvView from(std::int64_t column, int head_dim) const {
     const std::int64_t page = column / page_tokens;
-    KvView rest = shifted(column % page_tokens * head_dim + (table ? 0 : page * page_stride));
-    if (table) rest.table += page;
-    return rest;
+    KvView rest = shifted(column % page_tokens * head_dim);
+    if (table) {
+      rest.table += page;
+      return rest;
+    }
+    return rest.shifted(page * page_stride).scales_shifted(page * page_stride);
+  }
+  /// The same, from KV head `head` on.
+  KvView heads_from(int head) const {
+    return shifted(head * head_stride)
+        .scales_shifted(head * static_cast<std::int64_t>(sizeof(float)));
   }
   /// The same, `values` further on in k and v alike.
   KvView shifted(std::int64_t values) const {
@@ -82,6 +102,19 @@ struct KvView {
     out.k = static_cast<std::byte*>(k) + values * value_bytes(type);
     out.v = static_cast<std::byte*>(v) + values * value_bytes(type);
     return out;
+  }
+
+ private:
+  KvView scales_shifted(std::int64_t bytes) const {
+    KvView out = *this;
+    if (has_scales(type)) {
+      out.k_scales += bytes;
+      out.v_scales += bytes;
+    }
+    return out;
+  }
+  float* scale(std::byte* first, std::int64_t column, int head) const {
+    return reinterpret_cast<float*>(first + slot(column) * page_stride) + head;
   }
 };
 

@@ -97,7 +97,7 @@ void ShippedDecode::merge(Stream& compute, const DecodeBatch& batch, const std::
 }
 
 void ShippedDecode::run(Stream& compute, const Group& group, const DecodeBatch& batch,
-                        const KvView& pages, const float* q, float* out) {
+                        const KvPages& pages, const float* q, float* out) {
   const HeadShape& shape = kernels_.shape();
   const std::int64_t width = query_values(shape);
   const std::vector<Peer> peers = lay_out(batch);

@@ -63,7 +63,7 @@ std::int64_t SlicedDecode::scratch_values(const HeadShape& shape, const DecodeLi
 }
 
 void SlicedDecode::run(Stream& compute, const Group& group, const DecodeBatch& batch,
-                       const KvView& pages, const float* q, float* out) {
+                       const KvPages& pages, const float* q, float* out) {
   const HeadShape& shape = kernels_.shape();
   const int dim = shape.head_dim;
   Scratch scratch(memory_.scratch);

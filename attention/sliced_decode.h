@@ -19,7 +19,7 @@ class SlicedDecode final : public DecodeAttention {
 
   static std::int64_t scratch_values(const HeadShape& shape, const DecodeLimits& limits);
 
-  void run(Stream& compute, const Group& group, const DecodeBatch& batch, const KvView& pages,
+  void run(Stream& compute, const Group& group, const DecodeBatch& batch, const KvPages& pages,
            const float* q, float* out) override;
 
   Slice heads(const DecodeBatch& batch) const override { return heads_of(batch, batch.rank); }

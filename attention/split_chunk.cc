@@ -65,12 +65,6 @@ std::vector<std::int64_t> StreamShape::positions() const {
   return out;
 }
 
-std::int64_t SplitChunk::longest_stream() const {
-  std::int64_t longest = 0;
-  for (const StreamShape& stream : streams) longest = std::max(longest, stream.columns());
-  return longest;
-}
-
 std::int64_t SplitChunk::all_columns() const {
   std::int64_t total = 0;
   for (const StreamShape& stream : streams) total += stream.columns();
@@ -80,6 +74,14 @@ std::int64_t SplitChunk::all_columns() const {
 std::int64_t SplitChunk::all_rows() const {
   std::int64_t total = 0;
   for (const StreamShape& stream : streams) total += stream.rows;
+  return total;
+}
+
+std::int64_t SplitChunk::kept_columns() const {
+  std::int64_t total = 0;
+  for (const std::vector<Keep>& of_stream : keep) {
+    for (const Keep& one : of_stream) total += one.to.count;
+  }
   return total;
 }
 
@@ -147,6 +149,7 @@ SplitChunk make_split_chunk(const Deal& deal, int rank, const SequenceStorage& s
   chunk.mask = mask;
   chunk.page_tokens = storage.page_tokens;
   chunk.slots = storage.slots;
+  chunk.tail = storage.tail;
   for (int j = 0; j < deal.ranks; ++j) {
     StreamShape stream = make_stream(deal, j, storage, mask);
     chunk.keep.push_back(kept_columns(deal, rank, storage, stream));

@@ -30,6 +30,8 @@ struct SequenceStorage {
   std::vector<int> owners;
   /// Slots of the pages that this rank owns, in page order.
   std::vector<std::int32_t> slots;
+  /// Of pages that fill elsewhere (kv_pages.h): where the one that is not full does.
+  std::int32_t tail = 0;
 };
 
 /// What rank j sends around.
@@ -41,6 +43,8 @@ struct StreamShape {
   std::int64_t rows = 0;
 
   std::int64_t columns() const { return cached + rows; }
+  /// Of its own columns, those that are cached and in the stream: they end where its columns do.
+  Interval cached_columns() const { return {first_cached, first_cached + cached}; }
   /// Of the rows, in order.
   std::vector<std::int64_t> positions() const;
 };
@@ -59,14 +63,17 @@ struct SplitChunk {
   std::vector<std::int64_t> positions;  // of this rank's rows
   std::int64_t page_tokens = 1;
   std::vector<std::int32_t> slots;  // own pages
+  std::int32_t tail = 0;            // the own page that is not full, if it fills elsewhere
 
   int size() const { return static_cast<int>(streams.size()); }
   const StreamShape& own() const { return streams[rank]; }
-  std::int64_t longest_stream() const;
   /// Columns of all streams, the whole sequence up to the chunk's end.
   std::int64_t all_columns() const;
   /// Rows of all ranks.
   std::int64_t all_rows() const;
+  /// Columns of the sequence that this rank holds before the chunk, and those it keeps of it.
+  std::int64_t held_columns() const { return own().first_cached + own().cached; }
+  std::int64_t kept_columns() const;
   /// Whether this rank keeps the KV of its own rows and of no others.
   bool keeps_its_own() const;
 };

@@ -46,6 +46,7 @@ SplitShape shape_of(const std::vector<StreamShape>& streams, const Mask& mask) {
   SplitShape shape{.mask = mask};
   for (const StreamShape& queries : streams) {
     shape.cached.push_back(queries.cached);
+    shape.first_cached.push_back(queries.first_cached);
     shape.rows.push_back(queries.rows);
     for (const StreamShape& keys : streams) {
       shape.masked.push_back(mask.is_full() ? 0
@@ -98,7 +99,9 @@ SplitShape split_shape(const Deal& deal, const SequenceStorage& storage, const M
   for (int rank = 0; rank < deal.ranks; ++rank) {
     streams.push_back(make_stream(deal, rank, storage, mask));
   }
-  return shape_of(streams, mask);
+  SplitShape shape = shape_of(streams, mask);
+  shape.page_tokens = storage.page_tokens;
+  return shape;
 }
 
 SplitShape split_shape(const Deal& deal, std::int64_t page_tokens, const Mask& mask) {

@@ -19,8 +19,17 @@ struct SplitShape {
   std::vector<std::int64_t> rows;    // new rows, by the rank that computes them
   std::vector<std::int64_t> masked;  // (query rank, key rank): pairs that positions decide
   Mask mask = Mask::causal();
+  /// Which of its own columns the cached ones of an owner begin with: under a window some come
+  /// before; none: 0 for each. It decides, with the pages' size, how many scales they have.
+  std::vector<std::int64_t> first_cached{};
+  std::int64_t page_tokens = 1;
 
   int size() const { return static_cast<int>(rows.size()); }
+  /// The cached ones of rank j, of its own columns.
+  Interval cached_columns(int j) const {
+    const std::int64_t first = first_cached.empty() ? 0 : first_cached[j];
+    return {first, first + cached[j]};
+  }
   /// Columns that rank j contributes: those it holds and those it computes.
   std::int64_t stream(int j) const { return cached[j] + rows[j]; }
   std::int64_t masked_pairs(int query_rank, int key_rank) const {

@@ -178,7 +178,7 @@ class TimeModel {
  private:
   int all_heads() const { return wire_.heads.query_heads; }
   int kv_heads(int rank) const { return kv_heads_read(wire_.heads, inner_, rank % inner_); }
-  std::int64_t stream_bytes(int j) const { return shape_.stream(j) * wire_.kv_bytes(); }
+  std::int64_t stream_bytes(int j) const { return longspan::stream_bytes(j, shape_, wire_); }
 
   const LinkRate& link(int from, int to) const {
     return hosts_[from] == hosts_[to] ? rates_.inside_host : rates_.between_hosts;

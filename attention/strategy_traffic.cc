@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "attention/head_slice.h"
+#include "attention/resting_columns.h"
 #include "comm/error.h"
 
 namespace longspan {
@@ -17,14 +18,14 @@ class Counter {
   Sent ring() const {
     Sent sent;
     for (int j = 0; j < size_; ++j) {
-      if (j != (rank_ + 1) % size_) add(sent, shape_.stream(j) * wire_.kv_bytes());
+      if (j != (rank_ + 1) % size_) add(sent, stream(j));
     }
     return sent;
   }
 
   Sent all_gather() const {
     Sent sent;
-    for (int peer = 1; peer < size_; ++peer) add(sent, shape_.stream(rank_) * wire_.kv_bytes());
+    for (int peer = 1; peer < size_; ++peer) add(sent, stream(rank_));
     return sent;
   }
 
@@ -76,12 +77,9 @@ class Counter {
     const int index = rank_ % inner_;
     for (int host = 0; host < hosts; ++host) {
       for (int i = 0; i < inner_; ++i) {
-        if (i != (index + 1) % inner_)
-          add(sent, shape_.stream(host * inner_ + i) * wire_.kv_bytes());
+        if (i != (index + 1) % inner_) add(sent, stream(host * inner_ + i));
       }
-      if (host != (part() + 1) % hosts) {
-        add(sent, shape_.stream(host * inner_ + index) * wire_.kv_bytes());
-      }
+      if (host != (part() + 1) % hosts) add(sent, stream(host * inner_ + index));
     }
     return sent;
   }
@@ -93,6 +91,7 @@ class Counter {
   }
 
   int part() const { return rank_ / inner_; }
+  std::int64_t stream(int j) const { return stream_bytes(j, shape_, wire_); }
   /// Whether rank j has keys to attend.
   bool serves(int j) const { return shape_.stream(j) > 0; }
 
@@ -128,10 +127,30 @@ std::int64_t head_slices(int rank, int inner, const SplitShape& parts, const Wir
          columns * wire.kv_bytes(kv_heads_read(wire.heads, inner, rank % inner));
 }
 
+std::int64_t longest_stream_bytes(const SplitShape& shape, const WireShape& wire) {
+  std::int64_t most = 0;
+  for (int j = 0; j < shape.size(); ++j) most = std::max(most, stream_bytes(j, shape, wire));
+  return most;
+}
+
+std::int64_t all_stream_bytes(const SplitShape& shape, const WireShape& wire) {
+  std::int64_t bytes = 0;
+  for (int j = 0; j < shape.size(); ++j) bytes += stream_bytes(j, shape, wire);
+  return bytes;
+}
+
 }  // namespace
 
 int kv_heads_read(const HeadShape& heads, int degree, int part) {
   return slice_heads(heads, part, degree).shape.kv_heads;
+}
+
+std::int64_t stream_bytes(int j, const SplitShape& shape, const WireShape& wire) {
+  const std::int64_t cached =
+      wire.at_rest
+          ? resting_bytes(*wire.at_rest, wire.heads, shape.page_tokens, shape.cached_columns(j))
+          : shape.cached[j] * wire.kv_bytes();
+  return cached + shape.rows[j] * wire.kv_bytes();
 }
 
 Sent sent_by(int rank, const PlannedStrategy& plan, const SplitShape& shape,
@@ -165,11 +184,11 @@ std::int64_t staging_bytes(int rank, const PlannedStrategy& plan, const SplitSha
   const std::int64_t slots = shape.size() * shape.rows[rank] * partial;  // a partial per rank
   switch (plan.strategy) {
     case Strategy::kRing:  // two streams that pass
-      return 2 * shape.longest_stream() * wire.kv_bytes();
+      return 2 * longest_stream_bytes(shape, wire);
     case Strategy::kQueryRing:
       return 2 * shape.most_rows() * (query + partial) + slots;
     case Strategy::kAllGather:
-      return (shape.columns() - shape.stream(rank)) * wire.kv_bytes();
+      return all_stream_bytes(shape, wire) - stream_bytes(rank, shape, wire);
     case Strategy::kGatherQuery:
       return shape.new_tokens() * (query + partial) + slots;
     case Strategy::kUlysses:
@@ -181,7 +200,7 @@ std::int64_t staging_bytes(int rank, const PlannedStrategy& plan, const SplitSha
              2 * parts.longest_stream() * wire.kv_bytes(kv_heads);
     }
     case Strategy::kDoubleRing:  // two that pass round the host, one that passes round the hosts
-      return 3 * shape.longest_stream() * wire.kv_bytes();
+      return 3 * longest_stream_bytes(shape, wire);
   }
   __builtin_unreachable();
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "attention/segment.h"
 #include "attention/split_shape.h"
@@ -17,6 +18,9 @@ struct WireShape {
   HeadShape heads;
   int value_bytes = 4;    // of Q, K, V and of finished O
   int partial_bytes = 4;  // of O in a partial; its log-sum-exp is always 4
+  /// The pages' type: as it is at rest, a cached key travels where whole streams do. Absent: as new
+  /// ones.
+  std::optional<KvType> at_rest = std::nullopt;
 
   /// K and V of one token, `kv_heads` heads of them or all.
   std::int64_t kv_bytes(int kv_heads) const {
@@ -38,6 +42,10 @@ struct WireShape {
 /// replicated in flight when `degree` exceeds what divides the KV heads (DeepSpeed Ulysses, arXiv
 /// 2309.14509, extended to grouped queries).
 int kv_heads_read(const HeadShape& heads, int degree, int part);
+
+/// Rank j's stream, new columns and cached ones, where streams are passed on whole: the ring,
+/// all-gather and the double ring. Where heads are exchanged, cached columns are widened first.
+std::int64_t stream_bytes(int j, const SplitShape& shape, const WireShape& wire);
 
 struct Sent {
   std::int64_t bytes = 0;

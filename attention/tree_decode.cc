@@ -154,7 +154,7 @@ void TreeDecode::collect(Stream& compute, const Group& group, const Plan& plan) 
 }
 
 void TreeDecode::run(Stream& compute, const Group& group, const DecodeBatch& batch,
-                     const KvView& pages, const float* q, float* out) {
+                     const KvPages& pages, const float* q, float* out) {
   const Plan plan = lay_out(batch, q, out);
   const bool alone =
       std::ranges::all_of(plan.levels, [](const Level& level) { return level.links.empty(); });

@@ -20,7 +20,7 @@ class TreeDecode final : public DecodeAttention {
 
   static std::int64_t scratch_values(const HeadShape& shape, const DecodeLimits& limits);
 
-  void run(Stream& compute, const Group& group, const DecodeBatch& batch, const KvView& pages,
+  void run(Stream& compute, const Group& group, const DecodeBatch& batch, const KvPages& pages,
            const float* q, float* out) override;
 
  private:

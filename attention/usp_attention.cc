@@ -11,17 +11,9 @@
 namespace longspan {
 namespace {
 
-KvView heads_from(const KvView& view, int kv_head) {
-  return view.shifted(kv_head * view.head_stride);
-}
-
-KvView stream_view(float* memory, std::int64_t columns, const HeadShape& shape) {
-  return {.k = memory,
-          .v = memory + shape.kv_heads * columns * shape.head_dim,
-          .head_stride = columns * shape.head_dim,
-          .page_stride = 0,
-          .table = nullptr,
-          .page_tokens = std::max<std::int64_t>(columns, 1)};
+/// Cached columns, then rows, in one view.
+KvView message_view(float* memory, std::int64_t columns, const HeadShape& shape) {
+  return pages_at(memory, KvType::kFloat32, shape, std::max<std::int64_t>(columns, 1));
 }
 
 /// The chunk as the ring sees it: one stream per island, cached columns of all its ranks first,
@@ -51,7 +43,7 @@ SplitChunk island_chunk(const SplitChunk& chunk, int island) {
 class UspAttention::Pass {
  public:
   Pass(UspAttention& usp, Stream& compute, const Group& group, const SplitChunk& chunk,
-       const KvView& pages);
+       const KvPages& pages);
 
   void gather_heads(const float* q);
   void attend();
@@ -65,19 +57,19 @@ class UspAttention::Pass {
     int member;                 // group index
     const StreamShape* stream;  // the member's
     std::int64_t row0;          // of its rows in the island
-    std::int64_t cached0;       // of its cached columns in the island's stream
-    std::int64_t column0;       // of its rows there
+    std::int64_t cached0;       // of its cached columns among the island's
     float* out = nullptr;       // own rows' Q of its heads, then own stream's K and V of them
     float* in = nullptr;        // its rows' Q of this rank's heads, then its K and V of them
     float* result = nullptr;    // O of its heads for own rows
   };
-  /// K and V of one member's stream, wherever they are: its cached columns, from column `cached0`
-  /// of `cached` on, and its rows, from column `row0` of `rows` on.
+  /// K and V of one member's stream, wherever they are.
   struct Source {
-    KvView cached;
-    std::int64_t cached0;
-    KvView rows;
-    std::int64_t row0;
+    std::vector<KvPart> cached;
+    KvColumn rows;  // the first
+  };
+  struct Target {
+    KvColumn cached;
+    KvColumn rows;
   };
 
   void lay_out();
@@ -91,15 +83,16 @@ class UspAttention::Pass {
   }
   void pack(const Trade& trade, const float* q);
   void unpack(const Trade& trade);
-  void copy_columns(AttentionKernels& kernels, const StreamShape& stream, const Source& from,
-                    const KvView& to, std::int64_t to_cached, std::int64_t to_rows);
+  Target island_columns(const Trade& trade) const;
+  void copy_columns(AttentionKernels& kernels, const Source& from, const Target& to,
+                    std::int64_t rows);
   void copy_heads(float* to, std::int64_t to_width, const float* from, std::int64_t from_width);
 
   UspAttention& usp_;
   Stream& compute_;
   const Group& group_;
   const SplitChunk& chunk_;
-  KvView pages_;
+  KvPages pages_;
   int place_;
   const HeadSlice& slice_;  // what this rank attends
   AttentionKernels& kernels_;
@@ -115,7 +108,7 @@ class UspAttention::Pass {
 };
 
 UspAttention::Pass::Pass(UspAttention& usp, Stream& compute, const Group& group,
-                         const SplitChunk& chunk, const KvView& pages)
+                         const SplitChunk& chunk, const KvPages& pages)
     : usp_(usp),
       compute_(compute),
       group_(group),
@@ -139,8 +132,7 @@ void UspAttention::Pass::lay_out() {
               scratch.take(island.rows * slice_.shape.query_heads),
               scratch.take(island.rows * slice_.shape.query_heads)};
   if (ring_chunk_.size() > 1) {
-    const std::int64_t longest = ring_chunk_.longest_stream() * slice_.shape.kv_values();
-    for (float*& area : landing_) area = scratch.take(longest);
+    for (float*& area : landing_) area = scratch.take(ring_streams_.most_values());
   }
   std::int64_t rows = 0, cached = 0;
   for (int place = 0; place < usp_.island_; ++place) {
@@ -149,8 +141,7 @@ void UspAttention::Pass::lay_out() {
                 .member = member,
                 .stream = &chunk_.streams[member],
                 .row0 = rows,
-                .cached0 = cached,
-                .column0 = island.cached + rows};
+                .cached0 = cached};
     rows += trade.stream->rows;
     cached += trade.stream->cached;
     if (!is_self(trade)) {
@@ -187,18 +178,17 @@ void UspAttention::Pass::pack(const Trade& trade, const float* q) {
   float* q_to = is_self(trade) ? island_q_ + trade.row0 * width_ : trade.out;
   copy_heads(q_to, width_, q + slice.first_query * slice.shape.head_dim,
              query_values(usp_.kernels_.shape()));
-  KvView cached = pages_;
-  cached.table = chunk_.slots.data();
   const StreamShape& own = chunk_.own();
-  const Source source{heads_from(cached, slice.first_kv), own.first_cached,
-                      heads_from(usp_.own_stream(chunk_), slice.first_kv), 0};
+  Source source{
+      pages_.parts({chunk_.slots, chunk_.tail}, own.cached_columns(), slice.shape.head_dim),
+      {usp_.own_stream(chunk_).heads_from(slice.first_kv), 0}};
+  for (KvPart& part : source.cached) part.view = part.view.heads_from(slice.first_kv);
   AttentionKernels& kernels = *usp_.kernels_of_[trade.member % usp_.island_];
   if (is_self(trade)) {
-    copy_columns(kernels, own, source, ring_streams_.view(ring_chunk_.rank, island_stream_),
-                 trade.cached0, trade.column0);
+    copy_columns(kernels, source, island_columns(trade), own.rows);
   } else {
-    const KvView message = stream_view(trade.out + own.rows * width_, own.columns(), slice.shape);
-    copy_columns(kernels, own, source, message, 0, own.cached);
+    const KvView message = message_view(trade.out + own.rows * width_, own.columns(), slice.shape);
+    copy_columns(kernels, source, {{message, 0}, {message, own.cached}}, own.rows);
   }
 }
 
@@ -207,22 +197,33 @@ void UspAttention::Pass::unpack(const Trade& trade) {
   usp_.device_.copy(compute_, message_bytes(island_q_ + trade.row0 * width_, theirs.rows * width_),
                     message_bytes(trade.in, theirs.rows * width_));
   const KvView message =
-      stream_view(trade.in + theirs.rows * width_, theirs.columns(), slice_.shape);
-  copy_columns(kernels_, theirs, {message, 0, message, theirs.cached},
-               ring_streams_.view(ring_chunk_.rank, island_stream_), trade.cached0, trade.column0);
+      message_view(trade.in + theirs.rows * width_, theirs.columns(), slice_.shape);
+  Source source{{}, {message, theirs.cached}};
+  if (theirs.cached > 0) source.cached.push_back({message, theirs.cached});
+  copy_columns(kernels_, source, island_columns(trade), theirs.rows);
 }
 
-void UspAttention::Pass::copy_columns(AttentionKernels& kernels, const StreamShape& stream,
-                                      const Source& from, const KvView& to, std::int64_t to_cached,
-                                      std::int64_t to_rows) {
+/// Where a member's columns lie in the island's stream.
+UspAttention::Pass::Target UspAttention::Pass::island_columns(const Trade& trade) const {
+  const std::vector<KvPart> cached = ring_streams_.cached(ring_chunk_.rank, island_stream_);
+  return {{cached.empty() ? KvView{} : cached.front().view, trade.cached0},
+          {ring_streams_.rows(ring_chunk_.rank, island_stream_), trade.row0}};
+}
+
+void UspAttention::Pass::copy_columns(AttentionKernels& kernels, const Source& from,
+                                      const Target& to, std::int64_t rows) {
   std::vector<KvCopy> copies;
-  const auto add = [&](const KvView& view, std::int64_t column, std::int64_t to_column,
-                       std::int64_t count) {
-    const PositionRun columns{.first = to_column, .block = count, .stride = count, .count = count};
-    if (count > 0) copies.push_back({view, column, to, columns});
+  const auto add = [&](const KvColumn& first, const KvColumn& target, std::int64_t count) {
+    const PositionRun columns{
+        .first = target.column, .block = count, .stride = count, .count = count};
+    if (count > 0) copies.push_back({first.view, first.column, target.view, columns});
   };
-  add(from.cached, from.cached0, to_cached, stream.cached);
-  add(from.rows, from.row0, to_rows, stream.rows);
+  KvColumn cached = to.cached;
+  for (const KvPart& part : from.cached) {
+    add({part.view, 0}, cached, part.columns);
+    cached.column += part.columns;
+  }
+  add(from.rows, to.rows, rows);
   if (!copies.empty()) kernels.copy_kv(compute_, std::move(copies));
 }
 
@@ -291,7 +292,7 @@ std::int64_t UspAttention::scratch_values(const HeadShape& shape, const PrefillL
 }
 
 void UspAttention::run(Stream& compute, const Group& group, const SplitChunk& chunk,
-                       const KvView& pages, const float* q, RunningState state) {
+                       const KvPages& pages, const float* q, RunningState state) {
   expects(group.size() == chunk.size() && group.rank() == chunk.rank, "the chunk is the group's");
   expects(chunk.size() % island_ == 0, "the group is made of whole islands");
   expects(chunk.keeps_its_own(), "where heads travel each rank keeps its own rows' KV");

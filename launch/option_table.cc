@@ -115,9 +115,11 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "(default: auto)"},
      apply_dtype},
     {{kGroupSplit, "kv-dtype", "WORD",
-      "how the KV cache is stored: auto, float32, float16 or bfloat16; the narrow ones halve it, "
-      "and "
-      "round every key and value once (default: auto, as it is computed)"},
+      "how the KV cache is stored: auto, float32, float16, bfloat16 or int8; the narrow ones take "
+      "a "
+      "half, a half and about a quarter, and round every key and value once (int8: when its page "
+      "is "
+      "full, by a scale for each head of the page) (default: auto, as it is computed)"},
      apply_kv_dtype},
     {{kGroupSplit, "compare-degrees", "N,N,...",
       "run at each degree and compare token by token; exit 1 at the first that differs"},

@@ -65,6 +65,12 @@ struct ValueConversion {
   void (*narrow)(const float* from, std::int64_t count, std::uint16_t* to);
 };
 
+/// As widen_int8() and narrow_to_int8() of kv_type.h but fast.
+struct Int8Conversion {
+  void (*widen)(const std::int8_t* from, std::int64_t count, float scale, float* to);
+  float (*narrow)(const std::uint16_t* bfloat16, std::int64_t count, std::int8_t* to);
+};
+
 struct MatrixKernels;
 
 struct CompiledKernels {
@@ -78,6 +84,7 @@ struct CompiledKernels {
   void (*attend_heads)(const HeadBlock& block, const KeyTile& keys, const KeyTile& next);
   ValueConversion float16;
   ValueConversion bfloat16;
+  Int8Conversion int8;
   /// Of prefill in bfloat16; null without a matrix unit.
   const MatrixKernels* matrix = nullptr;
 };

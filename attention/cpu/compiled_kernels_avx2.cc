@@ -10,6 +10,7 @@ extern const CompiledKernels kAvx2Kernels{"avx2",
                                           attend_lanes<8>,
                                           attend_heads<8>,
                                           {widen_float16, narrow_float16},
-                                          {widen_bfloat16, narrow_bfloat16}};
+                                          {widen_bfloat16, narrow_bfloat16},
+                                          {widen_int8_by, narrow_bfloat16_to_int8}};
 
 }  // namespace longspan

@@ -10,6 +10,7 @@ extern const CompiledKernels kAvx512Kernels{"avx512",
                                             attend_lanes<16>,
                                             attend_heads<16>,
                                             {widen_float16, narrow_float16},
-                                            {widen_bfloat16, narrow_bfloat16}};
+                                            {widen_bfloat16, narrow_bfloat16},
+                                            {widen_int8_by, narrow_bfloat16_to_int8}};
 
 }  // namespace longspan

@@ -10,6 +10,7 @@ extern const CompiledKernels kScalarKernels{"scalar",
                                             attend_lanes<4>,
                                             attend_heads<4>,
                                             {widen_float16, narrow_float16},
-                                            {widen_bfloat16, narrow_bfloat16}};
+                                            {widen_bfloat16, narrow_bfloat16},
+                                            {widen_int8_by, narrow_bfloat16_to_int8}};
 
 }  // namespace longspan

@@ -6,8 +6,11 @@
 
 namespace longspan {
 
-/// One head of one copy, of which one side at least is float32 or both are alike:
-/// converted, or as it is;, K and V, in pieces that cross no page border on either side.
+/// Whether the types allow it: see KvCopy.
+bool is_possible(const KvCopy& copy);
+
+/// One head of one copy that is possible: converted, or as it is, K and V, in pieces that cross no
+/// page border on either side.
 void copy_columns(const CompiledKernels& kernels, const KvCopy& copy, int kv_head, int head_dim);
 
 }  // namespace longspan

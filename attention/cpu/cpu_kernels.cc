@@ -117,11 +117,8 @@ void CpuAttentionKernels::merge(Stream& stream, std::vector<Partial> partials, P
 }
 
 void CpuAttentionKernels::copy_kv(Stream& stream, std::vector<KvCopy> copies) {
-  for (const KvCopy& copy : copies) {
-    expects(copy.from.type == copy.to.type || copy.from.type == KvType::kFloat32 ||
-                copy.to.type == KvType::kFloat32,
-            "between two narrow types nothing is copied");
-  }
+  expects(std::ranges::all_of(copies, is_possible),
+          "between two narrow types nothing is copied, and only bfloat16 to int8");
   const TraceLabel label{.name = "copy_kv", .args = {{"copies", std::ssize(copies)}}};
   as_cpu(stream).enqueue(label, [this, copies = std::move(copies)] {
     const std::int64_t tasks = std::ssize(copies) * shape_.kv_heads;

@@ -15,32 +15,37 @@ void KeyColumns::append(const KvView& view, int kv_head, std::int64_t begin, int
   for (std::int64_t column = begin; column < end;) {
     const std::int64_t page_end = (column / view.page_tokens + 1) * view.page_tokens;
     const int piece = static_cast<int>(std::min(end, page_end) - column);
-    const std::int64_t offset = view.offset(column, kv_head, head_dim_);
-    const std::int64_t at = std::int64_t{columns_} * head_dim_;
-    point(view.k, view.type, offset, piece, widened_k_.get() + at, k_.data() + columns_);
-    point(view.v, view.type, offset, piece, widened_v_.get() + at, v_.data() + columns_);
+    const KvView at = view.shifted(view.offset(column, kv_head, head_dim_));
+    const bool scaled = has_scales(view.type);
+    const std::int64_t done = std::int64_t{columns_} * head_dim_;
+    point({at.k, view.type, scaled ? view.k_scale(column, kv_head) : nullptr, piece},
+          widened_k_.get() + done, k_.data() + columns_);
+    point({at.v, view.type, scaled ? view.v_scale(column, kv_head) : nullptr, piece},
+          widened_v_.get() + done, v_.data() + columns_);
     columns_ += piece;
     column += piece;
   }
 }
 
-void KeyColumns::point(const void* from, KvType type, std::int64_t offset, int count,
-                       float* widened, const float** to) const {
+void KeyColumns::point(const Columns& columns, float* widened, const float** to) const {
   const float* first = widened;
-  switch (type) {
+  const std::int64_t values = std::int64_t{columns.count} * head_dim_;
+  switch (columns.type) {
     case KvType::kFloat32:
-      first = static_cast<const float*>(from) + offset;
+      first = static_cast<const float*>(columns.from);
       break;
     case KvType::kFloat16:
-      kernels_->float16.widen(static_cast<const std::uint16_t*>(from) + offset, count * head_dim_,
-                              widened);
+      kernels_->float16.widen(static_cast<const std::uint16_t*>(columns.from), values, widened);
       break;
     case KvType::kBFloat16:
-      kernels_->bfloat16.widen(static_cast<const std::uint16_t*>(from) + offset, count * head_dim_,
-                               widened);
+      kernels_->bfloat16.widen(static_cast<const std::uint16_t*>(columns.from), values, widened);
+      break;
+    case KvType::kInt8:
+      kernels_->int8.widen(static_cast<const std::int8_t*>(columns.from), values, *columns.scale,
+                           widened);
       break;
   }
-  for (int i = 0; i < count; ++i) to[i] = first + std::int64_t{i} * head_dim_;
+  for (int i = 0; i < columns.count; ++i) to[i] = first + std::int64_t{i} * head_dim_;
 }
 
 KeyTile KeyColumns::tile() {

@@ -30,9 +30,15 @@ class KeyColumns {
   KeyTile tile();
 
  private:
-  /// `count` columns of head_dim values from `offset` on, as they are or widened, one pointer each.
-  void point(const void* from, KvType type, std::int64_t offset, int count, float* widened,
-             const float** to) const;
+  /// `count` columns of head_dim values of keys or values, as they are or widened.
+  struct Columns {
+    const void* from;
+    KvType type;
+    const float* scale;  // of int8
+    int count;
+  };
+  /// One pointer each.
+  void point(const Columns& columns, float* widened, const float** to) const;
 
   const CompiledKernels* kernels_;
   int head_dim_;

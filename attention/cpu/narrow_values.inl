@@ -67,5 +67,43 @@ inline void narrow_float16(const float* from, std::int64_t count, std::uint16_t*
   }
 }
 
+/// Magnitudes of bfloat16 are in the order of their bits, with what is not finite at the end.
+inline std::uint16_t largest_magnitude(const std::uint16_t* bfloat16, std::int64_t count) {
+  std::uint16_t most = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto magnitude = static_cast<std::uint16_t>(bfloat16[i] & 0x7fffu);
+    most = magnitude > most ? magnitude : most;
+  }
+  return most;
+}
+
+inline float narrow_bfloat16_to_int8(const std::uint16_t* from, std::int64_t count,
+                                     std::int8_t* to) {
+  constexpr std::uint16_t kInfinite = 0x7f80;
+  constexpr float kRound = 12582912.0f;  // added, it leaves an integer, ties to even, in low bits
+  const std::uint16_t most = largest_magnitude(from, count);
+  if (most == 0 || most >= kInfinite) {
+    for (std::int64_t i = 0; i < count; ++i) to[i] = 0;
+    return most == 0 ? 0 : __builtin_nanf("");
+  }
+  float scale;
+  widen_bfloat16(&most, 1, &scale);
+  scale /= 127;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::uint32_t bits = std::uint32_t{from[i]} << 16;
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof value);
+    const float shifted = value / scale + kRound;
+    std::int32_t integer;
+    __builtin_memcpy(&integer, &shifted, sizeof integer);
+    to[i] = static_cast<std::int8_t>(integer);
+  }
+  return scale;
+}
+
+inline void widen_int8_by(const std::int8_t* from, std::int64_t count, float scale, float* to) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = scale * static_cast<float>(from[i]);
+}
+
 }  // namespace
 }  // namespace longspan

@@ -27,8 +27,8 @@ AttentionWorkload::AttentionWorkload(Device& device, AttentionKernels& kernels, 
       compute_(device.new_stream()) {
   std::iota(slots_.begin(), slots_.end(), 0);
   std::ranges::shuffle(slots_, std::mt19937(1));
-  const std::int64_t values = pages * pool_.shape().piece_values();
-  fill(std::as_writable_bytes(std::span(pool_.layer(0).keys(), static_cast<std::size_t>(values))));
+  const std::size_t bytes = pages * pool_.shape().page_bytes();
+  fill({static_cast<std::byte*>(pool_.layer(0).k), bytes});
   for (const Buffer* buffer : {&q_, &acc_, &m_, &l_}) fill(buffer->bytes());
 }
 
@@ -58,13 +58,11 @@ void AttentionWorkload::write_own_keys(PrefillAttention& attention, const SplitC
   if (rows == 0) return;
   KvView pages = pool_.layer(0);
   pages.table = slots_.data();
-  kernels_.copy_kv(
-      *compute_,
-      {{.from = pages,
-        .from_column = 0,
-        .to = attention.own_stream(chunk),
-        .to_columns = {
-            .first = attention.column0(chunk), .block = 1, .stride = 1, .count = rows}}});
+  kernels_.copy_kv(*compute_,
+                   {{.from = pages,
+                     .from_column = 0,
+                     .to = attention.own_stream(chunk),
+                     .to_columns = {.first = 0, .block = 1, .stride = 1, .count = rows}}});
   compute_->synchronize();
 }
 

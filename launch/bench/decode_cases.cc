@@ -18,7 +18,7 @@ std::int64_t DecodeCase::pages(int rank) const {
 }
 
 DecodeBatch DecodeCase::batch(int rank, const std::vector<std::int32_t>& slots) const {
-  DecodeBatch batch{.rank = rank, .size = ranks, .page_tokens = page_tokens, .rows = {}};
+  DecodeBatch batch{.rank = rank, .size = ranks, .rows = {}};
   const std::int64_t all = pages_for(context, page_tokens);
   auto next = slots.begin();
   for (int i = 0; i < rows; ++i) {

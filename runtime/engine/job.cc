@@ -47,7 +47,7 @@ WorkerMemory agreed_memory(Machine& machine, const LoadedModel& model, const Job
 
 /// For a rank beyond the degree, which only waits for the end.
 WorkerMemory nothing_but(const KvPageShape& page) {
-  return {.page = page, .pages = 0, .limits = {.logit_rows = 0}};
+  return {.kv = {.page = page}, .limits = {.logit_rows = 0}};
 }
 
 PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory) {
@@ -60,7 +60,7 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
       .max_running = options.max_running};
   planner.group.resize(options.degree);
   std::iota(planner.group.begin(), planner.group.end(), 0);
-  planner.capacity.assign(options.degree, memory.pages);
+  planner.capacity.assign(options.degree, memory.kv.pages);
   return planner;
 }
 
@@ -72,6 +72,7 @@ StrategyPickerOptions picker_options(const JobOptions& options, const ModelConfi
                                .heads = config.heads,
                                .layers = config.layers,
                                .masks = config.masks,
+                               .kv_type = options.kv_type,
                                .page_tokens = options.page_tokens,
                                .hosts = options.hosts};
   if (picker.hosts.empty()) picker.hosts.resize(options.degree);
@@ -100,7 +101,7 @@ std::vector<RankSummary> coordinate(ControlChannel& control, Worker& worker, Job
 std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const JobOptions& options,
                                  JobInput* input) {
   WorkerMemory memory = agreed_memory(machine, model, options, input);
-  if (machine.rank() >= options.degree) memory = nothing_but(memory.page);
+  if (machine.rank() >= options.degree) memory = nothing_but(memory.kv.page);
   const auto worker =
       agree_on(machine.control(), [&] { return std::make_unique<Worker>(machine, model, memory); });
   ControlChannel control(machine.control(), options.hang_timeout);

@@ -45,7 +45,9 @@ PrefillLimits prefill_limits(const JobShape& job, std::int64_t rows, std::int64_
           .columns = rows + share(job, longest_pages) * job.page_tokens,
           .all_rows = chunk,
           .all_columns = std::min(longest_prompt, longest_pages * job.page_tokens),
-          .ranks = job.degree};
+          .ranks = job.degree,
+          .kv_type = job.kv_type,
+          .page_tokens = job.page_tokens};
 }
 
 [[noreturn]] void refuse(const KvPageShape& page, const JobShape& job, std::int64_t longest_pages,
@@ -92,21 +94,28 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
   const int running = std::min<int>(job.max_running, std::ssize(job.requests));
   const std::int64_t rows = chunk_rows(job, longest_prompt);
 
+  const KvPageShape page{.heads = config.heads,
+                         .layers = config.layers,
+                         .page_tokens = job.page_tokens,
+                         .type = job.kv_type};
+  const auto store = [&](std::int64_t pages) {
+    const auto most = std::min<std::int64_t>(pages, std::numeric_limits<int>::max());
+    return store_shape(page, static_cast<int>(most), running,
+                       std::min(job.chunk_tokens, longest_prompt));
+  };
   WorkerMemory memory;
-  memory.page = {.heads = config.heads,
-                 .layers = config.layers,
-                 .page_tokens = job.page_tokens,
-                 .type = job.kv_type};
   memory.limits = {.rows = std::max<std::int64_t>(rows, running),
                    .prefill = prefill_limits(job, rows, longest_prompt, longest_pages),
                    .decode_strategies = job.decode_strategies,
                    .decode_rows = running};
 
-  const auto page_bytes = static_cast<std::int64_t>(memory.page.page_bytes());
+  const auto page_bytes = static_cast<std::int64_t>(page.page_bytes());
+  const auto filling = static_cast<std::int64_t>(store(0).bytes());
   const auto cost_of = [&](const StrategySet& strategies) {
     Transformer::Limits limits = memory.limits;
     limits.strategies = strategies;
-    const auto scratch = static_cast<std::int64_t>(Transformer::memory_bytes(config, limits));
+    const auto scratch =
+        filling + static_cast<std::int64_t>(Transformer::memory_bytes(config, limits));
     const std::int64_t room = std::max<std::int64_t>(0, per_rank - scratch) / page_bytes;
     return Cost{scratch, std::min(wanted_pages(job), room)};
   };
@@ -114,9 +123,9 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
   const auto [scratch, pages] = cost_of(memory.limits.strategies);
   const bool spread_fits = job.keep != Retention::kSpread || pages >= share(job, longest_pages);
   if (scratch > per_rank || pages * job.degree < longest_pages || !spread_fits) {
-    refuse(memory.page, job, longest_pages, per_rank, scratch);
+    refuse(page, job, longest_pages, per_rank, scratch);
   }
-  memory.pages = static_cast<int>(std::min<std::int64_t>(pages, std::numeric_limits<int>::max()));
+  memory.kv = store(pages);
   return memory;
 }
 

@@ -55,6 +55,7 @@ StrategyQuestion StrategyPicker::question(const PrefillChunk& chunk,
                       .hosts = options_.hosts},
           .layers = layer_shapes(deal, storage),
           .identity = has_identity(deal, options_.page_tokens, storage.owners),
+          .at_rest = options_.kv_type,
           .planned = options_.planned,
           .previous = previous == previous_.end() ? std::nullopt : std::optional(previous->second)};
 }

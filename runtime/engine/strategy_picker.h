@@ -22,6 +22,7 @@ struct StrategyPickerOptions {
   HeadShape heads{};
   int layers = 1;
   LayerMasks masks{Mask::causal()};
+  KvType kv_type = KvType::kFloat32;  // of pages
   std::int64_t page_tokens = 16;
   std::vector<int> hosts;  // for each rank of the group a number for its host
 };

@@ -30,8 +30,7 @@ TraceLabel step_label(const StepPlan& plan, const ForwardStep& step) {
 }  // namespace
 
 std::int64_t WorkerMemory::bytes(const ModelConfig& config) const {
-  return static_cast<std::int64_t>(pages * page.page_bytes() +
-                                   Transformer::memory_bytes(config, limits));
+  return static_cast<std::int64_t>(kv.bytes() + Transformer::memory_bytes(config, limits));
 }
 
 Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
@@ -39,15 +38,16 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
       model_(model),
       planned_bytes_(memory.bytes(model.config)),
       resident_before_(resident_host_memory()),
-      pool_(machine.device(), memory.page, memory.pages),
-      transformer_(machine.device(), model.config, model.weights, *model.ops, *model.kernels, pool_,
+      kv_(machine.device(), memory.kv),
+      transformer_(machine.device(), model.config, model.weights, *model.ops, *model.kernels, kv_,
                    memory.limits),
       bad_attention_(transformer_.bad_lse_total()),
       compute_(machine.device().new_stream()) {}
 
 void Worker::admit(Admission admission) {
   const RequestId id = admission.request;
-  sequences_.emplace(id, Sequence{std::move(admission), PageTable(pool_, machine_.rank())});
+  sequences_.emplace(
+      id, Sequence{std::move(admission), PageTable(kv_.pages(), machine_.rank(), kv_.tails())});
 }
 
 StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) {
@@ -80,12 +80,12 @@ void Worker::await_compute() {
 
 /// Pages leave and arrive at once, and are free or readable only when all have.
 void Worker::move_pages(const std::vector<PageMove>& moves) {
-  PageExchange exchange(pool_);
+  PageExchange exchange(kv_.pages());
   std::vector<KvLease> leaving;
   for (const PageMove& move : moves) {
     PageTable& pages = sequences_.at(move.request).pages;
     if (!pages.promised()) continue;
-    pages.open((move.page + 1) * pool_.shape().page_tokens);
+    pages.open((move.page + 1) * kv_.pages().shape().page_tokens);
     const int from = pages.owners()[move.page];
     KvLease page = pages.move(move.page, move.to);
     if (from == machine_.rank()) exchange.send(page.slots().front(), move.to);
@@ -102,18 +102,16 @@ ForwardStep Worker::make_step(const StepOrder& order) {
   step.decode_strategy = order.decode_strategy;
   expects(plan.prefill.size() <= 1, "a step holds one chunk at most");
   for (const PrefillChunk& chunk : plan.prefill) add_chunk(step, chunk);
-  const DecodeBatch no_rows{.rank = step.group.rank(),
-                            .size = step.group.size(),
-                            .page_tokens = pool_.shape().page_tokens,
-                            .rows = {}};
+  const DecodeBatch no_rows{.rank = step.group.rank(), .size = step.group.size(), .rows = {}};
   step.decode.assign(model_.config.masks.distinct().size(), no_rows);
   for (const DecodeStep& row : plan.decode) add_decode_row(step, row);
   return step;
 }
 
 SequenceStorage Worker::storage_of(const Group& group, const Sequence& sequence) const {
-  SequenceStorage storage{.page_tokens = pool_.shape().page_tokens,
-                          .slots = sequence.pages.slots()};
+  SequenceStorage storage{.page_tokens = kv_.pages().shape().page_tokens,
+                          .slots = sequence.pages.slots(),
+                          .tail = sequence.pages.tail()};
   for (int owner : sequence.pages.owners()) storage.owners.push_back(index_in(group, owner));
   return storage;
 }
@@ -145,7 +143,7 @@ void Worker::add_decode_row(ForwardStep& step, const DecodeStep& row) {
   const bool masters = row.master == machine_.rank();
   if (masters) {
     step.targets.push_back({.row = step.rows() - step.chunk_rows(),
-                            .slots = &sequence.pages.slots(),
+                            .pages = {sequence.pages.slots(), sequence.pages.tail()},
                             .column = step.decode.front().rows.back().columns - 1});
   }
   if (masters || mirrors_rows(step.decode_strategy)) {
@@ -263,8 +261,8 @@ RankSummary Worker::summary() const {
   return {.rank = machine_.rank(),
           .host = machine_.host(),
           .device = machine_.device().description(),
-          .kv_pages_used = pool_.most_used(),
-          .kv_pages_total = pool_.pages(),
+          .kv_pages_used = kv_.pages().most_used(),
+          .kv_pages_total = kv_.pages().pages(),
           .planned_bytes = planned_bytes_,
           .resident_bytes = resident_host_memory() - resident_before_,
           .sent_bytes = traffic.sent_bytes,

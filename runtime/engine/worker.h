@@ -9,7 +9,7 @@
 
 #include "comm/machine.h"
 #include "runtime/engine/messages.h"
-#include "runtime/memory/kv_page_pool.h"
+#include "runtime/memory/kv_store.h"
 #include "runtime/memory/page_table.h"
 #include "runtime/model/tokenizer.h"
 #include "runtime/model/transformer.h"
@@ -27,8 +27,7 @@ struct LoadedModel {
 
 /// What a rank allocates, from the memory plan.
 struct WorkerMemory {
-  KvPageShape page;
-  int pages = 0;
+  KvStoreShape kv;
   Transformer::Limits limits;
 
   std::int64_t bytes(const ModelConfig& config) const;
@@ -77,7 +76,7 @@ class Worker {
   LoadedModel& model_;
   std::int64_t planned_bytes_;
   std::int64_t resident_before_;
-  KvPagePool pool_;
+  KvStore kv_;
   Transformer transformer_;
   std::map<RequestId, Sequence> sequences_;
   std::int64_t bad_attention_;       // bad partials counted by the kernels up to the last step

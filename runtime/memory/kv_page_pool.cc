@@ -65,16 +65,9 @@ std::optional<KvLease> KvPagePool::try_lease(int count) {
 }
 
 KvView KvPagePool::layer(int layer) const {
-  const HeadShape& heads = shape_.heads;
-  std::byte* k =
-      memory_.as<std::byte>().data() + std::size_t(layer) * pages() * shape_.piece_bytes();
-  return {.k = k,
-          .v = k + shape_.piece_bytes() / 2,
-          .head_stride = shape_.page_tokens * heads.head_dim,
-          .page_stride = shape_.piece_values(),
-          .table = nullptr,
-          .page_tokens = shape_.page_tokens,
-          .type = shape_.type};
+  const std::size_t before = std::size_t(layer) * pages() * shape_.piece_bytes();
+  return pages_at(memory_.as<std::byte>().data() + before, shape_.type, shape_.heads,
+                  shape_.page_tokens);
 }
 
 std::vector<PageSlot> KvPagePool::take(int count) {

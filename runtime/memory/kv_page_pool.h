@@ -2,7 +2,7 @@
 //
 //   pool    | layer 0                       | layer 1                       | ...
 //   layer   | page 0 | page 1 | page 2 | ...                     page = page_tokens tokens
-//   page    | K: head 0, head 1, ... | V: head 0, head 1, ...
+//   page    | K: head 0, head 1, ... | V: head 0, head 1, ... | of int8: a scale of each
 //   head    | page_tokens x head_dim values                      contiguous: one tile
 //
 // Layer-major, since every reader works on one layer at a time. A page is thus a slot with one
@@ -16,7 +16,7 @@
 #include <span>
 #include <vector>
 
-#include "attention/segment.h"
+#include "attention/kv_pages.h"
 #include "comm/device.h"
 
 namespace longspan {
@@ -58,8 +58,7 @@ struct KvPageShape {
   std::int64_t page_tokens = 16;
   KvType type = KvType::kFloat32;
 
-  std::int64_t piece_values() const { return page_tokens * heads.kv_values(); }
-  std::size_t piece_bytes() const { return value_bytes(type) * piece_values(); }
+  std::size_t piece_bytes() const { return longspan::page_bytes(type, heads, page_tokens); }
   /// All layers of one page.
   std::size_t page_bytes() const { return layers * piece_bytes(); }
 };

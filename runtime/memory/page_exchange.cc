@@ -22,8 +22,8 @@ void PageExchange::run(Stream& stream, Communicator& communicator) {
 }
 
 std::span<std::byte> PageExchange::piece(PageSlot slot, int layer) const {
-  const KvView page = pool_.layer(layer).shifted(slot * pool_.shape().piece_values());
-  return {static_cast<std::byte*>(page.k), pool_.shape().piece_bytes()};  // V lies right behind K
+  const std::size_t bytes = pool_.shape().piece_bytes();  // V and scales lie right behind K
+  return {static_cast<std::byte*>(pool_.layer(layer).k) + slot * bytes, bytes};
 }
 
 }  // namespace longspan

@@ -7,12 +7,19 @@
 
 namespace longspan {
 
-PageTable::PageTable(KvPagePool& pool, int self)
-    : page_tokens_(pool.shape().page_tokens), self_(self), lease_(pool.try_lease(0).value()) {}
+PageTable::PageTable(KvPagePool& pool, int self, KvPagePool* tails)
+    : page_tokens_(pool.shape().page_tokens),
+      self_(self),
+      tails_(tails),
+      lease_(pool.try_lease(0).value()) {}
 
 void PageTable::promise(std::vector<int> owners) {
   expects(opened_ == 0, "owners are promised before pages are opened");
   owners_ = std::move(owners);
+  if (!tails_) return;
+  std::optional<KvLease> tail = tails_->try_lease(1);
+  expects(tail.has_value(), "as many sequences run as were planned for");
+  tail_ = std::move(*tail);
 }
 
 void PageTable::open(std::int64_t length) {

@@ -15,10 +15,12 @@ namespace longspan {
 
 class PageTable {
  public:
-  /// For the rank `self`, whose pages come from `pool`.
-  PageTable(KvPagePool& pool, int self);
+  /// For the rank `self`, whose pages come from `pool`; where they fill elsewhere, the one that is
+  /// not full fills in a page of `tails`, which the sequence has from promise() on.
+  PageTable(KvPagePool& pool, int self, KvPagePool* tails = nullptr);
 
-  /// Says who (world rank) owns each page. Once, before the first page is opened.
+  /// Says who (world rank) owns each page. Once, before the first page is opened. Throws
+  /// std::logic_error when no tail is free.
   void promise(std::vector<int> owners);
   /// Opens the pages that positions [0, length) need and are not open yet. Throws std::logic_error
   /// when no owner was promised or the pool is empty: memory is promised before work starts.
@@ -33,6 +35,8 @@ class PageTable {
   bool promised() const { return !owners_.empty(); }
   /// Where this rank keeps open page `page`, which it owns.
   PageSlot slot(std::int64_t page) const { return lease_.slots().at(own_index(page)); }
+  /// The sequence's page of `tails`; 0 without.
+  PageSlot tail() const { return tail_.slots().empty() ? 0 : tail_.slots().front(); }
   /// Of the open pages.
   std::span<const int> owners() const { return std::span(owners_).first(opened_); }
   /// Of the open pages that this rank owns, in page order.
@@ -44,9 +48,11 @@ class PageTable {
 
   std::int64_t page_tokens_;
   int self_;
+  KvPagePool* tails_;
   std::vector<int> owners_;
   std::size_t opened_ = 0;
   KvLease lease_;
+  KvLease tail_;
 };
 
 }  // namespace longspan

@@ -28,13 +28,13 @@ std::int64_t whole_rows(const ForwardStep& step) {
 }  // namespace
 
 Transformer::Transformer(Device& device, const ModelConfig& config, const ModelWeights& weights,
-                         ModelOps& ops, AttentionKernels& kernels, KvPagePool& pool,
+                         ModelOps& ops, AttentionKernels& kernels, const KvStore& kv,
                          const Limits& limits)
     : config_(config),
       weights_(weights),
       ops_(ops),
       kernels_(kernels),
-      pool_(pool),
+      kv_(kv),
       limits_(limits),
       rope_(config.rope_base, config.heads.head_dim),
       angles_(device.allocate(floats(limits.rows, config.heads.head_dim))),
@@ -80,6 +80,7 @@ void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerD
     ops_.rms_norm(compute, hidden, rows, layer.attention_norm, normed);
     project(compute, step, layer);
     ops_.rope_and_store(compute, qkv_rows, q_.as<float>().data(), targets(step, l));
+    round_full_tails(compute, step, l);
     attention(compute, step, l);
     attention_output(compute, step, layer);
     mlp(compute, step, layer);
@@ -107,27 +108,41 @@ std::vector<KvTarget> Transformer::targets(const ForwardStep& step, int layer) {
   if (chunk_rows > 0) {
     const PrefillAttention& prefill = prefill_.use(step.strategy);
     const SplitChunk& chunk = step.chunks[config_.masks.index(layer)];
-    out.push_back({0, chunk_rows, prefill.own_stream(chunk), prefill.column0(chunk)});
+    out.push_back({0, chunk_rows, prefill.own_stream(chunk), 0});
   }
+  const KvPages pages = kv_.layer(layer);
   for (const DecodeTarget& target : step.targets) {
-    KvView view = pool_.layer(layer);
-    view.table = target.slots->data();
-    out.push_back({chunk_rows + target.row, 1, view, target.column});
+    const KvColumn open = pages.open_column(target.pages, target.column);
+    out.push_back({chunk_rows + target.row, 1, open.view, open.column});
   }
   return out;
+}
+
+/// Pages that a decode row filled, where pages fill elsewhere: from now on they are read rounded.
+void Transformer::round_full_tails(Stream& compute, const ForwardStep& step, int layer) {
+  const KvPages pages = kv_.layer(layer);
+  if (!pages.fill_apart()) return;
+  std::vector<KvCopy> copies;
+  for (const DecodeTarget& target : step.targets) {
+    if ((target.column + 1) % pages.rest.page_tokens != 0) continue;
+    copies.push_back(full_tail(pages, target.pages, target.column + 1));
+  }
+  if (!copies.empty()) kernels_.copy_kv(compute, std::move(copies));
 }
 
 void Transformer::attention(Stream& compute, const ForwardStep& step, int layer) {
   const std::int64_t rows = step.chunk_rows();
   const float* q = q_.as<float>().data();
   float* mixed = mixed_.as<float>().data();
-  const KvView pages = pool_.layer(layer);
+  const KvPages pages = kv_.layer(layer);
   const int mask = config_.masks.index(layer);
   if (!step.chunks.empty()) {
     float* m = softmax_.as<float>().data();
     float* l = m + limits_.rows * config_.heads.query_heads;
-    prefill_.use(step.strategy)
-        .run(compute, step.group, step.chunks[mask], pages, q, {mixed, m, l});
+    const SplitChunk& chunk = step.chunks[mask];
+    begin_keeping(compute, kernels_, pages, chunk);
+    prefill_.use(step.strategy).run(compute, step.group, chunk, pages, q, {mixed, m, l});
+    settle(compute, kernels_, pages, chunk);
   }
   const DecodeBatch& decode = step.decode[mask];
   if (!decode.rows.empty()) {

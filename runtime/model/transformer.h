@@ -14,7 +14,7 @@
 #include "attention/prefill_strategies.h"
 #include "comm/device.h"
 #include "comm/group.h"
-#include "runtime/memory/kv_page_pool.h"
+#include "runtime/memory/kv_store.h"
 #include "runtime/model/model_config.h"
 #include "runtime/model/ops.h"
 #include "runtime/model/rope.h"
@@ -25,8 +25,8 @@ namespace longspan {
 
 /// The page column where a decode row's own key and value go.
 struct DecodeTarget {
-  std::int64_t row;                    // of the decode rows held here
-  const std::vector<PageSlot>* slots;  // this rank's pages of the sequence
+  std::int64_t row;  // of the decode rows held here
+  OwnPages pages;    // this rank's of the sequence
   std::int64_t column;
 };
 
@@ -70,7 +70,7 @@ class Transformer {
 
   /// Borrows everything it is given.
   Transformer(Device& device, const ModelConfig& config, const ModelWeights& weights, ModelOps& ops,
-              AttentionKernels& kernels, KvPagePool& pool, const Limits& limits);
+              AttentionKernels& kernels, const KvStore& kv, const Limits& limits);
 
   /// Bytes the constructor allocates.
   static std::size_t memory_bytes(const ModelConfig& config, const Limits& limits);
@@ -98,12 +98,13 @@ class Transformer {
   void attention_output(Stream& compute, const ForwardStep& step, const LayerWeights& layer);
   void mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer);
   std::vector<KvTarget> targets(const ForwardStep& step, int layer);
+  void round_full_tails(Stream& compute, const ForwardStep& step, int layer);
 
   const ModelConfig& config_;
   const ModelWeights& weights_;
   ModelOps& ops_;
   AttentionKernels& kernels_;
-  KvPagePool& pool_;
+  const KvStore& kv_;
   Limits limits_;
 
   RopeTable rope_;

@@ -69,7 +69,7 @@ std::vector<RandomSequence> sequences_of(const Batch& batch) {
 
 /// The batch as one rank sees it; slots of sequence after sequence.
 DecodeBatch batch_on(int rank, const Batch& batch) {
-  DecodeBatch view{.rank = rank, .size = batch.ranks, .page_tokens = batch.page_tokens, .rows = {}};
+  DecodeBatch view{.rank = rank, .size = batch.ranks, .rows = {}};
   std::int32_t next_slot = 0;
   for (std::size_t i = 0; i < batch.lengths.size(); ++i) {
     SequenceStorage storage{
@@ -86,7 +86,7 @@ DecodeBatch batch_on(int rank, const Batch& batch) {
 void fill_pages(const PagedRank& rank, int index, const Batch& batch, const DecodeBatch& view,
                 const std::vector<RandomSequence>& sequences, float factor) {
   for (std::size_t i = 0; i < sequences.size(); ++i) {
-    KvView pages = rank.pages();
+    KvView pages = rank.pages().rest;
     pages.table = view.rows[i].slots.data();
     std::int64_t column = 0;
     for (std::int64_t position = 0; position < batch.lengths[i]; ++position) {

@@ -11,6 +11,7 @@
 
 #include "attention/cpu/cpu_kernels.h"
 #include "attention/cpu/instruction_set.h"
+#include "attention/kv_pages.h"
 #include "comm/cpu/cpu_device.h"
 #include "tests/attention/dense_attention.h"
 
@@ -101,6 +102,94 @@ TEST(KvTypeTest, EveryInstructionSetConvertsAlike) {
       std::vector<float> wide(count);
       conversion(*kernels, type).widen(expected.data(), count, wide.data());
       EXPECT_EQ(wide, there_and_back(type, values)) << kernels->name << " " << name(type);
+    }
+  }
+}
+
+struct Int8 {
+  float scale;
+  std::vector<std::int8_t> integers;
+
+  bool operator==(const Int8&) const = default;
+};
+
+Int8 to_int8(const std::vector<float>& values) {
+  const auto rounded = narrowed(KvType::kBFloat16, values);
+  Int8 out{.scale = 0, .integers = std::vector<std::int8_t>(values.size(), 99)};
+  out.scale = narrow_to_int8(rounded.data(), std::ssize(rounded), out.integers.data());
+  return out;
+}
+
+std::vector<float> from_int8(const Int8& from) {
+  std::vector<float> out(from.integers.size());
+  widen_int8(from.integers.data(), std::ssize(out), from.scale, out.data());
+  return out;
+}
+
+TEST(Int8Test, ValuesAreWholeMultiplesOfThe127thOfTheLargestTiesToEven) {
+  const Int8 ones = to_int8({0, -127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 126.5, 3.25, -3.75});
+  EXPECT_EQ(ones.scale, 1.0f);
+  EXPECT_EQ(ones.integers, (std::vector<std::int8_t>{0, -127, 0, 2, 2, 0, -2, -2, 126, 3, -4}));
+  EXPECT_EQ(to_int8({-3}).integers.front(), -127);
+}
+
+TEST(Int8Test, NothingIsFurtherOffThanHalfAStep) {
+  const auto problem = test::random_problem({4, 4, 64}, 1, 1024, 3);
+  const auto exact = there_and_back(KvType::kBFloat16, problem.k);
+  const Int8 rounded = to_int8(problem.k);
+  const auto wide = from_int8(rounded);
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    ASSERT_LE(std::abs(wide[i] - exact[i]), rounded.scale * 0.5f * 1.00001f);
+  }
+}
+
+TEST(Int8Test, AllZeroHasScaleZero) {
+  EXPECT_EQ(to_int8({0, -0.0f, 0}), (Int8{0, {0, 0, 0}}));
+  EXPECT_EQ(from_int8({0, {0, 0}}), (std::vector<float>{0, 0}));
+}
+
+TEST(Int8Test, TheLargestAndTheSmallestNumbersKeepTheirPlace) {
+  const float largest = std::bit_cast<float>(0x7f7f0000u), smallest = std::ldexp(1.0f, -133);
+  for (float most : {largest, smallest, std::ldexp(1.0f, -126), 1e30f, 1e-30f}) {
+    const Int8 rounded = to_int8({most, -most, 0});
+    EXPECT_EQ(rounded.integers, (std::vector<std::int8_t>{127, -127, 0})) << most;
+    EXPECT_TRUE(std::isfinite(from_int8(rounded)[0])) << most;
+    EXPECT_NEAR(from_int8(rounded)[0] / most, 1, 1.0 / 256) << most;  // bfloat16 first
+  }
+}
+
+TEST(Int8Test, WhatIsNotAFiniteNumberMakesTheWholeHeadNotANumber) {
+  for (float bad : {kInfinity, -kInfinity, std::bit_cast<float>(0x7fc00000u),
+                    std::bit_cast<float>(0xffffffffu)}) {
+    const Int8 rounded = to_int8({1, bad, -2});
+    EXPECT_TRUE(std::isnan(rounded.scale));
+    EXPECT_EQ(rounded.integers, (std::vector<std::int8_t>{0, 0, 0}));
+    for (float value : from_int8(rounded)) EXPECT_TRUE(std::isnan(value));
+  }
+}
+
+TEST(Int8Test, EveryInstructionSetRoundsAlike) {
+  std::vector<std::vector<float>> cases{
+      {0, 0}, {1, kInfinity}, {std::bit_cast<float>(0x7f7f0000u)}};
+  for (std::int64_t count : {1, 7, 8, 15, 16, 17, 31, 64, 1000}) {
+    cases.push_back(test::random_problem({1, 1, 1}, 1, count, 7).k);
+  }
+  std::vector<float> finite = hard_values();
+  std::erase_if(finite, [](float value) { return std::abs(value) > 3.3e38f; });
+  cases.push_back(finite);
+  for (const CompiledKernels* kernels : supported_kernels()) {
+    for (const auto& values : cases) {
+      const Int8 expected = to_int8(values);
+      const auto halves = narrowed(KvType::kBFloat16, values);
+      Int8 found{.scale = 0, .integers = std::vector<std::int8_t>(values.size())};
+      found.scale = kernels->int8.narrow(halves.data(), std::ssize(halves), found.integers.data());
+      EXPECT_EQ(std::bit_cast<std::uint32_t>(found.scale) & 0x7fffffffu,
+                std::bit_cast<std::uint32_t>(expected.scale) & 0x7fffffffu);
+      EXPECT_EQ(found.integers, expected.integers) << kernels->name;
+      if (std::isnan(expected.scale)) continue;
+      std::vector<float> wide(values.size());
+      kernels->int8.widen(expected.integers.data(), std::ssize(wide), expected.scale, wide.data());
+      EXPECT_EQ(wide, from_int8(expected)) << kernels->name;
     }
   }
 }
@@ -205,6 +294,110 @@ TEST(KvTypeTest, CopiesConvertBetweenPagesOfAnySize) {
                    std::logic_error);
     }
   }
+}
+
+/// Whole int8 pages in slots that run backwards, and float32 pages that hold what they widen to.
+struct Int8Pools {
+  Int8Pools(AttentionKernels& kernels, Stream& stream, const test::DenseProblem& problem,
+            std::int64_t page_tokens)
+      : pages((problem.keys() + page_tokens - 1) / page_tokens),
+        wide(problem, test::iota(problem.keys()), page_tokens, test::PagedKv::kReversed),
+        filling(pages * page_bytes(KvType::kBFloat16, problem.shape, page_tokens)),
+        memory(pages * page_bytes(KvType::kInt8, problem.shape, page_tokens), std::byte{0x55}) {
+    for (std::int64_t page = pages; page-- > 0;) {
+      table.push_back(static_cast<std::int32_t>(page));
+    }
+    view = pages_at(memory.data(), KvType::kInt8, problem.shape, page_tokens);
+    view.table = table.data();
+    const KvView half =
+        pages_at(filling.data(), KvType::kBFloat16, problem.shape, page_tokens);  // zeros at first
+    const auto run = [](std::int64_t count) {
+      return PositionRun{.first = 0, .block = count, .stride = count, .count = count};
+    };
+    kernels.copy_kv(stream, {{wide.view(), 0, half, run(problem.keys())}});
+    kernels.copy_kv(stream, {{half, 0, view, run(pages * page_tokens)}});
+    kernels.copy_kv(stream, {{view, 0, wide.view(), run(problem.keys())}});
+    stream.synchronize();
+  }
+
+  std::int64_t pages;
+  test::PagedKv wide;
+  std::vector<std::byte> filling, memory;
+  std::vector<std::int32_t> table;
+  KvView view;
+};
+
+TEST(Int8Test, AttentionOverPagesIsThatOverTheirValues) {
+  CpuDevice device(1);
+  const auto stream = device.new_stream();
+  for (const CompiledKernels* compiled : supported_kernels()) {
+    for (const HeadShape& shape : {HeadShape{9, 3, 64}, HeadShape{2, 1, 24}}) {
+      for (std::int64_t keys : {1, 7, 64, 65, 700}) {
+        const auto problem = test::random_problem(shape, std::min<std::int64_t>(keys, 40), keys, 5);
+        CpuAttentionKernels kernels(shape, problem.scale, *compiled);
+        for (std::int64_t page_tokens : {1, 2, 7, 16, 1024}) {
+          const Int8Pools pools(kernels, *stream, problem, page_tokens);
+          const PositionRun all{.first = 0, .block = keys, .stride = keys, .count = keys};
+          KvSegment segment = pools.wide.causal_segment(all);
+          const auto expected = attended(kernels, *stream, problem, segment);
+          segment.view = pools.view;
+          ASSERT_EQ(attended(kernels, *stream, problem, segment), expected)
+              << compiled->name << ", " << keys << " keys in pages of " << page_tokens;
+        }
+      }
+    }
+  }
+}
+
+TEST(Int8Test, AHeadOfAPageIsRoundedByItselfAndPagesAreCopiedWithTheirScales) {
+  const HeadShape shape{2, 2, 16};
+  CpuDevice device(1);
+  const auto stream = device.new_stream();
+  const auto problem = test::random_problem(shape, 1, 12, 6);
+  CpuAttentionKernels kernels(shape, 1.0f, *supported_kernels().front());
+  const Int8Pools pools(kernels, *stream, problem, 4);
+  std::vector<std::byte> memory(pools.memory.size());
+  const KvView copied = pages_at(memory.data(), KvType::kInt8, shape, 4);
+  kernels.copy_kv(*stream,
+                  {{pools.view, 0, copied, {.first = 0, .block = 12, .stride = 12, .count = 12}}});
+  stream->synchronize();
+  for (std::int64_t page = 0; page < 3; ++page) {
+    for (int head = 0; head < 2; ++head) {
+      std::vector<float> values;
+      for (std::int64_t column = 4 * page; column < 4 * page + 4; ++column) {
+        const auto first = problem.v.begin() + (column * 2 + head) * 16;
+        values.insert(values.end(), first, first + 16);
+      }
+      const Int8 expected = to_int8(values);
+      for (const KvView& view : {pools.view, copied}) {
+        EXPECT_EQ(*view.v_scale(4 * page, head), expected.scale);
+        const auto* integers =
+            static_cast<const std::int8_t*>(view.shifted(view.offset(4 * page, head, 16)).v);
+        EXPECT_EQ(std::vector(integers, integers + 64), expected.integers);
+      }
+    }
+  }
+}
+
+TEST(Int8Test, OnlyWholePagesOfBFloat16BecomeInt8) {
+  const HeadShape shape{2, 2, 16};
+  CpuDevice device(1);
+  const auto problem = test::random_problem(shape, 1, 8, 6);
+  CpuAttentionKernels kernels(shape, 1.0f, *supported_kernels().front());
+  const auto stream = device.new_stream();
+  const Int8Pools pools(kernels, *stream, problem, 4);
+  std::vector<std::byte> memory(pools.filling);
+  const auto run = [](std::int64_t first, std::int64_t count) {
+    return PositionRun{.first = first, .block = count, .stride = count, .count = count};
+  };
+  for (KvType type : {KvType::kFloat32, KvType::kFloat16}) {
+    KvView other = pages_at(memory.data(), type, shape, 4);
+    EXPECT_THROW(kernels.copy_kv(*stream, {{other, 0, pools.view, run(0, 4)}}), std::logic_error);
+  }
+  const KvView halves = pages_at(memory.data(), KvType::kBFloat16, shape, 4);
+  const auto other_stream = device.new_stream();
+  kernels.copy_kv(*other_stream, {{halves, 0, pools.view, run(0, 3)}});
+  EXPECT_THROW(other_stream->synchronize(), std::logic_error);
 }
 
 }  // namespace

@@ -23,6 +23,8 @@ using test::PagedRank;
 using test::RandomSequence;
 
 constexpr double kTolerance = 1e-5;
+constexpr double kNarrowTolerance = 0.1;  // of values around 1: what is misread is further off
+constexpr int kLayers = 3;                // of test::chunk_rows()
 constexpr std::array kLayouts{Layout::kBlockCyclic, Layout::kStriped, Layout::kZigzag,
                               Layout::kContiguous, Layout::kFolded};
 
@@ -45,13 +47,14 @@ struct Case {
   std::int64_t chunk = 1 << 20;
   Owners owners = Owners::kSpread;
   Mask mask = Mask::causal();
+  KvType kv_type = KvType::kFloat32;
 
   std::string description() const {
     return str(
-        "{} on {} ranks, {} tokens, {}/{} heads of {}, {}, pages of {}, chunks of {}, owners {}, "
-        "{}",
+        "{} on {} ranks, {} tokens, {}/{} heads of {}, {}, pages of {} in {}, chunks of {}, owners "
+        "{}, {}",
         describe(plan, ranks), ranks, tokens, shape.query_heads, shape.kv_heads, shape.head_dim,
-        name(layout), page_tokens, chunk, static_cast<int>(owners),
+        name(layout), page_tokens, name(kv_type), chunk, static_cast<int>(owners),
         mask.is_windowed() ? str("window {}", mask.keys())
         : mask.is_full()   ? "full"
                            : "causal");
@@ -67,7 +70,13 @@ struct Case {
 
   PrefillLimits limits() const {
     const std::int64_t most = tokens + page_tokens;
-    return {.rows = most, .columns = most, .all_rows = most, .all_columns = most, .ranks = ranks};
+    return {.rows = most,
+            .columns = most,
+            .all_rows = most,
+            .all_columns = most,
+            .ranks = ranks,
+            .kv_type = kv_type,
+            .page_tokens = page_tokens};
   }
 
   std::int64_t pages() const { return (tokens + page_tokens - 1) / page_tokens; }
@@ -104,7 +113,7 @@ double prefill(const Case& c, const RandomSequence& sequence, Communicator& comm
   for (int i = 0; i < c.ranks; ++i) everyone[i] = i;
   Group group(communicator, everyone);
   const std::vector<int> owners = c.page_owners();
-  PagedRank rank(c.shape, c.page_tokens, static_cast<int>(owners.size()));
+  PagedRank rank(c.shape, c.page_tokens, static_cast<int>(owners.size()), c.kv_type, kLayers);
   PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {c.plan});
   PrefillAttention& attention = strategies.use(c.plan.strategy);
   const auto storage = test::storage_on(group.rank(), c.page_tokens, owners);
@@ -113,10 +122,13 @@ double prefill(const Case& c, const RandomSequence& sequence, Communicator& comm
     const Deal deal = c.chunk_at(first);
     worst = std::max(worst, test::run_chunk(rank, attention, group, deal, storage, sequence));
     const std::int64_t length = first + deal.count;
+    if (c.kv_type != KvType::kFloat32) continue;
     EXPECT_EQ(test::missing_columns(rank, group.rank(), storage, sequence, length), 0)
         << c.description() << ", rank " << group.rank();
   }
-  EXPECT_LE(worst, kTolerance) << c.description() << ", rank " << group.rank();
+  const bool narrow = c.kv_type != KvType::kFloat32;
+  EXPECT_LE(worst, narrow ? kNarrowTolerance : kTolerance)
+      << c.description() << ", rank " << group.rank();
   return worst;
 }
 
@@ -315,8 +327,29 @@ TEST_P(StrategyTest, RandomCasesEqualDenseAttention) {
   }
 }
 
-/// The bytes and messages of docs/algorithms.md, counted on the wire.
+/// Cached keys of every type at rest, in parts that windows, chunks and pages cut anywhere.
+TEST_P(StrategyTest, RandomCasesOverNarrowPagesAreAsCloseAsTheyAreRounded) {
+  std::mt19937 random(6);
+  const auto below = [&](std::size_t count) { return random() % count; };
+  for (int round = 0; round < 60; ++round) {
+    const int ranks = 1 + static_cast<int>(below(6));
+    const auto all_plans = plans(ranks);
+    Case c = one_case(all_plans[below(all_plans.size())], ranks, deals()[below(deals().size())]);
+    c.tokens = 1 + static_cast<std::int64_t>(below(160));
+    c.chunk = 1 + static_cast<std::int64_t>(below(80));
+    if (c.owners != Owners::kCompute || c.page_tokens > 1) c.page_tokens = 1LL << below(8);
+    if (c.owners != Owners::kCompute) c.owners = static_cast<Owners>(below(3));
+    if (below(2) == 0) c.mask = Mask::window(1 + static_cast<std::int64_t>(below(90)));
+    if (below(6) == 0) c.mask = Mask::full();
+    c.kv_type = kKvTypes[1 + below(kKvTypes.size() - 1)];
+    prefill_everywhere(c);
+  }
+}
+
+/// The bytes and messages of docs/algorithms.md, counted on the wire, over pages of each type in
+/// turn.
 TEST_P(StrategyTest, SendsExactlyWhatItsFormulaSays) {
+  std::size_t turn = 0;
   for (int ranks : {1, 2, 3, 4, 6}) {
     for (const PlannedStrategy& plan : plans(ranks)) {
       for (const auto& deal : deals()) {
@@ -333,18 +366,19 @@ TEST_P(StrategyTest, SendsExactlyWhatItsFormulaSays) {
           c.page_tokens = std::min<std::int64_t>(c.page_tokens, 4);
           c.chunk = 23;
           if (c.owners != Owners::kCompute) c.owners = Owners::kRandom;
+          c.kv_type = kKvTypes[turn++ % kKvTypes.size()];
           const RandomSequence sequence(c.shape, tokens, 2, mask);
           test::run_ranks(ranks, [&](Communicator& communicator) {
             test::CountingCommunicator counted(communicator);
             prefill(c, sequence, counted);
+            const WireShape wire{.heads = c.shape, .at_rest = c.kv_type};
             Sent expected;
             for (std::int64_t first = 0; first < tokens; first += c.chunk) {
               const SequenceStorage storage{c.page_tokens, c.page_owners(), {}};
-              const Sent one =
-                  sent_by(communicator.rank(), plan,
-                          split_shape(c.chunk_at(first), storage, c.mask), WireShape{c.shape});
-              expected.bytes += 3 * one.bytes;  // layers
-              expected.messages += 3 * one.messages;
+              const Sent one = sent_by(communicator.rank(), plan,
+                                       split_shape(c.chunk_at(first), storage, c.mask), wire);
+              expected.bytes += kLayers * one.bytes;
+              expected.messages += kLayers * one.messages;
             }
             EXPECT_EQ(counted.traffic().sent_bytes, expected.bytes) << c.description();
             EXPECT_EQ(counted.traffic().sent_messages, expected.messages) << c.description();

@@ -6,26 +6,33 @@
 namespace longspan::test {
 namespace {
 
-void poison(const Buffer& buffer) {
-  std::ranges::fill(buffer.as<float>(), std::numeric_limits<float>::quiet_NaN());
-}
+void poison(const Buffer& buffer) { std::ranges::fill(buffer.bytes(), std::byte{0xff}); }  // NaN
 
 }  // namespace
 
-PagedRank::PagedRank(const HeadShape& heads, std::int64_t tokens, int pages)
+PagedRank::PagedRank(const HeadShape& heads, std::int64_t tokens, int pages, KvType of, int layers)
     : shape(heads),
       page_tokens(tokens),
+      type(of),
       kernels(new_cpu_attention_kernels(heads, RandomSequence::scale(heads))),
-      memory_(new_buffer(pages * tokens * heads.kv_values())) {}
+      count_(pages),
+      memory_(device.allocate(
+          has_scales(type) ? layers * (bytes(type, pages) + bytes(filling_type(type), pages + 1))
+                           : bytes(type, pages))) {
+  poison(memory_);
+}
 
-KvView PagedRank::pages() const {
-  float* k = memory_.as<float>().data();
-  return {.k = k,
-          .v = k + shape.kv_heads * page_tokens * shape.head_dim,
-          .head_stride = page_tokens * shape.head_dim,
-          .page_stride = page_tokens * shape.kv_values(),
-          .table = nullptr,
-          .page_tokens = page_tokens};
+KvPages PagedRank::pages(int layer) const {
+  const auto pages_of = [&](KvType of, std::byte* at) {
+    return pages_at(at, of, shape, page_tokens);
+  };
+  std::byte* memory = memory_.bytes().data();
+  if (!has_scales(type)) return pages_of(type, memory);
+  const KvType filling = filling_type(type);
+  memory += layer * (bytes(type, count_) + bytes(filling, count_ + 1));
+  std::byte* tail = memory + bytes(type, count_);
+  return {pages_of(type, memory), pages_of(filling, tail),
+          pages_of(filling, tail + bytes(filling, 1))};
 }
 
 Buffer PagedRank::new_buffer(std::int64_t values) {
@@ -59,11 +66,13 @@ std::vector<float> chunk_rows(PagedRank& rank, PrefillAttention& attention, Grou
     as_cpu(*compute).enqueue([&, factor] {
       for (std::int64_t i = 0; i < rows; ++i) {
         std::copy_n(sequence.q(chunk.positions[i]), width, q.as<float>().data() + i * width);
-        sequence.store(chunk.positions[i], attention.own_stream(chunk),
-                       attention.column0(chunk) + i, factor);
+        sequence.store(chunk.positions[i], attention.own_stream(chunk), i, factor);
       }
     });
-    attention.run(*compute, group, chunk, rank.pages(), q.as<float>().data(), state);
+    const KvPages pages = rank.pages(layer);
+    begin_keeping(*compute, *rank.kernels, pages, chunk);
+    attention.run(*compute, group, chunk, pages, q.as<float>().data(), state);
+    settle(*compute, *rank.kernels, pages, chunk);
   }
   compute->synchronize();
   const auto values = out.as<float>();
@@ -87,7 +96,7 @@ double run_chunk(PagedRank& rank, PrefillAttention& attention, Group& group, con
 
 int missing_columns(const PagedRank& rank, int index, const SequenceStorage& storage,
                     const RandomSequence& sequence, std::int64_t length) {
-  KvView view = rank.pages();
+  KvView view = rank.pages().rest;
   view.table = storage.slots.data();
   int missing = 0;
   std::int64_t own = 0;

@@ -14,21 +14,29 @@
 namespace longspan::test {
 
 /// One rank's device, kernels and pages. Every value starts as NaN: what is not written must not
-/// be read.
+/// be read. Pages that fill in place are those of all layers; others are a layer's own, whose tail
+/// is what its last chunk left.
 class PagedRank {
  public:
-  PagedRank(const HeadShape& shape, std::int64_t page_tokens, int pages);
+  PagedRank(const HeadShape& shape, std::int64_t page_tokens, int pages,
+            KvType type = KvType::kFloat32, int layers = 1);
 
-  KvView pages() const;
+  KvPages pages(int layer = 0) const;
   Buffer new_buffer(std::int64_t values);
 
   const HeadShape shape;
   const std::int64_t page_tokens;
+  const KvType type;
   CpuDevice device{1};
   std::unique_ptr<AttentionKernels> kernels;
 
  private:
-  Buffer memory_;
+  std::int64_t bytes(KvType of, int pages) const {
+    return pages * page_bytes(of, shape, page_tokens);
+  }
+
+  int count_;
+  Buffer memory_;  // of each layer: pages, then, if they fill elsewhere, a tail and fresh pages
 };
 
 /// This rank's storage of a sequence whose page p belongs to owners[p]; slots run backwards, so

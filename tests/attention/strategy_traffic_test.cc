@@ -32,9 +32,11 @@ SplitShape random_shape(std::mt19937& random, int ranks) {
   SplitShape shape;
   const auto draw = [&](int most) { return std::uniform_int_distribution<int>(0, most)(random); };
   for (int r = 0; r < ranks; ++r) {
+    shape.first_cached.push_back(draw(1) == 0 ? 0 : draw(30));
     shape.cached.push_back(draw(2) == 0 ? 0 : draw(50));
     shape.rows.push_back(draw(2) == 0 ? 0 : draw(20));
   }
+  shape.page_tokens = std::int64_t{1} << draw(5);
   shape.masked.assign(ranks * ranks, 0);
   return shape;
 }
@@ -55,11 +57,27 @@ Ledger told(const PlannedStrategy& plan, const SplitShape& shape, const WireShap
   Ledger ledger(size);
   const std::int64_t e = wire.value_bytes, dim = wire.heads.head_dim;
   const auto kv = [&](int j, int heads) { return shape.stream(j) * 2 * heads * dim * e; };
+  // A stream that is passed on whole: what is cached of it column by column, with the scales of
+  // each page that has them.
+  const auto whole = [&](int j) {
+    if (!wire.at_rest) return kv(j, wire.heads.kv_heads);
+    const std::int64_t values = wire.heads.kv_values();
+    const auto [begin, end] = shape.cached_columns(j);
+    std::int64_t bytes = shape.rows[j] * values * e, last_page = -1;
+    for (std::int64_t column = begin; column < end; ++column) {
+      const std::int64_t page = column / shape.page_tokens;
+      const bool rounded = *wire.at_rest == KvType::kInt8 && (page + 1) * shape.page_tokens <= end;
+      if (rounded && page != last_page) bytes += 2 * wire.heads.kv_heads * 4;
+      last_page = page;
+      bytes += values * (*wire.at_rest == KvType::kFloat32 ? 4 : rounded ? 1 : 2);
+    }
+    return bytes;
+  };
   const auto q = [&](int j, int heads) { return shape.rows[j] * heads * dim * e; };
   const auto partial = [&](int j) {
     return shape.rows[j] * wire.heads.query_heads * (dim * wire.partial_bytes + 4);
   };
-  const int all_kv = wire.heads.kv_heads, all_q = wire.heads.query_heads;
+  const int all_q = wire.heads.query_heads;
   const auto returns = [&] {
     for (int r = 0; r < size; ++r) {
       for (int j = 0; j < size; ++j) {
@@ -88,7 +106,7 @@ Ledger told(const PlannedStrategy& plan, const SplitShape& shape, const WireShap
     case Strategy::kRing:
       for (int r = 0; r < size; ++r) {
         const auto held = ring(size)[r];
-        for (int step = 0; step + 1 < size; ++step) ledger.message(r, kv(held[step], all_kv));
+        for (int step = 0; step + 1 < size; ++step) ledger.message(r, whole(held[step]));
       }
       break;
     case Strategy::kQueryRing:
@@ -100,7 +118,7 @@ Ledger told(const PlannedStrategy& plan, const SplitShape& shape, const WireShap
       break;
     case Strategy::kAllGather:
       for (int r = 0; r < size; ++r) {
-        for (int peer = 1; peer < size; ++peer) ledger.message(r, kv(r, all_kv));
+        for (int peer = 1; peer < size; ++peer) ledger.message(r, whole(r));
       }
       break;
     case Strategy::kGatherQuery:
@@ -139,10 +157,10 @@ Ledger told(const PlannedStrategy& plan, const SplitShape& shape, const WireShap
           for (int k = 0; k < plan.inner; ++k) {
             visited.insert(outer[o] * plan.inner + inner[k]);
             if (k + 1 < plan.inner) {
-              ledger.message(r, kv(outer[o] * plan.inner + inner[k], all_kv));
+              ledger.message(r, whole(outer[o] * plan.inner + inner[k]));
             }
           }
-          if (o + 1 < hosts) ledger.message(r, kv(outer[o] * plan.inner + r % plan.inner, all_kv));
+          if (o + 1 < hosts) ledger.message(r, whole(outer[o] * plan.inner + r % plan.inner));
         }
         EXPECT_EQ(std::ssize(visited), size) << "each shard once";
       }
@@ -172,7 +190,8 @@ TEST(StrategyTrafficTest, FormulasEqualTheMessagesOfEachAlgorithm) {
   for (int ranks = 1; ranks <= 8; ++ranks) {
     for (int round = 0; round < 40; ++round) {
       const SplitShape shape = random_shape(random, ranks);
-      const WireShape wire{kHeads, round % 2 == 0 ? 4 : 2, round % 3 == 0 ? 2 : 4};
+      WireShape wire{kHeads, round % 2 == 0 ? 4 : 2, round % 3 == 0 ? 2 : 4};
+      if (round % 5 > 0) wire.at_rest = kKvTypes[round % 5 - 1];
       for (const PlannedStrategy& plan : plans_for(ranks)) {
         const Ledger ledger = told(plan, shape, wire);
         for (int r = 0; r < ranks; ++r) {
@@ -261,6 +280,28 @@ TEST(StrategyTrafficTest, StagingIsTheMemoryColumnOfTheTable) {
   EXPECT_EQ(bytes(3, Strategy::kUsp, 2), 30 * qb / 2 * 2 + 110 * 256 + 2 * 220 * 256);
   EXPECT_EQ(bytes(0, Strategy::kDoubleRing, 2), 3 * 110 * kappa);
   EXPECT_EQ(staging_bytes({Strategy::kAllGather, 1}, shape, wire), bytes(3, Strategy::kAllGather));
+}
+
+// A new token has 384 bytes; at rest in int8 96, and each page 24 of scales.
+TEST(StrategyTrafficTest, CachedKeysAreStagedAsTheyAreAtRest) {
+  const SplitShape shape{.cached = {100, 90, 80, 0},
+                         .rows = {10, 20, 0, 30},
+                         .masked = std::vector<std::int64_t>(16),
+                         .first_cached = {0, 6, 0, 0},
+                         .page_tokens = 16};
+  const auto bytes = [&](KvType type, Strategy strategy, int inner = 1) {
+    const WireShape wire{.heads = kHeads, .at_rest = type};
+    return staging_bytes(3, {strategy, inner}, shape, wire);
+  };
+  EXPECT_EQ(bytes(KvType::kFloat32, Strategy::kRing), 2 * 110 * 384);
+  EXPECT_EQ(bytes(KvType::kBFloat16, Strategy::kRing), 2 * (20 * 384 + 90 * 192));
+  EXPECT_EQ(bytes(KvType::kBFloat16, Strategy::kAllGather), 30 * 384 + 270 * 192);
+  // 6 pages and 4 tokens; a broken page of 10 and 5 whole ones; 5 whole ones.
+  const std::int64_t of_0 = 6 * (16 * 96 + 24) + 4 * 192, of_1 = 90 * 96 + 6 * 24,
+                     of_2 = 80 * 96 + 5 * 24;
+  EXPECT_EQ(bytes(KvType::kInt8, Strategy::kAllGather), 30 * 384 + of_0 + of_1 + of_2);
+  EXPECT_EQ(bytes(KvType::kInt8, Strategy::kDoubleRing, 2), 3 * (20 * 384 + of_1));
+  EXPECT_EQ(bytes(KvType::kInt8, Strategy::kUsp, 2), bytes(KvType::kFloat32, Strategy::kUsp, 2));
 }
 
 TEST(StrategyTrafficTest, PlansThatDivideNothingAreTheCallersMistake) {

@@ -26,7 +26,7 @@ BAD_NUMBERS = [
     ("--keep", ["few", "SPREAD"], "spread or fewest"),
     ("--calibrate", ["fast", "on"], "off, quick or full"),
     ("--throttle-link", ["0", "fast", "25M,", "25M,1"], "25M or 1.25G,200us"),
-    ("--kv-dtype", ["float8", "half"], "auto, float32, float16 or bfloat16"),
+    ("--kv-dtype", ["float8", "half"], "auto, float32, float16, bfloat16 or int8"),
     ("--dtype", ["float16", "float"], "auto, float32 or bfloat16"),
     ("--log-level", ["loud"], "(error|warning|info|debug), .* or (error|debug)"),
 ]

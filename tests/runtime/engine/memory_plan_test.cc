@@ -38,7 +38,7 @@ TEST(MemoryPlanTest, PlentyOfMemoryHoldsEveryRequestAndEveryStrategy) {
   const WorkerMemory memory = plan_memory(config(), job({{}, kAllGather}), kPlenty);
   EXPECT_TRUE(memory.limits.strategies.contains(PlannedStrategy{}));
   EXPECT_TRUE(memory.limits.strategies.contains(kAllGather));
-  EXPECT_EQ(memory.pages, 8 * ((507 + kRanks - 1) / kRanks));
+  EXPECT_EQ(memory.kv.pages, 8 * ((507 + kRanks - 1) / kRanks));
 }
 
 TEST(MemoryPlanTest, ThePlanNeverExceedsWhatIsLeft) {
@@ -57,7 +57,7 @@ TEST(MemoryPlanTest, ThePlanNeverExceedsWhatIsLeft) {
 TEST(MemoryPlanTest, AStrategyAmongSeveralTakesNoPageFromTheRequests) {
   const WorkerMemory ring = plan_memory(config(), job({{}}), kPlenty);
   const WorkerMemory both = plan_memory(config(), job({{}, kAllGather}), bytes(ring));
-  EXPECT_EQ(both.pages, ring.pages);
+  EXPECT_EQ(both.kv.pages, ring.kv.pages);
   EXPECT_FALSE(both.limits.strategies.contains(kAllGather));
 }
 
@@ -65,7 +65,7 @@ TEST(MemoryPlanTest, TheOneAskedForMayTakePagesButNotTheLongestRequests) {
   const WorkerMemory ring = plan_memory(config(), job({{}}), kPlenty);
   const WorkerMemory tight = plan_memory(config(), job({kAllGather}), bytes(ring));
   EXPECT_TRUE(tight.limits.strategies.contains(kAllGather));
-  EXPECT_LT(tight.pages, ring.pages);
+  EXPECT_LT(tight.kv.pages, ring.kv.pages);
 
   JobShape one = job({{}});
   one.requests.resize(1);
@@ -81,8 +81,23 @@ TEST(MemoryPlanTest, NarrowPagesTakeHalf) {
   narrow.kv_type = KvType::kBFloat16;
   const WorkerMemory wide = plan_memory(config(), job({{}}), kPlenty);
   const WorkerMemory half = plan_memory(config(), narrow, kPlenty);
-  EXPECT_EQ(half.pages, wide.pages);
-  EXPECT_EQ(2 * half.page.page_bytes(), wide.page.page_bytes());
+  EXPECT_EQ(half.kv.pages, wide.kv.pages);
+  EXPECT_EQ(2 * half.kv.page.page_bytes(), wide.kv.page.page_bytes());
+}
+
+/// And what they fill in: a page of bfloat16 for each sequence that runs, and those of a chunk.
+TEST(MemoryPlanTest, Int8PagesTakeAboutAQuarterAndThePlanStaysExact) {
+  JobShape narrow = job({{}});
+  narrow.kv_type = KvType::kInt8;
+  const WorkerMemory wide = plan_memory(config(), job({{}}), kPlenty);
+  const WorkerMemory quarter = plan_memory(config(), narrow, kPlenty);
+  EXPECT_EQ(quarter.kv.pages, wide.kv.pages);
+  EXPECT_EQ(quarter.kv.page.page_bytes(), wide.kv.page.page_bytes() / 4 + 2 * 2 * 4 * 4);
+  EXPECT_EQ(quarter.kv.tails, 8);
+  EXPECT_EQ(quarter.kv.fresh, 512 / 16 + 1);
+  const std::int64_t exact = bytes(quarter);
+  EXPECT_EQ(bytes(plan_memory(config(), narrow, exact)), exact);
+  EXPECT_LT(plan_memory(config(), narrow, exact - 1).kv.pages, quarter.kv.pages);
 }
 
 TEST(MemoryPlanTest, WhatCannotFitIsRefusedWithTheNumbers) {

@@ -30,6 +30,19 @@ TEST_F(PageTableTest, PagesAreLeasedByTheirOwnerWhenTheSequenceReachesThem) {
   EXPECT_THAT(table_.owners(), ElementsAre(0, 1));
 }
 
+TEST_F(PageTableTest, ASequenceHasATailFromTheFirstPromiseToItsEnd) {
+  KvPagePool tails(device_, {.heads = {1, 1, 16}, .layers = 1, .page_tokens = 4}, 2);
+  {
+    PageTable first(pool_, 1, &tails), second(pool_, 1, &tails), third(pool_, 1, &tails);
+    EXPECT_EQ(tails.free_pages(), 2);
+    first.promise({0});
+    second.promise({1});
+    EXPECT_NE(first.tail(), second.tail());
+    EXPECT_THROW(third.promise({1}), std::logic_error);
+  }
+  EXPECT_EQ(tails.free_pages(), 2);
+}
+
 TEST_F(PageTableTest, ARankThatSatOutSomeStepsCatchesUp) {
   table_.promise({0, 1, 1, 0, 1});
   table_.open(17);
