@@ -225,12 +225,37 @@ TEST_P(DecodeAttentionTest, AnyRatioOfHeads) {
   }
 }
 
-TEST_P(DecodeAttentionTest, RanksMayHoldNoKeyOfAnyRow) {
-  Batch batch = random_batch(5, {30, 64, 17}, 9);
-  for (auto& owners : batch.owners) {
-    for (int& owner : owners) owner = 1 + owner % 2;  // 0, 3 and 4 own nothing
+/// Of single tokens on eight ranks: 31, so that ranks hold four or three; fewer than there are
+/// ranks.
+TEST_P(DecodeAttentionTest, TokensDealtOneByOneMayNotGoRound) {
+  Batch batch = random_batch(8, {31, 5, 1}, 3, {8, 8, 64});
+  batch.page_tokens = 1;
+  for (std::size_t row = 0; row < batch.lengths.size(); ++row) {
+    batch.owners[row].resize(batch.lengths[row]);
+    for (std::int64_t token = 0; token < batch.lengths[row]; ++token) {
+      batch.owners[row][token] = static_cast<int>(token % 8);
+    }
   }
   decode_everywhere(batch);
+}
+
+TEST_P(DecodeAttentionTest, FewerHeadsThanRanksAndMoreRowsThanEither) {
+  decode_everywhere(random_batch(4, {9, 1, 40, 33, 8, 17, 64}, 5, {2, 2, 32}));
+}
+
+/// Splits of many thousands of columns, most of them full.
+TEST_P(DecodeAttentionTest, ContextsUpToAHundredThousandTokens) {
+  decode_everywhere(random_batch(3, {64, 4096, 100'003}, 6, {1, 1, 16}));
+}
+
+TEST_P(DecodeAttentionTest, RanksMayHoldNoKeyOfAnyRow) {
+  for (int heads : {3, 12, 24, 48}) {
+    Batch batch = random_batch(5, {30, 64, 17}, 9, {heads, heads / 3, 16});
+    for (auto& owners : batch.owners) {
+      for (int& owner : owners) owner = 1 + owner % 2;  // 0, 3 and 4 own nothing
+    }
+    decode_everywhere(batch);
+  }
 }
 
 TEST_P(DecodeAttentionTest, EveryRankMayBeMasterAndServeOthersInOneStep) {
@@ -316,6 +341,9 @@ TEST_P(DecodeAttentionTest, SendsExactlyWhatItsFormulaSays) {
       EXPECT_EQ(traffic.sent_bytes, static_cast<std::uint64_t>(kLayers * sent.bytes));
       EXPECT_EQ(traffic.sent_messages, static_cast<std::uint64_t>(kLayers * sent.messages));
       if (ranks == 1) {
+        test::CountingCommunicator counted(communicator);
+        decode(batch, sequences, counted);
+        EXPECT_EQ(counted.exchanges(), 0);
         EXPECT_EQ(traffic.sent_messages, 0u);
       }
     });

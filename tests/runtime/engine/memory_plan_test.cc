@@ -78,6 +78,17 @@ TEST(MemoryPlanTest, TheOneAskedForMayTakePagesButNotTheLongestRequests) {
   EXPECT_TRUE(fallback.limits.strategies.contains(PlannedStrategy{}));
 }
 
+/// Of 4, 8, 12, 16 and 5 tokens in pages of 4 on two ranks.
+TEST(MemoryPlanTest, EveryRankHasRoomForTheLargestShareOfThePages) {
+  std::vector<int> pages;
+  for (std::int64_t tokens : {4, 8, 12, 16, 5}) {
+    JobShape shape{.degree = 2, .page_tokens = 4};
+    shape.requests.push_back({.prompt_tokens = tokens, .max_new = 1});
+    pages.push_back(plan_memory(config(), shape, kPlenty).pages);
+  }
+  EXPECT_THAT(pages, testing::ElementsAre(1, 1, 2, 2, 1));
+}
+
 TEST(MemoryPlanTest, NarrowPagesTakeHalf) {
   JobShape narrow = job({{}});
   narrow.kv_type = KvType::kBFloat16;
