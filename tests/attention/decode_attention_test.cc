@@ -243,9 +243,9 @@ TEST_P(DecodeAttentionTest, FewerHeadsThanRanksAndMoreRowsThanEither) {
   decode_everywhere(random_batch(4, {9, 1, 40, 33, 8, 17, 64}, 5, {2, 2, 32}));
 }
 
-/// Splits of many thousands of columns, most of them full.
-TEST_P(DecodeAttentionTest, ContextsUpToAHundredThousandTokens) {
-  decode_everywhere(random_batch(3, {64, 4096, 100'003}, 6, {1, 1, 16}));
+/// Dozens of splits on each rank.
+TEST_P(DecodeAttentionTest, ContextsOfTensOfThousandsOfTokens) {
+  decode_everywhere(random_batch(3, {64, 4096, 40'003}, 6, {1, 1, 16}));
 }
 
 TEST_P(DecodeAttentionTest, RanksMayHoldNoKeyOfAnyRow) {
@@ -262,6 +262,20 @@ TEST_P(DecodeAttentionTest, EveryRankMayBeMasterAndServeOthersInOneStep) {
   Batch batch = random_batch(4, std::vector<std::int64_t>(12, 65), 3);
   for (std::size_t row = 0; row < batch.owners.size(); ++row) batch.owners[row].back() = row % 4;
   decode_everywhere(batch);
+}
+
+/// Many short rows, few long ones, on one master, some or all.
+TEST_P(DecodeAttentionTest, AnyNumberOfMasters) {
+  for (int ranks = 1; ranks <= 4; ++ranks) {
+    for (int masters : {1, 2, 4}) {
+      if (masters > ranks) continue;
+      for (const auto& [rows, length] : {std::pair{64, 10}, {16, 100}, {3, 1001}}) {
+        Batch batch = random_batch(ranks, std::vector<std::int64_t>(rows, length), 13);
+        for (int row = 0; row < rows; ++row) batch.owners[row].back() = row % masters;
+        decode_everywhere(batch);
+      }
+    }
+  }
 }
 
 TEST_P(DecodeAttentionTest, ManyRunsGiveTheSameBits) {

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "attention/divisors.h"
+#include "attention/split_shape.h"
 #include "attention/strategy_traffic.h"
 #include "comm/cpu/thread_communicator.h"
 #include "comm/str.h"
@@ -70,9 +71,20 @@ struct Case {
             .block = page_tokens};
   }
 
+  /// No more than its chunks need: a strategy that takes more throws.
   PrefillLimits limits() const {
-    const std::int64_t most = tokens + page_tokens;
-    return {.rows = most, .columns = most, .all_rows = most, .all_columns = most, .ranks = ranks};
+    PrefillLimits most{.ranks = ranks};
+    const SequenceStorage storage{page_tokens, page_owners(), {}};
+    for (std::int64_t first = 0; first < tokens;) {
+      const Deal deal = chunk_at(first);
+      const SplitShape split = split_shape(deal, storage, mask);
+      most.rows = std::max(most.rows, split.most_rows());
+      most.columns = std::max(most.columns, split.longest_stream());
+      most.all_rows = std::max(most.all_rows, split.new_tokens());
+      most.all_columns = std::max(most.all_columns, split.columns());
+      first += deal.count;
+    }
+    return most;
   }
 
   std::int64_t pages() const { return (tokens + page_tokens - 1) / page_tokens; }

@@ -240,6 +240,21 @@ TEST(ShardLayout, FloorPiecesDifferByAtMostOneToken) {
   }
 }
 
+TEST(ShardLayout, PiecesOfZigzagDifferByAtMostOneTokenToo) {
+  for (int ranks = 1; ranks <= 8; ++ranks) {
+    for (std::int64_t count = 1; count <= 8 * ranks + 3; ++count) {
+      std::multiset<std::int64_t> pieces;
+      for (int rank = 0; rank < ranks; ++rank) {
+        for (const PositionRun& run : shard({Layout::kZigzag, 9, count, ranks}, rank)) {
+          pieces.insert(run.count);
+        }
+      }
+      const std::int64_t fewest = std::ssize(pieces) < 2 * ranks ? 0 : *pieces.begin();
+      ASSERT_LE(*pieces.rbegin() - fewest, 1) << ranks << " ranks " << count << " tokens";
+    }
+  }
+}
+
 /// Causal score pairs of one rank's rows with another's keys.
 std::int64_t pairs(const std::vector<std::int64_t>& rows, std::vector<std::int64_t> keys) {
   std::ranges::sort(keys);

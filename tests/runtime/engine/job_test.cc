@@ -103,6 +103,23 @@ class JobTest : public testing::Test {
     return run(ranks, options, list, std::nullopt, masks);
   }
 
+  /// The test's model on ranks of one host.
+  static SplitSetting setting(int degree) {
+    return {.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
+            .hosts = std::vector<int>(degree, 0)};
+  }
+
+  /// Calls visit(degree, plans) for each strategy that has plans on so many ranks.
+  template <typename Visit>
+  static void for_strategies_on(std::initializer_list<int> degrees, const Visit& visit) {
+    for (int degree : degrees) {
+      for (Strategy strategy : kStrategies) {
+        const auto plans = usable_plans(strategy, setting(degree));
+        if (!plans.empty()) visit(degree, plans);
+      }
+    }
+  }
+
   /// Runs every strategy on a few degrees with options at random, but for the chunk.
   static void expect_same_everywhere(const std::vector<JobRequest>& list, const LayerMasks& masks,
                                      std::optional<std::int64_t> chunk, const Outcome& oracle,
@@ -110,26 +127,21 @@ class JobTest : public testing::Test {
     constexpr std::array kLayouts{DealtBy::kBlockCyclic, DealtBy::kFolded, DealtBy::kStriped,
                                   DealtBy::kZigzag, DealtBy::kContiguous};
     std::mt19937 random(3);
-    for (int degree : {2, 3, 6}) {
-      for (Strategy strategy : kStrategies) {
-        const SplitSetting setting{.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
-                                   .hosts = std::vector<int>(degree, 0)};
-        const auto plans = usable_plans(strategy, setting);
-        if (plans.empty()) continue;
-        const JobOptions options{
-            .degree = degree,
-            .page_tokens = std::int64_t{1} << random() % 5,
-            .layout = kLayouts[random() % (passes_keys(strategy) ? 5 : 2)],
-            .chunk_tokens = chunk.value_or(1 + static_cast<std::int64_t>(random() % 60)),
-            .keep = passes_keys(strategy) && random() % 2 ? Retention::kFewest : Retention::kSpread,
-            .plans = {plans[random() % plans.size()]}};
-        expect_same(
-            run(degree, options, list, masks), oracle,
-            str("{}, {} on {} ranks, layout {}, pages of {}, chunks of {}", what,
-                describe(options.plans.front(), degree), degree, static_cast<int>(options.layout),
-                options.page_tokens, *options.chunk_tokens));
-      }
-    }
+    for_strategies_on({2, 3, 6}, [&](int degree, const std::vector<PlannedStrategy>& plans) {
+      const bool anywhere = passes_keys(plans.front().strategy);
+      const JobOptions options{
+          .degree = degree,
+          .page_tokens = std::int64_t{1} << random() % 5,
+          .layout = kLayouts[random() % (anywhere ? 5 : 2)],
+          .chunk_tokens = chunk.value_or(1 + static_cast<std::int64_t>(random() % 60)),
+          .keep = anywhere && random() % 2 ? Retention::kFewest : Retention::kSpread,
+          .plans = {plans[random() % plans.size()]}};
+      expect_same(
+          run(degree, options, list, masks), oracle,
+          str("{}, {} on {} ranks, layout {}, pages of {}, chunks of {}", what,
+              describe(options.plans.front(), degree), degree, static_cast<int>(options.layout),
+              options.page_tokens, *options.chunk_tokens));
+    });
   }
 
   static void expect_same(const Outcome& outcome, const Outcome& oracle, const std::string& what) {
@@ -187,24 +199,20 @@ TEST_F(JobTest, EveryPrefillStrategyGivesTheTokensOfOneRank) {
   const Outcome oracle = run(1, {.degree = 1}, list);
   std::mt19937 random(2);
   int runs = 0;
-  for (int degree : {1, 2, 3, 4, 6}) {
-    for (Strategy strategy : kStrategies) {
-      const SplitSetting setting{.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
-                                 .hosts = std::vector<int>(degree, 0)};
-      for (const PlannedStrategy& plan : usable_plans(strategy, setting)) {
-        const JobOptions options{.degree = degree,
-                                 .page_tokens = std::int64_t{1} << random() % 5,
-                                 .layout = random() % 2 ? DealtBy::kBlockCyclic : DealtBy::kFolded,
-                                 .chunk_tokens = 1 + static_cast<std::int64_t>(random() % 120),
-                                 .plans = {plan},
-                                 .max_running = 1 + static_cast<int>(random() % 5)};
-        expect_same(run(degree, options, list), oracle,
-                    str("{} on {} ranks, pages of {}, chunks of {}", describe(plan, degree), degree,
-                        options.page_tokens, *options.chunk_tokens));
-        ++runs;
-      }
+  for_strategies_on({1, 2, 3, 4, 6}, [&](int degree, const std::vector<PlannedStrategy>& plans) {
+    for (const PlannedStrategy& plan : plans) {
+      const JobOptions options{.degree = degree,
+                               .page_tokens = std::int64_t{1} << random() % 5,
+                               .layout = random() % 2 ? DealtBy::kBlockCyclic : DealtBy::kFolded,
+                               .chunk_tokens = 1 + static_cast<std::int64_t>(random() % 120),
+                               .plans = {plan},
+                               .max_running = 1 + static_cast<int>(random() % 5)};
+      expect_same(run(degree, options, list), oracle,
+                  str("{} on {} ranks, pages of {}, chunks of {}", describe(plan, degree), degree,
+                      options.page_tokens, *options.chunk_tokens));
+      ++runs;
     }
-  }
+  });
   EXPECT_GT(runs, 30);
 }
 
@@ -255,19 +263,12 @@ TEST_F(JobTest, NarrowPagesGiveTheTokensOfOneRankWithTheSameChunks) {
     const Outcome oracle = run(1, {.degree = 1, .chunk_tokens = 32, .kv_type = type}, list);
     EXPECT_NE(oracle.logprobs, exact.logprobs);
     for (RequestId id = 0; id < 4; ++id) EXPECT_NEAR(oracle.nll.at(id), exact.nll.at(id), 0.05);
-    for (int degree : {2, 3, 6}) {
-      for (Strategy strategy : kStrategies) {
-        const SplitSetting setting{.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
-                                   .hosts = std::vector<int>(degree, 0)};
-        const auto plans = usable_plans(strategy, setting);
-        if (plans.empty()) continue;
-        const JobOptions options{
-            .degree = degree, .chunk_tokens = 32, .kv_type = type, .plans = {plans.front()}};
-        expect_same(
-            run(degree, options, list), oracle,
-            str("{} by {} on {} ranks", name(type), describe(plans.front(), degree), degree));
-      }
-    }
+    for_strategies_on({2, 3, 6}, [&](int degree, const std::vector<PlannedStrategy>& plans) {
+      const JobOptions options{
+          .degree = degree, .chunk_tokens = 32, .kv_type = type, .plans = {plans.front()}};
+      expect_same(run(degree, options, list), oracle,
+                  str("{} by {} on {} ranks", name(type), describe(plans.front(), degree), degree));
+    });
   }
 }
 
@@ -303,10 +304,8 @@ TEST_F(JobTest, AChoiceForEachChunkGivesTheTokensOfOneRank) {
   const Outcome oracle = run(1, {.degree = 1}, list);
   std::set<Strategy> taken;
   for (int degree : {2, 3, 4, 6}) {
-    const SplitSetting setting{.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
-                               .hosts = std::vector<int>(degree, 0)};
     JobOptions options{.degree = degree, .chunk_tokens = 64 * degree, .plans = {}};
-    for (const UsableStrategy& usable : usable_strategies(setting)) {
+    for (const UsableStrategy& usable : usable_strategies(setting(degree))) {
       if (!usable.refusal) options.plans.push_back(usable.plan);
     }
     for (double bytes_per_second : {1e5, 1e8}) {
