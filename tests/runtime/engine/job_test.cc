@@ -194,6 +194,16 @@ TEST_F(JobTest, EveryDegreeLayoutChunkPageAndRetentionGivesTheTokensOfOneRank) {
   }
 }
 
+/// Side by side, none a multiple of anything.
+TEST_F(JobTest, PromptsOfVeryUnequalLengthsGiveTheTokensOfOneRank) {
+  const auto list = requests({1, 7, 128, 450, 1}, 10);
+  const Outcome oracle = run(1, {.degree = 1}, list);
+  for (int degree : {2, 5}) {
+    expect_same(run(degree, {.degree = degree, .chunk_tokens = 200}, list), oracle,
+                str("{} ranks", degree));
+  }
+}
+
 TEST_F(JobTest, EveryPrefillStrategyGivesTheTokensOfOneRank) {
   const auto list = requests({1, 2, 7, 33, 100});
   const Outcome oracle = run(1, {.degree = 1}, list);
