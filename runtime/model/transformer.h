@@ -77,7 +77,7 @@ class Transformer {
     std::int64_t rows = 0;  // of one step
     /// Rows that go through norms and products together, one at least. Weights are read once per
     /// block: a thousand rows make some 500 FLOP of each byte, far more than a CPU needs to be
-    /// busy, and take 217 MB of activations with the shape of Llama-3-8B.
+    /// busy, and take 218 MB of activations with the shape of Llama-3-8B.
     std::int64_t ffn_block_rows = 1024;
     PrefillLimits prefill;
     StrategySet strategies{PlannedStrategy{}};
