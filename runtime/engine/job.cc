@@ -20,6 +20,7 @@ JobShape shape_of(const JobOptions& options, const JobInput& input) {
   JobShape shape{.degree = options.degree,
                  .page_tokens = options.page_tokens,
                  .chunk_tokens = chunk_tokens(options),
+                 .ffn_block_rows = options.ffn_block_rows,
                  .keep = options.keep,
                  .kv_type = options.kv_type,
                  .max_running = options.max_running,

@@ -19,6 +19,7 @@ struct JobOptions {
   std::int64_t page_tokens = 16;
   DealtBy layout = DealtBy::kBlockCyclic;
   std::optional<std::int64_t> chunk_tokens;  // absent: 512 per rank of the degree
+  std::int64_t ffn_block_rows = Transformer::Limits{}.ffn_block_rows;
   Retention keep = Retention::kSpread;
   KvType kv_type = KvType::kFloat32;  // of pages
   /// Legal for the degree, the model and the other options. One: it is used, or ring where there is

@@ -15,6 +15,7 @@ struct JobShape {
   int degree = 1;
   std::int64_t page_tokens = 16;
   std::int64_t chunk_tokens = 512;
+  std::int64_t ffn_block_rows = Transformer::Limits{}.ffn_block_rows;
   Retention keep = Retention::kSpread;
   KvType kv_type = KvType::kFloat32;
   int max_running = 64;

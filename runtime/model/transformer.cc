@@ -1,5 +1,8 @@
 #include "runtime/model/transformer.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "comm/error.h"
 
 namespace longspan {
@@ -20,9 +23,36 @@ bool may_slice(const Transformer::Limits& limits) {
   return limits.decode_strategies.contains(DecodeStrategy::kSliced) && limits.prefill.ranks > 1;
 }
 
-/// Rows whose products this rank computes whole: all, or those of the chunk.
-std::int64_t whole_rows(const ForwardStep& step) {
-  return step.is_sliced() ? step.chunk_rows() : step.rows();
+/// The most rows of any block: sliced rows are one, so that they take one exchange.
+std::int64_t block_rows(const Transformer::Limits& limits) {
+  const std::int64_t sliced = may_slice(limits) ? limits.decode_rows : 0;
+  return std::min(limits.rows, std::max(limits.ffn_block_rows, sliced));
+}
+
+/// Even ones, so that a few rows left over do not read all weights once more.
+std::vector<RowBlock> blocks_of(const ForwardStep& step, std::int64_t most) {
+  const std::int64_t whole = step.is_sliced() ? step.chunk_rows() : step.rows();
+  const std::int64_t count = (whole + most - 1) / most;
+  std::vector<RowBlock> blocks;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t first = whole * i / count;
+    blocks.push_back({first, whole * (i + 1) / count - first});
+  }
+  if (step.is_sliced()) blocks.push_back({whole, step.decode_rows(), true});
+  return blocks;
+}
+
+/// What of the step's targets lies in the block, whose own rows count from 0.
+std::vector<KvTarget> targets_in(const RowBlock& block, const std::vector<KvTarget>& targets) {
+  std::vector<KvTarget> out;
+  for (const KvTarget& whole : targets) {
+    const std::int64_t first = std::max(whole.row0, block.first);
+    const std::int64_t end = std::min(whole.row0 + whole.rows, block.end());
+    if (first >= end) continue;
+    const std::int64_t column0 = whole.column0 + first - whole.row0;
+    out.push_back({first - block.first, end - first, whole.to, column0});
+  }
+  return out;
 }
 
 }  // namespace
@@ -39,24 +69,28 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
       rope_(config.rope_base, config.heads.head_dim),
       angles_(device.allocate(floats(limits.rows, config.heads.head_dim))),
       hidden_(device.allocate(floats(limits.rows, config.hidden))),
-      normed_(device.allocate(floats(limits.rows, config.hidden))),
-      qkv_(device.allocate(floats(limits.rows, config.q_width() + 2 * config.kv_width()))),
+      normed_(device.allocate(floats(block_rows(limits), config.hidden))),
+      qkv_(device.allocate(floats(block_rows(limits), config.q_width() + 2 * config.kv_width()))),
       q_(device.allocate(floats(limits.rows, config.q_width()))),
       mixed_(device.allocate(floats(limits.rows, config.q_width()))),
       softmax_(device.allocate(floats(2 * limits.rows, config.heads.query_heads))),
-      gate_up_(device.allocate(floats(limits.rows, 2 * config.ffn))),
-      active_(device.allocate(floats(limits.rows, config.ffn))),
+      gate_up_(device.allocate(floats(block_rows(limits), 2 * config.ffn))),
+      active_(device.allocate(floats(block_rows(limits), config.ffn))),
       chosen_(device.allocate(floats(limits.logit_rows, config.hidden))),
       logits_(device.allocate(floats(limits.logit_rows, config.vocabulary))),
       prefill_(device, kernels, limits.prefill, limits.strategies),
       decode_(device, kernels, decode_limits(limits), limits.decode_strategies) {
+  expects(limits.ffn_block_rows > 0, "a block has rows");
   if (may_slice(limits)) sliced_.emplace(device, config, ops, sliced_limits(limits));
 }
 
 std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& limits) {
-  const std::int64_t row = config.heads.head_dim + 2 * config.hidden + 3 * config.q_width() +
-                           2 * config.kv_width() + 2 * config.heads.query_heads + 3 * config.ffn;
-  return floats(limits.rows, row) + floats(limits.logit_rows, config.hidden + config.vocabulary) +
+  const std::int64_t row =
+      config.heads.head_dim + config.hidden + 2 * config.q_width() + 2 * config.heads.query_heads;
+  const std::int64_t row_of_block =
+      config.hidden + config.q_width() + 2 * config.kv_width() + 3 * config.ffn;
+  return floats(limits.rows, row) + floats(block_rows(limits), row_of_block) +
+         floats(limits.logit_rows, config.hidden + config.vocabulary) +
          PrefillStrategies::memory_bytes(config.heads, limits.prefill, limits.strategies) +
          DecodeStrategies::memory_bytes(config.heads, decode_limits(limits),
                                         limits.decode_strategies) +
@@ -64,40 +98,41 @@ std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& l
 }
 
 void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done) {
-  const std::int64_t rows = step.rows();
-  expects(rows <= limits_.rows, "the step fits the memory planned for it");
-  float* hidden = hidden_.as<float>().data();
-  float* normed = normed_.as<float>().data();
-  float* qkv = qkv_.as<float>().data();
-  float* angles = angles_.as<float>().data();
-  const QkvRows qkv_rows{.qkv = qkv, .angles = angles, .rows = rows, .heads = config_.heads};
-
-  ops_.embed(compute, weights_.embedding(), step.tokens, hidden);
-  ops_.rope_angles(compute, rope_, step.positions, angles);
+  expects(step.rows() <= limits_.rows, "the step fits the memory planned for it");
+  const std::vector<RowBlock> blocks = blocks_of(step, block_rows(limits_));
+  ops_.embed(compute, weights_.embedding(), step.tokens, hidden(0));
+  ops_.rope_angles(compute, rope_, step.positions, angles_.as<float>().data());
   for (int l = 0; l < config_.layers; ++l) {
     const StreamSpan span(compute, {"layer", TraceCategory::kStep, {{"layer", l}}});
     const LayerWeights& layer = weights_.layer(l);
-    ops_.rms_norm(compute, hidden, rows, layer.attention_norm, normed);
-    project(compute, step, layer);
-    ops_.rope_and_store(compute, qkv_rows, q_.as<float>().data(), targets(step, l));
+    const std::vector<KvTarget> kv = targets(step, l);
+    for (const RowBlock& block : blocks)
+      project(compute, step, layer, block, targets_in(block, kv));
     round_full_tails(compute, step, l);
     attention(compute, step, l);
-    attention_output(compute, step, layer);
-    mlp(compute, step, layer);
+    for (const RowBlock& block : blocks) {
+      attention_output(compute, step, layer, block);
+      mlp(compute, step, layer, block);
+    }
     if (layer_done) compute.call([layer_done, l] { layer_done(l); });
   }
-  ops_.rms_norm(compute, hidden, rows, weights_.output_norm(), normed);
 }
 
-void Transformer::project(Stream& compute, const ForwardStep& step, const LayerWeights& layer) {
-  const std::int64_t whole = whole_rows(step);
-  const float* normed = normed_.as<float>().data();
+void Transformer::project(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
+                          const RowBlock& block, std::vector<KvTarget> targets) {
+  float* normed = normed_.as<float>().data();
   float* qkv = qkv_.as<float>().data();
-  if (whole > 0) ops_.matmul(compute, normed, whole, layer.qkv, qkv, Output::kOverwrite);
-  if (step.is_sliced()) {
-    sliced_->gather(compute, step.group, normed + whole * config_.hidden, step.decode_rows(),
-                    layer.qkv, qkv + whole * layer.qkv.layout->outputs());
+  ops_.rms_norm(compute, hidden(block.first), block.count, layer.attention_norm, normed);
+  if (block.is_sliced) {
+    sliced_->gather(compute, step.group, normed, block.count, layer.qkv, qkv);
+  } else {
+    ops_.matmul(compute, normed, block.count, layer.qkv, qkv, Output::kOverwrite);
   }
+  const float* angles = angles_.as<float>().data() + block.first * config_.heads.head_dim;
+  float* q = q_.as<float>().data() + block.first * config_.q_width();
+  ops_.rope_and_store(compute,
+                      {.qkv = qkv, .angles = angles, .rows = block.count, .heads = config_.heads},
+                      q, std::move(targets));
 }
 
 /// Chunk rows store into the rank's own stream, which retention then copies to pages; a decode row
@@ -153,37 +188,31 @@ void Transformer::attention(Stream& compute, const ForwardStep& step, int layer)
 }
 
 void Transformer::attention_output(Stream& compute, const ForwardStep& step,
-                                   const LayerWeights& layer) {
-  const std::int64_t whole = whole_rows(step);
-  const float* mixed = mixed_.as<float>().data();
-  float* hidden = hidden_.as<float>().data();
-  if (whole > 0) {
-    ops_.matmul(compute, mixed, whole, layer.attention_output, hidden, Output::kAccumulate);
-  }
-  if (step.is_sliced()) {
-    sliced_->attention_output(compute, step.group, mixed + whole * config_.q_width(),
+                                   const LayerWeights& layer, const RowBlock& block) {
+  const float* mixed = mixed_.as<float>().data() + block.first * config_.q_width();
+  if (block.is_sliced) {
+    sliced_->attention_output(compute, step.group, mixed,
                               decode_.use(step.decode_strategy).heads(step.decode.front()),
-                              step.decode_rows(), layer.attention_output,
-                              hidden + whole * config_.hidden);
+                              block.count, layer.attention_output, hidden(block.first));
+  } else {
+    ops_.matmul(compute, mixed, block.count, layer.attention_output, hidden(block.first),
+                Output::kAccumulate);
   }
 }
 
-void Transformer::mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer) {
-  const std::int64_t whole = whole_rows(step);
-  float* hidden = hidden_.as<float>().data();
+void Transformer::mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
+                      const RowBlock& block) {
   float* normed = normed_.as<float>().data();
   float* gate_up = gate_up_.as<float>().data();
   float* active = active_.as<float>().data();
-  ops_.rms_norm(compute, hidden, step.rows(), layer.ffn_norm, normed);
-  if (whole > 0) {
-    ops_.matmul(compute, normed, whole, layer.gate_up, gate_up, Output::kOverwrite);
-    ops_.swiglu(compute, gate_up, whole, config_.ffn, active);
-    ops_.matmul(compute, active, whole, layer.down, hidden, Output::kAccumulate);
+  ops_.rms_norm(compute, hidden(block.first), block.count, layer.ffn_norm, normed);
+  if (block.is_sliced) {
+    sliced_->mlp(compute, step.group, normed, block.count, layer, hidden(block.first));
+    return;
   }
-  if (step.is_sliced()) {
-    sliced_->mlp(compute, step.group, normed + whole * config_.hidden, step.decode_rows(), layer,
-                 hidden + whole * config_.hidden);
-  }
+  ops_.matmul(compute, normed, block.count, layer.gate_up, gate_up, Output::kOverwrite);
+  ops_.swiglu(compute, gate_up, block.count, config_.ffn, active);
+  ops_.matmul(compute, active, block.count, layer.down, hidden(block.first), Output::kAccumulate);
 }
 
 std::int64_t Transformer::bad_lse_total() const {
@@ -194,8 +223,8 @@ const float* Transformer::logits(Stream& compute, std::span<const std::int64_t> 
   expects(std::ssize(rows) <= limits_.logit_rows, "the rows fit the logits' memory");
   float* chosen = chosen_.as<float>().data();
   float* out = logits_.as<float>().data();
-  ops_.gather_rows(compute, normed_.as<float>().data(), config_.hidden, {rows.begin(), rows.end()},
-                   chosen);
+  ops_.gather_rows(compute, hidden(0), config_.hidden, {rows.begin(), rows.end()}, chosen);
+  ops_.rms_norm(compute, chosen, std::ssize(rows), weights_.output_norm(), chosen);
   ops_.matmul(compute, chosen, std::ssize(rows), weights_.output(), out, Output::kOverwrite);
   return out;
 }
@@ -207,10 +236,10 @@ const float* Transformer::sliced_logits(Stream& compute, const ForwardStep& step
   for (std::int64_t row = 0; row < count; ++row) {
     masters.push_back(step.decode.front().rows[first + row].master);
   }
+  float* chosen = chosen_.as<float>().data();
   float* out = logits_.as<float>().data();
-  const std::int64_t row0 = step.chunk_rows() + first;
-  sliced_->logits(compute, step.group, normed_.as<float>().data() + row0 * config_.hidden, count,
-                  masters, weights_.output(), out);
+  ops_.rms_norm(compute, hidden(step.chunk_rows() + first), count, weights_.output_norm(), chosen);
+  sliced_->logits(compute, step.group, chosen, count, masters, weights_.output(), out);
   return out;
 }
 

@@ -3,6 +3,11 @@
 // Every rank holds all weights; what is split is the rows. Projections, norms and the MLP are local
 // to a row, unless decode rows are sliced (SlicedProducts); attention reaches other ranks, through
 // a PrefillAttention for rows of a prefill chunk and a DecodeAttention for decode rows.
+//
+// What is local to a row runs over a block of rows at a time (blockwise feed-forward,
+// arXiv 2305.19370), so the widest activations are as large as a block and not as a chunk:
+//
+//   each block: norm, QKV, RoPE | attention of all rows | each block: projection, norm, MLP
 #pragma once
 
 #include <cstdint>
@@ -53,6 +58,15 @@ struct ForwardStep {
   }
 };
 
+/// Rows of a step that go through norms and products together.
+struct RowBlock {
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+  bool is_sliced = false;  // with each rank's share of the weights
+
+  std::int64_t end() const { return first + count; }
+};
+
 /// Hears that a layer (0, 1, ...) is done.
 using LayerDone = std::function<void(int layer)>;
 
@@ -61,6 +75,10 @@ class Transformer {
   /// The most any step on this rank may ask for; memory is allocated for it once.
   struct Limits {
     std::int64_t rows = 0;  // of one step
+    /// Rows that go through norms and products together, one at least. Weights are read once per
+    /// block: a thousand rows make some 500 FLOP of each byte, far more than a CPU needs to be
+    /// busy, and take 218 MB of activations with the shape of Llama-3-8B.
+    std::int64_t ffn_block_rows = 1024;
     PrefillLimits prefill;
     StrategySet strategies{PlannedStrategy{}};
     DecodeStrategySet decode_strategies{DecodeStrategy::kShipped};
@@ -75,7 +93,7 @@ class Transformer {
   /// Bytes the constructor allocates.
   static std::size_t memory_bytes(const ModelConfig& config, const Limits& limits);
 
-  /// Enqueues the pass. Afterwards the final hidden state of each row is ready for logits().
+  /// Enqueues the pass. Afterwards the residual stream of each row is ready for logits().
   /// `step` must live until `compute` is past the call. `layer_done`, if any, is called by the
   /// stream after each layer.
   void forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done);
@@ -93,12 +111,16 @@ class Transformer {
                              std::int64_t count);
 
  private:
-  void project(Stream& compute, const ForwardStep& step, const LayerWeights& layer);
+  void project(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
+               const RowBlock& block, std::vector<KvTarget> targets);
   void attention(Stream& compute, const ForwardStep& step, int layer);
-  void attention_output(Stream& compute, const ForwardStep& step, const LayerWeights& layer);
-  void mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer);
+  void attention_output(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
+                        const RowBlock& block);
+  void mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
+           const RowBlock& block);
   std::vector<KvTarget> targets(const ForwardStep& step, int layer);
   void round_full_tails(Stream& compute, const ForwardStep& step, int layer);
+  float* hidden(std::int64_t row) { return hidden_.as<float>().data() + row * config_.hidden; }
 
   const ModelConfig& config_;
   const ModelWeights& weights_;
@@ -110,13 +132,13 @@ class Transformer {
   RopeTable rope_;
   Buffer angles_;   // (rows, head_dim)
   Buffer hidden_;   // (rows, hidden): the residual stream
-  Buffer normed_;   // (rows, hidden)
-  Buffer qkv_;      // (rows, q + 2 kv)
+  Buffer normed_;   // (block, hidden)
+  Buffer qkv_;      // (block, q + 2 kv)
   Buffer q_;        // (rows, q)
   Buffer mixed_;    // (rows, q): attention's output, and its running state
   Buffer softmax_;  // (2, rows, query_heads): the running state's m and l
-  Buffer gate_up_;  // (rows, 2 ffn)
-  Buffer active_;   // (rows, ffn)
+  Buffer gate_up_;  // (block, 2 ffn)
+  Buffer active_;   // (block, ffn)
   Buffer chosen_;   // (logit_rows, hidden): what is projected to the vocabulary
   Buffer logits_;   // (logit_rows, vocabulary)
 

@@ -225,18 +225,57 @@ TEST_P(DecodeAttentionTest, AnyRatioOfHeads) {
   }
 }
 
-TEST_P(DecodeAttentionTest, RanksMayHoldNoKeyOfAnyRow) {
-  Batch batch = random_batch(5, {30, 64, 17}, 9);
-  for (auto& owners : batch.owners) {
-    for (int& owner : owners) owner = 1 + owner % 2;  // 0, 3 and 4 own nothing
+/// Of single tokens on eight ranks: 31, so that ranks hold four or three; fewer than there are
+/// ranks.
+TEST_P(DecodeAttentionTest, TokensDealtOneByOneMayNotGoRound) {
+  Batch batch = random_batch(8, {31, 5, 1}, 3, {8, 8, 64});
+  batch.page_tokens = 1;
+  for (std::size_t row = 0; row < batch.lengths.size(); ++row) {
+    batch.owners[row].resize(batch.lengths[row]);
+    for (std::int64_t token = 0; token < batch.lengths[row]; ++token) {
+      batch.owners[row][token] = static_cast<int>(token % 8);
+    }
   }
   decode_everywhere(batch);
+}
+
+TEST_P(DecodeAttentionTest, FewerHeadsThanRanksAndMoreRowsThanEither) {
+  decode_everywhere(random_batch(4, {9, 1, 40, 33, 8, 17, 64}, 5, {2, 2, 32}));
+}
+
+/// Dozens of splits on each rank.
+TEST_P(DecodeAttentionTest, ContextsOfTensOfThousandsOfTokens) {
+  decode_everywhere(random_batch(3, {64, 4096, 40'003}, 6, {1, 1, 16}));
+}
+
+TEST_P(DecodeAttentionTest, RanksMayHoldNoKeyOfAnyRow) {
+  for (int heads : {3, 12, 24, 48}) {
+    Batch batch = random_batch(5, {30, 64, 17}, 9, {heads, heads / 3, 16});
+    for (auto& owners : batch.owners) {
+      for (int& owner : owners) owner = 1 + owner % 2;  // 0, 3 and 4 own nothing
+    }
+    decode_everywhere(batch);
+  }
 }
 
 TEST_P(DecodeAttentionTest, EveryRankMayBeMasterAndServeOthersInOneStep) {
   Batch batch = random_batch(4, std::vector<std::int64_t>(12, 65), 3);
   for (std::size_t row = 0; row < batch.owners.size(); ++row) batch.owners[row].back() = row % 4;
   decode_everywhere(batch);
+}
+
+/// Many short rows, few long ones, on one master, some or all.
+TEST_P(DecodeAttentionTest, AnyNumberOfMasters) {
+  for (int ranks = 1; ranks <= 4; ++ranks) {
+    for (int masters : {1, 2, 4}) {
+      if (masters > ranks) continue;
+      for (const auto& [rows, length] : {std::pair{64, 10}, {16, 100}, {3, 1001}}) {
+        Batch batch = random_batch(ranks, std::vector<std::int64_t>(rows, length), 13);
+        for (int row = 0; row < rows; ++row) batch.owners[row].back() = row % masters;
+        decode_everywhere(batch);
+      }
+    }
+  }
 }
 
 TEST_P(DecodeAttentionTest, ManyRunsGiveTheSameBits) {
@@ -316,6 +355,9 @@ TEST_P(DecodeAttentionTest, SendsExactlyWhatItsFormulaSays) {
       EXPECT_EQ(traffic.sent_bytes, static_cast<std::uint64_t>(kLayers * sent.bytes));
       EXPECT_EQ(traffic.sent_messages, static_cast<std::uint64_t>(kLayers * sent.messages));
       if (ranks == 1) {
+        test::CountingCommunicator counted(communicator);
+        decode(batch, sequences, counted);
+        EXPECT_EQ(counted.exchanges(), 0);
         EXPECT_EQ(traffic.sent_messages, 0u);
       }
     });

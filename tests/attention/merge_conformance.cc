@@ -45,6 +45,15 @@ TEST_P(MergeConformance, WeightsAreThoseOfNaturalLogarithms) {
   EXPECT_NEAR(merge_constants(on_, {0, 1}, {1, 2}).o[3], 0.73106, 1e-5);
 }
 
+/// Sums of 2 and 4 weigh as 1 to 2 and come to 6; were they powers, they would not.
+TEST_P(MergeConformance, LogarithmsOfTwoAndFourWeighOneToTwo) {
+  const float two = std::log(2.0f), four = std::log(4.0f);
+  EXPECT_NEAR(merge_constants(on_, {1, 0}, {two, four}).o[0], 1.0 / 3, 1e-6);
+  const Computed merged = merge_constants(on_, {0, 1}, {two, four});
+  EXPECT_NEAR(merged.o[0], 2.0 / 3, 1e-6);
+  EXPECT_NEAR(merged.lse[0], std::log(6.0), 1e-6);
+}
+
 TEST_P(MergeConformance, AnEmptySourceMayHoldNanAndChangesNoBits) {
   const float value = -0.0f;
   for (auto order : {0, 1}) {

@@ -4,10 +4,15 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <iostream>
+#include <numeric>
 #include <random>
+#include <set>
+#include <thread>
 
 #include "attention/divisors.h"
+#include "attention/split_shape.h"
 #include "attention/strategy_traffic.h"
 #include "comm/cpu/thread_communicator.h"
 #include "comm/str.h"
@@ -48,6 +53,7 @@ struct Case {
   Owners owners = Owners::kSpread;
   Mask mask = Mask::causal();
   KvType kv_type = KvType::kFloat32;
+  std::set<std::int64_t> cuts{};  // positions where a chunk ends, whatever its length
 
   std::string description() const {
     return str(
@@ -63,20 +69,25 @@ struct Case {
   Deal chunk_at(std::int64_t first) const {
     return {.layout = layout,
             .first = first,
-            .count = std::min(chunk, tokens - first),
+            .count = std::min(chunk, end_at_most(first) - first),
             .ranks = ranks,
             .block = page_tokens};
   }
 
+  /// No more than its chunks need: a strategy that takes more throws.
   PrefillLimits limits() const {
-    const std::int64_t most = tokens + page_tokens;
-    return {.rows = most,
-            .columns = most,
-            .all_rows = most,
-            .all_columns = most,
-            .ranks = ranks,
-            .kv_type = kv_type,
-            .page_tokens = page_tokens};
+    PrefillLimits most{.ranks = ranks, .kv_type = kv_type, .page_tokens = page_tokens};
+    const SequenceStorage storage{page_tokens, page_owners(), {}};
+    for (std::int64_t first = 0; first < tokens;) {
+      const Deal deal = chunk_at(first);
+      const SplitShape split = split_shape(deal, storage, mask);
+      most.rows = std::max(most.rows, split.most_rows());
+      most.columns = std::max(most.columns, split.longest_stream());
+      most.all_rows = std::max(most.all_rows, split.new_tokens());
+      most.all_columns = std::max(most.all_columns, split.columns());
+      first += deal.count;
+    }
+    return most;
   }
 
   std::int64_t pages() const { return (tokens + page_tokens - 1) / page_tokens; }
@@ -94,6 +105,11 @@ struct Case {
   }
 
  private:
+  std::int64_t end_at_most(std::int64_t first) const {
+    const auto cut = cuts.upper_bound(first);
+    return cut == cuts.end() ? tokens : *cut;
+  }
+
   std::vector<int> computing_ranks() const {
     const Deal all{
         .layout = layout, .count = pages() * page_tokens, .ranks = ranks, .block = page_tokens};
@@ -107,23 +123,27 @@ struct Case {
   }
 };
 
+Group everyone(Communicator& communicator, int ranks) {
+  std::vector<int> list(ranks);
+  std::iota(list.begin(), list.end(), 0);
+  return Group(communicator, list);
+}
+
 /// Prefills on one rank of the cluster and returns the worst error it saw.
 double prefill(const Case& c, const RandomSequence& sequence, Communicator& communicator) {
-  std::vector<int> everyone(c.ranks);
-  for (int i = 0; i < c.ranks; ++i) everyone[i] = i;
-  Group group(communicator, everyone);
+  Group group = everyone(communicator, c.ranks);
   const std::vector<int> owners = c.page_owners();
   PagedRank rank(c.shape, c.page_tokens, static_cast<int>(owners.size()), c.kv_type, kLayers);
   PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {c.plan});
   PrefillAttention& attention = strategies.use(c.plan.strategy);
   const auto storage = test::storage_on(group.rank(), c.page_tokens, owners);
   double worst = 0;
-  for (std::int64_t first = 0; first < c.tokens; first += c.chunk) {
+  for (std::int64_t first = 0; first < c.tokens;) {
     const Deal deal = c.chunk_at(first);
     worst = std::max(worst, test::run_chunk(rank, attention, group, deal, storage, sequence));
-    const std::int64_t length = first + deal.count;
+    first += deal.count;
     if (c.kv_type != KvType::kFloat32) continue;
-    EXPECT_EQ(test::missing_columns(rank, group.rank(), storage, sequence, length), 0)
+    EXPECT_EQ(test::missing_columns(rank, group.rank(), storage, sequence, first), 0)
         << c.description() << ", rank " << group.rank();
   }
   const bool narrow = c.kv_type != KvType::kFloat32;
@@ -245,6 +265,41 @@ TEST_P(StrategyTest, AThousandTokensInChunksOverPagesOfAnySize) {
     }
   }
   std::cout << "worst error " << worst << '\n';
+}
+
+/// A chunk of one row, which one rank computes: the others serve it, and keep it if its page is
+/// theirs.
+TEST_P(StrategyTest, ALastChunkOfOneRowEqualsDenseAttention) {
+  for (int ranks : {2, 3, 4}) {
+    const std::int64_t chunk = 64 * ranks;
+    const RandomSequence sequence(shape(ranks), chunk + 1, 11);
+    for (const PlannedStrategy& plan : plans(ranks)) {
+      for (const auto& deal : deals()) {
+        Case c = one_case(plan, ranks, deal);
+        c.tokens = chunk + 1;
+        c.chunk = chunk;
+        prefill_everywhere(c, sequence);
+      }
+    }
+  }
+}
+
+/// The same prompt in one chunk to nine, cut anywhere: prefill() looks at every page each time.
+TEST_P(StrategyTest, ChunksMayBeCutAnywhere) {
+  constexpr std::int64_t kTokens = 256;
+  std::mt19937 random(21);
+  for (int ranks : {1, 3}) {
+    const RandomSequence sequence(shape(ranks), kTokens, 11);
+    for (int chunks = 1; chunks <= 9; ++chunks) {
+      const auto all_deals = deals();
+      Case c = one_case(plans(ranks).back(), ranks, all_deals[chunks % all_deals.size()]);
+      c.tokens = kTokens;
+      for (int cut = 1; cut < chunks; ++cut) {
+        c.cuts.insert(1 + static_cast<std::int64_t>(random() % (kTokens - 1)));
+      }
+      prefill_everywhere(c, sequence);
+    }
+  }
 }
 
 /// Chunk borders inside windows; windows inside a page, inside a rank's share, beyond the sequence.
@@ -389,16 +444,33 @@ TEST_P(StrategyTest, SendsExactlyWhatItsFormulaSays) {
   }
 }
 
-TEST_P(StrategyTest, LateAndReorderedMessagesChangeNothing) {
+/// A rank's rows of the case's only chunk.
+std::vector<float> rows_of(const Case& c, const RandomSequence& sequence,
+                           Communicator& communicator) {
+  Group group = everyone(communicator, c.ranks);
+  PagedRank rank(c.shape, c.page_tokens, static_cast<int>(c.pages()));
+  PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {c.plan});
+  const auto storage = test::storage_on(group.rank(), c.page_tokens, c.page_owners());
+  return test::chunk_rows(rank, strategies.use(c.plan.strategy), group, c.chunk_at(0), storage,
+                          sequence);
+}
+
+TEST_P(StrategyTest, LateAndReorderedMessagesChangeNoBit) {
   for (const PlannedStrategy& plan : plans(4)) {
     Case c = one_case(plan, 4, deals().front());
     c.tokens = 130;
     c.page_tokens = 8;
     const RandomSequence sequence(c.shape, c.tokens, 11);
+    prefill_everywhere(c, sequence);
+    std::array<std::vector<float>, 4> punctual;
+    test::run_ranks(c.ranks, [&](Communicator& communicator) {
+      punctual[communicator.rank()] = rows_of(c, sequence, communicator);
+    });
     for (unsigned seed = 0; seed < 5; ++seed) {
       test::run_ranks(c.ranks, [&](Communicator& communicator) {
         test::DelayingCommunicator late(communicator, seed);
-        prefill(c, sequence, late);
+        EXPECT_EQ(rows_of(c, sequence, late), punctual[late.rank()])
+            << c.description() << ", seed " << seed << ", rank " << late.rank();
       });
     }
   }
@@ -482,6 +554,84 @@ TEST_P(RetentionTest, RetentionElsewhereCostsNoByte) {
   }
   EXPECT_EQ(sent[0], sent[1]);
   EXPECT_GT(sent[0], 0u);
+}
+
+/// Kernels that take their time over each copy of keys.
+class LateCopies final : public AttentionKernels {
+ public:
+  explicit LateCopies(std::unique_ptr<AttentionKernels> kernels) : kernels_(std::move(kernels)) {}
+
+  void copy_kv(Stream& stream, std::vector<KvCopy> copies) override {
+    as_cpu(stream).enqueue([] { std::this_thread::sleep_for(std::chrono::milliseconds(2)); });
+    kernels_->copy_kv(stream, std::move(copies));
+  }
+
+  const HeadShape& shape() const override { return kernels_->shape(); }
+  std::string_view isa() const override { return kernels_->isa(); }
+  std::int64_t bad_lse_total() const override { return kernels_->bad_lse_total(); }
+  std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const override {
+    return kernels_->for_heads(shape);
+  }
+  void reset(Stream& stream, RunningState state, std::int64_t rows) override {
+    kernels_->reset(stream, state, rows);
+  }
+  void attend(Stream& stream, const QueryRows& rows, std::vector<KvSegment> segments,
+              RunningState state) override {
+    kernels_->attend(stream, rows, std::move(segments), state);
+  }
+  void finish(Stream& stream, RunningState state, Partial out, std::int64_t rows) override {
+    kernels_->finish(stream, state, out, rows);
+  }
+  void decode(Stream& stream, std::vector<DecodeRow> rows) override {
+    kernels_->decode(stream, std::move(rows));
+  }
+  void merge(Stream& stream, std::vector<Partial> partials, Partial out,
+             std::int64_t rows) override {
+    kernels_->merge(stream, std::move(partials), out, rows);
+  }
+
+ private:
+  std::unique_ptr<AttentionKernels> kernels_;
+};
+
+/// One rank keeps everything, and is late with it: meanwhile no stream may land where it reads.
+TEST_P(RetentionTest, LateCopiesKeepTheRightKeys) {
+  for (const PlannedStrategy& plan : plans(6)) {
+    Case c = one_case(plan, 6, {Layout::kBlockCyclic, 8, Owners::kOneRank});
+    c.tokens = 96;
+    const RandomSequence sequence(c.shape, c.tokens, 11);
+    test::run_ranks(c.ranks, [&](Communicator& communicator) {
+      Group group = everyone(communicator, c.ranks);
+      PagedRank rank(c.shape, c.page_tokens, static_cast<int>(c.pages()));
+      rank.kernels = std::make_unique<LateCopies>(std::move(rank.kernels));
+      PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {c.plan});
+      const auto storage = test::storage_on(group.rank(), c.page_tokens, c.page_owners());
+      test::run_chunk(rank, strategies.use(c.plan.strategy), group, c.chunk_at(0), storage,
+                      sequence);
+      EXPECT_EQ(test::missing_columns(rank, group.rank(), storage, sequence, c.tokens), 0)
+          << c.description() << ", rank " << group.rank();
+    });
+  }
+}
+
+/// A stream crosses to another node once for each of them but its own. Every rank has a page.
+TEST(DoubleRingTest, NodesExchangeAsOftenAsThereAreOthers) {
+  for (const auto& [nodes, devices] : {std::pair{1, 4}, {2, 4}, {4, 2}, {2, 3}}) {
+    const int ranks = nodes * devices;
+    const Case c{.plan = {Strategy::kDoubleRing, devices}, .ranks = ranks, .tokens = 16 * ranks};
+    const RandomSequence sequence(c.shape, c.tokens, 2);
+    test::run_ranks(c.ranks, [&, nodes = nodes, devices = devices](Communicator& communicator) {
+      test::CountingCommunicator counted(communicator);
+      rows_of(c, sequence, counted);
+      std::uint64_t inside = 0, between = 0;
+      for (int peer = 0; peer < c.ranks; ++peer) {
+        const bool same_node = peer / devices == counted.rank() / devices;
+        (same_node ? inside : between) += counted.with(peer).sent_messages;
+      }
+      EXPECT_EQ(between, 3u * (nodes - 1));  // layers
+      EXPECT_EQ(inside, 3u * nodes * (devices - 1));
+    });
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(PassingKeys, RetentionTest,

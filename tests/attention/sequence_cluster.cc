@@ -65,7 +65,9 @@ std::vector<float> chunk_rows(PagedRank& rank, PrefillAttention& attention, Grou
     const auto factor = static_cast<float>(layers - layer);  // 1 in the layer that is checked
     as_cpu(*compute).enqueue([&, factor] {
       for (std::int64_t i = 0; i < rows; ++i) {
-        std::copy_n(sequence.q(chunk.positions[i]), width, q.as<float>().data() + i * width);
+        const float* row = sequence.q(chunk.positions[i]);
+        std::transform(row, row + width, q.as<float>().data() + i * width,
+                       [&](float v) { return factor * v; });
         sequence.store(chunk.positions[i], attention.own_stream(chunk), i, factor);
       }
     });

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <ostream>
 #include <set>
@@ -13,6 +14,7 @@
 namespace longspan {
 namespace {
 
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
@@ -187,6 +189,44 @@ TEST(ShardLayout, PackedSequencesAreCutOneByOne) {
   EXPECT_THAT(positions(shard({Layout::kZigzag, 0, 16, 4}, 0)), ElementsAre(0, 1, 14, 15));
 }
 
+/// Ulysses inside, a ring outside: what the ranks of an inner group compute together is one run.
+TEST(ShardLayout, InnerGroupsTogetherAreTheCyclicDealOfLargerBlocks) {
+  for (const auto& [inner, outer, block] : {std::array{2, 3, 2}, {4, 2, 1}, {2, 2, 4}}) {
+    for (std::int64_t first : {0, 1, 16, 21}) {
+      for (std::int64_t count : {0, 1, 7, 48, 61}) {
+        const auto dealt = shards({Layout::kBlockCyclic, first, count, inner * outer, block});
+        const auto joined = shards({Layout::kBlockCyclic, first, count, outer, inner * block});
+        for (int k = 0; k < outer; ++k) {
+          std::vector<std::int64_t> together;
+          for (int u = 0; u < inner; ++u) {
+            const auto& part = dealt[k * inner + u];
+            together.insert(together.end(), part.begin(), part.end());
+          }
+          std::ranges::sort(together);
+          EXPECT_EQ(together, joined[k]) << inner << " x " << outer << ", block " << block;
+        }
+      }
+    }
+  }
+}
+
+/// Of packed sequences: the first cuts evenly into 16 pieces, the second does not.
+TEST(ShardLayout, RaggedSequencesOfABatchAreCutOneByOne) {
+  const auto sizes = [](std::int64_t tokens) {
+    std::vector<std::int64_t> all;
+    for (int rank = 0; rank < 8; ++rank) {
+      all.push_back(token_count(shard({Layout::kZigzag, 0, tokens, 8}, rank)));
+    }
+    return all;
+  };
+  EXPECT_THAT(sizes(128), Each(16));
+  EXPECT_THAT(sizes(1248 - 128), Each(140));
+  EXPECT_THAT(sizes(4240 - 1248), Each(374));
+  EXPECT_THAT(sizes(120), Each(15));
+  EXPECT_THAT(sizes(1248 - 120), Each(141));
+  EXPECT_THAT(sizes(4232 - 1248), Each(373));
+}
+
 TEST(ShardLayout, FloorPiecesDifferByAtMostOneToken) {
   for (int ranks = 1; ranks <= 8; ++ranks) {
     for (std::int64_t count = 1; count <= 8 * ranks + 3; ++count) {
@@ -196,6 +236,21 @@ TEST(ShardLayout, FloorPiecesDifferByAtMostOneToken) {
         sizes.insert(tokens);
       }
       ASSERT_LE(*sizes.rbegin() - *sizes.begin(), 1) << ranks << " ranks " << count << " tokens";
+    }
+  }
+}
+
+TEST(ShardLayout, PiecesOfZigzagDifferByAtMostOneTokenToo) {
+  for (int ranks = 1; ranks <= 8; ++ranks) {
+    for (std::int64_t count = 1; count <= 8 * ranks + 3; ++count) {
+      std::multiset<std::int64_t> pieces;
+      for (int rank = 0; rank < ranks; ++rank) {
+        for (const PositionRun& run : shard({Layout::kZigzag, 9, count, ranks}, rank)) {
+          pieces.insert(run.count);
+        }
+      }
+      const std::int64_t fewest = std::ssize(pieces) < 2 * ranks ? 0 : *pieces.begin();
+      ASSERT_LE(*pieces.rbegin() - fewest, 1) << ranks << " ranks " << count << " tokens";
     }
   }
 }
@@ -293,11 +348,60 @@ TEST(ShardLayout, BalanceFollowsItsFormulas) {
                 own + (ranks - 1) * s * s);
       EXPECT_EQ(causal_work({Layout::kBlockCyclic, 0, tokens, n, block}).stepped,
                 own + (ranks - 1) * s * (s + block) / 2);
-      EXPECT_EQ(causal_work({Layout::kZigzag, 0, tokens, n}).stepped,
-                own + (ranks - 1) * s * s / 2);
+      for (const Work& even : {causal_work({Layout::kZigzag, 0, tokens, n}),
+                               causal_work({Layout::kFolded, 0, tokens, n, block})}) {
+        EXPECT_EQ(even.stepped, own + (ranks - 1) * s * s / 2);
+        EXPECT_DOUBLE_EQ(static_cast<double>(even.stepped), even.mean);
+      }
       const Work striped = causal_work({Layout::kStriped, 0, tokens, n});
       EXPECT_DOUBLE_EQ(static_cast<double>(striped.stepped) / striped.mean,
                        1 + (n - 1.0) / (static_cast<double>(tokens) + 1));
+    }
+  }
+}
+
+TEST(ShardLayout, ContiguousPiecesApproachTwiceTheMean) {
+  for (int ranks : {2, 4, 8}) {
+    const Work work = causal_work({Layout::kContiguous, 0, 1024LL * ranks, ranks});
+    EXPECT_NEAR(static_cast<double>(work.stepped) / work.mean, 2 - 1.0 / ranks, 1e-3) << ranks;
+  }
+}
+
+/// Tiles of `tile` rows x `tile` keys in which some row sees some key, over all steps of a rank.
+std::int64_t tiles_seen(const Deal& deal, int rank, std::int64_t tile) {
+  const auto dealt = shards(deal);
+  const auto rows = [&] {
+    auto sorted = dealt[rank];
+    std::ranges::sort(sorted);
+    return sorted;
+  }();
+  std::int64_t seen = 0;
+  for (auto keys : dealt) {
+    std::ranges::sort(keys);
+    for (std::int64_t row = 0; row < std::ssize(rows); row += tile) {
+      const std::int64_t last = rows[std::min(row + tile, std::ssize(rows)) - 1];
+      for (std::int64_t key = 0; key < std::ssize(keys); key += tile) seen += keys[key] <= last;
+    }
+  }
+  return seen;
+}
+
+/// What a GPU pays: on every rank striped costs what block-cyclic costs its slowest.
+TEST(ShardLayout, TilesFollowTheirFormulas) {
+  constexpr std::int64_t kTile = 4;
+  for (std::int64_t n : {2, 3, 4}) {
+    for (std::int64_t k : {2, 4, 6}) {  // tiles of a rank
+      const int ranks = static_cast<int>(n);
+      const std::int64_t tokens = n * k * kTile;
+      for (int rank = 0; rank < ranks; ++rank) {
+        const auto seen = [&](Layout layout) {
+          return tiles_seen({layout, 0, tokens, ranks, kTile}, rank, kTile);
+        };
+        EXPECT_EQ(seen(Layout::kBlockCyclic), n * k * (k - 1) / 2 + (rank + 1) * k);
+        EXPECT_EQ(seen(Layout::kStriped), n * k * (k + 1) / 2);
+        EXPECT_EQ(seen(Layout::kZigzag), (n * k * k + k) / 2);
+        EXPECT_EQ(seen(Layout::kFolded), (n * k * k + k) / 2);
+      }
     }
   }
 }

@@ -189,6 +189,34 @@ TEST(SplitShapeTest, SpreadColumnsFollowThePages) {
   EXPECT_EQ(lengths(7, 16, 2), (std::vector<std::int64_t>{7, 0}));
 }
 
+/// Page p on rank p mod N: where a token lies, and back, by arithmetic alone.
+TEST(SplitShapeTest, InterleavedStorageHoldsEveryTokenOnceInOrder) {
+  for (int ranks = 1; ranks <= 9; ++ranks) {
+    for (std::int64_t page : {1, 2, 4, 8}) {
+      for (std::int64_t length = 0; length <= 4 * page * ranks; ++length) {
+        SequenceStorage storage{.page_tokens = page, .owners = {}, .slots = {}};
+        for (std::int64_t p = 0; p * page < length; ++p) {
+          storage.owners.push_back(static_cast<int>(p % ranks));
+        }
+        std::int64_t total = 0;
+        for (int rank = 0; rank < ranks; ++rank) {
+          const auto held = positions(owned_runs(storage, rank, {0, length}));
+          total += std::ssize(held);
+          ASSERT_EQ(std::ssize(held), spread_columns(length, page, ranks, rank));
+          ASSERT_EQ(std::ssize(held), owned_columns(storage, rank, length));
+          for (std::int64_t slot = 0; slot < std::ssize(held); ++slot) {
+            const std::int64_t token = (slot / page * ranks + rank) * page + slot % page;
+            ASSERT_EQ(held[slot], token) << length << " tokens, rank " << rank << " of " << ranks;
+            ASSERT_EQ(token / page % ranks, rank);
+            ASSERT_EQ(token / (page * ranks) * page + token % page, slot);
+          }
+        }
+        ASSERT_EQ(total, length);
+      }
+    }
+  }
+}
+
 TEST(SplitShapeTest, CachedColumnsCountForTheirOwners) {
   const Deal deal{.layout = Layout::kContiguous, .first = 37, .count = 5, .ranks = 3, .block = 8};
   const SplitShape shape = split_shape(deal, 8);

@@ -138,6 +138,15 @@ fetch_model_says_that_there_is_no_network() {
   expect 'is there a network?'
 }
 
+# What the table says of a source is still so, or the script says which line is not.
+mutants_match_the_sources() {
+  run 0 scripts/check-mutants --list
+  expect 'attention/ring_attention.cc:'
+  expect 'tail-of-the-last-page'
+  run 2 scripts/check-mutants --list --only none-of-this-name
+  expect 'no mutant has such a name'
+}
+
 # Everything quickstart would wait for, replaced; mpirun is read from standard input.
 fake_build_and_mpirun() {
   fake dpkg-query <<<'printf installed'

@@ -70,6 +70,14 @@ class JobTest : public testing::Test {
                      const std::optional<std::filesystem::path>& traces = std::nullopt,
                      const LayerMasks& masks = LayerMasks(Mask::causal()),
                      const std::function<void(Coordinator&)>& between_steps = nullptr) {
+    return run_model(path_, ranks, options, list, traces, masks, between_steps);
+  }
+
+  static Outcome run_model(const std::filesystem::path& path, int ranks, const JobOptions& options,
+                           const std::vector<JobRequest>& list,
+                           const std::optional<std::filesystem::path>& traces = std::nullopt,
+                           const LayerMasks& masks = LayerMasks(Mask::causal()),
+                           const std::function<void(Coordinator&)>& between_steps = nullptr) {
     Outcome outcome;
     test::run_machines(ranks, [&](Machine& machine) {
       std::optional<TraceFile> trace;
@@ -77,7 +85,7 @@ class JobTest : public testing::Test {
         trace.emplace(*traces, TraceOwner{.rank = machine.rank(), .ranks = ranks}, 512);
         machine.device().trace_into(&*trace);
       }
-      LoadedModel model = load_model(machine, open_model(machine, path_.string()), {});
+      LoadedModel model = load_model(machine, open_model(machine, path.string()), {});
       model.config.masks = masks;
       if (machine.rank() != 0) {
         run_job(machine, model, options, nullptr);
@@ -95,6 +103,23 @@ class JobTest : public testing::Test {
     return run(ranks, options, list, std::nullopt, masks);
   }
 
+  /// The test's model on ranks of one host.
+  static SplitSetting setting(int degree) {
+    return {.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
+            .hosts = std::vector<int>(degree, 0)};
+  }
+
+  /// Calls visit(degree, plans) for each strategy that has plans on so many ranks.
+  template <typename Visit>
+  static void for_strategies_on(std::initializer_list<int> degrees, const Visit& visit) {
+    for (int degree : degrees) {
+      for (Strategy strategy : kStrategies) {
+        const auto plans = usable_plans(strategy, setting(degree));
+        if (!plans.empty()) visit(degree, plans);
+      }
+    }
+  }
+
   /// Runs every strategy on a few degrees with options at random, but for the chunk.
   static void expect_same_everywhere(const std::vector<JobRequest>& list, const LayerMasks& masks,
                                      std::optional<std::int64_t> chunk, const Outcome& oracle,
@@ -102,26 +127,21 @@ class JobTest : public testing::Test {
     constexpr std::array kLayouts{DealtBy::kBlockCyclic, DealtBy::kFolded, DealtBy::kStriped,
                                   DealtBy::kZigzag, DealtBy::kContiguous};
     std::mt19937 random(3);
-    for (int degree : {2, 3, 6}) {
-      for (Strategy strategy : kStrategies) {
-        const SplitSetting setting{.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
-                                   .hosts = std::vector<int>(degree, 0)};
-        const auto plans = usable_plans(strategy, setting);
-        if (plans.empty()) continue;
-        const JobOptions options{
-            .degree = degree,
-            .page_tokens = std::int64_t{1} << random() % 5,
-            .layout = kLayouts[random() % (passes_keys(strategy) ? 5 : 2)],
-            .chunk_tokens = chunk.value_or(1 + static_cast<std::int64_t>(random() % 60)),
-            .keep = passes_keys(strategy) && random() % 2 ? Retention::kFewest : Retention::kSpread,
-            .plans = {plans[random() % plans.size()]}};
-        expect_same(
-            run(degree, options, list, masks), oracle,
-            str("{}, {} on {} ranks, layout {}, pages of {}, chunks of {}", what,
-                describe(options.plans.front(), degree), degree, static_cast<int>(options.layout),
-                options.page_tokens, *options.chunk_tokens));
-      }
-    }
+    for_strategies_on({2, 3, 6}, [&](int degree, const std::vector<PlannedStrategy>& plans) {
+      const bool anywhere = passes_keys(plans.front().strategy);
+      const JobOptions options{
+          .degree = degree,
+          .page_tokens = std::int64_t{1} << random() % 5,
+          .layout = kLayouts[random() % (anywhere ? 5 : 2)],
+          .chunk_tokens = chunk.value_or(1 + static_cast<std::int64_t>(random() % 60)),
+          .keep = anywhere && random() % 2 ? Retention::kFewest : Retention::kSpread,
+          .plans = {plans[random() % plans.size()]}};
+      expect_same(
+          run(degree, options, list, masks), oracle,
+          str("{}, {} on {} ranks, layout {}, pages of {}, chunks of {}", what,
+              describe(options.plans.front(), degree), degree, static_cast<int>(options.layout),
+              options.page_tokens, *options.chunk_tokens));
+    });
   }
 
   /// Keys of two degrees differ in their last bits, and one that lies between two int8 values is
@@ -130,9 +150,8 @@ class JobTest : public testing::Test {
 
   static void expect_same(const Outcome& outcome, const Outcome& oracle, const std::string& what,
                           double tolerance = 1e-4) {
-    EXPECT_EQ(outcome.tokens, oracle.tokens) << what;
+    ASSERT_EQ(outcome.tokens, oracle.tokens) << what;
     for (const auto& [id, logprobs] : oracle.logprobs) {
-      ASSERT_EQ(outcome.logprobs.at(id).size(), logprobs.size()) << what;
       for (std::size_t i = 0; i < logprobs.size(); ++i) {
         EXPECT_NEAR(outcome.logprobs.at(id)[i], logprobs[i], tolerance) << what;
       }
@@ -140,7 +159,6 @@ class JobTest : public testing::Test {
     }
   }
 
- private:
   static Coordinator::Listener listener(Outcome& outcome) {
     return {.prefill =
                 [&outcome](const Progress& chunk) {
@@ -181,29 +199,35 @@ TEST_F(JobTest, EveryDegreeLayoutChunkPageAndRetentionGivesTheTokensOfOneRank) {
   }
 }
 
+/// Side by side, none a multiple of anything.
+TEST_F(JobTest, PromptsOfVeryUnequalLengthsGiveTheTokensOfOneRank) {
+  const auto list = requests({1, 7, 128, 450, 1}, 10);
+  const Outcome oracle = run(1, {.degree = 1}, list);
+  for (int degree : {2, 5}) {
+    expect_same(run(degree, {.degree = degree, .chunk_tokens = 200}, list), oracle,
+                str("{} ranks", degree));
+  }
+}
+
 TEST_F(JobTest, EveryPrefillStrategyGivesTheTokensOfOneRank) {
   const auto list = requests({1, 2, 7, 33, 100});
   const Outcome oracle = run(1, {.degree = 1}, list);
   std::mt19937 random(2);
   int runs = 0;
-  for (int degree : {1, 2, 3, 4, 6}) {
-    for (Strategy strategy : kStrategies) {
-      const SplitSetting setting{.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
-                                 .hosts = std::vector<int>(degree, 0)};
-      for (const PlannedStrategy& plan : usable_plans(strategy, setting)) {
-        const JobOptions options{.degree = degree,
-                                 .page_tokens = std::int64_t{1} << random() % 5,
-                                 .layout = random() % 2 ? DealtBy::kBlockCyclic : DealtBy::kFolded,
-                                 .chunk_tokens = 1 + static_cast<std::int64_t>(random() % 120),
-                                 .plans = {plan},
-                                 .max_running = 1 + static_cast<int>(random() % 5)};
-        expect_same(run(degree, options, list), oracle,
-                    str("{} on {} ranks, pages of {}, chunks of {}", describe(plan, degree), degree,
-                        options.page_tokens, *options.chunk_tokens));
-        ++runs;
-      }
+  for_strategies_on({1, 2, 3, 4, 6}, [&](int degree, const std::vector<PlannedStrategy>& plans) {
+    for (const PlannedStrategy& plan : plans) {
+      const JobOptions options{.degree = degree,
+                               .page_tokens = std::int64_t{1} << random() % 5,
+                               .layout = random() % 2 ? DealtBy::kBlockCyclic : DealtBy::kFolded,
+                               .chunk_tokens = 1 + static_cast<std::int64_t>(random() % 120),
+                               .plans = {plan},
+                               .max_running = 1 + static_cast<int>(random() % 5)};
+      expect_same(run(degree, options, list), oracle,
+                  str("{} on {} ranks, pages of {}, chunks of {}", describe(plan, degree), degree,
+                      options.page_tokens, *options.chunk_tokens));
+      ++runs;
     }
-  }
+  });
   EXPECT_GT(runs, 30);
 }
 
@@ -257,20 +281,13 @@ TEST_F(JobTest, NarrowPagesGiveTheTokensOfOneRankWithTheSameChunks) {
     for (RequestId id = 0; id < 4; ++id) {
       EXPECT_NEAR(oracle.nll.at(id), exact.nll.at(id), int8 ? 0.3 : 0.05);
     }
-    for (int degree : {2, 3, 6}) {
-      for (Strategy strategy : kStrategies) {
-        const SplitSetting setting{.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
-                                   .hosts = std::vector<int>(degree, 0)};
-        const auto plans = usable_plans(strategy, setting);
-        if (plans.empty()) continue;
-        const JobOptions options{
-            .degree = degree, .chunk_tokens = 32, .kv_type = type, .plans = {plans.front()}};
-        expect_same(
-            run(degree, options, list), oracle,
-            str("{} by {} on {} ranks", name(type), describe(plans.front(), degree), degree),
-            int8 ? kInt8Tolerance : 1e-4);
-      }
-    }
+    for_strategies_on({2, 3, 6}, [&](int degree, const std::vector<PlannedStrategy>& plans) {
+      const JobOptions options{
+          .degree = degree, .chunk_tokens = 32, .kv_type = type, .plans = {plans.front()}};
+      expect_same(run(degree, options, list), oracle,
+                  str("{} by {} on {} ranks", name(type), describe(plans.front(), degree), degree),
+                  int8 ? kInt8Tolerance : 1e-4);
+    });
   }
 }
 
@@ -359,10 +376,8 @@ TEST_F(JobTest, AChoiceForEachChunkGivesTheTokensOfOneRank) {
   const Outcome oracle = run(1, {.degree = 1}, list);
   std::set<Strategy> taken;
   for (int degree : {2, 3, 4, 6}) {
-    const SplitSetting setting{.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
-                               .hosts = std::vector<int>(degree, 0)};
     JobOptions options{.degree = degree, .chunk_tokens = 64 * degree, .plans = {}};
-    for (const UsableStrategy& usable : usable_strategies(setting)) {
+    for (const UsableStrategy& usable : usable_strategies(setting(degree))) {
       if (!usable.refusal) options.plans.push_back(usable.plan);
     }
     for (double bytes_per_second : {1e5, 1e8}) {
@@ -470,6 +485,33 @@ TEST_F(JobTest, AStepWhoseAttentionDroppedKeysFails) {
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ExitCode::kInternal);
       EXPECT_EQ(tokens, 3);
+    }
+  });
+}
+
+// Of other heads, sizes and layers, step by step in turns: nothing of one may linger where the
+// other finds it.
+TEST_F(JobTest, TwoModelsMayTakeTurnsInOneProcess) {
+  const test::TemporaryDirectory folder;
+  const auto other = folder / "other.gguf";
+  test::TinyLlama{.layers = 3, .hidden = 96, .heads = 4, .kv_heads = 1, .head_dim = 32, .seed = 8}
+      .write(other);
+  const auto list = requests({1, 7, 33}, 8);
+  const JobOptions options{.degree = 3, .page_tokens = 4, .chunk_tokens = 16};
+  const auto first = run(3, options, list), second = run_model(other, 3, options, list);
+  EXPECT_NE(first.nll, second.nll);
+  test::run_machines(3, [&](Machine& machine) {
+    std::vector<LoadedModel> models;
+    for (const auto& path : {path_, other}) {
+      models.push_back(load_model(machine, open_model(machine, path.string()), {}));
+    }
+    for (int turn = 0; turn < 4; ++turn) {
+      Outcome outcome;
+      JobInput input{.requests = list, .listener = listener(outcome)};
+      run_job(machine, models[turn % 2], options, machine.rank() == 0 ? &input : nullptr);
+      if (machine.rank() == 0) {
+        expect_same(outcome, turn % 2 == 0 ? first : second, str("turn {}", turn));
+      }
     }
   });
 }

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <iostream>
+
 #include "comm/error.h"
 
 namespace longspan {
@@ -76,6 +78,17 @@ TEST(MemoryPlanTest, TheOneAskedForMayTakePagesButNotTheLongestRequests) {
   EXPECT_TRUE(fallback.limits.strategies.contains(PlannedStrategy{}));
 }
 
+/// Of 4, 8, 12, 16 and 5 tokens in pages of 4 on two ranks.
+TEST(MemoryPlanTest, EveryRankHasRoomForTheLargestShareOfThePages) {
+  std::vector<int> pages;
+  for (std::int64_t tokens : {4, 8, 12, 16, 5}) {
+    JobShape shape{.degree = 2, .page_tokens = 4};
+    shape.requests.push_back({.prompt_tokens = tokens, .max_new = 1});
+    pages.push_back(plan_memory(config(), shape, kPlenty).pages);
+  }
+  EXPECT_THAT(pages, testing::ElementsAre(1, 1, 2, 2, 1));
+}
+
 TEST(MemoryPlanTest, NarrowPagesTakeHalf) {
   JobShape narrow = job({{}});
   narrow.kv_type = KvType::kBFloat16;
@@ -98,6 +111,32 @@ TEST(MemoryPlanTest, Int8PagesTakeAboutAQuarterAndThePlanStaysExact) {
   const std::int64_t exact = bytes(quarter);
   EXPECT_EQ(bytes(plan_memory(config(), narrow, exact)), exact);
   EXPECT_LT(plan_memory(config(), narrow, exact - 1).kv.pages, quarter.kv.pages);
+}
+
+// The figures of docs/performance/cpu-strategies.md: what a rank needs beside weights and pages.
+TEST(MemoryPlanTest, ABlockBoundsTheWidestActivationsWhateverTheChunk) {
+  ModelConfig llama_8b;
+  llama_8b.layers = 32;
+  llama_8b.hidden = 4096;
+  llama_8b.ffn = 14336;
+  llama_8b.vocabulary = 128256;
+  llama_8b.heads = {.query_heads = 32, .kv_heads = 8, .head_dim = 128};
+  for (int degree : {1, 4}) {
+    JobShape shape{.degree = degree, .chunk_tokens = 65536};
+    shape.requests.push_back({.prompt_tokens = 65536, .max_new = 1});
+    const auto scratch = [&](std::int64_t block_rows) {
+      shape.ffn_block_rows = block_rows;
+      const WorkerMemory memory = plan_memory(llama_8b, shape, kPlenty);
+      return static_cast<std::int64_t>(Transformer::memory_bytes(llama_8b, memory.limits));
+    };
+    const std::int64_t whole = scratch(65536), blocks = scratch(1024);
+    std::cout << "Llama-3-8B, chunks of 65,536 tokens on " << degree << " ranks: " << whole / 1e6
+              << " MB in one block, " << blocks / 1e6 << " MB in blocks of 1,024 rows\n";
+    // Norm, query, key, value, gate, up and their product.
+    const std::int64_t row = 4 * (4096 + 6144 + 3 * 14336);
+    const std::int64_t rows = degree == 1 ? 65536 : 65536 / degree + 2 * 16 + 2;
+    EXPECT_EQ(whole - blocks, (rows - 1024) * row);
+  }
 }
 
 TEST(MemoryPlanTest, WhatCannotFitIsRefusedWithTheNumbers) {
