@@ -1,5 +1,7 @@
 #include "runtime/model/transformer.h"
 
+#include <utility>
+
 #include "comm/error.h"
 
 namespace longspan {
@@ -16,6 +18,15 @@ SlicedLimits sliced_limits(const Transformer::Limits& limits) {
       .rows = limits.decode_rows, .logit_rows = limits.logit_rows, .ranks = limits.prefill.ranks};
 }
 
+PartLimits part_limits(const Transformer::Limits& limits) {
+  return {.rows = limits.rows, .logit_rows = limits.logit_rows};
+}
+
+/// Tokens of a row whose logits come together on this rank.
+int gathered_logits(const ModelConfig& config) {
+  return config.part.index == 0 ? config.vocabulary : 0;
+}
+
 bool may_slice(const Transformer::Limits& limits) {
   return limits.decode_strategies.contains(DecodeStrategy::kSliced) && limits.prefill.ranks > 1;
 }
@@ -28,7 +39,7 @@ std::int64_t whole_rows(const ForwardStep& step) {
 }  // namespace
 
 Transformer::Transformer(Device& device, const ModelConfig& config, const ModelWeights& weights,
-                         ModelOps& ops, AttentionKernels& kernels, KvPagePool& pool,
+                         ModelOps& ops, AttentionKernels& kernels, KvPagePool& pool, Group instance,
                          const Limits& limits)
     : config_(config),
       weights_(weights),
@@ -47,7 +58,8 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
       gate_up_(device.allocate(floats(limits.rows, 2 * config.ffn))),
       active_(device.allocate(floats(limits.rows, config.ffn))),
       chosen_(device.allocate(floats(limits.logit_rows, config.hidden))),
-      logits_(device.allocate(floats(limits.logit_rows, config.vocabulary))),
+      logits_(device.allocate(floats(limits.logit_rows, gathered_logits(config)))),
+      parts_(device, config, ops, std::move(instance), part_limits(limits)),
       prefill_(device, kernels, limits.prefill, limits.strategies),
       decode_(device, kernels, decode_limits(limits), limits.decode_strategies) {
   if (may_slice(limits)) sliced_.emplace(device, config, ops, sliced_limits(limits));
@@ -56,7 +68,9 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
 std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& limits) {
   const std::int64_t row = config.heads.head_dim + 2 * config.hidden + 3 * config.q_width() +
                            2 * config.kv_width() + 2 * config.heads.query_heads + 3 * config.ffn;
-  return floats(limits.rows, row) + floats(limits.logit_rows, config.hidden + config.vocabulary) +
+  return floats(limits.rows, row) +
+         floats(limits.logit_rows, config.hidden + gathered_logits(config)) +
+         PartProducts::memory_bytes(config, part_limits(limits)) +
          PrefillStrategies::memory_bytes(config.heads, limits.prefill, limits.strategies) +
          DecodeStrategies::memory_bytes(config.heads, decode_limits(limits),
                                         limits.decode_strategies) +
@@ -142,9 +156,7 @@ void Transformer::attention_output(Stream& compute, const ForwardStep& step,
   const std::int64_t whole = whole_rows(step);
   const float* mixed = mixed_.as<float>().data();
   float* hidden = hidden_.as<float>().data();
-  if (whole > 0) {
-    ops_.matmul(compute, mixed, whole, layer.attention_output, hidden, Output::kAccumulate);
-  }
+  if (whole > 0) parts_.add_product(compute, mixed, whole, layer.attention_output, hidden);
   if (step.is_sliced()) {
     sliced_->attention_output(compute, step.group, mixed + whole * config_.q_width(),
                               decode_.use(step.decode_strategy).heads(step.decode.front()),
@@ -163,7 +175,7 @@ void Transformer::mlp(Stream& compute, const ForwardStep& step, const LayerWeigh
   if (whole > 0) {
     ops_.matmul(compute, normed, whole, layer.gate_up, gate_up, Output::kOverwrite);
     ops_.swiglu(compute, gate_up, whole, config_.ffn, active);
-    ops_.matmul(compute, active, whole, layer.down, hidden, Output::kAccumulate);
+    parts_.add_product(compute, active, whole, layer.down, hidden);
   }
   if (step.is_sliced()) {
     sliced_->mlp(compute, step.group, normed + whole * config_.hidden, step.decode_rows(), layer,
@@ -181,7 +193,7 @@ const float* Transformer::logits(Stream& compute, std::span<const std::int64_t> 
   float* out = logits_.as<float>().data();
   ops_.gather_rows(compute, normed_.as<float>().data(), config_.hidden, {rows.begin(), rows.end()},
                    chosen);
-  ops_.matmul(compute, chosen, std::ssize(rows), weights_.output(), out, Output::kOverwrite);
+  parts_.logits(compute, chosen, std::ssize(rows), weights_.output(), out);
   return out;
 }
 
