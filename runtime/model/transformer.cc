@@ -62,6 +62,7 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
       parts_(device, config, ops, std::move(instance), part_limits(limits)),
       prefill_(device, kernels, limits.prefill, limits.strategies),
       decode_(device, kernels, decode_limits(limits), limits.decode_strategies) {
+  expects(!may_slice(limits) || config.part.ranks == 1, "sliced decode needs all weights");
   if (may_slice(limits)) sliced_.emplace(device, config, ops, sliced_limits(limits));
 }
 

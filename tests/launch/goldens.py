@@ -4,10 +4,10 @@
                [--row ...] [--cases small|short|1k|3k|7k|NAME,NAME] [--keep spread|fewest] [--table FILE]
 
 A row is one configuration: the degree (and number of MPI ranks; 2x3: two instances of three ranks),
-the layout, the tokens of a
-prefill chunk (0: whole) and of a page, and the prefill strategy (absent: ring; usp:2 and
-double-ring:2x2 say the division; +sliced that decode is sliced, absent: shipped). With --table each row that agrees is appended to FILE, and rows
-that FILE already holds are skipped: a long run may be stopped and started again.
+the layout, the tokens of a prefill chunk (0: whole) and of a page, and the prefill strategy (absent:
+ring; usp:2 and double-ring:2x2 say the division; +sliced that decode is sliced, absent: shipped). With
+--table each row that agrees is appended to FILE, and rows that FILE already holds are skipped: a long
+run may be stopped and started again.
 """
 
 import argparse

@@ -305,7 +305,7 @@ TEST_F(TensorParallelTest, MovedPagesChangeNoToken) {
   };
   const JobOptions options{.degree = kAll, .page_tokens = 8, .chunk_tokens = 24};
   expect_same(run({2, 3}, options, list, wander), oracle, "pages move between instances");
-  EXPECT_GT(moved, 50);
+  EXPECT_GT(moved, 20);
 }
 
 TEST_F(TensorParallelTest, InstancesBeyondTheDegreeIdle) {
