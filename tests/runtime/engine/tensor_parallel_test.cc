@@ -394,6 +394,30 @@ TEST_F(TensorParallelTest, EachRankAllocatesWhatWasPlannedAndLessThanOneAlone) {
   }
 }
 
+/// What is left of a host's memory is what all its parts leave.
+TEST_F(TensorParallelTest, AHostHoldsThePartsThatItsRanksHave) {
+  use_heads(4, 4);
+  std::vector<std::int64_t> own(4), of_host(4);
+  test::run_machines(4, [&](Machine& machine) {
+    const LoadedModel model = load_model(machine, open_model(machine, path_.string()), {.tp = 2});
+    own[machine.rank()] = static_cast<std::int64_t>(model.weights.bytes());
+    of_host[machine.rank()] = model.host_weight_bytes;
+  });
+  EXPECT_EQ(own[0], own[2]);
+  EXPECT_EQ(own[1], own[3]);
+  for (std::int64_t bytes : of_host) EXPECT_EQ(bytes, own[0] + own[1]);
+
+  test::run_machines(4, [&](Machine& machine) {
+    try {
+      load_model(machine, open_model(machine, path_.string()),
+                 {.memory_limit = of_host[0] - 1, .tp = 2});
+      ADD_FAILURE() << "weights of both parts do not fit";
+    } catch (const OutOfMemory& error) {
+      EXPECT_TRUE(error.everywhere());
+    }
+  });
+}
+
 TEST_F(TensorParallelTest, WhatDoesNotFitIsRefusedOnEveryRank) {
   use_heads(4, 4);
   test::run_machines(4, [&](Machine& machine) {
