@@ -1,6 +1,6 @@
-// Which ranks are an instance: with `tp` ranks each, instance i is ranks i * tp ... i * tp + tp -
-// 1, and the t-th of them holds part t of the model. Neighbouring ranks are mostly on one host, and
-// the ranks of an instance talk in every layer.
+// Which ranks are an instance: with `tp` ranks each, instance i begins at rank i * tp, and the t-th
+// rank from there holds part t of the model. Neighbouring ranks are mostly on one host, and those
+// of an instance talk in every layer.
 //
 //              part 0   part 1   part 2
 //   instance 0    0        1        2       across: sums, at every layer

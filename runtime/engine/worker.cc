@@ -126,8 +126,9 @@ ForwardStep Worker::make_step(const StepOrder& order) {
 SequenceStorage Worker::storage_of(const Group& group, const Sequence& sequence) const {
   SequenceStorage storage{.page_tokens = pool_.shape().page_tokens,
                           .slots = sequence.pages.slots()};
-  for (int owner : sequence.pages.owners())
+  for (int owner : sequence.pages.owners()) {
     storage.owners.push_back(index_in(group, counterpart(owner)));
+  }
   return storage;
 }
 
