@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "runtime/engine/instance_ranks.h"
+
 namespace longspan {
 namespace {
 
@@ -29,9 +31,12 @@ json timings_of(const Answer& answer, const RunFacts& run) {
 }
 
 json ranks_of(const RunFacts& run) {
+  const InstanceRanks instances(run.tp);
   json list = json::array();
   for (const RankSummary& rank : run.ranks) {
     list.push_back({{"rank", rank.rank},
+                    {"instance", instances.instance_of(rank.rank)},
+                    {"tp_index", instances.part_of(rank.rank)},
                     {"host", rank.host},
                     {"device", rank.device},
                     {"kv_pages_used", rank.kv_pages_used},
@@ -65,6 +70,7 @@ std::string answer_json(const Answer& answer, const RunFacts& run) {
                  {"finish_reason", finish_of(answer)},
                  {"logprobs", logprobs_of(answer)},
                  {"degree", run.degree},
+                 {"tp", run.tp},
                  {"layout", run.layout},
                  {"dtype", run.dtype},
                  {"kv_dtype", run.kv_dtype},

@@ -12,7 +12,8 @@ namespace longspan {
 /// What the answers of one run share.
 struct RunFacts {
   std::string model;
-  int degree = 1;
+  int degree = 1;  // instances that split the sequence
+  int tp = 1;      // ranks of an instance
   std::string layout;
   std::string dtype;
   std::string kv_dtype;

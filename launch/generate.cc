@@ -17,6 +17,7 @@
 #include "launch/answer_json.h"
 #include "launch/commands.h"
 #include "launch/generate_run.h"
+#include "launch/instances.h"
 #include "launch/on_machine.h"
 #include "launch/progress.h"
 #include "launch/prompts.h"
@@ -25,7 +26,9 @@
 #include "launch/version.h"
 #include "runtime/engine/calibration_cache.h"
 #include "runtime/engine/deal_of_chunk.h"
+#include "runtime/engine/instance_ranks.h"
 #include "runtime/engine/load_model.h"
+#include "runtime/model/model_part.h"
 
 namespace longspan {
 namespace {
@@ -67,13 +70,17 @@ JobOptions job_options(const GenerateOptions& options, const Split& split,
   return job;
 }
 
-std::vector<Split> splits(Machine& machine, const GenerateOptions& options, const HeadShape& heads,
-                          const std::vector<int>& degrees) {
+std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
+                          const ModelConfig& model, const std::vector<int>& degrees) {
   const std::vector<int> hosts = hosts_of_ranks(machine);
+  const InstanceRanks instances(options.tp);
   return agree_on(machine.control(), [&] {
+    expect_usable_tp(options.tp, model);
+    const HeadShape heads = part_of(model, {.index = 0, .ranks = options.tp}).heads;
     std::vector<Split> list;
     for (int degree : degrees) {
-      const std::vector<int> of_group(hosts.begin(), hosts.begin() + degree);
+      std::vector<int> of_group;  // where each instance has its first rank
+      for (int i = 0; i < degree; ++i) of_group.push_back(hosts[instances.rank_of(i, 0)]);
       list.push_back({degree, allowed_strategies(options, heads, of_group), of_group});
     }
     return list;
@@ -93,13 +100,15 @@ MachineRates machine_rates(Machine& machine, const GenerateOptions& options,
 }
 
 std::vector<int> degrees(const GenerateOptions& options, int ranks) {
+  const int instances = count_instances(options.tp, ranks);
   std::vector<int> list = options.compare_degrees;
-  if (list.empty()) list.push_back(options.degree.value_or(ranks));
+  if (list.empty()) list.push_back(options.degree.value_or(instances));
   for (int degree : list) {
-    if (degree <= ranks) continue;
+    if (degree <= instances) continue;
+    const std::int64_t needed = std::int64_t{degree} * options.tp;
     throw UsageError(
-        str("degree {} needs {} ranks, but the job has {}; start it with mpirun -np {}", degree,
-            degree, ranks, degree));
+        str("degree {} needs {} ranks{}, but the job has {}; start it with mpirun -np {}", degree,
+            needed, options.tp > 1 ? str(" (--tp {})", options.tp) : "", ranks, needed));
   }
   return list;
 }
@@ -158,16 +167,22 @@ void print_logprobs(const Answer& answer, const Tokenizer& tokenizer) {
   }
 }
 
+/// "4 ranks", "2 instances of 3 ranks"
+std::string ranks_text(int degree, int tp) {
+  if (tp == 1) return str("{} rank{}", degree, degree == 1 ? "" : "s");
+  return str("{} instance{} of {} ranks", degree, degree == 1 ? "" : "s", tp);
+}
+
 /// "read 7,639 tokens in 18.4 s (415 tokens/s) over 4 ranks, wrote ..." for each answer.
-void print_summary(const Answer& answer, int degree) {
+void print_summary(const Answer& answer, const std::string& ranks) {
   if (answer.sampled == 0) {
     std::cerr << str("longspan: stopped before the prompt's {} tokens were read\n",
                      with_thousands(std::ssize(answer.prompt)));
     return;
   }
-  std::string line = str("longspan: read {} tokens in {:.2f} s ({:.0f} tokens/s) over {} rank{}",
+  std::string line = str("longspan: read {} tokens in {:.2f} s ({:.0f} tokens/s) over {}",
                          with_thousands(std::ssize(answer.prompt)), answer.prefill_s(),
-                         answer.prefill_tokens_per_s(), degree, degree == 1 ? "" : "s");
+                         answer.prefill_tokens_per_s(), ranks);
   line += str(", wrote {} tokens in {:.2f} s", answer.tokens.size(), answer.decode_s());
   if (answer.sampled > 1) line += str(" ({:.1f} tokens/s)", answer.decode_tokens_per_s());
   if (const auto nll = answer.prompt_nll()) line += str("; prompt nll {:.5f} nats a token", *nll);
@@ -211,7 +226,7 @@ class Conversation {
         std::cout << answer_json(answer, facts) << std::endl;
       } else {
         if (options_.logprobs > 0) print_logprobs(answer, model_.tokenizer);
-        print_summary(answer, facts.degree);
+        print_summary(answer, ranks_text(facts.degree, facts.tp));
       }
     }
   }
@@ -247,7 +262,7 @@ class Conversation {
 void say_loaded(const GenerateOptions& options, const LoadedModel& model, double seconds) {
   if (options.json) return;
   std::cerr << str("longspan: loaded {} in {:.1f} s, {} of weights\n", options.model, seconds,
-                   human_bytes(static_cast<std::int64_t>(model.weights.bytes())));
+                   human_bytes(model.host_weight_bytes));
 }
 
 /// All that can be refused is refused before the weights are read, unless the prompt comes from
@@ -263,12 +278,12 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   const bool late = options.prompt.from_standard_input();
 
   OpenedModel opened = open_model(machine, options.model);
-  const std::vector<Split> split_list = splits(machine, options, opened.config.heads, list);
+  const std::vector<Split> split_list = splits(machine, options, opened.config, list);
   std::vector<JobRequest> requests = agree_on(machine.control(), [&] {
     if (!coordinator || late) return std::vector<JobRequest>();
     return make_requests(options, opened.tokenizer, opened.config, read_prompts(options.prompt));
   });
-  LoadModelOptions load{.precision = agreed_precision(machine, options.dtype)};
+  LoadModelOptions load{.precision = agreed_precision(machine, options.dtype), .tp = options.tp};
   if (options.memory_limit_bytes) load.memory_limit = *options.memory_limit_bytes;
   LoadingBar bar(shows_on_terminal(STDERR_FILENO));
   if (coordinator) {
@@ -298,6 +313,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   for (const Split& split : split_list) {
     const RunFacts facts{.model = model.config.name,
                          .degree = split.degree,
+                         .tp = options.tp,
                          .layout = std::string(name(options.layout)),
                          .dtype = std::string(name(load.precision)),
                          .kv_dtype = std::string(name(kv_type(options, load.precision))),

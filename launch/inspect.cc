@@ -1,4 +1,6 @@
 // `longspan inspect`: what a model file holds, without loading its weights.
+#include <fmt/ranges.h>
+
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -10,6 +12,7 @@
 #include "launch/progress.h"
 #include "runtime/model/gguf.h"
 #include "runtime/model/model_config.h"
+#include "runtime/model/model_part.h"
 #include "runtime/model/tokenizer.h"
 
 namespace longspan {
@@ -60,6 +63,7 @@ void print_text(const GgufFile& file, const ModelConfig& config, const Tokenizer
   print_row("hidden", str("{}, feed-forward {}", config.hidden, config.ffn));
   print_row("heads", str("{} query, {} key/value, {} values each", heads.query_heads,
                          heads.kv_heads, heads.head_dim));
+  print_row("tensor parallel", str("--tp {}", fmt::join(usable_part_counts(config), ", ")));
   print_row("attention", describe(config.masks));
   print_row("vocabulary", str("{}{}", with_thousands(config.vocabulary),
                               config.tied_output ? ", output tied to the embedding" : ""));
@@ -95,6 +99,7 @@ void print_json(const GgufFile& file, const ModelConfig& config, const Tokenizer
                                          {"query_heads", config.heads.query_heads},
                                          {"kv_heads", config.heads.kv_heads},
                                          {"head_dim", config.heads.head_dim},
+                                         {"usable_tp", usable_part_counts(config)},
                                          {"attention", describe(config.masks)},
                                          {"vocabulary", config.vocabulary},
                                          {"tied_output", config.tied_output},

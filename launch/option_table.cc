@@ -63,8 +63,13 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
      apply_prompt<PromptKind::kLines>},
 
     {{kGroupSplit, "degree", "N",
-      "ranks that share one sequence; the others idle (default: all ranks)"},
+      "ranks that share one sequence, with --tp instances of ranks; the others idle (default: all "
+      "ranks)"},
      [](auto& o, auto& given) { o.degree = static_cast<int>(whole_number(given, kRanks)); }},
+    {{kGroupSplit, "tp", "N",
+      "tensor parallelism: N ranks hold the weights together, each its heads and columns, and are "
+      "one instance; the job has N times as many ranks as instances (default: 1)"},
+     [](auto& o, auto& given) { o.tp = static_cast<int>(whole_number(given, kRanks)); }},
     {{kGroupSplit, "layout", "WORD",
       "how new tokens are dealt to ranks: block-cyclic, striped, zigzag, contiguous or folded "
       "(default: block-cyclic)"},

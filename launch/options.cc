@@ -158,6 +158,11 @@ void expect_no_contradiction(const GenerateOptions& options) {
   if (options.degree && !options.compare_degrees.empty()) {
     throw UsageError("--degree and --compare-degrees both say how many ranks to use; give one");
   }
+  if (options.tp > 1 && options.decode_strategy == DecodeStrategy::kSliced) {
+    throw UsageError(
+        "--decode-strategy sliced needs all weights on every rank, but with --tp a rank holds a "
+        "part; use shipped, tree or mirrored, or --tp 1");
+  }
   if (options.ulysses_degree && options.strategy != Strategy::kUsp) {
     throw UsageError("--ulysses-degree divides the ranks of usp; add --strategy usp");
   }

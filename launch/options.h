@@ -53,7 +53,8 @@ struct GenerateOptions {
   PromptSource prompt;
   std::optional<std::int64_t> max_tokens;  // absent: kDefaultMaxTokens, or what the context leaves
 
-  std::optional<int> degree;  // ranks that split the sequence; absent: all
+  int tp = 1;                 // ranks of an instance, which hold the weights together
+  std::optional<int> degree;  // instances that split the sequence; absent: all
   Layout layout = Layout::kBlockCyclic;
   std::optional<Strategy> strategy;     // absent: the cheapest for each chunk
   std::optional<int> ulysses_degree;    // of usp; absent: the most promising

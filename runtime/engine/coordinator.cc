@@ -63,14 +63,14 @@ bool Coordinator::step() {
 /// their pages.
 void Coordinator::announce(const StepOrder& order) {
   const bool of_pages = !order.plan.finished.empty() || !order.plan.moves.empty();
-  std::vector<int> peers = of_pages ? others() : order.plan.group;
+  std::vector<int> peers = of_pages ? others() : worker_.ranks().all(order.plan.group);
   std::erase(peers, control_.rank());
   control_.send(peers, to_message(order));
 }
 
 void Coordinator::collect(const StepPlan& plan, const StepReport& own) {
   std::vector<StepReport> reports{own};
-  for (int rank : plan.group) {
+  for (int rank : worker_.ranks().all(plan.group)) {
     if (rank == control_.rank()) continue;
     reports.push_back(read_report(control_.receive(rank)));
     if (reports.back().epoch != plan.epoch) {
@@ -108,9 +108,7 @@ void follow_coordinator(ControlChannel& control, Worker& worker) {
       case MessageType::kPlan: {
         const StepOrder order = read_order(message);
         const StepReport report = worker.execute(order);
-        if (std::ranges::count(order.plan.group, control.rank()) > 0) {
-          control.send({0}, to_message(report));
-        }
+        if (worker.takes_part(order.plan)) control.send({0}, to_message(report));
         break;
       }
       case MessageType::kStop:

@@ -102,7 +102,9 @@ std::vector<RankSummary> coordinate(ControlChannel& control, Worker& worker, Job
 std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const JobOptions& options,
                                  JobInput* input) {
   WorkerMemory memory = agreed_memory(machine, model, options, input);
-  if (machine.rank() >= options.degree) memory = nothing_but(memory.kv.page);
+  const InstanceRanks ranks(model.config.part.ranks);
+  expects(machine.size() % ranks.tp() == 0, "every rank belongs to an instance");
+  if (ranks.instance_of(machine.rank()) >= options.degree) memory = nothing_but(memory.kv.page);
   const auto worker =
       agree_on(machine.control(), [&] { return std::make_unique<Worker>(machine, model, memory); });
   ControlChannel control(machine.control(), options.hang_timeout);

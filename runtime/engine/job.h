@@ -15,7 +15,7 @@
 namespace longspan {
 
 struct JobOptions {
-  int degree = 1;  // ranks that split each sequence; the others idle
+  int degree = 1;  // instances that split each sequence; the others idle
   std::int64_t page_tokens = 16;
   DealtBy layout = DealtBy::kBlockCyclic;
   std::optional<std::int64_t> chunk_tokens;  // absent: 512 per rank of the degree
@@ -27,7 +27,7 @@ struct JobOptions {
   std::vector<PlannedStrategy> plans{PlannedStrategy{}};
   DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   MachineRates rates = default_rates("avx2", 1);
-  std::vector<int> hosts;  // for each rank of the degree a number for its host; empty: one host
+  std::vector<int> hosts;  // for each instance of the degree a number for its host; empty: one
   int max_running = 64;
   std::optional<std::int64_t> memory_limit;
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too
@@ -49,8 +49,9 @@ struct JobInput {
   std::function<void(Coordinator&)> between_steps;  // if any: called before each step
 };
 
-/// Every rank calls this with the same options; rank 0 with the input, the others without. Returns
-/// the ranks' summaries on rank 0. A failure to plan or allocate on any rank is thrown on all.
+/// Every rank calls this with the same options; rank 0 with the input, the others without. The
+/// model says how many ranks form an instance (InstanceRanks). Returns the ranks' summaries on rank
+/// 0. A failure to plan or allocate on any rank is thrown on all.
 std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const JobOptions& options,
                                  JobInput* input);
 

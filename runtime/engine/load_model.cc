@@ -2,13 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <set>
 
 #include "comm/agreement.h"
 #include "comm/error.h"
 #include "comm/host_memory.h"
 #include "comm/str.h"
+#include "runtime/engine/instance_ranks.h"
 #include "runtime/model/gguf.h"
+#include "runtime/model/model_part.h"
 #include "runtime/model/weight_plan.h"
 
 namespace longspan {
@@ -19,9 +21,8 @@ std::int64_t host_budget(std::optional<std::int64_t> limit, std::int64_t used) {
   return limit ? std::min(available, *limit - used) : available;
 }
 
-void check_weights_fit(const WeightPlan& plan, const LoadModelOptions& options) {
+void check_weights_fit(std::int64_t needed, const LoadModelOptions& options) {
   const std::int64_t budget = host_budget(options.memory_limit, 0);
-  const auto needed = static_cast<std::int64_t>(plan.bytes());
   if (needed <= budget) return;
   throw OutOfMemory(str(
       "the weights take {} at {}, but {} of memory is available on this host{}; use a smaller "
@@ -29,6 +30,32 @@ void check_weights_fit(const WeightPlan& plan, const LoadModelOptions& options) 
       human_bytes(needed), name(options.precision), human_bytes(std::max<std::int64_t>(0, budget)),
       options.memory_limit ? " (--memory-limit)" : "",
       options.precision == Precision::kFloat32 ? ", --dtype bfloat16" : ""));
+}
+
+/// Of this host's ranks those that hold the same part as this one, which may share a block.
+std::vector<int> sharing_ranks(Machine& machine, const InstanceRanks& ranks) {
+  std::vector<int> same = machine.host_ranks();
+  const int part = ranks.part_of(machine.rank());
+  std::erase_if(same, [&](int rank) { return ranks.part_of(rank) != part; });
+  return same;
+}
+
+/// The parts of the model that ranks of this host hold.
+std::set<int> parts_on_host(Machine& machine, const InstanceRanks& ranks) {
+  std::set<int> parts;
+  for (int rank : machine.host_ranks()) parts.insert(ranks.part_of(rank));
+  return parts;
+}
+
+std::int64_t host_weight_bytes(const OpenedModel& opened, const std::set<int>& parts, int tp,
+                               const ModelOps& ops) {
+  const TensorType embedding = opened.file.find("token_embd.weight")->type;
+  std::int64_t bytes = 0;
+  for (int part : parts) {
+    const ModelConfig config = part_of(opened.config, {.index = part, .ranks = tp});
+    bytes += static_cast<std::int64_t>(WeightPlan(config, embedding, ops).bytes());
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -49,24 +76,31 @@ Precision agreed_precision(Machine& machine, std::optional<Precision> wish) {
 }
 
 LoadedModel load_model(Machine& machine, OpenedModel opened, const LoadModelOptions& options) {
-  const HostRanks host(machine.control(), machine.host_ranks());
-  const int host_threads = machine.threads() * host.size();
+  const InstanceRanks ranks(options.tp);
+  const std::set<int> parts = parts_on_host(machine, ranks);
+  const HostRanks sharing(machine.control(), sharing_ranks(machine, ranks));
+  // Each part's leader fills a block, all at once.
+  const int threads =
+      std::max<int>(1, machine.threads() * std::ssize(machine.host_ranks()) / std::ssize(parts));
   auto ops = new_cpu_model_ops(options.precision);
   // Before loading, since ranks that share weights wait for each other inside.
-  agree_on(machine.control(), [&] {
-    const TensorType embedding = opened.file.find("token_embd.weight")->type;
-    check_weights_fit(WeightPlan(opened.config, embedding, *ops), options);
-    return true;
+  const std::int64_t host_bytes = agree_on(machine.control(), [&] {
+    const std::int64_t bytes = host_weight_bytes(opened, parts, options.tp, *ops);
+    check_weights_fit(bytes, options);
+    return bytes;
   });
   return agree_on(machine.control(), [&] {
+    const ModelPart part{.index = ranks.part_of(machine.rank()), .ranks = options.tp};
     ModelWeights weights =
-        ModelWeights::load(opened.file, opened.config, *ops, host,
-                           {.threads = host_threads, .progress = options.progress});
-    const float scale = 1.0f / std::sqrt(static_cast<float>(opened.config.heads.head_dim));
-    auto kernels = new_cpu_attention_kernels(opened.config.heads, scale, options.precision);
+        ModelWeights::load(opened.file, opened.config, *ops, sharing,
+                           {.threads = threads, .progress = options.progress, .part = part});
+    ModelConfig config = part_of(opened.config, part);
+    const float scale = 1.0f / std::sqrt(static_cast<float>(config.heads.head_dim));
+    auto kernels = new_cpu_attention_kernels(config.heads, scale, options.precision);
     return LoadedModel{.tokenizer = std::move(opened.tokenizer),
-                       .config = std::move(opened.config),
+                       .config = std::move(config),
                        .weights = std::move(weights),
+                       .host_weight_bytes = host_bytes,
                        .ops = std::move(ops),
                        .kernels = std::move(kernels)};
   });
@@ -74,8 +108,7 @@ LoadedModel load_model(Machine& machine, OpenedModel opened, const LoadModelOpti
 
 std::int64_t memory_left_per_rank(Machine& machine, const LoadedModel& model,
                                   std::optional<std::int64_t> memory_limit) {
-  const std::int64_t budget =
-      host_budget(memory_limit, static_cast<std::int64_t>(model.weights.bytes()));
+  const std::int64_t budget = host_budget(memory_limit, model.host_weight_bytes);
   const std::int64_t own = budget / std::ssize(machine.host_ranks());
   return minimum(machine.control(), own);
 }

@@ -18,6 +18,9 @@ struct LoadModelOptions {
   Precision precision = Precision::kFloat32;  // of matrix products and attention
   /// The most this host's ranks may use together; absent: what the host has.
   std::optional<std::int64_t> memory_limit;
+  /// Ranks of an instance, which hold the weights together (InstanceRanks): one of
+  /// usable_part_counts(), of which the number of ranks is a multiple.
+  int tp = 1;
   /// Bytes of the file read so far and in all; called on the first rank of each host.
   std::function<void(std::uint64_t, std::uint64_t)> progress;
 };

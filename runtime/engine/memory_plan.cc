@@ -50,15 +50,16 @@ PrefillLimits prefill_limits(const JobShape& job, std::int64_t rows, std::int64_
           .page_tokens = job.page_tokens};
 }
 
-[[noreturn]] void refuse(const KvPageShape& page, const JobShape& job, std::int64_t longest_pages,
-                         std::int64_t per_rank, std::int64_t scratch) {
-  const std::int64_t kv = longest_pages * static_cast<std::int64_t>(page.page_bytes());
+[[noreturn]] void refuse(const KvPageShape& page, const JobShape& job, int tp,
+                         std::int64_t longest_pages, std::int64_t per_rank, std::int64_t scratch) {
+  const std::int64_t kv = longest_pages * static_cast<std::int64_t>(page.page_bytes()) * tp;
+  const int ranks = job.degree * tp;
   throw OutOfMemory(str(
       "the longest request needs {} of KV cache over {} and {} of scratch on each, but a rank has "
       "{} left; shorten the prompt or --max-tokens, lower --prefill-chunk, choose a narrower "
       "--kv-dtype, or use more ranks",
-      human_bytes(kv), job.degree == 1 ? "1 rank" : str("{} ranks", job.degree),
-      human_bytes(scratch), human_bytes(per_rank)));
+      human_bytes(kv), ranks == 1 ? "1 rank" : str("{} ranks", ranks), human_bytes(scratch),
+      human_bytes(per_rank)));
 }
 
 /// What one set of strategies costs a rank.
@@ -124,7 +125,7 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
   const auto [scratch, pages] = cost_of(memory.limits.strategies);
   const bool spread_fits = job.keep != Retention::kSpread || pages >= share(job, longest_pages);
   if (scratch > per_rank || pages * job.degree < longest_pages || !spread_fits) {
-    refuse(page, job, longest_pages, per_rank, scratch);
+    refuse(page, job, config.part.ranks, longest_pages, per_rank, scratch);
   }
   memory.kv = store(pages);
   return memory;

@@ -26,9 +26,9 @@ struct JobShape {
   std::vector<RequestShape> requests;
 };
 
-/// For each rank of the group; idle ranks allocate nothing. `per_rank` is what the scarcest rank
-/// has left, weights loaded. Throws OutOfMemory, with the numbers and what to lower, when the
-/// longest request does not fit.
+/// For each rank of the group; idle ranks allocate nothing. `config`: of the first part of the
+/// model, the largest. `per_rank` is what the scarcest rank has left, weights loaded. Throws
+/// OutOfMemory, with the numbers and what to lower, when the longest request does not fit.
 WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::int64_t per_rank);
 
 }  // namespace longspan

@@ -15,6 +15,10 @@
 namespace longspan {
 namespace {
 
+Group instance_group(Machine& machine, const InstanceRanks& ranks) {
+  return Group(machine.data(), ranks.all({ranks.instance_of(machine.rank())}));
+}
+
 int index_in(const Group& group, int world_rank) {
   const auto at = std::ranges::find(group.ranks(), world_rank);
   expects(at != group.ranks().end(), "every owner of a running request is in its group");
@@ -36,25 +40,31 @@ std::int64_t WorkerMemory::bytes(const ModelConfig& config) const {
 Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
     : machine_(machine),
       model_(model),
+      ranks_(model.config.part.ranks),
+      instance_(ranks_.instance_of(machine.rank())),
       planned_bytes_(memory.bytes(model.config)),
       resident_before_(resident_host_memory()),
       kv_(machine.device(), memory.kv),
       transformer_(machine.device(), model.config, model.weights, *model.ops, *model.kernels, kv_,
-                   memory.limits),
+                   instance_group(machine, ranks_), memory.limits),
       bad_attention_(transformer_.bad_lse_total()),
       compute_(machine.device().new_stream()) {}
 
 void Worker::admit(Admission admission) {
   const RequestId id = admission.request;
-  sequences_.emplace(
-      id, Sequence{std::move(admission), PageTable(kv_.pages(), machine_.rank(), kv_.tails())});
+  sequences_.emplace(id,
+                     Sequence{std::move(admission), PageTable(kv_.pages(), instance_, kv_.tails())});
+}
+
+bool Worker::takes_part(const StepPlan& plan) const {
+  return std::ranges::count(plan.group, instance_) > 0;
 }
 
 StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) {
   const StepPlan& plan = order.plan;
   for (RequestId id : plan.finished) sequences_.erase(id);
   if (!plan.moves.empty()) move_pages(plan.moves);
-  if (std::ranges::count(plan.group, machine_.rank()) == 0) return {.epoch = plan.epoch};
+  if (!takes_part(plan)) return {.epoch = plan.epoch};
   const ForwardStep step = make_step(order);
   StepReport report;
   {
@@ -88,8 +98,8 @@ void Worker::move_pages(const std::vector<PageMove>& moves) {
     pages.open((move.page + 1) * kv_.pages().shape().page_tokens);
     const int from = pages.owners()[move.page];
     KvLease page = pages.move(move.page, move.to);
-    if (from == machine_.rank()) exchange.send(page.slots().front(), move.to);
-    if (move.to == machine_.rank()) exchange.receive(pages.slot(move.page), from);
+    if (from == instance_) exchange.send(page.slots().front(), counterpart(move.to));
+    if (move.to == instance_) exchange.receive(pages.slot(move.page), counterpart(from));
     leaving.push_back(std::move(page));
   }
   exchange.run(*compute_, machine_.data());
@@ -98,7 +108,9 @@ void Worker::move_pages(const std::vector<PageMove>& moves) {
 
 ForwardStep Worker::make_step(const StepOrder& order) {
   const StepPlan& plan = order.plan;
-  ForwardStep step{.group = Group(machine_.data(), plan.group), .strategy = order.strategy};
+  const int part = model_.config.part.index;
+  ForwardStep step{.group = Group(machine_.data(), ranks_.with_part(plan.group, part)),
+                   .strategy = order.strategy};
   step.decode_strategy = order.decode_strategy;
   expects(plan.prefill.size() <= 1, "a step holds one chunk at most");
   for (const PrefillChunk& chunk : plan.prefill) add_chunk(step, chunk);
@@ -112,7 +124,9 @@ SequenceStorage Worker::storage_of(const Group& group, const Sequence& sequence)
   SequenceStorage storage{.page_tokens = kv_.pages().shape().page_tokens,
                           .slots = sequence.pages.slots(),
                           .tail = sequence.pages.tail()};
-  for (int owner : sequence.pages.owners()) storage.owners.push_back(index_in(group, owner));
+  for (int owner : sequence.pages.owners()) {
+    storage.owners.push_back(index_in(group, counterpart(owner)));
+  }
   return storage;
 }
 
@@ -135,12 +149,13 @@ void Worker::add_decode_row(ForwardStep& step, const DecodeStep& row) {
   Sequence& sequence = sequences_.at(row.request);
   sequence.pages.open(row.position + 1);
   const SequenceStorage storage = storage_of(step.group, sequence);
-  const DecodePlace place{.position = row.position, .master = index_in(step.group, row.master)};
+  const DecodePlace place{.position = row.position,
+                          .master = index_in(step.group, counterpart(row.master))};
   const std::span<const Mask> masks = model_.config.masks.distinct();
   for (std::size_t i = 0; i < masks.size(); ++i) {
     step.decode[i].rows.push_back(decode_row(place, step.group.rank(), storage, masks[i]));
   }
-  const bool masters = row.master == machine_.rank();
+  const bool masters = row.master == instance_;
   if (masters) {
     step.targets.push_back({.row = step.rows() - step.chunk_rows(),
                             .pages = {sequence.pages.slots(), sequence.pages.tail()},
@@ -174,7 +189,7 @@ std::vector<Worker::RequestRow> Worker::mastered(const StepPlan& plan,
                                                  const ForwardStep& step) const {
   std::vector<RequestRow> rows;
   for (const DecodeStep& decode : plan.decode) {
-    if (decode.master != machine_.rank()) continue;
+    if (decode.master != instance_) continue;
     rows.push_back({decode.request, step.chunk_rows() + step.targets[rows.size()].row});
   }
   return rows;
@@ -201,6 +216,7 @@ void Worker::score_rows(StepReport& report, const ForwardStep& step,
     for (const RequestRow& row : some) indices.push_back(row.row);
     const float* logits = transformer_.logits(*compute_, indices);
     await_compute();
+    if (!has_logits()) continue;
     for (std::size_t i = 0; i < some.size(); ++i) {
       report.rows.push_back(score_row(step, some[i], logits_row(logits, i)));
     }
@@ -247,13 +263,14 @@ void Worker::sum_nll(StepReport& report, const ForwardStep& step, RequestId requ
     std::iota(rows.begin(), rows.end(), row);
     const float* logits = transformer_.logits(*compute_, rows);
     await_compute();
+    if (!has_logits()) continue;
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t next = step.positions[row + i] + 1;
       if (next == std::ssize(prompt)) continue;
       sum -= log_probability(logits_row(logits, i), prompt[next]);
     }
   }
-  report.nll.push_back({request, sum});
+  if (has_logits()) report.nll.push_back({request, sum});
 }
 
 RankSummary Worker::summary() const {

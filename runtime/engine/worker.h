@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "comm/machine.h"
+#include "runtime/engine/instance_ranks.h"
 #include "runtime/engine/messages.h"
 #include "runtime/memory/kv_store.h"
 #include "runtime/memory/page_table.h"
@@ -16,11 +17,12 @@
 
 namespace longspan {
 
-/// The model as a rank holds it; outlives the worker.
+/// The model as a rank holds it, all or a part; outlives the worker.
 struct LoadedModel {
   Tokenizer tokenizer;
   ModelConfig config;
   ModelWeights weights;
+  std::int64_t host_weight_bytes = 0;  // of all parts that ranks of this host hold
   std::unique_ptr<ModelOps> ops;
   std::unique_ptr<AttentionKernels> kernels;
 };
@@ -43,6 +45,10 @@ class Worker {
   /// is finished. `layer_done`, if any, hears of each layer on the stream's own thread.
   StepReport execute(const StepOrder& order, const LayerDone& layer_done = nullptr);
   RankSummary summary() const;
+
+  /// Whether this rank computes some of the step.
+  bool takes_part(const StepPlan& plan) const;
+  const InstanceRanks& ranks() const { return ranks_; }
 
  private:
   struct Sequence {
@@ -72,8 +78,14 @@ class Worker {
   std::span<const float> logits_row(const float* logits, std::int64_t row) const;
   void sum_nll(StepReport& report, const ForwardStep& step, RequestId request);
 
+  /// The rank of `instance` that has the same part of the model as this one.
+  int counterpart(int instance) const { return ranks_.rank_of(instance, model_.config.part.index); }
+  bool has_logits() const { return model_.config.part.index == 0; }
+
   Machine& machine_;
   LoadedModel& model_;
+  const InstanceRanks ranks_;
+  const int instance_;  // this rank's
   std::int64_t planned_bytes_;
   std::int64_t resident_before_;
   KvStore kv_;

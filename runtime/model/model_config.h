@@ -11,6 +11,15 @@ namespace longspan {
 
 class GgufFile;
 
+/// Which rank of an instance holds this part of the model (model_part.h). Alone: all of it.
+struct ModelPart {
+  int index = 0;
+  int ranks = 1;
+
+  friend bool operator==(const ModelPart&, const ModelPart&) = default;
+};
+
+/// Of a whole model, or of one rank's part of it: then heads and ffn are the part's.
 struct ModelConfig {
   std::string name;          // the file's own, or its file name
   std::string architecture;  // "llama"
@@ -24,6 +33,7 @@ struct ModelConfig {
   float norm_epsilon = 1e-5f;
   bool tied_output = false;  // the output projection is the embedding
   LayerMasks masks{Mask::causal()};
+  ModelPart part = {};
 
   int q_width() const { return heads.query_heads * heads.head_dim; }
   int kv_width() const { return heads.kv_heads * heads.head_dim; }

@@ -19,6 +19,11 @@ SlicedLimits sliced_limits(const Transformer::Limits& limits) {
       .rows = limits.decode_rows, .logit_rows = limits.logit_rows, .ranks = limits.prefill.ranks};
 }
 
+/// Tokens of a row whose logits come together on this rank.
+int gathered_logits(const ModelConfig& config) {
+  return config.part.index == 0 ? config.vocabulary : 0;
+}
+
 bool may_slice(const Transformer::Limits& limits) {
   return limits.decode_strategies.contains(DecodeStrategy::kSliced) && limits.prefill.ranks > 1;
 }
@@ -27,6 +32,10 @@ bool may_slice(const Transformer::Limits& limits) {
 std::int64_t block_rows(const Transformer::Limits& limits) {
   const std::int64_t sliced = may_slice(limits) ? limits.decode_rows : 0;
   return std::min(limits.rows, std::max(limits.ffn_block_rows, sliced));
+}
+
+PartLimits part_limits(const Transformer::Limits& limits) {
+  return {.rows = block_rows(limits), .logit_rows = limits.logit_rows};
 }
 
 /// Even ones, so that a few rows left over do not read all weights once more.
@@ -58,7 +67,7 @@ std::vector<KvTarget> targets_in(const RowBlock& block, const std::vector<KvTarg
 }  // namespace
 
 Transformer::Transformer(Device& device, const ModelConfig& config, const ModelWeights& weights,
-                         ModelOps& ops, AttentionKernels& kernels, const KvStore& kv,
+                         ModelOps& ops, AttentionKernels& kernels, const KvStore& kv, Group instance,
                          const Limits& limits)
     : config_(config),
       weights_(weights),
@@ -77,10 +86,12 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
       gate_up_(device.allocate(floats(block_rows(limits), 2 * config.ffn))),
       active_(device.allocate(floats(block_rows(limits), config.ffn))),
       chosen_(device.allocate(floats(limits.logit_rows, config.hidden))),
-      logits_(device.allocate(floats(limits.logit_rows, config.vocabulary))),
+      logits_(device.allocate(floats(limits.logit_rows, gathered_logits(config)))),
+      parts_(device, config, ops, std::move(instance), part_limits(limits)),
       prefill_(device, kernels, limits.prefill, limits.strategies),
       decode_(device, kernels, decode_limits(limits), limits.decode_strategies) {
   expects(limits.ffn_block_rows > 0, "a block has rows");
+  expects(!may_slice(limits) || config.part.ranks == 1, "sliced decode needs all weights");
   if (may_slice(limits)) sliced_.emplace(device, config, ops, sliced_limits(limits));
 }
 
@@ -90,7 +101,8 @@ std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& l
   const std::int64_t row_of_block =
       config.hidden + config.q_width() + 2 * config.kv_width() + 3 * config.ffn;
   return floats(limits.rows, row) + floats(block_rows(limits), row_of_block) +
-         floats(limits.logit_rows, config.hidden + config.vocabulary) +
+         floats(limits.logit_rows, config.hidden + gathered_logits(config)) +
+         PartProducts::memory_bytes(config, part_limits(limits)) +
          PrefillStrategies::memory_bytes(config.heads, limits.prefill, limits.strategies) +
          DecodeStrategies::memory_bytes(config.heads, decode_limits(limits),
                                         limits.decode_strategies) +
@@ -195,8 +207,7 @@ void Transformer::attention_output(Stream& compute, const ForwardStep& step,
                               decode_.use(step.decode_strategy).heads(step.decode.front()),
                               block.count, layer.attention_output, hidden(block.first));
   } else {
-    ops_.matmul(compute, mixed, block.count, layer.attention_output, hidden(block.first),
-                Output::kAccumulate);
+    parts_.add_product(compute, mixed, block.count, layer.attention_output, hidden(block.first));
   }
 }
 
@@ -212,7 +223,7 @@ void Transformer::mlp(Stream& compute, const ForwardStep& step, const LayerWeigh
   }
   ops_.matmul(compute, normed, block.count, layer.gate_up, gate_up, Output::kOverwrite);
   ops_.swiglu(compute, gate_up, block.count, config_.ffn, active);
-  ops_.matmul(compute, active, block.count, layer.down, hidden(block.first), Output::kAccumulate);
+  parts_.add_product(compute, active, block.count, layer.down, hidden(block.first));
 }
 
 std::int64_t Transformer::bad_lse_total() const {
@@ -225,7 +236,7 @@ const float* Transformer::logits(Stream& compute, std::span<const std::int64_t> 
   float* out = logits_.as<float>().data();
   ops_.gather_rows(compute, hidden(0), config_.hidden, {rows.begin(), rows.end()}, chosen);
   ops_.rms_norm(compute, chosen, std::ssize(rows), weights_.output_norm(), chosen);
-  ops_.matmul(compute, chosen, std::ssize(rows), weights_.output(), out, Output::kOverwrite);
+  parts_.logits(compute, chosen, std::ssize(rows), weights_.output(), out);
   return out;
 }
 

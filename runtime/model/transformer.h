@@ -1,8 +1,10 @@
 // The forward pass of a Llama-architecture model over this rank's rows of one step.
 //
-// Every rank holds all weights; what is split is the rows. Projections, norms and the MLP are local
-// to a row, unless decode rows are sliced (SlicedProducts); attention reaches other ranks, through
-// a PrefillAttention for rows of a prefill chunk and a DecodeAttention for decode rows.
+// Every instance holds all weights; what is split over instances is the rows. Projections, norms
+// and the MLP are local to a row, unless decode rows are sliced (SlicedProducts); attention reaches
+// other instances, through a PrefillAttention for rows of a prefill chunk and a DecodeAttention for
+// decode rows. The ranks of one instance compute the same rows, each with its part of the weights
+// and its own heads (PartProducts); the residual stream has the same bits on all of them.
 //
 // What is local to a row runs over a block of rows at a time (blockwise feed-forward,
 // arXiv 2305.19370), so the widest activations are as large as a block and not as a chunk:
@@ -22,6 +24,7 @@
 #include "runtime/memory/kv_store.h"
 #include "runtime/model/model_config.h"
 #include "runtime/model/ops.h"
+#include "runtime/model/part_products.h"
 #include "runtime/model/rope.h"
 #include "runtime/model/sliced_products.h"
 #include "runtime/model/weights.h"
@@ -38,7 +41,7 @@ struct DecodeTarget {
 /// One step on this rank: rows of the chunk first, then the decode rows it holds: those it masters,
 /// or all where rows are mirrored.
 struct ForwardStep {
-  Group group;
+  Group group;                          // one rank of each instance: those with the same part
   std::vector<TokenId> tokens;          // one per row
   std::vector<std::int64_t> positions;  // one per row
   std::vector<SplitChunk> chunks;       // the chunk under each distinct mask; none without a chunk
@@ -86,9 +89,10 @@ class Transformer {
     std::int64_t logit_rows = 64;  // that are projected to the vocabulary at once
   };
 
-  /// Borrows everything it is given.
+  /// `config`, `weights` and `kernels` are those of this rank's part; `instance`: the ranks that
+  /// hold the model together. Borrows the rest of what it is given.
   Transformer(Device& device, const ModelConfig& config, const ModelWeights& weights, ModelOps& ops,
-              AttentionKernels& kernels, const KvStore& kv, const Limits& limits);
+              AttentionKernels& kernels, const KvStore& kv, Group instance, const Limits& limits);
 
   /// Bytes the constructor allocates.
   static std::size_t memory_bytes(const ModelConfig& config, const Limits& limits);
@@ -103,7 +107,8 @@ class Transformer {
   std::int64_t bad_lse_total() const;
 
   /// Enqueues the logits of `rows` of the step, limits.logit_rows of them at most, and returns
-  /// where they will be: (rows, vocabulary). The next call reuses the memory.
+  /// where they will be on the first rank of the instance: (rows, vocabulary). All ranks of the
+  /// instance call it alike. The next call reuses the memory.
   const float* logits(Stream& compute, std::span<const std::int64_t> rows);
   /// The same for `count` decode rows of a sliced step from the `first` on: every rank of the group
   /// takes part, and has the logits of the rows it masters afterwards.
@@ -140,8 +145,9 @@ class Transformer {
   Buffer gate_up_;  // (block, 2 ffn)
   Buffer active_;   // (block, ffn)
   Buffer chosen_;   // (logit_rows, hidden): what is projected to the vocabulary
-  Buffer logits_;   // (logit_rows, vocabulary)
+  Buffer logits_;   // (logit_rows, vocabulary); nothing where logits are sent away
 
+  PartProducts parts_;
   PrefillStrategies prefill_;
   DecodeStrategies decode_;
   std::optional<SlicedProducts> sliced_;  // if decode rows may be

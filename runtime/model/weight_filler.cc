@@ -13,16 +13,30 @@
 #include "comm/error.h"
 #include "comm/str.h"
 #include "runtime/model/cpu/vector_kernels.h"
+#include "runtime/model/model_part.h"
 
 namespace longspan {
 namespace {
 
-/// A tensor whose rows go into a matrix, in file order or out of interleaved order.
+/// A tensor of which some rows, and of each some inputs, go into a matrix: in file order or out of
+/// interleaved order.
 struct Source {
   const TensorInfo* tensor;
-  int interleaved_head = 0;  // head_dim of interleaved rows; 0: rows are in order
+  int interleaved_head;  // head_dim of interleaved rows; 0: rows are in order
+  Slice rows_used;
+  Slice inputs;
 
-  std::int64_t rows() const { return tensor->shape.front(); }
+  static Source all_of(const TensorInfo* tensor, int interleaved_head = 0) {
+    const Slice rows{0, static_cast<int>(tensor->shape.front())};
+    return {tensor, interleaved_head, rows, {0, static_cast<int>(tensor->shape.back())}};
+  }
+  Source with_rows(const Slice& rows) const { return {tensor, interleaved_head, rows, inputs}; }
+  Source with_inputs(const Slice& some) const {
+    return {tensor, interleaved_head, rows_used, some};
+  }
+
+  std::int64_t rows() const { return rows_used.count; }
+  std::uint64_t row_bytes() const { return tensor->bytes / tensor->shape.front(); }
   std::int64_t file_row(std::int64_t row) const {
     return interleaved_head ? interleaved_row(row, interleaved_head) : row;
   }
@@ -49,30 +63,58 @@ struct Panel {
   std::int64_t count;
 };
 
-std::vector<Matrix> matrices(const GgufFile& file, const ModelConfig& config,
+std::vector<Matrix> matrices(const GgufFile& file, const ModelConfig& whole, const ModelPart& part,
                              const WeightPlan& plan) {
-  const int head = config.heads.head_dim;
+  const int head = whole.heads.head_dim;
+  const PartSlices own = slices_of(whole, part);
+  const auto of_heads = [&](const Slice& heads) {
+    return Slice{heads.first * head, heads.count * head};
+  };
+  const Slice q = of_heads(own.query_heads), kv = of_heads(own.kv_heads);
   std::vector<Matrix> all;
-  const Source embedding{file.find("token_embd.weight")};
-  if (config.tied_output) {
+  const Source embedding = Source::all_of(file.find("token_embd.weight"));
+  if (whole.tied_output && part.ranks == 1) {  // read once
     all.push_back({{embedding}, &plan.output_layout(), plan.output(), plan.embedding()});
   } else {
+    const Source output =
+        whole.tied_output ? embedding : Source::all_of(file.find("output.weight"));
     all.push_back({{embedding}, nullptr, 0, plan.embedding()});
-    all.push_back({{{file.find("output.weight")}}, &plan.output_layout(), plan.output()});
+    all.push_back({{output.with_rows(own.vocabulary)}, &plan.output_layout(), plan.output()});
   }
-  for (int i = 0; i < config.layers; ++i) {
+  for (int i = 0; i < whole.layers; ++i) {
     const auto& at = plan.layer(i);
-    const auto source = [&](std::string_view part, int interleaved_head = 0) {
-      return Source{file.find(str("blk.{}.{}.weight", i, part)), interleaved_head};
+    const auto source = [&](std::string_view name, int interleaved_head = 0) {
+      return Source::all_of(file.find(str("blk.{}.{}.weight", i, name)), interleaved_head);
     };
-    all.push_back({{source("attn_q", head), source("attn_k", head), source("attn_v")},
+    all.push_back({{source("attn_q", head).with_rows(q), source("attn_k", head).with_rows(kv),
+                    source("attn_v").with_rows(kv)},
                    &plan.qkv_layout(),
                    at.qkv});
-    all.push_back({{source("attn_output")}, &plan.attention_output_layout(), at.attention_output});
-    all.push_back({{source("ffn_gate"), source("ffn_up")}, &plan.gate_up_layout(), at.gate_up});
-    all.push_back({{source("ffn_down")}, &plan.down_layout(), at.down});
+    all.push_back({{source("attn_output").with_inputs(q)},
+                   &plan.attention_output_layout(),
+                   at.attention_output});
+    all.push_back({{source("ffn_gate").with_rows(own.ffn), source("ffn_up").with_rows(own.ffn)},
+                   &plan.gate_up_layout(),
+                   at.gate_up});
+    all.push_back({{source("ffn_down").with_inputs(own.ffn)}, &plan.down_layout(), at.down});
   }
   return all;
+}
+
+std::uint64_t file_bytes(const std::vector<Matrix>& matrices) {
+  std::uint64_t bytes = 0;
+  for (const Matrix& matrix : matrices) {
+    for (const Source& source : matrix.sources) bytes += source.rows() * source.row_bytes();
+  }
+  return bytes;
+}
+
+std::uint64_t norm_bytes(const GgufFile& file) {
+  std::uint64_t bytes = 0;
+  for (const TensorInfo& tensor : file.tensors()) {
+    if (tensor.shape.size() == 1) bytes += tensor.bytes;
+  }
+  return bytes;
 }
 
 std::vector<Panel> panels(const std::vector<Matrix>& matrices) {
@@ -129,10 +171,9 @@ void on_threads(int threads, const std::function<void()>& work) {
 
 class Filler {
  public:
-  Filler(const GgufFile& file, Bytes block, const LoadProgress& progress)
-      : file_(file), block_(block), progress_(progress) {
-    for (const TensorInfo& tensor : file.tensors()) total_ += tensor.bytes;
-  }
+  /// `total`: bytes of the file that will be read.
+  Filler(const GgufFile& file, Bytes block, std::uint64_t total, const LoadProgress& progress)
+      : file_(file), block_(block), total_(total), progress_(progress) {}
 
   void fill_norm(std::string_view tensor_name, std::size_t offset) {
     const TensorInfo& tensor = *file_.find(tensor_name);
@@ -164,11 +205,12 @@ class Filler {
   struct Scratch {
     std::vector<std::byte> raw;
     std::vector<float> values;
+    std::vector<float> blocks;  // of one row
   };
 
   void fill(const Panel& panel, Scratch& scratch) {
     const Matrix& matrix = *panel.matrix;
-    const std::int64_t inputs = matrix.sources.front().tensor->shape.back();
+    const std::int64_t inputs = matrix.sources.front().inputs.count;
     scratch.values.resize(panel.count * inputs);
     std::int64_t start = -panel.first;  // of the source, counted from the panel's first row
     for (const Source& source : matrix.sources) {
@@ -186,8 +228,10 @@ class Filler {
                         block_.subspan(matrix.packed, matrix.layout->bytes()));
   }
 
+  /// `rows`: of those that the matrix has of the source.
   void read_rows(const Matrix& matrix, const Source& source, Interval rows, Scratch& scratch,
                  float* values) {
+    rows = {rows.begin + source.rows_used.first, rows.end + source.rows_used.first};
     const Interval in_file = source.file_rows(rows);
     const TensorInfo part = slice(*source.tensor, in_file);
     scratch.raw.resize(part.bytes);
@@ -197,15 +241,31 @@ class Filler {
     }
     file_.read(part, raw);
 
-    const std::int64_t inputs = part.shape.back();
-    const std::size_t row_bytes = byte_size(part.type, inputs);
+    const std::int64_t inputs = source.inputs.count;
+    const std::size_t row_bytes = source.row_bytes();
     for (std::int64_t row = rows.begin; row < rows.end; ++row) {
       const std::size_t offset = (source.file_row(row) - in_file.begin) * row_bytes;
-      dequantize(part.type, raw.subspan(offset, row_bytes),
-                 {values + (row - rows.begin) * inputs, static_cast<std::size_t>(inputs)});
+      dequantize_inputs(part.type, raw.subspan(offset, row_bytes), source.inputs, scratch,
+                        values + (row - rows.begin) * inputs);
     }
     check_finite(file_, part, values, (rows.end - rows.begin) * inputs);
     advance((rows.end - rows.begin) * row_bytes);
+  }
+
+  /// Some values of a row, which may begin and end inside the type's blocks.
+  static void dequantize_inputs(TensorType type, ConstBytes row, const Slice& inputs,
+                                Scratch& scratch, float* values) {
+    const std::int64_t block = block_values(type);
+    const std::int64_t begin = inputs.first / block * block;
+    const std::int64_t end = (inputs.first + inputs.count + block - 1) / block * block;
+    const ConstBytes raw = row.subspan(byte_size(type, begin), byte_size(type, end - begin));
+    if (end - begin == inputs.count) {
+      dequantize(type, raw, {values, static_cast<std::size_t>(inputs.count)});
+      return;
+    }
+    scratch.blocks.resize(end - begin);
+    dequantize(type, raw, scratch.blocks);
+    std::copy_n(scratch.blocks.begin() + (inputs.first - begin), inputs.count, values);
   }
 
   void advance(std::uint64_t bytes) {
@@ -216,8 +276,8 @@ class Filler {
 
   const GgufFile& file_;
   Bytes block_;
+  const std::uint64_t total_;
   const LoadProgress& progress_;
-  std::uint64_t total_ = 0;
 
   std::atomic<std::size_t> next_ = 0;
   std::atomic<bool> failed_ = false;
@@ -233,18 +293,21 @@ std::int64_t interleaved_row(std::int64_t row, int head_dim) {
   return row - in_head + 2 * (in_head % half) + in_head / half;
 }
 
-void fill_weights(const GgufFile& file, const ModelConfig& config, const WeightPlan& plan,
-                  Bytes block, int threads, const LoadProgress& progress) {
+std::uint64_t fill_weights(const GgufFile& file, const ModelConfig& whole, const ModelPart& part,
+                           const WeightPlan& plan, Bytes block, int threads,
+                           const LoadProgress& progress) {
   expects(block.size() >= plan.bytes() && threads > 0, "a block of the planned size");
-  Filler filler(file, block, progress);
+  const std::vector<Matrix> all = matrices(file, whole, part, plan);
+  const std::uint64_t total = file_bytes(all) + norm_bytes(file);
+  Filler filler(file, block, total, progress);
   filler.fill_norm("output_norm.weight", plan.output_norm());
-  for (int i = 0; i < config.layers; ++i) {
+  for (int i = 0; i < whole.layers; ++i) {
     filler.fill_norm(str("blk.{}.attn_norm.weight", i), plan.layer(i).attention_norm);
     filler.fill_norm(str("blk.{}.ffn_norm.weight", i), plan.layer(i).ffn_norm);
   }
-  const std::vector<Matrix> all = matrices(file, config, plan);
   const std::vector<Panel> work = panels(all);
   on_threads(threads, [&] { filler.fill_panels(work); });
+  return total;
 }
 
 }  // namespace longspan

@@ -1,5 +1,7 @@
 #include "runtime/model/weight_plan.h"
 
+#include "runtime/model/model_part.h"
+
 namespace longspan {
 namespace {
 
@@ -16,7 +18,8 @@ WeightPlan::WeightPlan(const ModelConfig& config, TensorType embedding, const Mo
       attention_output_(ops.new_matrix_layout(config.hidden, config.q_width())),
       gate_up_(ops.new_matrix_layout(2 * config.ffn, config.hidden)),
       down_(ops.new_matrix_layout(config.hidden, config.ffn)),
-      output_layout_(ops.new_matrix_layout(config.vocabulary, config.hidden)) {
+      output_layout_(ops.new_matrix_layout(vocabulary_slice(config.vocabulary, config.part).count,
+                                           config.hidden)) {
   const std::size_t norm_bytes = config.hidden * sizeof(float);
   header_ = place(kHeaderBytes);
   embedding_ = place(byte_size(embedding, config.hidden) * config.vocabulary);
@@ -34,6 +37,7 @@ WeightPlan::WeightPlan(const ModelConfig& config, TensorType embedding, const Mo
   output_ = place(output_layout_->bytes());
 
   digest_ = mix(0xcbf29ce484222325u, bytes_);
+  for (const int number : {config.part.index, config.part.ranks}) digest_ = mix(digest_, number);
   for (const auto* layout : {&qkv_, &attention_output_, &gate_up_, &down_, &output_layout_}) {
     digest_ = mix(digest_, (*layout)->digest());
   }

@@ -15,7 +15,8 @@ namespace longspan {
 
 class WeightPlan {
  public:
-  /// `embedding`: the type of the file's `token_embd.weight`.
+  /// For the part of the model that `config` describes. `embedding`: the type of the file's
+  /// `token_embd.weight`.
   WeightPlan(const ModelConfig& config, TensorType embedding, const ModelOps& ops);
 
   /// Offsets from the start of the block, all multiples of 64.

@@ -11,6 +11,7 @@
 #include "comm/str.h"
 #include "runtime/model/block_offer.h"
 #include "runtime/model/llama_tensors.h"
+#include "runtime/model/model_part.h"
 #include "runtime/model/shared_block.h"
 #include "runtime/model/weight_plan.h"
 
@@ -18,12 +19,6 @@ namespace longspan {
 namespace {
 
 TensorType embedding_type(const GgufFile& file) { return file.find("token_embd.weight")->type; }
-
-std::uint64_t tensor_bytes(const GgufFile& file) {
-  std::uint64_t bytes = 0;
-  for (const TensorInfo& tensor : file.tensors()) bytes += tensor.bytes;
-  return bytes;
-}
 
 /// One load: gives the filled block, by one of three ways.
 struct Loading {
@@ -103,8 +98,7 @@ struct Loading {
   }
 
   void fill(Bytes block, int threads, const LoadProgress& progress) const {
-    fill_weights(file, config, plan, block, threads, progress);
-    report.file_bytes = tensor_bytes(file);
+    report.file_bytes = fill_weights(file, config, options.part, plan, block, threads, progress);
   }
 };
 
@@ -151,9 +145,10 @@ ModelWeights ModelWeights::load(const GgufFile& file, const ModelConfig& config,
                                 const LoadOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   check_llama_tensors(file, config);
-  auto parts = std::make_unique<Parts>(WeightPlan(config, embedding_type(file), ops));
+  const ModelConfig own = part_of(config, options.part);
+  auto parts = std::make_unique<Parts>(WeightPlan(own, embedding_type(file), ops));
   parts->block = Loading{file, config, parts->plan, host, options, parts->report}.block();
-  parts->lay_out(config, embedding_type(file));
+  parts->lay_out(own, embedding_type(file));
   parts->report.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return ModelWeights(std::move(parts));

@@ -1,4 +1,6 @@
-// A model's weights as the layers use them, in one block of memory that all ranks of a host share.
+// A model's weights as the layers use them, in one block of memory that all ranks of a host share
+// that hold the same part of the model (model_part.h): all of them, unless instances have several
+// ranks.
 //
 //   leader (first rank of the host)             the other ranks of the host
 //   offers a memfd of the planned size  ----->  open /proc/<pid>/fd/<n>, check it, map it read-only
@@ -25,6 +27,7 @@
 
 namespace longspan {
 
+/// Widths are those of the rank's part.
 struct LayerWeights {
   NormWeight attention_norm;
   PackedMatrix qkv;               // (q_width + 2 kv_width, hidden)
@@ -38,6 +41,7 @@ struct LoadOptions {
   /// Threads of the leader: the host's allowed cores, since the other ranks only wait.
   int threads = 1;
   LoadProgress progress = {};  // called on the leader
+  ModelPart part = {};         // what is loaded of the model; the same on all ranks of `host`
   /// How long the other ranks wait for the leader.
   Patience patience = Patience::forever();
 };
@@ -53,9 +57,9 @@ struct LoadReport {
 
 class ModelWeights {
  public:
-  /// Every rank of the host calls this with the same file and its configuration. Throws DataError
-  /// naming the tensor that is missing, unknown, misshapen or holds a value that is not finite;
-  /// the other ranks throw what their leader threw.
+  /// Every rank of `host` calls this with the same file and its (whole) configuration. Throws
+  /// DataError naming the tensor that is missing, unknown, misshapen or holds a value that is not
+  /// finite; the other ranks throw what their leader threw.
   static ModelWeights load(const GgufFile& file, const ModelConfig& config, const ModelOps& ops,
                            const HostRanks& host, const LoadOptions& options);
   ~ModelWeights();
@@ -65,9 +69,9 @@ class ModelWeights {
   const Embedding& embedding() const;
   const LayerWeights& layer(int index) const;
   const NormWeight& output_norm() const;
-  const PackedMatrix& output() const;  // (vocabulary, hidden)
+  const PackedMatrix& output() const;  // (vocabulary, hidden), or the part's tokens of it
 
-  /// Bytes of the block, counted once per host.
+  /// Bytes of the block, which ranks of a host with the same part share.
   std::size_t bytes() const;
   const LoadReport& report() const;
 

@@ -1,5 +1,7 @@
 """Flags and numbers that mean nothing are refused in one line that says what is legal."""
 
+import math
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -13,6 +15,7 @@ USAGE, OUT_OF_MEMORY = 2, 71
 # flag, values that it refuses, what the line says beside flag and value
 BAD_NUMBERS = [
     ("--degree", ["0", "-1", "two", "1.5"], "1 to 65536"),
+    ("--tp", ["0", "-2", "two", "1.5"], "1 to 65536"),
     ("--max-tokens", ["0", "-1", "many", "1.5", "9" * 20, "9999999T"], "at least 1"),
     ("--prefill-chunk", ["0", "-17", "all"], "at least 1"),
     ("--page-tokens", ["0", "-16", "3", "2048", "1e3"], "power of two from 1 to 1024"),
@@ -95,6 +98,25 @@ class BadOptionsTest(RefusalTest):
     def test_more_ranks_than_there_are(self):
         self.refuses_options(["--prompt", "x", "--degree", "4"], "degree 4.*mpirun -np 4")
         self.refuses_options(["--prompt", "x", "--compare-degrees", "1,5"], "degree 5.*-np 5")
+
+    def test_instances_that_cannot_be(self):
+        """Four query heads and two key/value heads, on one rank or three. The weights are damaged, so
+        that a run which gets as far as reading them ends otherwise."""
+        model = TinyModel()
+        query = model.tensor("blk.0.attn_q.weight")
+        query.data = struct.pack("<f", math.nan) + query.data[4:]
+        with open(self.model, "wb") as file:
+            file.write(model.bytes())
+        self.refuses_options(["--prompt", "x", "--tp", "2"],
+                             "--tp 2 makes instances of 2 ranks, but the job has [13]; .*-np [24], .*of: (1|1 3)$")
+        self.refuses_options(["--prompt", "x", "--tp", "3"],
+                             "--tp 3 (makes instances of 3 ranks, but the job has 1; .*-np 3|"
+                             "must divide the 4 query heads, .* 2 key/value heads .*; usable: 1 2 4$)")
+        self.refuses_options(["--prompt", "x", "--tp", "2", "--decode-strategy", "sliced"],
+                             "--decode-strategy sliced .*--tp .*; use shipped, tree or mirrored, or --tp 1")
+        done = longspan_command.run(["generate", self.model, "--prompt", "x", "--tp", "2", "--degree", "3"], 4)
+        self.assertEqual(done.returncode, USAGE)
+        self.assertRegex(done.stderr.decode(), r"^longspan: degree 3 needs 6 ranks \(--tp 2\), .* has 4; .*-np 6\n$")
 
     def test_too_little_memory(self):
         self.refuses_options(["--prompt", "x", "--memory-limit", "100k"], "memory", OUT_OF_MEMORY)

@@ -83,6 +83,15 @@ class GenerateTest(unittest.TestCase):
         for degree in (2, 3):
             self.assertIn(f"degree {degree} gives the same tokens as degree 1", done.stderr.decode())
 
+    def test_degrees_of_instances_are_compared(self):
+        done = longspan_command.run(
+            ["generate", longspan_command.MODEL, "--threads", "1", "--prompt", self.text("short"),
+             "--max-tokens", "8", "--tp", "3", "--compare-degrees", "1,2"], ranks=6)
+        said = done.stderr.decode()
+        self.assertEqual(done.returncode, 0, said)
+        self.assertIn("over 2 instances of 3 ranks, wrote", said)
+        self.assertIn("degree 2 gives the same tokens as degree 1", said)
+
     def test_ranks_beyond_the_degree_idle(self):
         answer = json.loads(generate("--prompt", self.text("short"), "--max-tokens", "4", "--json",
                                      "--degree", "2", "--page-tokens", "1", ranks=4))

@@ -3,10 +3,11 @@
     goldens.py --binary B --model M --goldens G --row DEGREE,LAYOUT,CHUNK,PAGE[,STRATEGY[+DECODE]]
                [--row ...] [--cases small|short|1k|3k|7k|NAME,NAME] [--keep spread|fewest] [--table FILE]
 
-A row is one configuration: the degree (and number of MPI ranks), the layout, the tokens of a
-prefill chunk (0: whole) and of a page, and the prefill strategy (absent: ring; usp:2 and
-double-ring:2x2 say the division; +sliced that decode is sliced, absent: shipped). With --table each row that agrees is appended to FILE, and rows
-that FILE already holds are skipped: a long run may be stopped and started again.
+A row is one configuration: the degree (and number of MPI ranks; 2x3: two instances of three ranks),
+the layout, the tokens of a prefill chunk (0: whole) and of a page, and the prefill strategy (absent:
+ring; usp:2 and double-ring:2x2 say the division; +sliced that decode is sliced, absent: shipped). With
+--table each row that agrees is appended to FILE, and rows that FILE already holds are skipped: a long
+run may be stopped and started again.
 """
 
 import argparse
@@ -29,6 +30,7 @@ MAX_DNLL = 1e-4
 
 def command(options, row):
     degree, layout, chunk, page, strategy = row
+    degree, _, tp = degree.partition("x")
     strategy, _, decode = strategy.partition("+")
     strategy, _, division = strategy.partition(":")
     line = [options.binary, "generate", options.model, "--json", "--ignore-eos", "--max-tokens", "64",
@@ -38,10 +40,12 @@ def command(options, row):
     if division:
         line += ["--ring-shape" if strategy == "double-ring" else "--ulysses-degree", division]
     line += ["--prefill-chunk", chunk if chunk != "0" else "1M"]
+    if tp:
+        line += ["--tp", tp]
     if degree == "0":  # without mpirun
         return line
     return ["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle",
-            "1", "-np", degree] + line
+            "1", "-np", str(int(degree) * int(tp or 1))] + line
 
 
 def run(options, row, cases):

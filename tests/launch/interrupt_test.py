@@ -80,12 +80,13 @@ class InterruptTest(unittest.TestCase):
 
     def test_a_rank_killed_at_work_ends_the_job(self):
         prompt = self.cases["count"]["text"]
-        with started("--prompt", prompt, "--ignore-eos", "--max-tokens", "4000",
-                     ranks=3) as process:
-            process.stdout.read(5)
-            os.kill(ranks_of(process, 3)[1], signal.SIGKILL)
-            process.communicate(timeout=FAR_TOO_LONG)
-        self.assertEqual(process.returncode, 137)
+        for split in ([], ["--tp", "3"]):
+            with self.subTest(split), started("--prompt", prompt, "--ignore-eos", "--max-tokens",
+                                              "4000", *split, ranks=3) as process:
+                process.stdout.read(5)
+                os.kill(ranks_of(process, 3)[1], signal.SIGKILL)
+                process.communicate(timeout=FAR_TOO_LONG)
+                self.assertEqual(process.returncode, 137)
 
 
 if __name__ == "__main__":

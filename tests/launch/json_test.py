@@ -14,12 +14,13 @@ import longspan_command
 from tiny_model import END_OF_TEXT, HIDDEN, VOCABULARY, Tensor, TinyModel
 
 KEYS = {"model": str, "prompt_tokens": int, "prompt_ids": list, "prompt_nll": float, "ids": list,
-        "text": str, "finish_reason": str, "logprobs": list, "degree": int, "layout": str,
-        "dtype": str, "kv_dtype": str, "strategy": str, "strategy_reason": str, "decode_strategy": str,
+        "text": str, "finish_reason": str, "logprobs": list, "degree": int, "tp": int, "layout": str,
+        "dtype": str, "kv_dtype": str, "strategy": str, "strategy_reason": str,
+        "decode_strategy": str,
         "predicted_s": float, "timings": dict, "ranks": list}
 TIMINGS = ["load_s", "prefill_s", "decode_s", "ttft_s", "prefill_tokens_per_s",
            "decode_tokens_per_s"]
-RANK = {"rank": int, "host": str, "device": str, "kv_pages_used": int, "kv_pages_total": int,
+RANK = {"rank": int, "instance": int, "tp_index": int, "host": str, "device": str, "kv_pages_used": int, "kv_pages_total": int,
         "planned_bytes": int, "resident_bytes": int,
         "sent_bytes": int, "received_bytes": int}
 UNFINISHED = "\ufffd"
@@ -61,6 +62,21 @@ class JsonTest(unittest.TestCase):
             for rank in answer["ranks"]:
                 self.assertEqual({key: type(value) for key, value in rank.items()}, RANK)
             self.assertEqual(answer["degree"], degree)
+
+    def test_ranks_say_which_part_of_which_instance_they_are(self):
+        """Twice two ranks that hold the model together write what one rank writes, in less memory."""
+        asked = ["--prompt", "abc" * 20, "--max-tokens", "8", "--ignore-eos", "--prompt-nll"]
+        alone = self.answer(*asked)
+        self.assertEqual((alone["tp"], alone["ranks"][0]["instance"]), (1, 0))
+        answer = self.answer(*asked, "--tp", "2", "--page-tokens", "4", ranks=4)
+        self.assertEqual((answer["tp"], answer["degree"]), (2, 2))
+        self.assertEqual([(rank["instance"], rank["tp_index"]) for rank in answer["ranks"]],
+                         [(0, 0), (0, 1), (1, 0), (1, 1)])
+        self.assertEqual(answer["ids"], alone["ids"])
+        self.assertAlmostEqual(answer["prompt_nll"], alone["prompt_nll"], places=4)
+        for rank in answer["ranks"]:
+            self.assertLess(rank["planned_bytes"], alone["ranks"][0]["planned_bytes"])
+            self.assertGreater(rank["kv_pages_used"], 0)
 
     def test_what_was_asked_comes_back(self):
         answer = self.answer("--prompt", "some\ntext\r\n", "--layout", "zigzag", "--max-tokens", "5",

@@ -60,6 +60,7 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   EXPECT_EQ(options.prompt.value, "Hello");
   EXPECT_EQ(options.max_tokens, std::nullopt);
   EXPECT_EQ(options.degree, std::nullopt);
+  EXPECT_EQ(options.tp, 1);
   EXPECT_EQ(options.layout, Layout::kBlockCyclic);
   EXPECT_EQ(options.prefill_chunk, std::nullopt);
   EXPECT_EQ(options.page_tokens, 16);
@@ -86,13 +87,14 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
 
 TEST(OptionsTest, EveryFlagReachesItsField) {
   const GenerateOptions options = generate_of(
-      "--prompt-file - --degree 3 --layout zigzag --prefill-chunk 64 --page-tokens 128 "
+      "--prompt-file - --degree 3 --tp 2 --layout zigzag --prefill-chunk 64 --page-tokens 128 "
       "--keep fewest --threads 2 --max-tokens=1 --ignore-eos --logprobs 20 --prompt-nll "
       "--force-ids ids.json --json --max-num-seqs 4 --memory-limit 512M --hang-timeout 0.5 "
       "--log-level debug --dtype float32 --trace traces");
   EXPECT_EQ(options.prompt.kind, PromptKind::kTextFile);
   EXPECT_EQ(options.prompt.value, "-");
   EXPECT_EQ(options.degree, 3);
+  EXPECT_EQ(options.tp, 2);
   EXPECT_EQ(options.layout, Layout::kZigzag);
   EXPECT_EQ(options.prefill_chunk, 64);
   EXPECT_EQ(options.page_tokens, 128);
@@ -380,6 +382,9 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Refusal{"generate m --prompt x --degree 2 --compare-degrees 1,2",
                 "--degree and --compare-degrees both say how many ranks to use; give one"},
+        Refusal{"generate m --prompt x --tp 2 --decode-strategy sliced",
+                "--decode-strategy sliced needs all weights on every rank, but with --tp a rank "
+                "holds a part; use shipped, tree or mirrored, or --tp 1"},
         Refusal{"generate m --prompt x --force-ids f --compare-degrees 1,2",
                 "--compare-degrees compares chosen tokens, but --force-ids chooses them all"},
         Refusal{"generate m --prompts p --force-ids f",

@@ -4,12 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <memory>
 #include <numeric>
 #include <vector>
 
 #include "comm/cpu/cpu_device.h"
+#include "tests/runtime/model/packed_matrix.h"
 #include "tests/runtime/model/random_values.h"
 #include "tests/support/delaying_communicator.h"
 #include "tests/support/run_ranks.h"
@@ -28,26 +28,11 @@ ModelConfig small_config() {
   return config;
 }
 
-class Packed {
- public:
-  Packed(ModelOps& ops, int outputs, int inputs, std::uint32_t seed)
-      : layout_(ops.new_matrix_layout(outputs, inputs)),
-        bytes_(static_cast<std::byte*>(std::aligned_alloc(64, (layout_->bytes() + 63) / 64 * 64)),
-               std::free) {
-    const float most = 1 / std::sqrt(static_cast<float>(inputs));  // so that products are near 1
-    const auto w = test::random_values(1ULL * outputs * inputs, seed, -most, most);
-    for (int first = 0; first < outputs; first += layout_->panel_rows()) {
-      layout_->pack(w.data() + 1LL * first * inputs, first,
-                    std::min(layout_->panel_rows(), outputs - first),
-                    {bytes_.get(), layout_->bytes()});
-    }
-  }
-  PackedMatrix matrix() const { return {layout_.get(), bytes_.get()}; }
-
- private:
-  std::unique_ptr<MatrixLayout> layout_;
-  std::unique_ptr<std::byte, void (*)(void*)> bytes_;
-};
+/// So small that products are near 1.
+test::Packed packed(ModelOps& ops, int outputs, int inputs, std::uint32_t seed) {
+  const float most = 1 / std::sqrt(static_cast<float>(inputs));
+  return {ops, outputs, inputs, test::random_values(1ULL * outputs * inputs, seed, -most, most)};
+}
 
 class SlicedProductsTest : public testing::Test {
  protected:
@@ -60,11 +45,11 @@ class SlicedProductsTest : public testing::Test {
   const ModelConfig config_ = small_config();
   const std::unique_ptr<ModelOps> ops_ = new_cpu_model_ops();
   const int qkv_width_ = config_.q_width() + 2 * config_.kv_width();
-  const Packed qkv_{*ops_, qkv_width_, config_.hidden, 1};
-  const Packed output_{*ops_, config_.hidden, config_.q_width(), 2};
-  const Packed gate_up_{*ops_, 2 * config_.ffn, config_.hidden, 3};
-  const Packed down_{*ops_, config_.hidden, config_.ffn, 4};
-  const Packed vocabulary_{*ops_, config_.vocabulary, config_.hidden, 5};
+  const test::Packed qkv_ = packed(*ops_, qkv_width_, config_.hidden, 1);
+  const test::Packed output_ = packed(*ops_, config_.hidden, config_.q_width(), 2);
+  const test::Packed gate_up_ = packed(*ops_, 2 * config_.ffn, config_.hidden, 3);
+  const test::Packed down_ = packed(*ops_, config_.hidden, config_.ffn, 4);
+  const test::Packed vocabulary_ = packed(*ops_, config_.vocabulary, config_.hidden, 5);
 
   LayerWeights layer() const {
     return {.qkv = qkv_.matrix(),
