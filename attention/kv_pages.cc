@@ -34,6 +34,25 @@ KvView pages_at(void* memory, KvType type, const HeadShape& heads, std::int64_t 
   return view;
 }
 
+std::vector<KvCopy> copies_between(const std::vector<KvPart>& from, const std::vector<KvPart>& to) {
+  std::vector<KvCopy> copies;
+  auto target = to.begin();
+  std::int64_t done = 0;  // columns of it
+  for (const KvPart& source : from) {
+    for (std::int64_t column = 0; column < source.columns;) {
+      while (done == target->columns) {
+        ++target;
+        done = 0;
+      }
+      const std::int64_t count = std::min(source.columns - column, target->columns - done);
+      copies.push_back({source.view, column, target->view, run_of(done, count)});
+      column += count;
+      done += count;
+    }
+  }
+  return copies;
+}
+
 KvView KvPages::table_of(const OwnPages& own) const {
   KvView pages = rest;
   pages.table = own.slots.data();

@@ -39,6 +39,9 @@ struct KvPart {
   std::int64_t columns;
 };
 
+/// The copies from one list of parts to another of as many columns, in order.
+std::vector<KvCopy> copies_between(const std::vector<KvPart>& from, const std::vector<KvPart>& to);
+
 /// A column and the view it is one of.
 struct KvColumn {
   KvView view;

@@ -7,15 +7,6 @@
 #include "attention/scratch.h"
 
 namespace longspan {
-namespace {
-
-/// Columns [column, column + count) as they are moved, without a gap.
-PositionRun solid(std::int64_t column, std::int64_t count) {
-  return {.first = column, .block = count, .stride = count, .count = count};
-}
-
-}  // namespace
-
 std::int64_t KvStreams::values(int owner) const {
   const StreamShape& stream = chunk_.streams[owner];
   const HeadShape& heads = kernels_.shape();
@@ -55,24 +46,16 @@ std::vector<KvPart> KvStreams::cached(int owner, float* memory) const {
   return parts;
 }
 
+std::vector<KvPart> KvStreams::parts(int owner, float* memory) const {
+  std::vector<KvPart> all = cached(owner, memory);
+  all.push_back({rows(owner, memory), chunk_.streams[owner].rows});
+  return all;
+}
+
 void KvStreams::pack_own(Stream& stream, float* memory) const {
   const std::vector<KvPart> to = cached(chunk_.rank, memory);
   if (to.empty()) return;
-  std::vector<KvCopy> copies;
-  auto part = to.begin();
-  std::int64_t done = 0;  // columns of it
-  for (const KvPart& from : own_cached()) {
-    for (std::int64_t column = 0; column < from.columns;) {
-      const std::int64_t count = std::min(from.columns - column, part->columns - done);
-      copies.push_back({from.view, column, part->view, solid(done, count)});
-      column += count;
-      done += count;
-      if (done < part->columns) continue;
-      ++part;
-      done = 0;
-    }
-  }
-  kernels_.copy_kv(stream, std::move(copies));
+  kernels_.copy_kv(stream, copies_between(own_cached(), to));
 }
 
 std::vector<KvPart> KvStreams::own_cached() const {

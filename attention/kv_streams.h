@@ -39,6 +39,9 @@ class KvStreams {
   /// The stream's cached columns, in parts that are not empty; none if they stay.
   std::vector<KvPart> cached(int owner, float* memory) const;
 
+  /// All of them, cached ones first.
+  std::vector<KvPart> parts(int owner, float* memory) const;
+
   /// Enqueues the copy of own cached columns into the own stream, if they travel.
   void pack_own(Stream& stream, float* memory) const;
   /// What rows of the chunk may see of the stream. Runs of which no position from the first of the

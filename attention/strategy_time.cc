@@ -125,7 +125,7 @@ class TimeModel {
     const int heads = all_heads() / inner_;
     const auto in = [&](int from, int to) {
       return shape_.rows[from] * wire_.query_bytes(heads) +
-             shape_.stream(from) * wire_.kv_bytes(kv_heads(to));
+             longspan::stream_bytes(from, shape_, wire_, kv_heads(to));
     };
     const auto out = [&](int, int to) { return shape_.rows[to] * wire_.query_bytes(heads); };
     Times start(parts.size()), end(parts.size());

@@ -52,7 +52,7 @@ class Counter {
     for (int peer = part() * inner_; peer < (part() + 1) * inner_; ++peer) {
       if (peer == rank_) continue;
       const int kv_heads = kv_heads_read(wire_.heads, inner_, peer % inner_);
-      add(sent, shape_.rows[rank_] * heads + shape_.stream(rank_) * wire_.kv_bytes(kv_heads));
+      add(sent, shape_.rows[rank_] * heads + stream_bytes(rank_, shape_, wire_, kv_heads));
       add(sent, shape_.rows[peer] * heads);
     }
     return sent;
@@ -145,12 +145,16 @@ int kv_heads_read(const HeadShape& heads, int degree, int part) {
   return slice_heads(heads, part, degree).shape.kv_heads;
 }
 
+std::int64_t stream_bytes(int j, const SplitShape& shape, const WireShape& wire, int kv_heads) {
+  const std::int64_t rows = shape.rows[j] * wire.kv_bytes(kv_heads);
+  if (!wire.at_rest) return rows + shape.cached[j] * wire.kv_bytes(kv_heads);
+  HeadShape heads = wire.heads;
+  heads.kv_heads = kv_heads;
+  return rows + resting_bytes(*wire.at_rest, heads, shape.page_tokens, shape.cached_columns(j));
+}
+
 std::int64_t stream_bytes(int j, const SplitShape& shape, const WireShape& wire) {
-  const std::int64_t cached =
-      wire.at_rest
-          ? resting_bytes(*wire.at_rest, wire.heads, shape.page_tokens, shape.cached_columns(j))
-          : shape.cached[j] * wire.kv_bytes();
-  return cached + shape.rows[j] * wire.kv_bytes();
+  return stream_bytes(j, shape, wire, wire.heads.kv_heads);
 }
 
 Sent sent_by(int rank, const PlannedStrategy& plan, const SplitShape& shape,

@@ -18,8 +18,7 @@ struct WireShape {
   HeadShape heads;
   int value_bytes = 4;    // of Q, K, V and of finished O
   int partial_bytes = 4;  // of O in a partial; its log-sum-exp is always 4
-  /// The pages' type: as it is at rest, a cached key travels where whole streams do. Absent: as new
-  /// ones.
+  /// The pages' type: cached K and V travel as they are at rest. Absent: as new ones.
   std::optional<KvType> at_rest = std::nullopt;
 
   /// K and V of one token, `kv_heads` heads of them or all.
@@ -43,8 +42,9 @@ struct WireShape {
 /// 2309.14509, extended to grouped queries).
 int kv_heads_read(const HeadShape& heads, int degree, int part);
 
-/// Rank j's stream, new columns and cached ones, where streams are passed on whole: the ring,
-/// all-gather and the double ring. Where heads are exchanged, cached columns are widened first.
+/// Rank j's stream as it leaves j, new columns and cached ones: all KV heads or some. What usp puts
+/// together from several is float32 from then on.
+std::int64_t stream_bytes(int j, const SplitShape& shape, const WireShape& wire, int kv_heads);
 std::int64_t stream_bytes(int j, const SplitShape& shape, const WireShape& wire);
 
 struct Sent {

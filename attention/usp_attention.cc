@@ -11,11 +11,6 @@
 namespace longspan {
 namespace {
 
-/// Cached columns, then rows, in one view.
-KvView message_view(float* memory, std::int64_t columns, const HeadShape& shape) {
-  return pages_at(memory, KvType::kFloat32, shape, std::max<std::int64_t>(columns, 1));
-}
-
 /// The chunk as the ring sees it: one stream per island, cached columns of all its ranks first,
 /// then their rows. Nothing is kept: the heads are incomplete.
 SplitChunk island_chunk(const SplitChunk& chunk, int island) {
@@ -58,34 +53,33 @@ class UspAttention::Pass {
     const StreamShape* stream;  // the member's
     std::int64_t row0;          // of its rows in the island
     std::int64_t cached0;       // of its cached columns among the island's
-    float* out = nullptr;       // own rows' Q of its heads, then own stream's K and V of them
-    float* in = nullptr;        // its rows' Q of this rank's heads, then its K and V of them
+    float* out = nullptr;       // own rows' Q of its heads, then own stream of them
+    float* in = nullptr;        // its rows' Q of this rank's heads, then its stream of them
     float* result = nullptr;    // O of its heads for own rows
   };
-  /// K and V of one member's stream, wherever they are.
-  struct Source {
-    std::vector<KvPart> cached;
-    KvColumn rows;  // the first
-  };
-  struct Target {
-    KvColumn cached;
-    KvColumn rows;
-  };
-
   void lay_out();
   bool is_self(const Trade& trade) const { return trade.member == chunk_.rank; }
   std::int64_t own_rows() const { return chunk_.own().rows; }
   std::int64_t out_values(const Trade& trade) const {
-    return own_rows() * width_ + chunk_.own().columns() * trade.slice->shape.kv_values();
+    return own_rows() * width_ + streams_of(trade.member).values(chunk_.rank);
   }
   std::int64_t in_values(const Trade& trade) const {
-    return trade.stream->rows * width_ + trade.stream->columns() * slice_.shape.kv_values();
+    return trade.stream->rows * width_ + streams_of(chunk_.rank).values(trade.member);
   }
   void pack(const Trade& trade, const float* q);
   void unpack(const Trade& trade);
-  Target island_columns(const Trade& trade) const;
-  void copy_columns(AttentionKernels& kernels, const Source& from, const Target& to,
-                    std::int64_t rows);
+  AttentionKernels& kernels_of(int member) const {
+    return *usp_.kernels_of_[member % usp_.island_];
+  }
+  /// The streams of the heads that a member attends, as they travel: cached columns are as they are
+  /// at rest.
+  KvStreams streams_of(int member) const {
+    return {kernels_of(member), chunk_, pages_, Cached::kTravel};
+  }
+  std::vector<KvPart> own_parts(const HeadSlice& slice) const;
+  std::vector<KvPart> island_parts(const Trade& trade) const;
+  void copy(AttentionKernels& kernels, const std::vector<KvPart>& from,
+            const std::vector<KvPart>& to);
   void copy_heads(float* to, std::int64_t to_width, const float* from, std::int64_t from_width);
 
   UspAttention& usp_;
@@ -178,52 +172,44 @@ void UspAttention::Pass::pack(const Trade& trade, const float* q) {
   float* q_to = is_self(trade) ? island_q_ + trade.row0 * width_ : trade.out;
   copy_heads(q_to, width_, q + slice.first_query * slice.shape.head_dim,
              query_values(usp_.kernels_.shape()));
-  const StreamShape& own = chunk_.own();
-  Source source{
-      pages_.parts({chunk_.slots, chunk_.tail}, own.cached_columns(), slice.shape.head_dim),
-      {usp_.own_stream(chunk_).heads_from(slice.first_kv), 0}};
-  for (KvPart& part : source.cached) part.view = part.view.heads_from(slice.first_kv);
-  AttentionKernels& kernels = *usp_.kernels_of_[trade.member % usp_.island_];
-  if (is_self(trade)) {
-    copy_columns(kernels, source, island_columns(trade), own.rows);
-  } else {
-    const KvView message = message_view(trade.out + own.rows * width_, own.columns(), slice.shape);
-    copy_columns(kernels, source, {{message, 0}, {message, own.cached}}, own.rows);
-  }
+  float* message = trade.out + own_rows() * width_;
+  copy(kernels_of(trade.member), own_parts(slice),
+       is_self(trade) ? island_parts(trade) : streams_of(trade.member).parts(chunk_.rank, message));
 }
 
 void UspAttention::Pass::unpack(const Trade& trade) {
-  const StreamShape& theirs = *trade.stream;
-  usp_.device_.copy(compute_, message_bytes(island_q_ + trade.row0 * width_, theirs.rows * width_),
-                    message_bytes(trade.in, theirs.rows * width_));
-  const KvView message =
-      message_view(trade.in + theirs.rows * width_, theirs.columns(), slice_.shape);
-  Source source{{}, {message, theirs.cached}};
-  if (theirs.cached > 0) source.cached.push_back({message, theirs.cached});
-  copy_columns(kernels_, source, island_columns(trade), theirs.rows);
+  const std::int64_t queries = trade.stream->rows * width_;
+  usp_.device_.copy(compute_, message_bytes(island_q_ + trade.row0 * width_, queries),
+                    message_bytes(trade.in, queries));
+  copy(kernels_, streams_of(chunk_.rank).parts(trade.member, trade.in + queries),
+       island_parts(trade));
 }
 
-/// Where a member's columns lie in the island's stream.
-UspAttention::Pass::Target UspAttention::Pass::island_columns(const Trade& trade) const {
-  const std::vector<KvPart> cached = ring_streams_.cached(ring_chunk_.rank, island_stream_);
-  return {{cached.empty() ? KvView{} : cached.front().view, trade.cached0},
-          {ring_streams_.rows(ring_chunk_.rank, island_stream_), trade.row0}};
+/// A slice's heads of this rank's columns, cached ones first.
+std::vector<KvPart> UspAttention::Pass::own_parts(const HeadSlice& slice) const {
+  const StreamShape& own = chunk_.own();
+  std::vector<KvPart> parts =
+      pages_.parts({chunk_.slots, chunk_.tail}, own.cached_columns(), slice.shape.head_dim);
+  parts.push_back({usp_.own_stream(chunk_), own.rows});
+  for (KvPart& part : parts) part.view = part.view.heads_from(slice.first_kv);
+  return parts;
 }
 
-void UspAttention::Pass::copy_columns(AttentionKernels& kernels, const Source& from,
-                                      const Target& to, std::int64_t rows) {
-  std::vector<KvCopy> copies;
-  const auto add = [&](const KvColumn& first, const KvColumn& target, std::int64_t count) {
-    const PositionRun columns{
-        .first = target.column, .block = count, .stride = count, .count = count};
-    if (count > 0) copies.push_back({first.view, first.column, target.view, columns});
-  };
-  KvColumn cached = to.cached;
-  for (const KvPart& part : from.cached) {
-    add({part.view, 0}, cached, part.columns);
-    cached.column += part.columns;
+/// Where a member's columns lie in the island's stream, which is all float32.
+std::vector<KvPart> UspAttention::Pass::island_parts(const Trade& trade) const {
+  const int head_dim = slice_.shape.head_dim;
+  std::vector<KvPart> parts;
+  for (const KvPart& all : ring_streams_.cached(ring_chunk_.rank, island_stream_)) {
+    parts.push_back({all.view.from(trade.cached0, head_dim), trade.stream->cached});
   }
-  add(from.rows, to.rows, rows);
+  const KvView rows = ring_streams_.rows(ring_chunk_.rank, island_stream_);
+  parts.push_back({rows.from(trade.row0, head_dim), trade.stream->rows});
+  return parts;
+}
+
+void UspAttention::Pass::copy(AttentionKernels& kernels, const std::vector<KvPart>& from,
+                              const std::vector<KvPart>& to) {
+  std::vector<KvCopy> copies = copies_between(from, to);
   if (!copies.empty()) kernels.copy_kv(compute_, std::move(copies));
 }
 
@@ -278,14 +264,16 @@ UspAttention::UspAttention(Device& device, AttentionKernels& kernels, PrefillMem
 std::int64_t UspAttention::scratch_values(const HeadShape& shape, const PrefillLimits& limits,
                                           int island) {
   const int others = island - 1;
-  std::int64_t kv = 0;  // of the slice with most KV heads
+  HeadShape most = shape;  // the slice with most KV heads
+  most.kv_heads = 0;
   for (int place = 0; place < island; ++place) {
-    kv = std::max(kv, slice_heads(shape, place, island).shape.kv_values());
+    most.kv_heads = std::max(most.kv_heads, slice_heads(shape, place, island).shape.kv_heads);
   }
+  const std::int64_t kv = most.kv_values();
   const std::int64_t q = query_values(shape) / island, heads = shape.query_heads / island;
   const std::int64_t rows = std::min(limits.all_rows, island * limits.rows);
   const std::int64_t columns = std::min(limits.all_columns, island * limits.columns);
-  const std::int64_t trade = area_values(limits.rows * q + limits.columns * kv);
+  const std::int64_t trade = area_values(limits.rows * q + limits.stream_values(most));
   return others * (2 * trade + area_values(limits.rows * q)) + 2 * area_values(rows * q) +
          2 * area_values(rows * heads) +
          (limits.ranks > island ? 3 : 1) * area_values(columns * kv);

@@ -61,17 +61,6 @@ std::string text(std::initializer_list<std::int64_t> numbers) {
   return all;
 }
 
-constexpr PositionRun solid(std::int64_t first, std::int64_t count) {
-  return {.first = first, .block = 1, .stride = 1, .count = count};
-}
-
-/// first, first + 1, ...
-std::vector<std::int64_t> from(std::int64_t first, std::int64_t count) {
-  auto values = iota(count);
-  for (auto& value : values) value += first;
-  return values;
-}
-
 bool sees_all(std::int64_t /*row*/, std::int64_t /*key*/) { return true; }
 
 /// Shapes of models and of none, and each ratio of heads at each size of them.

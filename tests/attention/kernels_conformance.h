@@ -4,12 +4,25 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
+#include "attention/shard_layout.h"
 #include "tests/attention/kernels_on_device.h"
 
 namespace longspan::test {
+
+/// Positions first, first + 1, ...: as a run, and as a list.
+constexpr PositionRun solid(std::int64_t first, std::int64_t count) {
+  return {.first = first, .block = 1, .stride = 1, .count = count};
+}
+inline std::vector<std::int64_t> from(std::int64_t first, std::int64_t count) {
+  auto values = iota(count);
+  for (auto& value : values) value += first;
+  return values;
+}
 
 /// For INSTANTIATE_TEST_SUITE_P.
 inline std::string backend_name(const testing::TestParamInfo<KernelsBackend>& info) {

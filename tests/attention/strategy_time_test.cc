@@ -95,6 +95,28 @@ TEST(StrategyTimeTest, UlyssesIsTwoExchangesAroundAllTheRowsOfSomeHeads) {
                in + attention + out);
 }
 
+// On links that decide alone. A token has 8,192 bytes of new keys and values; in int8 2,048, and a
+// page 64 of scales.
+TEST(StrategyTimeTest, CachedKeysTakeTheTimeOfWhatTheyAreAtRest) {
+  SplitShape shape = equal_shards(96, 4000, 4);
+  shape.page_tokens = 16;
+  const MachineRates rates = flat_rates(1e30, 1e9);
+  const double queries = 96.0 * 8 * 128 * 4;
+  for (const auto& [type, cached] : {std::pair{KvType::kFloat32, 4000.0 * 8192},
+                                     {KvType::kBFloat16, 4000.0 * 4096},
+                                     {KvType::kInt8, 4000.0 * 2048 + 250 * 64}}) {
+    const WireShape wire{.heads = kHeads, .at_rest = type};
+    const auto seconds = [&](PlannedStrategy plan) {
+      return predicted_seconds(plan, shape, wire, one_host(4), rates);
+    };
+    const double stream = 96.0 * 8192 + cached;
+    expect_close(seconds({Strategy::kRing}), 3 * stream / 1e9);
+    expect_close(seconds({Strategy::kAllGather}), 3 * stream / 1e9);
+    expect_close(seconds({Strategy::kDoubleRing, 4}), 3 * stream / 1e9);
+    expect_close(seconds({Strategy::kUlysses}), 3 * (stream / 4 + 2 * queries) / 1e9);
+  }
+}
+
 TEST(StrategyTimeTest, UspOfOnePartIsUlyssesAndOfOneHeadGroupTheRing) {
   const SplitShape shape = split_shape({.first = 500, .count = 900, .ranks = 4, .block = 16}, 16);
   const WireShape wire{kHeads};

@@ -57,22 +57,23 @@ Ledger told(const PlannedStrategy& plan, const SplitShape& shape, const WireShap
   Ledger ledger(size);
   const std::int64_t e = wire.value_bytes, dim = wire.heads.head_dim;
   const auto kv = [&](int j, int heads) { return shape.stream(j) * 2 * heads * dim * e; };
-  // A stream that is passed on whole: what is cached of it column by column, with the scales of
-  // each page that has them.
-  const auto whole = [&](int j) {
-    if (!wire.at_rest) return kv(j, wire.heads.kv_heads);
-    const std::int64_t values = wire.heads.kv_values();
+  // A stream as it leaves its rank: what is cached of it column by column, with the scales of each
+  // page that has them.
+  const auto some = [&](int j, int heads) {
+    if (!wire.at_rest) return kv(j, heads);
+    const std::int64_t values = 2LL * heads * wire.heads.head_dim;
     const auto [begin, end] = shape.cached_columns(j);
     std::int64_t bytes = shape.rows[j] * values * e, last_page = -1;
     for (std::int64_t column = begin; column < end; ++column) {
       const std::int64_t page = column / shape.page_tokens;
       const bool rounded = *wire.at_rest == KvType::kInt8 && (page + 1) * shape.page_tokens <= end;
-      if (rounded && page != last_page) bytes += 2 * wire.heads.kv_heads * 4;
+      if (rounded && page != last_page) bytes += 2 * heads * 4;
       last_page = page;
       bytes += values * (*wire.at_rest == KvType::kFloat32 ? 4 : rounded ? 1 : 2);
     }
     return bytes;
   };
+  const auto whole = [&](int j) { return some(j, wire.heads.kv_heads); };
   const auto q = [&](int j, int heads) { return shape.rows[j] * heads * dim * e; };
   const auto partial = [&](int j) {
     return shape.rows[j] * wire.heads.query_heads * (dim * wire.partial_bytes + 4);
@@ -97,7 +98,7 @@ Ledger told(const PlannedStrategy& plan, const SplitShape& shape, const WireShap
     for (int r = 0; r < size; ++r) {
       for (int peer = 0; peer < size; ++peer) {
         if (peer == r || peer / degree != r / degree) continue;
-        ledger.message(r, q(r, all_q / degree) + kv(r, kv_set(degree, peer % degree)));
+        ledger.message(r, q(r, all_q / degree) + some(r, kv_set(degree, peer % degree)));
         ledger.message(r, q(peer, all_q / degree));
       }
     }

@@ -18,17 +18,6 @@ namespace {
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kEmpty = -std::numeric_limits<float>::infinity();
 
-constexpr PositionRun solid(std::int64_t first, std::int64_t count) {
-  return {.first = first, .block = 1, .stride = 1, .count = count};
-}
-
-/// first, first + 1, ...
-std::vector<std::int64_t> from(std::int64_t first, std::int64_t count) {
-  auto values = iota(count);
-  for (auto& value : values) value += first;
-  return values;
-}
-
 std::vector<std::int64_t> positions_of(const PositionRun& run) {
   std::vector<std::int64_t> all;
   for (std::int64_t i = 0; i < run.count; ++i) all.push_back(run.position(i));

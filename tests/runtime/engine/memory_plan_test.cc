@@ -84,7 +84,7 @@ TEST(MemoryPlanTest, EveryRankHasRoomForTheLargestShareOfThePages) {
   for (std::int64_t tokens : {4, 8, 12, 16, 5}) {
     JobShape shape{.degree = 2, .page_tokens = 4};
     shape.requests.push_back({.prompt_tokens = tokens, .max_new = 1});
-    pages.push_back(plan_memory(config(), shape, kPlenty).pages);
+    pages.push_back(plan_memory(config(), shape, kPlenty).kv.pages);
   }
   EXPECT_THAT(pages, testing::ElementsAre(1, 1, 2, 2, 1));
 }

@@ -83,6 +83,16 @@ TEST(StrategyPickerTest, KeysThatLieElsewhereMustBePassedOn) {
   EXPECT_TRUE(passes_keys(last.plan.strategy)) << describe(last, kRanks);
 }
 
+TEST(StrategyPickerTest, NarrowPagesPassInLessTime) {
+  StrategyPickerOptions narrow = options({{}}, 1e8);
+  const auto seconds = [&](KvType type) {
+    narrow.kv_type = type;
+    return StrategyPicker(narrow).pick(kGroup, chunk(kPrompt - 256, 256), spread()).seconds;
+  };
+  EXPECT_LT(seconds(KvType::kBFloat16), 0.6 * seconds(KvType::kFloat32));
+  EXPECT_LT(seconds(KvType::kInt8), 0.6 * seconds(KvType::kBFloat16));
+}
+
 TEST(StrategyPickerTest, WhatHasNoMemoryIsNotChosen) {
   StrategyPickerOptions tight = options(kSome, 1e8);
   tight.planned = {{Strategy::kAllGather}};

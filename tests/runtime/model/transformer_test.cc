@@ -217,10 +217,10 @@ TEST_F(TransformerTest, WhatIsPlannedIsWhatIsAllocated) {
                                    .decode_strategies = {DecodeStrategy::kSliced},
                                    .decode_rows = decode_rows};
         CountingDevice device;
-        KvPagePool pool(device, {.heads = model.config.heads}, 0);
+        const KvStore kv(device, {.page = {.heads = model.config.heads}});
         const std::size_t before = device.allocated();
         const Transformer transformer(device, model.config, model.weights, *model.ops,
-                                      *model.kernels, pool, limits);
+                                      *model.kernels, kv, Group(machine.data(), {0}), limits);
         EXPECT_EQ(device.allocated() - before, Transformer::memory_bytes(model.config, limits))
             << block << " rows, " << decode_rows << " decode rows";
       }
