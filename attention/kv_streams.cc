@@ -31,11 +31,16 @@ KvView KvStreams::view(int owner, float* memory) const {
 }
 
 void KvStreams::pack_own(Stream& stream, float* memory) const {
-  const std::int64_t columns = column0(chunk_.rank);
-  if (columns == 0) return;
-  const PositionRun all{.first = 0, .block = columns, .stride = columns, .count = columns};
-  kernels_.copy_kv(stream,
-                   {{own_pages(), chunk_.own().first_cached, view(chunk_.rank, memory), all}});
+  if (column0(chunk_.rank) == 0) return;
+  std::vector<KvCopy> copies;
+  std::int64_t column = 0;
+  for (const CachedPiece& piece : chunk_.own().pieces) {
+    const PositionRun to{
+        .first = column, .block = piece.count, .stride = piece.count, .count = piece.count};
+    copies.push_back({own_pages(), piece.first, view(chunk_.rank, memory), to});
+    column += piece.count;
+  }
+  kernels_.copy_kv(stream, std::move(copies));
 }
 
 KvView KvStreams::own_pages() const {
@@ -52,24 +57,32 @@ std::vector<KvSegment> KvStreams::segments(int owner, float* memory,
   const bool here = cached_ == Cached::kStay;
   expects(!here || shape.cached == 0 || owner == chunk_.rank,
           "cached columns that stay are read by their owner");
-  std::vector<KvSegment> out = here ? cached_segments(shape, own_pages(), shape.first_cached)
-                                    : cached_segments(shape, stream, 0);
+  std::vector<KvSegment> out = cached_segments(shape, here ? own_pages() : stream);
   add_runs(shape.runs, stream, column0(owner), out);
   const auto [first, last] = std::ranges::minmax(rows);
   std::erase_if(out, [first, last](const KvSegment& segment) {
-    return segment.seen(first).begin >= segment.seen(last).end;
+    const Interval seen = segment.seen(first, last);
+    return seen.begin >= seen.end;
   });
   return out;
 }
 
-/// Cached columns come before every row, so that without a window all rows see all of them.
-std::vector<KvSegment> KvStreams::cached_segments(const StreamShape& shape, const KvView& view,
-                                                  std::int64_t column) const {
+/// Cached columns come before every row, so that where nothing is too far all rows see all of them.
+std::vector<KvSegment> KvStreams::cached_segments(const StreamShape& shape,
+                                                  const KvView& view) const {
   std::vector<KvSegment> out;
-  if (chunk_.mask.is_windowed()) {
-    add_runs(shape.cached_runs, view, column, out);
-  } else if (shape.cached > 0) {
-    out.push_back({.view = view, .len = shape.cached, .mask = Mask::full(), .positions = {}});
+  std::int64_t column = 0;
+  for (const CachedPiece& piece : shape.pieces) {
+    const std::int64_t first = cached_ == Cached::kStay ? piece.first : column;
+    if (piece.runs.empty()) {
+      out.push_back({.view = view.from(first, kernels_.shape().head_dim),
+                     .len = piece.count,
+                     .mask = Mask::full(),
+                     .positions = {}});
+    } else {
+      add_runs(piece.runs, view, first, out);
+    }
+    column += piece.count;
   }
   return out;
 }
@@ -78,11 +91,15 @@ std::vector<KvSegment> KvStreams::cached_segments(const StreamShape& shape, cons
 /// or lies within one, so that each view is good for all of its run.
 void KvStreams::add_runs(const std::vector<PositionRun>& runs, const KvView& view,
                          std::int64_t column, std::vector<KvSegment>& out) const {
+  const std::vector<Mask> parts = chunk_.mask.parts();
   for (const PositionRun& run : runs) {
-    out.push_back({.view = view.from(column, kernels_.shape().head_dim),
-                   .len = run.count,
-                   .mask = chunk_.mask,
-                   .positions = run});
+    for (const Mask& part : parts) {
+      out.push_back({.view = view.from(column, kernels_.shape().head_dim),
+                     .len = run.count,
+                     .mask = part,
+                     .positions = run,
+                     .choice = chunk_.choice});
+    }
     column += run.count;
   }
 }

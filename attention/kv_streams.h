@@ -43,8 +43,7 @@ class KvStreams {
 
  private:
   KvView own_pages() const;
-  std::vector<KvSegment> cached_segments(const StreamShape& shape, const KvView& view,
-                                         std::int64_t column) const;
+  std::vector<KvSegment> cached_segments(const StreamShape& shape, const KvView& view) const;
   void add_runs(const std::vector<PositionRun>& runs, const KvView& view, std::int64_t column,
                 std::vector<KvSegment>& out) const;
 

@@ -7,7 +7,8 @@
 //   stream j   | cached columns of j's pages | run 0 | run 1 ...        one contiguous message
 //
 // Under a window the cached columns begin with the first that the chunk's first row sees: older
-// ones are seen by no row, so they do not travel. A model with several masks has a chunk for each.
+// ones are seen by no row, so they do not travel; nor do those between an anchor and what is near.
+// A model with several masks has a chunk for each.
 //
 // Retention: the KV of every row passes every rank, so a rank keeps the columns whose pages it owns
 // as they come by. Storing a sequence elsewhere than where it was computed costs no message
@@ -32,12 +33,18 @@ struct SequenceStorage {
   std::vector<std::int32_t> slots;
 };
 
+/// Neighbours among a rank's own cached columns.
+struct CachedPiece {
+  std::int64_t first = 0;  // of its own columns
+  std::int64_t count = 0;
+  std::vector<PositionRun> runs;  // their positions, unless every row sees them all
+};
+
 /// What rank j sends around.
 struct StreamShape {
-  std::int64_t first_cached = 0;         // of its own columns, the first in the stream
-  std::int64_t cached = 0;               // columns before the chunk
-  std::vector<PositionRun> cached_runs;  // their positions, if they are needed: under a window
-  std::vector<PositionRun> runs;         // the rows it computes
+  std::int64_t cached = 0;          // columns before the chunk, of all pieces
+  std::vector<CachedPiece> pieces;  // one after the other in the stream, none empty
+  std::vector<PositionRun> runs;    // the rows it computes
   std::int64_t rows = 0;
 
   std::int64_t columns() const { return cached + rows; }
@@ -54,6 +61,7 @@ struct Keep {
 struct SplitChunk {
   int rank = 0;  // this rank in the group
   Mask mask = Mask::causal();
+  KeyChoice choice;                     // if the mask needs one
   std::vector<StreamShape> streams;     // one per rank of the group
   std::vector<std::vector<Keep>> keep;  // what this rank keeps of each stream
   std::vector<std::int64_t> positions;  // of this rank's rows

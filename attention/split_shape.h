@@ -13,7 +13,8 @@ namespace longspan {
 
 /// Tokens and scored pairs (a row and a key it sees) by rank of the group. Pairs are per query
 /// head. Full pairs are those of columns that all rows see, so that nobody looks at positions:
-/// cached ones under a causal mask, none under a window, all under a full mask.
+/// cached ones under a causal mask, all under a full mask, none under another. What a KeyChoice
+/// decides counts whole: nobody knows yet.
 struct SplitShape {
   std::vector<std::int64_t> cached;  // columns before the chunk that some row may see, by owner
   std::vector<std::int64_t> rows;    // new rows, by the rank that computes them
@@ -27,7 +28,7 @@ struct SplitShape {
     return masked[query_rank * size() + key_rank];
   }
   std::int64_t full_pairs(int query_rank, int key_rank) const {
-    if (mask.is_windowed()) return 0;
+    if (!mask.sees_all_before()) return 0;
     return rows[query_rank] * (mask.is_full() ? stream(key_rank) : cached[key_rank]);
   }
 

@@ -33,8 +33,7 @@ SplitChunk island_chunk(const SplitChunk& chunk, int island) {
     for (int j = first; j < first + island; ++j) {
       const StreamShape& part = chunk.streams[j];
       whole.cached += part.cached;
-      whole.cached_runs.insert(whole.cached_runs.end(), part.cached_runs.begin(),
-                               part.cached_runs.end());
+      whole.pieces.insert(whole.pieces.end(), part.pieces.begin(), part.pieces.end());
       whole.rows += part.rows;
       whole.runs.insert(whole.runs.end(), part.runs.begin(), part.runs.end());
     }
@@ -71,11 +70,11 @@ class UspAttention::Pass {
     float* in = nullptr;        // its rows' Q of this rank's heads, then its K and V of them
     float* result = nullptr;    // O of its heads for own rows
   };
-  /// K and V of one member's stream, wherever they are: its cached columns, from column `cached0`
-  /// of `cached` on, and its rows, from column `row0` of `rows` on.
+  /// K and V of one member's stream, wherever they are: its cached columns, in its own pages or
+  /// packed from column 0 of `cached` on, and its rows, from column `row0` of `rows` on.
   struct Source {
     KvView cached;
-    std::int64_t cached0;
+    bool in_pages;
     KvView rows;
     std::int64_t row0;
   };
@@ -127,6 +126,7 @@ UspAttention::Pass::Pass(UspAttention& usp, Stream& compute, const Group& group,
       ring_chunk_(island_chunk(chunk, usp.island_)),
       ring_streams_(kernels_, ring_chunk_, {}, Cached::kTravel),
       width_(query_values(slice_.shape)) {
+  ring_chunk_.choice = chunk.choice.from_head(slice_.first_kv);
   lay_out();
 }
 
@@ -190,7 +190,7 @@ void UspAttention::Pass::pack(const Trade& trade, const float* q) {
   KvView cached = pages_;
   cached.table = chunk_.slots.data();
   const StreamShape& own = chunk_.own();
-  const Source source{heads_from(cached, slice.first_kv), own.first_cached,
+  const Source source{heads_from(cached, slice.first_kv), true,
                       heads_from(usp_.own_stream(chunk_), slice.first_kv), 0};
   AttentionKernels& kernels = *usp_.kernels_of_[trade.member % usp_.island_];
   if (is_self(trade)) {
@@ -208,7 +208,7 @@ void UspAttention::Pass::unpack(const Trade& trade) {
                     message_bytes(trade.in, theirs.rows * width_));
   const KvView message =
       stream_view(trade.in + theirs.rows * width_, theirs.columns(), slice_.shape);
-  copy_columns(kernels_, theirs, {message, 0, message, theirs.cached},
+  copy_columns(kernels_, theirs, {message, false, message, theirs.cached},
                ring_streams_.view(ring_chunk_.rank, island_stream_), trade.cached0, trade.column0);
 }
 
@@ -221,7 +221,11 @@ void UspAttention::Pass::copy_columns(AttentionKernels& kernels, const StreamSha
     const PositionRun columns{.first = to_column, .block = count, .stride = count, .count = count};
     if (count > 0) copies.push_back({view, column, to, columns});
   };
-  add(from.cached, from.cached0, to_cached, stream.cached);
+  std::int64_t packed = 0;
+  for (const CachedPiece& piece : stream.pieces) {
+    add(from.cached, from.in_pages ? piece.first : packed, to_cached + packed, piece.count);
+    packed += piece.count;
+  }
   add(from.rows, from.row0, to_rows, stream.rows);
   if (!copies.empty()) kernels.copy_kv(compute_, std::move(copies));
 }

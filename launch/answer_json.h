@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/approximation.h"
 #include "launch/answer.h"
 #include "runtime/engine/messages.h"
 
@@ -16,6 +17,7 @@ struct RunFacts {
   std::string layout;
   std::string kv_dtype;
   std::string decode_strategy;  // "shipped"
+  AttentionKind attention = AttentionKind::kExact;
   double load_s = 0;
   std::vector<RankSummary> ranks;
   int top = 0;  // alternatives asked for

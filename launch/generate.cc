@@ -53,6 +53,7 @@ JobOptions job_options(const GenerateOptions& options, const Split& split,
                  .kv_type = options.kv_type,
                  .plans = split.plans,
                  .decode_strategy = options.decode_strategy,
+                 .attention = approximation(options.attention),
                  .rates = rates,
                  .hosts = split.hosts,
                  .max_running = options.max_num_seqs,
@@ -153,7 +154,7 @@ void print_logprobs(const Answer& answer, const Tokenizer& tokenizer) {
 }
 
 /// "read 7,639 tokens in 18.4 s (415 tokens/s) over 4 ranks, wrote ..." for each answer.
-void print_summary(const Answer& answer, int degree) {
+void print_summary(const Answer& answer, const RunFacts& run) {
   if (answer.sampled == 0) {
     std::cerr << str("longspan: stopped before the prompt's {} tokens were read\n",
                      with_thousands(std::ssize(answer.prompt)));
@@ -161,10 +162,13 @@ void print_summary(const Answer& answer, int degree) {
   }
   std::string line = str("longspan: read {} tokens in {:.2f} s ({:.0f} tokens/s) over {} rank{}",
                          with_thousands(std::ssize(answer.prompt)), answer.prefill_s(),
-                         answer.prefill_tokens_per_s(), degree, degree == 1 ? "" : "s");
+                         answer.prefill_tokens_per_s(), run.degree, run.degree == 1 ? "" : "s");
   line += str(", wrote {} tokens in {:.2f} s", answer.tokens.size(), answer.decode_s());
   if (answer.sampled > 1) line += str(" ({:.1f} tokens/s)", answer.decode_tokens_per_s());
   if (const auto nll = answer.prompt_nll()) line += str("; prompt nll {:.5f} nats a token", *nll);
+  if (run.attention != AttentionKind::kExact) {
+    line += str("; approximate ({} attention)", name(run.attention));
+  }
   std::cerr << line << std::endl;
 }
 
@@ -205,7 +209,7 @@ class Conversation {
         std::cout << answer_json(answer, facts) << std::endl;
       } else {
         if (options_.logprobs > 0) print_logprobs(answer, model_.tokenizer);
-        print_summary(answer, facts.degree);
+        print_summary(answer, facts);
       }
     }
   }
@@ -295,6 +299,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                          .layout = std::string(name(options.layout)),
                          .kv_dtype = std::string(name(options.kv_type)),
                          .decode_strategy = std::string(name(options.decode_strategy)),
+                         .attention = options.attention.kind,
                          .load_s = seconds_between(start, loaded)};
     RunResult result;
     try {

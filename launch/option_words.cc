@@ -64,6 +64,10 @@ std::vector<DecodeStrategy> decode_strategy_words(const Given& given) {
   return listed(given, kDecodeStrategies);
 }
 
+AttentionKind attention_word(const Given& given) {
+  return kAttentionKinds[one_of(given, names(kAttentionKinds))];
+}
+
 CalibrationEffort calibrate_word(const Given& given) {
   return kCalibrationEfforts[one_of(given, names(kCalibrationEfforts))];
 }

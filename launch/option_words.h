@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/approximation.h"
 #include "attention/calibration_effort.h"
 #include "attention/segment.h"
 #include "attention/shard_layout.h"
@@ -24,6 +25,7 @@ std::optional<Strategy> strategy_word(const Given& given);
 DecodeStrategy decode_strategy_word(const Given& given);
 /// "all", or words with commas between them.
 std::vector<DecodeStrategy> decode_strategy_words(const Given& given);
+AttentionKind attention_word(const Given& given);
 CalibrationEffort calibrate_word(const Given& given);
 LogLevel log_level_word(const Given& given);
 /// The text, once parse_link_throttle() understands it.

@@ -20,6 +20,7 @@
 #include "attention/strategy.h"
 #include "comm/launcher.h"
 #include "comm/log.h"
+#include "launch/attention_options.h"
 #include "launch/bench/bench_options.h"
 #include "scheduler/placement.h"
 
@@ -66,6 +67,8 @@ struct GenerateOptions {
   KvType kv_type = KvType::kFloat32;  // of KV pages
   std::optional<int> threads;         // per rank; absent: allowed cores / local ranks
   std::vector<int> compare_degrees;
+
+  AttentionOptions attention;
 
   bool ignore_eos = false;
   int logprobs = 0;

@@ -99,6 +99,7 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
                  .type = job.kv_type};
   memory.limits = {.rows = std::max<std::int64_t>(rows, running),
                    .prefill = prefill_limits(job, rows, longest_prompt, longest_pages),
+                   .attention = job.attention,
                    .decode_strategies = job.decode_strategies,
                    .decode_rows = running};
 

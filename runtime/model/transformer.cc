@@ -20,6 +20,12 @@ bool may_slice(const Transformer::Limits& limits) {
   return limits.decode_strategies.contains(DecodeStrategy::kSliced) && limits.prefill.ranks > 1;
 }
 
+bool may_balance(const Transformer::Limits& limits) {
+  const Approximation& attention = limits.attention;
+  return attention.kind == AttentionKind::kBlockSparse && attention.balances_rows &&
+         limits.prefill.ranks > 1;
+}
+
 /// Rows whose products this rank computes whole: all, or those of the chunk.
 std::int64_t whole_rows(const ForwardStep& step) {
   return step.is_sliced() ? step.chunk_rows() : step.rows();
@@ -48,8 +54,12 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
       active_(device.allocate(floats(limits.rows, config.ffn))),
       chosen_(device.allocate(floats(limits.logit_rows, config.hidden))),
       logits_(device.allocate(floats(limits.logit_rows, config.vocabulary))),
+      chooser_(new_key_chooser(device, kernels, limits.attention, limits.prefill)),
       prefill_(device, kernels, limits.prefill, limits.strategies),
       decode_(device, kernels, decode_limits(limits), limits.decode_strategies) {
+  if (may_balance(limits)) {
+    balancer_.emplace(device, config.heads, limits.prefill, limits.attention.block_tokens);
+  }
   if (may_slice(limits)) sliced_.emplace(device, config, ops, sliced_limits(limits));
 }
 
@@ -57,6 +67,10 @@ std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& l
   const std::int64_t row = config.heads.head_dim + 2 * config.hidden + 3 * config.q_width() +
                            2 * config.kv_width() + 2 * config.heads.query_heads + 3 * config.ffn;
   return floats(limits.rows, row) + floats(limits.logit_rows, config.hidden + config.vocabulary) +
+         chooser_bytes(config.heads, limits.attention, limits.prefill) +
+         (may_balance(limits) ? RowBalancer::memory_bytes(config.heads, limits.prefill,
+                                                          limits.attention.block_tokens)
+                              : 0) +
          PrefillStrategies::memory_bytes(config.heads, limits.prefill, limits.strategies) +
          DecodeStrategies::memory_bytes(config.heads, decode_limits(limits),
                                         limits.decode_strategies) +
@@ -123,17 +137,31 @@ void Transformer::attention(Stream& compute, const ForwardStep& step, int layer)
   float* mixed = mixed_.as<float>().data();
   const KvView pages = pool_.layer(layer);
   const int mask = config_.masks.index(layer);
-  if (!step.chunks.empty()) {
-    float* m = softmax_.as<float>().data();
-    float* l = m + limits_.rows * config_.heads.query_heads;
-    prefill_.use(step.strategy)
-        .run(compute, step.group, step.chunks[mask], pages, q, {mixed, m, l});
-  }
+  if (!step.chunks.empty()) prefill(compute, step, step.chunks[mask], pages);
   const DecodeBatch& decode = step.decode[mask];
   if (!decode.rows.empty()) {
     const std::int64_t done = rows * config_.q_width();
     decode_.use(step.decode_strategy)
         .run(compute, step.group, decode, pages, q + done, mixed + done);
+  }
+}
+
+void Transformer::prefill(Stream& compute, const ForwardStep& step, const SplitChunk& chunk,
+                          const KvView& pages) {
+  const float* q = q_.as<float>().data();
+  float* m = softmax_.as<float>().data();
+  const RunningState state{mixed_.as<float>().data(), m,
+                           m + limits_.rows * config_.heads.query_heads};
+  PrefillAttention& strategy = prefill_.use(step.strategy);
+  const bool chosen = chunk.mask.needs_choice();
+  if (chosen) {
+    chooser_->choose(compute, step.group, chunk,
+                     {q, strategy.own_stream(chunk), strategy.column0(chunk)});
+  }
+  if (chosen && balancer_ && passes_keys(step.strategy)) {
+    balancer_->run(strategy, compute, step.group, chunk, pages, q, state);
+  } else {
+    strategy.run(compute, step.group, chunk, pages, q, state);
   }
 }
 

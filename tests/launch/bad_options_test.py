@@ -78,6 +78,13 @@ class BadOptionsTest(RefusalTest):
         self.refuses_options(asked + ["double-ring", "--ring-shape", "2x0"], "--ring-shape .*1 to 65536")
         self.refuses_options(asked + ["double-ring", "--ring-shape", "2x2"], "is 4 ranks, but [13] .* usable: (1x1|3x1 1x3)$")
 
+    def test_patterns_of_attention_that_cannot_be(self):
+        asked = ["--prompt", "x", "--attention"]
+        self.refuses_options(asked + ["stars"], "--attention must be exact, .*'stars'; nearest: star")
+        self.refuses_options(asked + ["exact", "--block-tokens", "8"], "--block-tokens .* --attention exact")
+        self.refuses_options(asked + ["star", "--sink-tokens", "8"], "--sink-tokens .* --attention star")
+        self.refuses_options(asked + ["sinks", "--window-tokens", "0"], "--window-tokens .*at least 1")
+
     def test_contradictions(self):
         self.refuses_options(["--prompt", "x", "--degree", "1", "--compare-degrees", "1,2"],
                              "--degree and --compare-degrees")
