@@ -232,7 +232,9 @@ TEST_F(JobTest, UnderAWindowDecodeContinuesWhatPrefillBegan) {
   EXPECT_NEAR(prefilled.nll.at(0) - decoded.nll.at(0), answer, 1e-3);
 }
 
-/// Sizes of these that are prompts of 1 to 100 tokens' own, and around pages and chunks.
+/// Sizes for prompts of 1 to 100 tokens, around pages and chunks. What is chosen here leads what is
+/// not by more than the rounding that differs between degrees: with 3 passing tokens two scores of
+/// one block, 4.889564 and 4.889560, change places.
 std::vector<Approximation> patterns() {
   constexpr auto kSinks = AttentionKind::kSinks, kStar = AttentionKind::kStar;
   constexpr auto kApb = AttentionKind::kApb, kSparse = AttentionKind::kBlockSparse;
@@ -245,7 +247,7 @@ std::vector<Approximation> patterns() {
           {.kind = kApb,
            .block_tokens = 16,
            .anchor_tokens = 4,
-           .passing_tokens = 3,
+           .passing_tokens = 4,
            .observed_tokens = 5},
           {.kind = kSparse, .block_tokens = 8, .block_mass = 0.6},
           {.kind = kSparse, .block_tokens = 5, .block_mass = 0.3, .balances_rows = false}};
