@@ -1,5 +1,5 @@
-"""Approximate attention on the real model: it says so, every degree writes the same, and patterns that
-show everything change nothing."""
+"""Approximate attention on the real model: it says so, every degree writes the same, and patterns
+that show everything change nothing."""
 
 import json
 import unittest
@@ -7,8 +7,12 @@ import unittest
 import longspan_command
 
 MAX_DNLL = 1e-4
-PATTERNS = {"sinks": ["--sink-tokens", "4", "--window-tokens", "64"],
-            "star": ["--block-tokens", "200"]}
+# Where keys are chosen, two of almost the same score may change places from degree to degree.
+MAX_CHOSEN_DNLL = 2e-2
+PATTERNS = {"sinks": (["--sink-tokens", "4", "--window-tokens", "30"], MAX_DNLL),
+            "star": (["--block-tokens", "40"], MAX_DNLL),
+            "apb": (["--block-tokens", "40", "--observed-tokens", "8"], MAX_CHOSEN_DNLL),
+            "block-sparse": (["--block-tokens", "16", "--block-mass", "0.8"], MAX_CHOSEN_DNLL)}
 
 
 class ApproximateTest(unittest.TestCase):
@@ -16,34 +20,33 @@ class ApproximateTest(unittest.TestCase):
     def setUpClass(cls):
         with open(longspan_command.GOLDENS) as file:
             cases = {case["name"]: case for case in json.load(file)["cases"]}
-        cls.golden = cases["gpl-1k"]
+        cls.prompt = cases["gpl-1k"]["text"][:1000]
+        cls.exact = cls.answer()
 
-    def answer(self, *arguments, ranks=0):
+    @classmethod
+    def answer(cls, *arguments, ranks=0):
         return json.loads(longspan_command.generate(
-            "--json", "--prompt", self.golden["text"], "--max-tokens", "8", "--ignore-eos",
-            "--prompt-nll", *arguments, ranks=ranks))
+            "--json", "--prompt", cls.prompt, "--max-tokens", "4", "--ignore-eos", "--prompt-nll",
+            *arguments, ranks=ranks))
 
     def test_degrees_agree_and_the_answer_says_what_it_is(self):
-        for kind, sizes in PATTERNS.items():
-            asked = ["--attention", kind, *sizes]
-            alone = self.answer(*asked)
+        for kind, (sizes, limit) in PATTERNS.items():
+            alone = self.answer("--attention", kind, *sizes)
             self.assertEqual(alone["attention"], kind)
             self.assertIs(alone["approximate"], True)
-            self.assertGreater(abs(alone["prompt_nll"] - self.golden["prompt_nll"]), MAX_DNLL)
-            for ranks, chunk, layout in [(2, "300", "contiguous"), (3, "1M", "block-cyclic")]:
-                split = self.answer(*asked, "--prefill-chunk", chunk, "--layout", layout, ranks=ranks)
-                self.assertEqual(split["ids"], alone["ids"], f"{kind} on {ranks} ranks")
-                self.assertLessEqual(abs(split["prompt_nll"] - alone["prompt_nll"]), MAX_DNLL)
+            self.assertGreater(abs(alone["prompt_nll"] - self.exact["prompt_nll"]), MAX_DNLL)
+            split = self.answer("--attention", kind, *sizes, "--layout", "contiguous", ranks=3)
+            self.assertEqual(split["ids"], alone["ids"], kind)
+            self.assertLessEqual(abs(split["prompt_nll"] - alone["prompt_nll"]), limit, kind)
 
     def test_without_being_asked_attention_is_exact(self):
-        answer = self.answer()
-        self.assertEqual(answer["attention"], "exact")
-        self.assertIs(answer["approximate"], False)
+        self.assertEqual(self.exact["attention"], "exact")
+        self.assertIs(self.exact["approximate"], False)
 
     def test_a_pattern_that_shows_everything_is_exact(self):
-        answer = self.answer("--attention", "star", "--block-tokens", "2K")
-        self.assertEqual(answer["ids"], self.golden["ids"][:8])
-        self.assertLessEqual(abs(answer["prompt_nll"] - self.golden["prompt_nll"]), MAX_DNLL)
+        answer = self.answer("--attention", "block-sparse", "--block-mass", "1")
+        self.assertEqual(answer["ids"], self.exact["ids"])
+        self.assertLessEqual(abs(answer["prompt_nll"] - self.exact["prompt_nll"]), MAX_DNLL)
         self.assertIs(answer["approximate"], True)  # it was asked for
 
     def test_the_summary_for_a_person_says_it_too(self):
