@@ -1,6 +1,7 @@
 #include "attention/row_balancer.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "attention/row_deal.h"
@@ -72,9 +73,13 @@ std::vector<int> RowBalancer::deal(const Group& group, const SplitChunk& chunk) 
   for (std::size_t block = 0; block < pairs.size(); ++block) anew[rank_of[block]] += pairs[block];
   const bool moves = imbalance(at_home) > kEvenEnough && imbalance(anew) < imbalance(at_home);
   if (group.rank() == 0) {
-    log(LogLevel::kDebug, str("pairs of the fullest rank over the mean: {:.3f} as dealt, {:.3f} "
-                              "dealt anew; rows {}",
-                              imbalance(at_home), imbalance(anew), moves ? "move" : "stay"));
+    const double causal = 0.5 * static_cast<double>(tokens * (tokens + 1)) * shape_.query_heads;
+    const auto chosen = std::accumulate(pairs.begin(), pairs.end(), std::int64_t{0});
+    log(LogLevel::kDebug,
+        str("{:.1f} % of the causal pairs; the fullest rank over the mean: {:.3f} as dealt, {:.3f} "
+            "dealt anew; rows {}",
+            100 * static_cast<double>(chosen) / causal, imbalance(at_home), imbalance(anew),
+            moves ? "move" : "stay"));
   }
   return moves ? rank_of : std::vector<int>{};
 }
