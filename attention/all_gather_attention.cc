@@ -40,14 +40,14 @@ void AllGatherAttention::run(Stream& compute, const Group& group, const SplitChu
     arrived[from] = transfer().record();
   }
 
-  kernels_.reset(compute, state, chunk.own().rows);
+  kernels_.reset(compute, state, std::ssize(chunk.positions));
   for (int distance = 0; distance < size; ++distance) {
     const int from = (rank + size - distance) % size;
     compute.wait(arrived[from]);
     kernels_.attend(compute, rows, streams.segments(from, landed[from], rows.positions), state);
     streams.keep(compute, from, landed[from]);
   }
-  kernels_.finish(compute, state, {state.acc, state.m}, chunk.own().rows);
+  kernels_.finish(compute, state, {state.acc, state.m}, std::ssize(chunk.positions));
 }
 
 }  // namespace longspan

@@ -6,11 +6,15 @@ DecodeRow DecodeAttention::local_row(const DecodeBatch& batch, int row, const Kv
                                      const float* q, Partial out) const {
   DecodeRow local{.q = q, .segments = {}, .out = out};
   const DecodeBatchRow& source = batch.rows[row];
-  const Interval columns{source.first, source.columns};
-  for (const KvPart& part :
-       pages.parts({source.slots, source.tail}, columns, kernels_.shape().head_dim)) {
-    local.segments.push_back({.view = part.view, .len = part.columns});
-  }
+  const OwnPages own{source.slots, source.tail};
+  const auto add = [&](const Interval& columns) {
+    for (const KvPart& part :
+         pages.parts(own, columns, source.columns, kernels_.shape().head_dim)) {
+      local.segments.push_back({.view = part.view, .len = part.columns});
+    }
+  };
+  add({0, source.anchor});
+  add({source.first, source.columns});
   return local;
 }
 

@@ -13,7 +13,8 @@ struct DecodeBatchRow {
   int master = 0;                   // group index; owns the page of the new token
   std::vector<int> owners;          // group indices with columns that the row sees, ascending
   std::vector<std::int32_t> slots;  // this rank's pages of the row, if it owns any
-  std::int64_t first = 0;           // of this rank's columns, the first that the row sees
+  std::int64_t anchor = 0;          // of this rank's columns, the first ones that the row sees
+  std::int64_t first = 0;           // and from which on it sees all; not before `anchor`
   std::int64_t columns = 0;         // this rank's columns of the row, the new token's included
   std::int32_t tail = 0;            // of its pages, the one that is not full, if it fills elsewhere
 

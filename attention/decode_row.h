@@ -14,7 +14,8 @@ struct DecodePlace {
 };
 
 /// The row on group index `rank`. Owners are the ranks with columns that the row sees: under a
-/// window those that hold the last pages. `storage` covers the row's position.
+/// window those that hold the last pages, with an anchor also those of the first. The row is behind
+/// whatever a mask shows only in part to earlier ones. `storage` covers the row's position.
 DecodeBatchRow decode_row(const DecodePlace& place, int rank, const SequenceStorage& storage,
                           const Mask& mask);
 

@@ -132,9 +132,9 @@ void DoubleRing::run(Stream& compute, const Group& group, const SplitChunk& chun
   expects(chunk.size() % devices_ == 0, "the group is made of whole nodes");
   const KvStreams streams = this->streams(chunk, pages);
   streams.pack_own(compute, own());
-  kernels_.reset(compute, state, chunk.own().rows);
+  kernels_.reset(compute, state, std::ssize(chunk.positions));
   Pass(*this, compute, group, streams, {.q = q, .positions = chunk.positions}, state).run();
-  kernels_.finish(compute, state, {state.acc, state.m}, chunk.own().rows);
+  kernels_.finish(compute, state, {state.acc, state.m}, std::ssize(chunk.positions));
 }
 
 }  // namespace longspan

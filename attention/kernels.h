@@ -50,6 +50,8 @@ class AttentionKernels {
   /// may outlive these.
   virtual std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const = 0;
 
+  /// Whether attend() takes segments whose mask leaves a say to a KeyChoice.
+  virtual bool reads_choices() const { return false; }
   /// Before any key: acc = 0, m = -inf, l = 0.
   virtual void reset(Stream& stream, RunningState state, std::int64_t rows) = 0;
   /// Folds the segments, in list order, into the running state of `rows`. The softmax is that of

@@ -64,15 +64,17 @@ KvColumn KvPages::open_column(const OwnPages& own, std::int64_t column) const {
   return {tails, own.tail * rest.page_tokens + column % rest.page_tokens};
 }
 
-std::vector<KvPart> KvPages::parts(const OwnPages& own, Interval columns, int head_dim) const {
+std::vector<KvPart> KvPages::parts(const OwnPages& own, Interval columns, std::int64_t held,
+                                   int head_dim) const {
   const std::int64_t page = rest.page_tokens;
-  const std::int64_t full = fill_apart() ? columns.end / page * page : columns.end;
+  const std::int64_t at_rest = fill_apart() ? held / page * page : held;
+  const std::int64_t end = std::min(columns.end, at_rest);
   const KvView pages = table_of(own);
   std::vector<KvPart> parts;
   std::int64_t column = columns.begin;
-  while (column < full) {
+  while (column < end) {
     const std::int64_t inside = column % page;
-    const std::int64_t count = inside == 0 ? full - column : std::min(full - column, page - inside);
+    const std::int64_t count = inside == 0 ? end - column : std::min(end - column, page - inside);
     parts.push_back({pages.from(column, head_dim), count});
     column += count;
   }

@@ -68,9 +68,11 @@ struct KvPages {
   KvView table_of(const OwnPages& own) const;
   /// Where `column` of a sequence is written before its page is full.
   KvColumn open_column(const OwnPages& own, std::int64_t column) const;
-  /// Columns [columns.begin, columns.end) of a sequence of which this rank holds columns.end, in
-  /// parts: what is left of a page that they begin in, whole pages, the tail. None is empty.
-  std::vector<KvPart> parts(const OwnPages& own, Interval columns, int head_dim) const;
+  /// Columns [columns.begin, columns.end) of a sequence of which this rank holds `held`, in parts
+  /// that are not empty: what is left of a page that they begin in, whole pages and the beginning
+  /// of one that they end in, what is in the tail.
+  std::vector<KvPart> parts(const OwnPages& own, Interval columns, std::int64_t held,
+                            int head_dim) const;
 };
 
 /// Enqueues what must happen before the first and after the last column of a chunk is kept at a

@@ -7,13 +7,26 @@
 #include "attention/scratch.h"
 
 namespace longspan {
+namespace {
+
+std::vector<KvPart> flat(const std::vector<std::vector<KvPart>>& pieces) {
+  std::vector<KvPart> all;
+  for (const std::vector<KvPart>& parts : pieces) all.insert(all.end(), parts.begin(), parts.end());
+  return all;
+}
+
+}  // namespace
+
 std::int64_t KvStreams::values(int owner) const {
   const StreamShape& stream = chunk_.streams[owner];
   const HeadShape& heads = kernels_.shape();
   const std::int64_t rows = stream.rows * heads.kv_values();
   if (cached_ == Cached::kStay) return rows;
-  const std::int64_t bytes =
-      resting_bytes(pages_.rest.type, heads, chunk_.page_tokens, stream.cached_columns());
+  std::int64_t bytes = 0;
+  for (const CachedPiece& piece : stream.pieces) {
+    bytes +=
+        resting_bytes(pages_.rest.type, heads, chunk_.page_tokens, piece.columns(), stream.held);
+  }
   return rows + bytes / static_cast<std::int64_t>(sizeof(float));
 }
 
@@ -32,35 +45,43 @@ KvView KvStreams::rows(int owner, float* memory) const {
   return pages_at(memory, KvType::kFloat32, kernels_.shape(), columns);
 }
 
-std::vector<KvPart> KvStreams::cached(int owner, float* memory) const {
-  std::vector<KvPart> parts;
-  if (cached_ == Cached::kStay) return parts;
+std::vector<std::vector<KvPart>> KvStreams::cached(int owner, float* memory) const {
+  std::vector<std::vector<KvPart>> pieces;
+  if (cached_ == Cached::kStay) return pieces;
   const StreamShape& stream = chunk_.streams[owner];
   const HeadShape& heads = kernels_.shape();
   auto* next = reinterpret_cast<std::byte*>(memory + stream.rows * heads.kv_values());
-  for (const RestingPart& part :
-       resting_parts(pages_.rest.type, chunk_.page_tokens, stream.cached_columns())) {
-    parts.push_back({pages_at(next, part.type, heads, part.page_tokens), part.columns()});
-    next += part.bytes(heads);
+  for (const CachedPiece& piece : stream.pieces) {
+    std::vector<KvPart>& parts = pieces.emplace_back();
+    for (const RestingPart& part :
+         resting_parts(pages_.rest.type, chunk_.page_tokens, piece.columns(), stream.held)) {
+      parts.push_back({pages_at(next, part.type, heads, part.page_tokens), part.columns()});
+      next += part.bytes(heads);
+    }
   }
-  return parts;
+  return pieces;
 }
 
 std::vector<KvPart> KvStreams::parts(int owner, float* memory) const {
-  std::vector<KvPart> all = cached(owner, memory);
+  std::vector<KvPart> all = flat(cached(owner, memory));
   all.push_back({rows(owner, memory), chunk_.streams[owner].rows});
   return all;
 }
 
 void KvStreams::pack_own(Stream& stream, float* memory) const {
-  const std::vector<KvPart> to = cached(chunk_.rank, memory);
+  const std::vector<KvPart> to = flat(cached(chunk_.rank, memory));
   if (to.empty()) return;
-  kernels_.copy_kv(stream, copies_between(own_cached(), to));
+  kernels_.copy_kv(stream, copies_between(flat(own_cached()), to));
 }
 
-std::vector<KvPart> KvStreams::own_cached() const {
-  return pages_.parts({chunk_.slots, chunk_.tail}, chunk_.own().cached_columns(),
-                      kernels_.shape().head_dim);
+std::vector<std::vector<KvPart>> KvStreams::own_cached() const {
+  const StreamShape& own = chunk_.own();
+  std::vector<std::vector<KvPart>> pieces;
+  for (const CachedPiece& piece : own.pieces) {
+    pieces.push_back(pages_.parts({chunk_.slots, chunk_.tail}, piece.columns(), own.held,
+                                  kernels_.shape().head_dim));
+  }
+  return pieces;
 }
 
 std::vector<KvSegment> KvStreams::segments(int owner, float* memory,
@@ -71,34 +92,38 @@ std::vector<KvSegment> KvStreams::segments(int owner, float* memory,
   expects(!here || shape.cached == 0 || owner == chunk_.rank,
           "cached columns that stay are read by their owner");
   std::vector<KvSegment> out;
-  if (shape.cached > 0) out = cached_segments(shape, here ? own_cached() : cached(owner, memory));
+  if (shape.cached > 0) add_cached(shape, here ? own_cached() : cached(owner, memory), out);
   add_runs(shape.runs, {{this->rows(owner, memory), shape.rows}}, out);
   const auto [first, last] = std::ranges::minmax(rows);
   std::erase_if(out, [first, last](const KvSegment& segment) {
-    return segment.seen(first).begin >= segment.seen(last).end;
+    const Interval seen = segment.seen(first, last);
+    return seen.begin >= seen.end;
   });
   return out;
 }
 
-/// Cached columns come before every row, so that without a window all rows see all of them.
-std::vector<KvSegment> KvStreams::cached_segments(const StreamShape& shape,
-                                                  const std::vector<KvPart>& parts) const {
-  std::vector<KvSegment> out;
-  if (chunk_.mask.is_windowed()) {
-    add_runs(shape.cached_runs, parts, out);
-    return out;
+/// Cached columns come before every row, so that where nothing is too far all rows see all of them.
+void KvStreams::add_cached(const StreamShape& shape, const std::vector<std::vector<KvPart>>& parts,
+                           std::vector<KvSegment>& out) const {
+  for (std::size_t i = 0; i < shape.pieces.size(); ++i) {
+    if (!shape.pieces[i].runs.empty()) {
+      add_runs(shape.pieces[i].runs, parts[i], out);
+      continue;
+    }
+    for (const KvPart& part : parts[i]) {
+      out.push_back(
+          {.view = part.view, .len = part.columns, .mask = Mask::full(), .positions = {}});
+    }
   }
-  for (const KvPart& part : parts) {
-    out.push_back({.view = part.view, .len = part.columns, .mask = Mask::full(), .positions = {}});
-  }
-  return out;
 }
 
-/// The runs lie one after the other in the parts, a segment for each run in each part. In pages a
-/// run begins with a page or lies within one, so that each view is good for all of its run; a part
-/// ends with a page, hence with a block of the run.
+/// The runs lie one after the other in the parts, a segment for each run in each part, and for each
+/// part of the mask. In pages a run begins with a page or lies within one, so that each view is
+/// good for all of its run; a part ends with a page, hence with a block of the run, or with the
+/// last run.
 void KvStreams::add_runs(const std::vector<PositionRun>& runs, const std::vector<KvPart>& parts,
                          std::vector<KvSegment>& out) const {
+  const std::vector<Mask> masks = chunk_.mask.parts();
   auto part = parts.begin();
   std::int64_t column = 0;  // of the part
   for (PositionRun run : runs) {
@@ -109,10 +134,13 @@ void KvStreams::add_runs(const std::vector<PositionRun>& runs, const std::vector
       }
       PositionRun here = run;
       here.count = std::min(run.count, part->columns - column);
-      out.push_back({.view = part->view.from(column, kernels_.shape().head_dim),
-                     .len = here.count,
-                     .mask = chunk_.mask,
-                     .positions = here});
+      for (const Mask& mask : masks) {
+        out.push_back({.view = part->view.from(column, kernels_.shape().head_dim),
+                       .len = here.count,
+                       .mask = mask,
+                       .positions = here,
+                       .choice = chunk_.choice});
+      }
       column += here.count;
       run.count -= here.count;
       if (run.count > 0) run.first = run.position(here.count);

@@ -3,8 +3,8 @@
 //   stream j   | new columns: K, V | cached columns, if they travel |       one contiguous message
 //
 // New columns are float32: K: head 0, head 1, ... then V, (columns, head_dim) each. Cached ones are
-// as they are at rest, page by page where pages have scales: what is left of the page that they
-// begin in, whole pages, the page that is not full.
+// as they are at rest, piece by piece, and page by page where pages have scales: what is left of
+// the page that a piece begins in, whole pages, the beginning of the one that it ends in.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +36,8 @@ class KvStreams {
   Bytes bytes(int owner, const float* memory) const;
   /// The stream's new columns.
   KvView rows(int owner, float* memory) const;
-  /// The stream's cached columns, in parts that are not empty; none if they stay.
-  std::vector<KvPart> cached(int owner, float* memory) const;
+  /// The stream's cached columns, piece by piece, in parts that are not empty; none if they stay.
+  std::vector<std::vector<KvPart>> cached(int owner, float* memory) const;
 
   /// All of them, cached ones first.
   std::vector<KvPart> parts(int owner, float* memory) const;
@@ -52,9 +52,9 @@ class KvStreams {
   void keep(Stream& stream, int owner, float* memory) const;
 
  private:
-  std::vector<KvPart> own_cached() const;
-  std::vector<KvSegment> cached_segments(const StreamShape& shape,
-                                         const std::vector<KvPart>& parts) const;
+  std::vector<std::vector<KvPart>> own_cached() const;
+  void add_cached(const StreamShape& shape, const std::vector<std::vector<KvPart>>& parts,
+                  std::vector<KvSegment>& out) const;
   void add_runs(const std::vector<PositionRun>& runs, const std::vector<KvPart>& parts,
                 std::vector<KvSegment>& out) const;
 

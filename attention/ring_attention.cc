@@ -74,9 +74,9 @@ void RingAttention::run(Stream& compute, const Group& group, const SplitChunk& c
     for (float*& area : trip.landing) area = scratch.take(streams.most_values());
   }
   streams.pack_own(compute, own());
-  kernels_.reset(compute, state, chunk.own().rows);
+  kernels_.reset(compute, state, std::ssize(chunk.positions));
   travel_ring(compute, transfer(), kernels_, trip, {.q = q, .positions = chunk.positions}, state);
-  kernels_.finish(compute, state, {state.acc, state.m}, chunk.own().rows);
+  kernels_.finish(compute, state, {state.acc, state.m}, std::ssize(chunk.positions));
 }
 
 }  // namespace longspan

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 
+#include "attention/key_choice.h"
 #include "attention/kv_type.h"
 #include "attention/mask.h"
 #include "attention/shard_layout.h"
@@ -121,16 +122,28 @@ struct KvView {
 struct KvSegment {
   KvView view;
   std::int64_t len = 0;      // columns
-  Mask mask = Mask::full();  // full: every row sees every column
+  Mask mask = Mask::full();  // of one part; full: every row sees every column
   PositionRun positions{};   // of the columns; not used under a full mask
+  KeyChoice choice{};        // if the mask needs one: of the columns it shows, those that count
 
-  bool is_well_formed() const { return len >= 0 && view.page_tokens >= 1; }
+  bool is_well_formed() const {
+    return len >= 0 && view.page_tokens >= 1 && mask.is_one_part() &&
+           (!mask.needs_choice() || choice.chosen != nullptr);
+  }
   /// As decode wants it, where rows have no position: seen by every row.
   bool is_seen_whole() const { return is_well_formed() && mask.is_full(); }
-  /// The columns that a row sees; nothing else of the segment is used for it.
+  /// The columns that a row sees, whatever is chosen; nothing else of the segment is used for it.
   constexpr Interval seen(std::int64_t query_position) const {
-    if (mask.is_full()) return {0, len};
-    const Interval of_run = columns(positions, mask.seen(query_position));
+    return mask.is_full() ? Interval{0, len} : columns_at(mask.seen(query_position));
+  }
+  /// No row from `first` to `last` sees a column outside of these.
+  constexpr Interval seen(std::int64_t first, std::int64_t last) const {
+    return mask.is_full() ? Interval{0, len} : columns_at(mask.seen(first, last));
+  }
+
+ private:
+  constexpr Interval columns_at(Interval seen) const {
+    const Interval of_run = columns(positions, seen);
     return {std::min(of_run.begin, len), std::min(of_run.end, len)};
   }
 };

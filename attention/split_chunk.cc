@@ -125,12 +125,15 @@ std::vector<PositionRun> owned_runs(const SequenceStorage& storage, int rank, In
 
 StreamShape make_stream(const Deal& deal, int rank, const SequenceStorage& storage,
                         const Mask& mask) {
-  StreamShape stream;
-  const std::int64_t first_seen = mask.first_seen(deal.first);
-  stream.first_cached = owned_columns(storage, rank, first_seen);
-  stream.cached = owned_columns(storage, rank, deal.first) - stream.first_cached;
-  if (mask.is_windowed()) {
-    stream.cached_runs = owned_runs(storage, rank, {first_seen, deal.first});
+  StreamShape stream{.held = owned_columns(storage, rank, deal.first)};
+  for (const Interval& seen :
+       seen_by_some(mask, {deal.first, deal.first + deal.count}, deal.first)) {
+    CachedPiece piece{.first = owned_columns(storage, rank, seen.begin)};
+    piece.count = owned_columns(storage, rank, seen.end) - piece.first;
+    if (piece.count == 0) continue;
+    if (!mask.sees_all_before()) piece.runs = owned_runs(storage, rank, seen);
+    stream.cached += piece.count;
+    stream.pieces.push_back(std::move(piece));
   }
   stream.runs = shard(deal, rank);
   stream.rows = token_count(stream.runs);

@@ -7,7 +7,8 @@
 //   stream j   | cached columns of j's pages | run 0 | run 1 ...        one contiguous message
 //
 // Under a window the cached columns begin with the first that the chunk's first row sees: older
-// ones are seen by no row, so they do not travel. A model with several masks has a chunk for each.
+// ones are seen by no row, so they do not travel; nor do those between an anchor and what is near.
+// A model with several masks has a chunk for each.
 //
 // Retention: the KV of every row passes every rank, so a rank keeps the columns whose pages it owns
 // as they come by. Storing a sequence elsewhere than where it was computed costs no message
@@ -34,17 +35,25 @@ struct SequenceStorage {
   std::int32_t tail = 0;
 };
 
+/// Neighbours among a rank's own cached columns.
+struct CachedPiece {
+  std::int64_t first = 0;  // of its own columns
+  std::int64_t count = 0;
+  std::vector<PositionRun> runs;  // their positions, unless every row sees them all
+
+  /// Of its own columns.
+  Interval columns() const { return {first, first + count}; }
+};
+
 /// What rank j sends around.
 struct StreamShape {
-  std::int64_t first_cached = 0;         // of its own columns, the first in the stream
-  std::int64_t cached = 0;               // columns before the chunk
-  std::vector<PositionRun> cached_runs;  // their positions, if they are needed: under a window
-  std::vector<PositionRun> runs;         // the rows it computes
+  std::int64_t cached = 0;          // columns before the chunk, of all pieces
+  std::vector<CachedPiece> pieces;  // one after the other in the stream, none empty
+  std::int64_t held = 0;            // of its own columns, all before the chunk
+  std::vector<PositionRun> runs;    // the rows it computes
   std::int64_t rows = 0;
 
   std::int64_t columns() const { return cached + rows; }
-  /// Of its own columns, those that are cached and in the stream: they end where its columns do.
-  Interval cached_columns() const { return {first_cached, first_cached + cached}; }
   /// Of the rows, in order.
   std::vector<std::int64_t> positions() const;
 };
@@ -58,6 +67,7 @@ struct Keep {
 struct SplitChunk {
   int rank = 0;  // this rank in the group
   Mask mask = Mask::causal();
+  KeyChoice choice;                     // if the mask needs one
   std::vector<StreamShape> streams;     // one per rank of the group
   std::vector<std::vector<Keep>> keep;  // what this rank keeps of each stream
   std::vector<std::int64_t> positions;  // of this rank's rows
@@ -72,7 +82,7 @@ struct SplitChunk {
   /// Rows of all ranks.
   std::int64_t all_rows() const;
   /// Columns of the sequence that this rank holds before the chunk, and those it keeps of it.
-  std::int64_t held_columns() const { return own().first_cached + own().cached; }
+  std::int64_t held_columns() const { return own().held; }
   std::int64_t kept_columns() const;
   /// Whether this rank keeps the KV of its own rows and of no others.
   bool keeps_its_own() const;

@@ -33,6 +33,38 @@ std::int64_t visible_up_to(const PositionRun& keys, std::int64_t query) {
 /// Positions without a gap, as one block.
 bool is_solid(const PositionRun& run) { return run.stride == run.block || run.count <= run.block; }
 
+/// The columns of `run` at positions below `end`.
+PositionRun below(const PositionRun& run, std::int64_t end) {
+  PositionRun first = run;
+  first.count = run.visible(end - 1);
+  return first;
+}
+
+/// Pairs of a row of `queries` and a key before its mask's near_from(). A window's are those that
+/// are at or before it W positions earlier; of blocks, all rows up to near_until() see the same.
+std::int64_t far_pairs(const Mask& mask, const PositionRun& queries, const PositionRun& keys) {
+  if (mask.is_windowed()) {
+    PositionRun before = queries;
+    before.first -= mask.keys();
+    return causal_pairs(before, keys);
+  }
+  if (!mask.has_blocks() || keys.count == 0) return 0;
+  const std::int64_t solid = is_solid(queries) ? queries.count : queries.block;
+  std::int64_t pairs = 0;
+  for (std::int64_t i = 0; i < queries.count;) {
+    const std::int64_t first = queries.position(i);
+    const std::int64_t left = std::min(queries.count, (i / solid + 1) * solid) - i;
+    const std::int64_t rows = std::min(left, mask.near_until(first) - first);
+    pairs += rows * keys.visible(mask.near_from(first) - 1);
+    i += rows;
+  }
+  return pairs;
+}
+
+std::int64_t near_pairs(const Mask& mask, const PositionRun& queries, const PositionRun& keys) {
+  return causal_pairs(queries, keys) - far_pairs(mask, queries, keys);
+}
+
 std::int64_t seen_pairs(const Mask& mask, const std::vector<PositionRun>& queries,
                         const std::vector<PositionRun>& keys) {
   std::int64_t pairs = 0;
@@ -42,16 +74,30 @@ std::int64_t seen_pairs(const Mask& mask, const std::vector<PositionRun>& querie
   return pairs;
 }
 
+/// Of rows at `queries`, and of the keys of a stream whose positions are known.
+std::int64_t masked_pairs(const Mask& mask, const std::vector<PositionRun>& queries,
+                          const StreamShape& keys) {
+  std::int64_t pairs = seen_pairs(mask, queries, keys.runs);
+  for (const CachedPiece& piece : keys.pieces) pairs += seen_pairs(mask, queries, piece.runs);
+  return pairs;
+}
+
+/// Of the cached columns, those that end where the rank's columns do.
+std::int64_t last_columns(const StreamShape& stream) {
+  if (stream.pieces.empty()) return 0;
+  const CachedPiece& last = stream.pieces.back();
+  return last.columns().end == stream.held ? last.count : 0;
+}
+
 SplitShape shape_of(const std::vector<StreamShape>& streams, const Mask& mask) {
   SplitShape shape{.mask = mask};
   for (const StreamShape& queries : streams) {
     shape.cached.push_back(queries.cached);
-    shape.first_cached.push_back(queries.first_cached);
+    shape.first_cached.push_back(queries.held - last_columns(queries));
+    shape.anchored.push_back(queries.cached - last_columns(queries));
     shape.rows.push_back(queries.rows);
     for (const StreamShape& keys : streams) {
-      shape.masked.push_back(mask.is_full() ? 0
-                                            : seen_pairs(mask, queries.runs, keys.runs) +
-                                                  seen_pairs(mask, queries.runs, keys.cached_runs));
+      shape.masked.push_back(mask.is_full() ? 0 : masked_pairs(mask, queries.runs, keys));
     }
   }
   return shape;
@@ -85,13 +131,19 @@ std::int64_t causal_pairs(const PositionRun& queries, const PositionRun& keys) {
   return pairs;
 }
 
-// A row sees what is at or before it, less what is at or before it W positions earlier.
 std::int64_t seen_pairs(const Mask& mask, const PositionRun& queries, const PositionRun& keys) {
-  const std::int64_t up_to_each = causal_pairs(queries, keys);
-  if (!mask.is_windowed()) return up_to_each;
-  PositionRun before = queries;
-  before.first -= mask.keys();
-  return up_to_each - causal_pairs(before, keys);
+  const PositionRun anchor = below(keys, mask.anchor());
+  std::int64_t pairs = 0;
+  for (const Mask& part : mask.parts()) {
+    if (part.is_anchor()) {
+      pairs += causal_pairs(queries, anchor);
+    } else if (part.is_between()) {
+      pairs += far_pairs(part, queries, keys) - far_pairs(part, queries, anchor);
+    } else {
+      pairs += near_pairs(part, queries, keys) - near_pairs(part, queries, anchor);
+    }
+  }
+  return pairs;
 }
 
 SplitShape split_shape(const Deal& deal, const SequenceStorage& storage, const Mask& mask) {
@@ -116,7 +168,8 @@ SplitShape split_shape(const Deal& deal, std::span<const std::int64_t> cached) {
   expects(std::ssize(cached) == deal.ranks, "cached columns of every rank");
   std::vector<StreamShape> streams;
   for (int rank = 0; rank < deal.ranks; ++rank) {
-    StreamShape stream{.cached = cached[rank], .runs = shard(deal, rank)};
+    StreamShape stream{.cached = cached[rank], .held = cached[rank], .runs = shard(deal, rank)};
+    if (stream.cached > 0) stream.pieces.push_back({.first = 0, .count = stream.cached});
     stream.rows = token_count(stream.runs);
     streams.push_back(std::move(stream));
   }

@@ -1,6 +1,7 @@
 // One chunk as a group shares it, in sizes only: what the byte formulas and the time model need.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -13,22 +14,27 @@ namespace longspan {
 
 /// Tokens and scored pairs (a row and a key it sees) by rank of the group. Pairs are per query
 /// head. Full pairs are those of columns that all rows see, so that nobody looks at positions:
-/// cached ones under a causal mask, none under a window, all under a full mask.
+/// cached ones under a causal mask, all under a full mask, none under another. What a KeyChoice
+/// decides counts whole: nobody knows yet.
 struct SplitShape {
   std::vector<std::int64_t> cached;  // columns before the chunk that some row may see, by owner
   std::vector<std::int64_t> rows;    // new rows, by the rank that computes them
   std::vector<std::int64_t> masked;  // (query rank, key rank): pairs that positions decide
   Mask mask = Mask::causal();
-  /// Which of its own columns the cached ones of an owner begin with: under a window some come
-  /// before; none: 0 for each. It decides, with the pages' size, how many scales they have.
+  /// Which of its own columns are the cached ones of an owner, which decides, with the pages' size,
+  /// how many scales they have: of its first ones `anchored`, and all from `first_cached` on. Under
+  /// a window others come before, behind an anchor they come between. None: 0 for each.
   std::vector<std::int64_t> first_cached{};
+  std::vector<std::int64_t> anchored{};
   std::int64_t page_tokens = 1;
 
   int size() const { return static_cast<int>(rows.size()); }
-  /// The cached ones of rank j, of its own columns.
-  Interval cached_columns(int j) const {
+  /// The cached ones of rank j, of its own columns: the anchor's, then those that end where its
+  /// columns do.
+  std::array<Interval, 2> cached_columns(int j) const {
     const std::int64_t first = first_cached.empty() ? 0 : first_cached[j];
-    return {first, first + cached[j]};
+    const std::int64_t anchor = anchored.empty() ? 0 : anchored[j];
+    return {Interval{0, anchor}, Interval{first, first + cached[j] - anchor}};
   }
   /// Columns that rank j contributes: those it holds and those it computes.
   std::int64_t stream(int j) const { return cached[j] + rows[j]; }
@@ -36,7 +42,7 @@ struct SplitShape {
     return masked[query_rank * size() + key_rank];
   }
   std::int64_t full_pairs(int query_rank, int key_rank) const {
-    if (mask.is_windowed()) return 0;
+    if (!mask.sees_all_before()) return 0;
     return rows[query_rank] * (mask.is_full() ? stream(key_rank) : cached[key_rank]);
   }
 

@@ -1,6 +1,7 @@
 #include "attention/strategy_traffic.h"
 
 #include <algorithm>
+#include <array>
 
 #include "attention/head_slice.h"
 #include "attention/resting_columns.h"
@@ -150,7 +151,12 @@ std::int64_t stream_bytes(int j, const SplitShape& shape, const WireShape& wire,
   if (!wire.at_rest) return rows + shape.cached[j] * wire.kv_bytes(kv_heads);
   HeadShape heads = wire.heads;
   heads.kv_heads = kv_heads;
-  return rows + resting_bytes(*wire.at_rest, heads, shape.page_tokens, shape.cached_columns(j));
+  const std::array<Interval, 2> cached = shape.cached_columns(j);
+  std::int64_t bytes = rows;
+  for (const Interval& columns : cached) {
+    bytes += resting_bytes(*wire.at_rest, heads, shape.page_tokens, columns, cached.back().end);
+  }
+  return bytes;
 }
 
 std::int64_t stream_bytes(int j, const SplitShape& shape, const WireShape& wire) {

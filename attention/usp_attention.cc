@@ -20,8 +20,7 @@ SplitChunk island_chunk(const SplitChunk& chunk, int island) {
     for (int j = first; j < first + island; ++j) {
       const StreamShape& part = chunk.streams[j];
       whole.cached += part.cached;
-      whole.cached_runs.insert(whole.cached_runs.end(), part.cached_runs.begin(),
-                               part.cached_runs.end());
+      whole.pieces.insert(whole.pieces.end(), part.pieces.begin(), part.pieces.end());
       whole.rows += part.rows;
       whole.runs.insert(whole.runs.end(), part.runs.begin(), part.runs.end());
     }
@@ -52,7 +51,7 @@ class UspAttention::Pass {
     int member;                 // group index
     const StreamShape* stream;  // the member's
     std::int64_t row0;          // of its rows in the island
-    std::int64_t cached0;       // of its cached columns among the island's
+    std::size_t piece0;         // of its cached columns among the island's
     float* out = nullptr;       // own rows' Q of its heads, then own stream of them
     float* in = nullptr;        // its rows' Q of this rank's heads, then its stream of them
     float* result = nullptr;    // O of its heads for own rows
@@ -114,6 +113,7 @@ UspAttention::Pass::Pass(UspAttention& usp, Stream& compute, const Group& group,
       ring_chunk_(island_chunk(chunk, usp.island_)),
       ring_streams_(kernels_, ring_chunk_, {}, Cached::kTravel),
       width_(query_values(slice_.shape)) {
+  ring_chunk_.choice = chunk.choice.from_head(slice_.first_kv);
   lay_out();
 }
 
@@ -128,16 +128,17 @@ void UspAttention::Pass::lay_out() {
   if (ring_chunk_.size() > 1) {
     for (float*& area : landing_) area = scratch.take(ring_streams_.most_values());
   }
-  std::int64_t rows = 0, cached = 0;
+  std::int64_t rows = 0;
+  std::size_t pieces = 0;
   for (int place = 0; place < usp_.island_; ++place) {
     const int member = chunk_.rank - place_ + place;
     Trade trade{.slice = &usp_.slices_[place],
                 .member = member,
                 .stream = &chunk_.streams[member],
                 .row0 = rows,
-                .cached0 = cached};
+                .piece0 = pieces};
     rows += trade.stream->rows;
-    cached += trade.stream->cached;
+    pieces += trade.stream->pieces.size();
     if (!is_self(trade)) {
       trade.out = scratch.take(out_values(trade));
       trade.in = scratch.take(in_values(trade));
@@ -188,22 +189,26 @@ void UspAttention::Pass::unpack(const Trade& trade) {
 /// A slice's heads of this rank's columns, cached ones first.
 std::vector<KvPart> UspAttention::Pass::own_parts(const HeadSlice& slice) const {
   const StreamShape& own = chunk_.own();
-  std::vector<KvPart> parts =
-      pages_.parts({chunk_.slots, chunk_.tail}, own.cached_columns(), slice.shape.head_dim);
+  std::vector<KvPart> parts;
+  for (const CachedPiece& piece : own.pieces) {
+    const std::vector<KvPart> more =
+        pages_.parts({chunk_.slots, chunk_.tail}, piece.columns(), own.held, slice.shape.head_dim);
+    parts.insert(parts.end(), more.begin(), more.end());
+  }
   parts.push_back({usp_.own_stream(chunk_), own.rows});
   for (KvPart& part : parts) part.view = part.view.heads_from(slice.first_kv);
   return parts;
 }
 
-/// Where a member's columns lie in the island's stream, which is all float32.
+/// Where a member's columns lie in the island's stream, which is all float32: a part a piece.
 std::vector<KvPart> UspAttention::Pass::island_parts(const Trade& trade) const {
-  const int head_dim = slice_.shape.head_dim;
   std::vector<KvPart> parts;
-  for (const KvPart& all : ring_streams_.cached(ring_chunk_.rank, island_stream_)) {
-    parts.push_back({all.view.from(trade.cached0, head_dim), trade.stream->cached});
+  const auto pieces = ring_streams_.cached(ring_chunk_.rank, island_stream_);
+  for (std::size_t i = 0; i < trade.stream->pieces.size(); ++i) {
+    parts.push_back(pieces[trade.piece0 + i].front());
   }
   const KvView rows = ring_streams_.rows(ring_chunk_.rank, island_stream_);
-  parts.push_back({rows.from(trade.row0, head_dim), trade.stream->rows});
+  parts.push_back({rows.from(trade.row0, slice_.shape.head_dim), trade.stream->rows});
   return parts;
 }
 

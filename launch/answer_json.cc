@@ -77,6 +77,8 @@ std::string answer_json(const Answer& answer, const RunFacts& run) {
                  {"strategy", answer.strategy},
                  {"strategy_reason", answer.strategy_reason},
                  {"decode_strategy", run.decode_strategy},
+                 {"attention", name(run.attention)},
+                 {"approximate", run.attention != AttentionKind::kExact},
                  {"predicted_s", answer.predicted_s},
                  {"timings", timings_of(answer, run)},
                  {"ranks", ranks_of(run)}};

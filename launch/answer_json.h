@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/approximation.h"
 #include "launch/answer.h"
 #include "runtime/engine/messages.h"
 
@@ -18,6 +19,7 @@ struct RunFacts {
   std::string dtype;
   std::string kv_dtype;
   std::string decode_strategy;  // "shipped"
+  AttentionKind attention = AttentionKind::kExact;
   double load_s = 0;
   std::vector<RankSummary> ranks;
   int top = 0;  // alternatives asked for

@@ -62,6 +62,7 @@ JobOptions job_options(const GenerateOptions& options, const Split& split,
                  .kv_type = kv_type(options, precision),
                  .plans = split.plans,
                  .decode_strategy = options.decode_strategy,
+                 .attention = approximation(options.attention),
                  .rates = rates,
                  .hosts = split.hosts,
                  .max_running = options.max_num_seqs,
@@ -76,6 +77,7 @@ std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
   const InstanceRanks instances(options.tp);
   return agree_on(machine.control(), [&] {
     expect_usable_tp(options.tp, model);
+    expect_whole_choices(options.tp, model, approximation(options.attention));
     const HeadShape heads = part_of(model, {.index = 0, .ranks = options.tp}).heads;
     std::vector<Split> list;
     for (int degree : degrees) {
@@ -174,7 +176,7 @@ std::string ranks_text(int degree, int tp) {
 }
 
 /// "read 7,639 tokens in 18.4 s (415 tokens/s) over 4 ranks, wrote ..." for each answer.
-void print_summary(const Answer& answer, const std::string& ranks) {
+void print_summary(const Answer& answer, const RunFacts& run) {
   if (answer.sampled == 0) {
     std::cerr << str("longspan: stopped before the prompt's {} tokens were read\n",
                      with_thousands(std::ssize(answer.prompt)));
@@ -182,10 +184,13 @@ void print_summary(const Answer& answer, const std::string& ranks) {
   }
   std::string line = str("longspan: read {} tokens in {:.2f} s ({:.0f} tokens/s) over {}",
                          with_thousands(std::ssize(answer.prompt)), answer.prefill_s(),
-                         answer.prefill_tokens_per_s(), ranks);
+                         answer.prefill_tokens_per_s(), ranks_text(run.degree, run.tp));
   line += str(", wrote {} tokens in {:.2f} s", answer.tokens.size(), answer.decode_s());
   if (answer.sampled > 1) line += str(" ({:.1f} tokens/s)", answer.decode_tokens_per_s());
   if (const auto nll = answer.prompt_nll()) line += str("; prompt nll {:.5f} nats a token", *nll);
+  if (run.attention != AttentionKind::kExact) {
+    line += str("; approximate ({} attention)", name(run.attention));
+  }
   std::cerr << line << std::endl;
 }
 
@@ -226,7 +231,7 @@ class Conversation {
         std::cout << answer_json(answer, facts) << std::endl;
       } else {
         if (options_.logprobs > 0) print_logprobs(answer, model_.tokenizer);
-        print_summary(answer, ranks_text(facts.degree, facts.tp));
+        print_summary(answer, facts);
       }
     }
   }
@@ -318,6 +323,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                          .dtype = std::string(name(load.precision)),
                          .kv_dtype = std::string(name(kv_type(options, load.precision))),
                          .decode_strategy = std::string(name(options.decode_strategy)),
+                         .attention = options.attention.kind,
                          .load_s = seconds_between(start, loaded)};
     RunResult result;
     try {

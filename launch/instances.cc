@@ -28,4 +28,15 @@ void expect_usable_tp(int tp, const ModelConfig& model) {
           tp, model.heads.query_heads, model.heads.kv_heads, fmt::join(usable, " ")));
 }
 
+void expect_whole_choices(int tp, const ModelConfig& model, const Approximation& attention) {
+  const int kv_heads = model.heads.kv_heads;
+  if (!attention.needs_choice() || tp <= kv_heads) return;
+  std::vector<int> usable = usable_part_counts(model);
+  std::erase_if(usable, [&](int count) { return count > kv_heads; });
+  throw UsageError(
+      str("--attention {} chooses keys by all query heads of a key/value head, but --tp {} parts "
+          "those of the model's {}; use --tp with one of: {}, or --attention exact, sinks or star",
+          name(attention.kind), tp, kv_heads, fmt::join(usable, " ")));
+}
+
 }  // namespace longspan

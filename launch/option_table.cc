@@ -16,6 +16,7 @@ constexpr Range kPageTokens{1, 1024};
 constexpr Range kTopLogprobs{0, 20};
 
 constexpr std::string_view kGroupSplit = "How the sequence is split";
+constexpr std::string_view kGroupAttention = "Approximate attention (never unless asked for)";
 constexpr std::string_view kGroupTokens = "What is generated and reported";
 constexpr std::string_view kGroupLimits = "Limits and logging";
 
@@ -129,6 +130,49 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupSplit, "compare-degrees", "N,N,...",
       "run at each degree and compare token by token; exit 1 at the first that differs"},
      [](auto& o, auto& given) { o.compare_degrees = number_list(given, kRanks, 2); }},
+
+    {{kGroupAttention, "attention", "WORD",
+      "which keys a token of the prompt sees: all before it (exact); the first ones and the last "
+      "(sinks; so does the answer); the first block and its own, but all for the prompt's end "
+      "(star); so, and the best tokens of the blocks between (apb); or the blocks that should have "
+      "most of its attention (block-sparse). The last two read a prompt in one step (default: "
+      "exact)"},
+     [](auto& o, auto& given) { o.attention.kind = attention_word(given); }},
+    {{kGroupAttention, "sink-tokens", "TOKENS",
+      "sinks: first tokens of the sequence that every token sees (default: 4)"},
+     [](auto& o, auto& given) { o.attention.sink_tokens = size(given, {.least = 0}); }},
+    {{kGroupAttention, "window-tokens", "TOKENS",
+      "sinks: tokens before a token, its own included, that it sees (default: 2048)"},
+     [](auto& o, auto& given) { o.attention.window_tokens = size(given, {}); }},
+    {{kGroupAttention, "block-tokens", "TOKENS",
+      "star, apb, block-sparse: tokens of a block, counted from the first of the sequence "
+      "(default: "
+      "4096, block-sparse 64)"},
+     [](auto& o, auto& given) { o.attention.block_tokens = size(given, {}); }},
+    {{kGroupAttention, "query-tokens", "TOKENS",
+      "star, apb: tokens at the prompt's end that see everything (default: its last block)"},
+     [](auto& o, auto& given) { o.attention.query_tokens = size(given, {.least = 0}); }},
+    {{kGroupAttention, "anchor-tokens", "TOKENS",
+      "apb: first tokens of the sequence that every token sees (default: a quarter of a block)"},
+     [](auto& o, auto& given) { o.attention.anchor_tokens = size(given, {.least = 0}); }},
+    {{kGroupAttention, "passing-tokens", "TOKENS",
+      "apb: tokens of each block that all later ones see, by KV head (default: an eighth of a "
+      "block)"},
+     [](auto& o, auto& given) { o.attention.passing_tokens = size(given, {.least = 0}); }},
+    {{kGroupAttention, "observed-tokens", "TOKENS",
+      "apb: tokens at a block's end whose queries say which of its tokens are best (default: 32)"},
+     [](auto& o, auto& given) { o.attention.observed_tokens = size(given, {}); }},
+    {{kGroupAttention, "block-mass", "SHARE",
+      "block-sparse: share of a block's attention that the chosen ones should hold, above 0 and up "
+      "to 1 (default: 0.95)"},
+     [](auto& o, auto& given) { o.attention.block_mass = share(given); }},
+    {{kGroupAttention, "balance", "WORD",
+      "block-sparse, where keys travel: whether rows that turn out to be much work are attended by "
+      "ranks with less (rows), or stay where they are (none) (default: rows)"},
+     [](auto& o, auto& given) {
+       constexpr std::array<std::string_view, 2> kWords = {"rows", "none"};
+       o.attention.balances_rows = one_of(given, kWords) == 0;
+     }},
 
     {{kGroupTokens, "max-tokens", "N",
       "stop after N tokens (default: 128, or what the context leaves)"},

@@ -108,6 +108,12 @@ std::chrono::milliseconds seconds(const Given& given) {
   return std::chrono::milliseconds(std::llround(*number * 1000));
 }
 
+double share(const Given& given) {
+  const auto number = spelled<double>(given.value);
+  if (!number || !(*number > 0 && *number <= 1)) refuse(given, "a number above 0 and up to 1");
+  return *number;
+}
+
 std::vector<int> number_list(const Given& given, Range range, std::size_t fewest) {
   std::vector<int> numbers;
   for (const std::string& part : parts(given.value)) {

@@ -31,6 +31,8 @@ std::int64_t size(const Given& given, Range range);
 int power_of_two(const Given& given, Range range);
 /// Seconds above zero, fractions allowed, to the millisecond.
 std::chrono::milliseconds seconds(const Given& given);
+/// Above 0 and up to 1.
+double share(const Given& given);
 /// At least `fewest` whole numbers with commas between them.
 std::vector<int> number_list(const Given& given, Range range, std::size_t fewest);
 /// One or more sizes, each as size() reads it, with commas between them.

@@ -71,6 +71,10 @@ std::optional<Precision> dtype_word(const Given& given) {
   return kPrecisions[word - 1];
 }
 
+AttentionKind attention_word(const Given& given) {
+  return kAttentionKinds[one_of(given, names(kAttentionKinds))];
+}
+
 CalibrationEffort calibrate_word(const Given& given) {
   return kCalibrationEfforts[one_of(given, names(kCalibrationEfforts))];
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/approximation.h"
 #include "attention/calibration_effort.h"
 #include "attention/precision.h"
 #include "attention/segment.h"
@@ -27,6 +28,7 @@ DecodeStrategy decode_strategy_word(const Given& given);
 std::vector<DecodeStrategy> decode_strategy_words(const Given& given);
 /// Nothing for "auto".
 std::optional<Precision> dtype_word(const Given& given);
+AttentionKind attention_word(const Given& given);
 CalibrationEffort calibrate_word(const Given& given);
 LogLevel log_level_word(const Given& given);
 /// The text, once parse_link_throttle() understands it.

@@ -169,6 +169,10 @@ void expect_no_contradiction(const GenerateOptions& options) {
   if (options.ring_shape && options.strategy != Strategy::kDoubleRing) {
     throw UsageError("--ring-shape divides the ranks of double-ring; add --strategy double-ring");
   }
+  if (approximation(options.attention).needs_choice() && options.prefill_chunk) {
+    throw UsageError(str("--attention {} reads a prompt in one step; leave out --prefill-chunk",
+                         name(options.attention.kind)));
+  }
   if (options.force_ids && !options.compare_degrees.empty()) {
     throw UsageError("--compare-degrees compares chosen tokens, but --force-ids chooses them all");
   }

@@ -20,6 +20,7 @@
 #include "attention/strategy.h"
 #include "comm/launcher.h"
 #include "comm/log.h"
+#include "launch/attention_options.h"
 #include "launch/bench/bench_options.h"
 #include "scheduler/placement.h"
 
@@ -68,6 +69,8 @@ struct GenerateOptions {
   std::optional<KvType> kv_type;   // of KV pages; absent: as is computed
   std::optional<int> threads;      // per rank; absent: allowed cores / local ranks
   std::vector<int> compare_degrees;
+
+  AttentionOptions attention;
 
   bool ignore_eos = false;
   int logprobs = 0;

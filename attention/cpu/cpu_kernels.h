@@ -15,6 +15,7 @@ class CpuAttentionKernels final : public AttentionKernels {
 
   const HeadShape& shape() const override { return shape_; }
   std::string_view isa() const override { return kernels_.name; }
+  bool reads_choices() const override { return true; }
   std::int64_t bad_lse_total() const override { return bad_lse_total_; }
   std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const override;
 

@@ -1,6 +1,8 @@
 #include "attention/cpu/prefill.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 
 #include "attention/cpu/parallel.h"
 
@@ -57,6 +59,7 @@ class TilePass {
 
   void attend(const KvSegment& segment) {
     const Seen seen = find_seen(segment);
+    if (segment.mask.needs_choice()) return attend_chosen(segment, seen.some.end);
     // Tiles begin at multiples from column 0 on, wherever the lanes' columns begin: else a row's
     // bits would depend on its neighbours.
     const std::int64_t first = seen.some.begin / kTileColumns * kTileColumns;
@@ -84,6 +87,75 @@ class TilePass {
       tile.end[lane] = in_tile(workspace_.seen[lane].end);
     }
     rows_.attend(workspace_.keys.tile(), tile);
+  }
+
+  /// Some columns of a segment that are attended together.
+  struct ChosenTile {
+    std::array<std::int64_t, kTileColumns> columns;
+    int count = 0;
+
+    std::int32_t before(std::int64_t column) const {
+      const auto end = columns.begin() + count;
+      return static_cast<std::int32_t>(std::lower_bound(columns.begin(), end, column) -
+                                       columns.begin());
+    }
+  };
+  /// Lanes [begin, end).
+  struct Lanes {
+    int begin;
+    int end;
+  };
+
+  std::int64_t position(int lane) const { return prefill_.positions[row(lane)]; }
+
+  /// Rows of one query unit share a choice. Each unit's tiles hold the columns that it names, from
+  /// column 0 on, and are attended by its rows alone: whatever rows share the pass, a row's tiles
+  /// are the same.
+  void attend_chosen(const KvSegment& segment, std::int64_t end) {
+    const KeyChoice& choice = segment.choice;
+    for (Lanes lanes{0, 0}; lanes.begin < lanes_; lanes.begin = lanes.end) {
+      const std::int64_t unit = position(lanes.begin) / choice.query_unit;
+      while (lanes.end < lanes_ && position(lanes.end) / choice.query_unit == unit) ++lanes.end;
+      attend_unit(segment, lanes, choice.of(kv_head_, unit), end);
+    }
+  }
+
+  void attend_unit(const KvSegment& segment, const Lanes& lanes, const std::uint8_t* chosen,
+                   std::int64_t end) {
+    const PositionRun& run = segment.positions;
+    const std::int64_t key_unit = segment.choice.key_unit;
+    ChosenTile tile;
+    for (std::int64_t column = 0; column < end;) {
+      const std::int64_t unit = run.position(column) / key_unit;
+      const std::int64_t next = std::min(run.visible((unit + 1) * key_unit - 1), end);
+      for (; chosen[unit] && column < next; ++column) {
+        tile.columns[tile.count++] = column;
+        if (tile.count == kTileColumns) attend_tile(segment, lanes, tile);
+      }
+      column = next;
+    }
+    if (tile.count > 0) attend_tile(segment, lanes, tile);
+  }
+
+  /// Leaves the tile empty.
+  void attend_tile(const KvSegment& segment, const Lanes& lanes, ChosenTile& tile) {
+    TileColumns& seen = workspace_.tile_seen;
+    std::fill_n(seen.begin.begin(), lanes_, 0);
+    std::fill_n(seen.end.begin(), lanes_, 0);
+    bool any = false;
+    for (int lane = lanes.begin; lane < lanes.end; ++lane) {
+      seen.begin[lane] = tile.before(workspace_.seen[lane].begin);
+      seen.end[lane] = tile.before(workspace_.seen[lane].end);
+      any |= seen.begin[lane] < seen.end[lane];
+    }
+    if (any) {
+      workspace_.keys.clear();
+      for (int i = 0; i < tile.count; ++i) {
+        workspace_.keys.append(segment.view, kv_head_, tile.columns[i], 1);
+      }
+      rows_.attend(workspace_.keys.tile(), seen);
+    }
+    tile.count = 0;
   }
 
   /// Every lane sees the columns `all`; outside of `some` no lane sees any.

@@ -126,6 +126,12 @@ void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
                                   std::vector<KvSegment> segments, RunningState state) {
   expects(std::ranges::all_of(segments, &KvSegment::is_well_formed),
           "segments have a length and pages");
+  const bool chosen = std::ranges::any_of(
+      segments, [](const KvSegment& segment) { return segment.mask.needs_choice(); });
+  if (chosen) {
+    throw ConfigError(
+        "CUDA kernels do not read which keys were chosen: attention is exact, sinks or star here");
+  }
   std::erase_if(segments, [](const KvSegment& segment) { return segment.len == 0; });
   if (rows.positions.empty() || segments.empty()) return;
   const cudaStream_t to = native(stream);

@@ -43,7 +43,8 @@ bool Coordinator::step() {
   for (RequestId finished : order.plan.finished) picker_.forget(finished);
   std::vector<StrategyChoice> choices;  // of each chunk
   for (const PrefillChunk& chunk : order.plan.prefill) {
-    choices.push_back(picker_.pick(order.plan.group, chunk, planner_.owners(chunk.request)));
+    choices.push_back(picker_.pick(order.plan.group, chunk, prompt_tokens_[chunk.request],
+                                   planner_.owners(chunk.request)));
     order.strategy = choices.back().plan.strategy;
     log(LogLevel::kDebug, str("chunk of {} tokens at {}: {}", chunk.count, chunk.first,
                               describe(choices.back(), std::ssize(order.plan.group))));

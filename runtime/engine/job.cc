@@ -1,5 +1,6 @@
 #include "runtime/engine/job.h"
 
+#include <limits>
 #include <numeric>
 
 #include "comm/agreement.h"
@@ -13,6 +14,7 @@ namespace {
 
 std::int64_t chunk_tokens(const JobOptions& options) {
   constexpr std::int64_t kPerRank = 512;  // enough rows for matrix products at full speed
+  if (options.attention.needs_choice()) return std::numeric_limits<std::int64_t>::max();
   return options.chunk_tokens.value_or(kPerRank * options.degree);
 }
 
@@ -25,7 +27,8 @@ JobShape shape_of(const JobOptions& options, const JobInput& input) {
                  .kv_type = options.kv_type,
                  .max_running = options.max_running,
                  .plans = options.plans,
-                 .decode_strategies = {options.decode_strategy}};
+                 .decode_strategies = {options.decode_strategy},
+                 .attention = options.attention};
   for (const JobRequest& request : input.requests) {
     shape.requests.push_back(
         {.prompt_tokens = std::ssize(request.admission.prompt), .max_new = request.max_new});
@@ -74,6 +77,7 @@ StrategyPickerOptions picker_options(const JobOptions& options, const ModelConfi
                                .layers = config.layers,
                                .masks = config.masks,
                                .kv_type = options.kv_type,
+                               .attention = options.attention,
                                .page_tokens = options.page_tokens,
                                .hosts = options.hosts};
   if (picker.hosts.empty()) picker.hosts.resize(options.degree);

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "attention/approximation.h"
 #include "comm/machine.h"
 #include "runtime/engine/coordinator.h"
 #include "runtime/engine/worker.h"
@@ -18,7 +19,8 @@ struct JobOptions {
   int degree = 1;  // instances that split each sequence; the others idle
   std::int64_t page_tokens = 16;
   DealtBy layout = DealtBy::kBlockCyclic;
-  std::optional<std::int64_t> chunk_tokens;  // absent: 512 per rank of the degree
+  /// Absent: 512 per rank of the degree. Without effect where `attention` reads prompts whole.
+  std::optional<std::int64_t> chunk_tokens;
   std::int64_t ffn_block_rows = Transformer::Limits{}.ffn_block_rows;
   Retention keep = Retention::kSpread;
   KvType kv_type = KvType::kFloat32;  // of pages
@@ -26,6 +28,7 @@ struct JobOptions {
   /// no memory for it. Several: of those with memory the cheapest by `rates`, chunk by chunk.
   std::vector<PlannedStrategy> plans{PlannedStrategy{}};
   DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
+  Approximation attention;  // exact, unless somebody asked for less
   MachineRates rates = default_rates("avx2", 1);
   std::vector<int> hosts;  // for each instance of the degree a number for its host; empty: one
   int max_running = 64;

@@ -108,6 +108,7 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
   memory.limits = {.rows = std::max<std::int64_t>(rows, running),
                    .ffn_block_rows = job.ffn_block_rows,
                    .prefill = prefill_limits(job, rows, longest_prompt, longest_pages),
+                   .attention = job.attention,
                    .decode_strategies = job.decode_strategies,
                    .decode_rows = running};
 

@@ -23,6 +23,7 @@ struct JobShape {
   /// that take no page from the requests.
   std::vector<PlannedStrategy> plans{PlannedStrategy{}};
   DecodeStrategySet decode_strategies{DecodeStrategy::kShipped};
+  Approximation attention;
   std::vector<RequestShape> requests;
 };
 

@@ -11,7 +11,7 @@
 namespace longspan {
 
 StrategyChoice StrategyPicker::pick(std::span<const int> group, const PrefillChunk& chunk,
-                                    std::span<const int> owners) {
+                                    std::int64_t prompt_tokens, std::span<const int> owners) {
   expects(group.size() == options_.hosts.size(), "a chunk is split over the job's degree");
   std::vector<int> indices;  // of the owners in the group
   for (int owner : owners) {
@@ -19,7 +19,7 @@ StrategyChoice StrategyPicker::pick(std::span<const int> group, const PrefillChu
     expects(at != group.end(), "every owner is in the group");
     indices.push_back(static_cast<int>(at - group.begin()));
   }
-  const StrategyQuestion asked = question(chunk, std::move(indices));
+  const StrategyQuestion asked = question(chunk, prompt_tokens, std::move(indices));
   StrategyChoice choice =
       one_was_asked_for() ? the_one(asked) : choose_strategy(asked, options_.rates);
   previous_[chunk.request] = choice.plan;
@@ -42,7 +42,7 @@ StrategyChoice StrategyPicker::the_one(const StrategyQuestion& question) const {
           .candidates = {}};
 }
 
-StrategyQuestion StrategyPicker::question(const PrefillChunk& chunk,
+StrategyQuestion StrategyPicker::question(const PrefillChunk& chunk, std::int64_t prompt_tokens,
                                           std::vector<int> owners) const {
   const Deal deal = deal_of(chunk, static_cast<int>(options_.hosts.size()));
   const SequenceStorage storage{
@@ -53,18 +53,19 @@ StrategyQuestion StrategyPicker::question(const PrefillChunk& chunk,
                       .block = deal.block,
                       .page_tokens = options_.page_tokens,
                       .hosts = options_.hosts},
-          .layers = layer_shapes(deal, storage),
+          .layers = layer_shapes(deal, prompt_tokens, storage),
           .identity = has_identity(deal, options_.page_tokens, storage.owners),
           .at_rest = options_.kv_type,
           .planned = options_.planned,
           .previous = previous == previous_.end() ? std::nullopt : std::optional(previous->second)};
 }
 
-std::vector<LayerShape> StrategyPicker::layer_shapes(const Deal& deal,
+std::vector<LayerShape> StrategyPicker::layer_shapes(const Deal& deal, std::int64_t prompt_tokens,
                                                      const SequenceStorage& storage) const {
   std::vector<LayerShape> shapes;
   for (const Mask& mask : options_.masks.distinct()) {
-    shapes.push_back({.shape = split_shape(deal, storage, mask), .layers = 0});
+    const Mask seen = approximated(mask, options_.attention, prompt_tokens);
+    shapes.push_back({.shape = split_shape(deal, storage, seen), .layers = 0});
   }
   for (int layer = 0; layer < options_.layers; ++layer)
     ++shapes[options_.masks.index(layer)].layers;

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "attention/approximation.h"
 #include "attention/choose_strategy.h"
 #include "attention/machine_rates.h"
 #include "attention/strategy_set.h"
@@ -23,6 +24,7 @@ struct StrategyPickerOptions {
   int layers = 1;
   LayerMasks masks{Mask::causal()};
   KvType kv_type = KvType::kFloat32;  // of pages
+  Approximation attention;
   std::int64_t page_tokens = 16;
   std::vector<int> hosts;  // for each rank of the group a number for its host
 };
@@ -31,16 +33,18 @@ class StrategyPicker {
  public:
   explicit StrategyPicker(StrategyPickerOptions options) : options_(std::move(options)) {}
 
-  /// How `group` should split the chunk. `owners`: world ranks, of the request's pages up to the
-  /// chunk's end at least.
+  /// How `group` should split the chunk of a request with `prompt_tokens`. `owners`: world ranks,
+  /// of the request's pages up to the chunk's end at least.
   StrategyChoice pick(std::span<const int> group, const PrefillChunk& chunk,
-                      std::span<const int> owners);
+                      std::int64_t prompt_tokens, std::span<const int> owners);
   void forget(RequestId request) { previous_.erase(request); }
 
  private:
   StrategyChoice the_one(const StrategyQuestion& question) const;
-  StrategyQuestion question(const PrefillChunk& chunk, std::vector<int> owners) const;
-  std::vector<LayerShape> layer_shapes(const Deal& deal, const SequenceStorage& storage) const;
+  StrategyQuestion question(const PrefillChunk& chunk, std::int64_t prompt_tokens,
+                            std::vector<int> owners) const;
+  std::vector<LayerShape> layer_shapes(const Deal& deal, std::int64_t prompt_tokens,
+                                       const SequenceStorage& storage) const;
   bool one_was_asked_for() const { return options_.plans.size() == 1; }
 
   StrategyPickerOptions options_;

@@ -25,10 +25,12 @@ int index_in(const Group& group, int world_rank) {
   return static_cast<int>(at - group.ranks().begin());
 }
 
-TraceLabel step_label(const StepPlan& plan, const ForwardStep& step) {
+TraceLabel step_label(const StepPlan& plan, const ForwardStep& step, bool approximate) {
   return {.name = plan.prefill.empty() ? "decode step" : "prefill step",
           .category = TraceCategory::kStep,
-          .args = {{"epoch", static_cast<std::int64_t>(plan.epoch)}, {"rows", step.rows()}}};
+          .args = {{"epoch", static_cast<std::int64_t>(plan.epoch)},
+                   {"rows", step.rows()},
+                   {"approximate", approximate ? 1 : 0}}};
 }
 
 }  // namespace
@@ -52,8 +54,8 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
 
 void Worker::admit(Admission admission) {
   const RequestId id = admission.request;
-  sequences_.emplace(id,
-                     Sequence{std::move(admission), PageTable(kv_.pages(), instance_, kv_.tails())});
+  sequences_.emplace(
+      id, Sequence{std::move(admission), PageTable(kv_.pages(), instance_, kv_.tails())});
 }
 
 bool Worker::takes_part(const StepPlan& plan) const {
@@ -68,7 +70,7 @@ StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) 
   const ForwardStep step = make_step(order);
   StepReport report;
   {
-    const TraceLabel label = step_label(plan, step);
+    const TraceLabel label = step_label(plan, step, !transformer_.limits().attention.is_exact());
     const TraceSpan host(host_lane(), label);
     const StreamSpan stream(*compute_, label);
     transformer_.forward(*compute_, step, layer_done);
@@ -130,14 +132,25 @@ SequenceStorage Worker::storage_of(const Group& group, const Sequence& sequence)
   return storage;
 }
 
+/// For each distinct mask of the model what the sequence's rows attend under instead.
+std::vector<Mask> Worker::masks_of(const Sequence& sequence) const {
+  const std::int64_t prompt_tokens = std::ssize(sequence.admission.prompt);
+  std::vector<Mask> masks;
+  for (const Mask& mask : model_.config.masks.distinct()) {
+    masks.push_back(approximated(mask, transformer_.limits().attention, prompt_tokens));
+  }
+  return masks;
+}
+
 void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk) {
   Sequence& sequence = sequences_.at(chunk.request);
   if (chunk.first == 0) sequence.pages.promise(chunk.owners);
   sequence.pages.open(chunk.first + chunk.count);
   const Deal deal = deal_of(chunk, step.group.size());
   const SequenceStorage storage = storage_of(step.group, sequence);
-  for (const Mask& mask : model_.config.masks.distinct()) {
+  for (const Mask& mask : masks_of(sequence)) {
     step.chunks.push_back(make_split_chunk(deal, step.group.rank(), storage, mask));
+    if (mask.needs_choice()) step.chunks.back().choice = transformer_.key_choice(chunk.count);
   }
   for (std::int64_t position : step.chunk().positions) {
     step.tokens.push_back(sequence.admission.prompt.at(position));
@@ -151,7 +164,7 @@ void Worker::add_decode_row(ForwardStep& step, const DecodeStep& row) {
   const SequenceStorage storage = storage_of(step.group, sequence);
   const DecodePlace place{.position = row.position,
                           .master = index_in(step.group, counterpart(row.master))};
-  const std::span<const Mask> masks = model_.config.masks.distinct();
+  const std::vector<Mask> masks = masks_of(sequence);
   for (std::size_t i = 0; i < masks.size(); ++i) {
     step.decode[i].rows.push_back(decode_row(place, step.group.rank(), storage, masks[i]));
   }

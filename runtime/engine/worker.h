@@ -66,6 +66,7 @@ class Worker {
   void add_chunk(ForwardStep& step, const PrefillChunk& chunk);
   void add_decode_row(ForwardStep& step, const DecodeStep& row);
   SequenceStorage storage_of(const Group& group, const Sequence& sequence) const;
+  std::vector<Mask> masks_of(const Sequence& sequence) const;
   TraceLane* host_lane() const;
   void await_compute();
   StepReport score(const StepPlan& plan, const ForwardStep& step);

@@ -28,6 +28,12 @@ bool may_slice(const Transformer::Limits& limits) {
   return limits.decode_strategies.contains(DecodeStrategy::kSliced) && limits.prefill.ranks > 1;
 }
 
+bool may_balance(const Transformer::Limits& limits) {
+  const Approximation& attention = limits.attention;
+  return attention.kind == AttentionKind::kBlockSparse && attention.balances_rows &&
+         limits.prefill.ranks > 1;
+}
+
 /// The most rows of any block: sliced rows are one, so that they take one exchange.
 std::int64_t block_rows(const Transformer::Limits& limits) {
   const std::int64_t sliced = may_slice(limits) ? limits.decode_rows : 0;
@@ -67,8 +73,8 @@ std::vector<KvTarget> targets_in(const RowBlock& block, const std::vector<KvTarg
 }  // namespace
 
 Transformer::Transformer(Device& device, const ModelConfig& config, const ModelWeights& weights,
-                         ModelOps& ops, AttentionKernels& kernels, const KvStore& kv, Group instance,
-                         const Limits& limits)
+                         ModelOps& ops, AttentionKernels& kernels, const KvStore& kv,
+                         Group instance, const Limits& limits)
     : config_(config),
       weights_(weights),
       ops_(ops),
@@ -88,10 +94,14 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
       chosen_(device.allocate(floats(limits.logit_rows, config.hidden))),
       logits_(device.allocate(floats(limits.logit_rows, gathered_logits(config)))),
       parts_(device, config, ops, std::move(instance), part_limits(limits)),
+      chooser_(new_key_chooser(device, kernels, limits.attention, limits.prefill)),
       prefill_(device, kernels, limits.prefill, limits.strategies),
       decode_(device, kernels, decode_limits(limits), limits.decode_strategies) {
   expects(limits.ffn_block_rows > 0, "a block has rows");
   expects(!may_slice(limits) || config.part.ranks == 1, "sliced decode needs all weights");
+  if (may_balance(limits)) {
+    balancer_.emplace(device, config.heads, limits.prefill, limits.attention.block_tokens);
+  }
   if (may_slice(limits)) sliced_.emplace(device, config, ops, sliced_limits(limits));
 }
 
@@ -103,6 +113,10 @@ std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& l
   return floats(limits.rows, row) + floats(block_rows(limits), row_of_block) +
          floats(limits.logit_rows, config.hidden + gathered_logits(config)) +
          PartProducts::memory_bytes(config, part_limits(limits)) +
+         chooser_bytes(config.heads, limits.attention, limits.prefill) +
+         (may_balance(limits) ? RowBalancer::memory_bytes(config.heads, limits.prefill,
+                                                          limits.attention.block_tokens)
+                              : 0) +
          PrefillStrategies::memory_bytes(config.heads, limits.prefill, limits.strategies) +
          DecodeStrategies::memory_bytes(config.heads, decode_limits(limits),
                                         limits.decode_strategies) +
@@ -183,20 +197,33 @@ void Transformer::attention(Stream& compute, const ForwardStep& step, int layer)
   float* mixed = mixed_.as<float>().data();
   const KvPages pages = kv_.layer(layer);
   const int mask = config_.masks.index(layer);
-  if (!step.chunks.empty()) {
-    float* m = softmax_.as<float>().data();
-    float* l = m + limits_.rows * config_.heads.query_heads;
-    const SplitChunk& chunk = step.chunks[mask];
-    begin_keeping(compute, kernels_, pages, chunk);
-    prefill_.use(step.strategy).run(compute, step.group, chunk, pages, q, {mixed, m, l});
-    settle(compute, kernels_, pages, chunk);
-  }
+  if (!step.chunks.empty()) prefill(compute, step, step.chunks[mask], pages);
   const DecodeBatch& decode = step.decode[mask];
   if (!decode.rows.empty()) {
     const std::int64_t done = rows * config_.q_width();
     decode_.use(step.decode_strategy)
         .run(compute, step.group, decode, pages, q + done, mixed + done);
   }
+}
+
+void Transformer::prefill(Stream& compute, const ForwardStep& step, const SplitChunk& chunk,
+                          const KvPages& pages) {
+  const float* q = q_.as<float>().data();
+  float* m = softmax_.as<float>().data();
+  const RunningState state{mixed_.as<float>().data(), m,
+                           m + limits_.rows * config_.heads.query_heads};
+  PrefillAttention& strategy = prefill_.use(step.strategy);
+  const bool chosen = chunk.mask.needs_choice();
+  if (chosen) {
+    chooser_->choose(compute, step.group, chunk, {q, strategy.own_stream(chunk)});
+  }
+  begin_keeping(compute, kernels_, pages, chunk);
+  if (chosen && balancer_ && passes_keys(step.strategy)) {
+    balancer_->run(strategy, compute, step.group, chunk, pages, q, state);
+  } else {
+    strategy.run(compute, step.group, chunk, pages, q, state);
+  }
+  settle(compute, kernels_, pages, chunk);
 }
 
 void Transformer::attention_output(Stream& compute, const ForwardStep& step,

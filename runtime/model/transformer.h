@@ -14,11 +14,16 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "attention/approximation.h"
 #include "attention/decode_strategies.h"
+#include "attention/key_chooser.h"
 #include "attention/prefill_strategies.h"
+#include "attention/row_balancer.h"
 #include "comm/device.h"
 #include "comm/group.h"
 #include "runtime/memory/kv_store.h"
@@ -84,6 +89,7 @@ class Transformer {
     std::int64_t ffn_block_rows = 1024;
     PrefillLimits prefill;
     StrategySet strategies{PlannedStrategy{}};
+    Approximation attention;  // of every request
     DecodeStrategySet decode_strategies{DecodeStrategy::kShipped};
     int decode_rows = 0;           // of one step, over all masters
     std::int64_t logit_rows = 64;  // that are projected to the vocabulary at once
@@ -103,6 +109,9 @@ class Transformer {
   void forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done);
 
   const Limits& limits() const { return limits_; }
+  /// Where the keys that count for a prompt of `tokens` are named while a pass runs; of attention
+  /// that needs it.
+  KeyChoice key_choice(std::int64_t tokens) const { return chooser_->choice(tokens); }
   /// Partial results of attention that were not numbers, so far: see AttentionKernels.
   std::int64_t bad_lse_total() const;
 
@@ -119,6 +128,8 @@ class Transformer {
   void project(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
                const RowBlock& block, std::vector<KvTarget> targets);
   void attention(Stream& compute, const ForwardStep& step, int layer);
+  void prefill(Stream& compute, const ForwardStep& step, const SplitChunk& chunk,
+               const KvPages& pages);
   void attention_output(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
                         const RowBlock& block);
   void mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
@@ -148,6 +159,8 @@ class Transformer {
   Buffer logits_;   // (logit_rows, vocabulary); nothing where logits are sent away
 
   PartProducts parts_;
+  std::unique_ptr<KeyChooser> chooser_;  // if attention needs one
+  std::optional<RowBalancer> balancer_;  // if rows are dealt anew
   PrefillStrategies prefill_;
   DecodeStrategies decode_;
   std::optional<SlicedProducts> sliced_;  // if decode rows may be

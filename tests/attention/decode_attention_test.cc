@@ -37,7 +37,7 @@ struct Batch {
   int ranks = 1;
   std::vector<std::int64_t> lengths;
   std::vector<std::vector<int>> owners;  // of the pages of each sequence
-  Mask mask = Mask::causal();
+  test::Pattern mask = Mask::causal();
 
   int master(std::size_t row) const { return owners[row][(lengths[row] - 1) / page_tokens]; }
   int pages() const {
@@ -78,7 +78,7 @@ DecodeBatch batch_on(int rank, const Batch& batch) {
       if (owner == rank) storage.slots.push_back(next_slot++);
     }
     const DecodePlace place{.position = batch.lengths[i] - 1, .master = batch.master(i)};
-    view.rows.push_back(decode_row(place, rank, storage, batch.mask));
+    view.rows.push_back(decode_row(place, rank, storage, batch.mask.mask));
   }
   return view;
 }
@@ -215,6 +215,23 @@ TEST_P(DecodeAttentionTest, WindowsEqualDenseAttention) {
   }
   Batch batch = random_batch(2, {700, 1600}, 1);
   batch.mask = Mask::window(600);
+  decode_everywhere(batch);
+}
+
+/// Sinks inside a page, over pages of several ranks, that meet the window; blocks show a row behind
+/// the prompt everything.
+TEST_P(DecodeAttentionTest, SinksAndBlocksEqualDenseAttention) {
+  for (const test::Pattern& pattern :
+       {test::sinks(1, 1), test::sinks(4, 9), test::sinks(8, 30), test::sinks(21, 8),
+        test::sinks(60, 70), test::sinks(4, 1000), test::blocks({8, 8, 1})}) {
+    for (int ranks : {1, 2, 3, 5, 7}) {
+      Batch batch = random_batch(ranks, {2, 7, 8, 9, 130}, static_cast<unsigned>(ranks));
+      batch.mask = pattern;
+      decode_everywhere(batch);
+    }
+  }
+  Batch batch = random_batch(2, {700, 1600}, 1);
+  batch.mask = test::sinks(9, 600);
   decode_everywhere(batch);
 }
 

@@ -16,7 +16,7 @@ double dot(const float* a, const float* b, int count) {
   return sum;
 }
 
-void attend_row(const DenseProblem& problem, const Sees& sees, std::int64_t row, int head,
+void attend_row(const DenseProblem& problem, const SeesOfHead& sees, std::int64_t row, int head,
                 DenseResult& result) {
   const HeadShape& shape = problem.shape;
   const int kv_head = (head + shape.lead) / shape.group();
@@ -28,7 +28,7 @@ void attend_row(const DenseProblem& problem, const Sees& sees, std::int64_t row,
   std::vector<std::pair<std::int64_t, double>> scores;
   double top = -std::numeric_limits<double>::infinity();
   for (std::int64_t key = 0; key < problem.keys(); ++key) {
-    if (!sees(row, key)) continue;
+    if (!sees(kv_head, row, key)) continue;
     const double score = problem.scale * dot(&problem.q[at * shape.head_dim],
                                              &problem.k[key_at(key)], shape.head_dim);
     scores.emplace_back(key, score);
@@ -50,6 +50,11 @@ void attend_row(const DenseProblem& problem, const Sees& sees, std::int64_t row,
 }  // namespace
 
 DenseResult dense_attention(const DenseProblem& problem, const Sees& sees) {
+  return dense_attention(
+      problem, SeesOfHead([&](int, std::int64_t row, std::int64_t key) { return sees(row, key); }));
+}
+
+DenseResult dense_attention(const DenseProblem& problem, const SeesOfHead& sees) {
   DenseResult result;
   result.o.assign(problem.q.size(), 0);
   result.lse.assign(problem.rows() * problem.shape.query_heads,

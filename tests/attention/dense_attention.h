@@ -34,6 +34,10 @@ using Sees = std::function<bool(std::int64_t row, std::int64_t key)>;
 
 DenseResult dense_attention(const DenseProblem& problem, const Sees& sees);
 
+/// The same where query heads of one KV head may see other keys than those of another.
+using SeesOfHead = std::function<bool(int kv_head, std::int64_t row, std::int64_t key)>;
+DenseResult dense_attention(const DenseProblem& problem, const SeesOfHead& sees);
+
 /// Normal q, k, v; scale 1 / sqrt(head_dim).
 DenseProblem random_problem(const HeadShape& shape, std::int64_t rows, std::int64_t keys,
                             std::uint32_t seed);

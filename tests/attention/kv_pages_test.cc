@@ -58,7 +58,7 @@ class RankPages {
 std::vector<float> read(AttentionKernels& kernels, Stream& stream, const KvPages& pages,
                         const OwnPages& own, std::int64_t columns) {
   std::vector<float> out;
-  for (const KvPart& part : pages.parts(own, {0, columns}, kShape.head_dim)) {
+  for (const KvPart& part : pages.parts(own, {0, columns}, columns, kShape.head_dim)) {
     std::vector<float> wide(part.columns * kShape.kv_values());
     const KvView to = pages_at(wide.data(), KvType::kFloat32, kShape, 1);
     kernels.copy_kv(
@@ -209,7 +209,8 @@ TEST_F(KvPagesTest, PartsCoverWhatIsAskedForAndEndWithTheTail) {
   const std::vector<std::int32_t> slots{3, 2, 1, 0};
   for (std::int64_t end = 0; end <= 32; ++end) {
     for (std::int64_t begin = 0; begin <= end; ++begin) {
-      const auto parts = here.pages.parts({slots, 2}, {begin, end}, kShape.head_dim);
+      const std::int64_t held = std::min<std::int64_t>(end + begin % 3 * 5, 32);
+      const auto parts = here.pages.parts({slots, 2}, {begin, end}, held, kShape.head_dim);
       std::int64_t columns = 0, open = 0;
       for (const KvPart& part : parts) {
         EXPECT_GT(part.columns, 0);
@@ -218,7 +219,7 @@ TEST_F(KvPagesTest, PartsCoverWhatIsAskedForAndEndWithTheTail) {
         if (part.view.type == KvType::kBFloat16) open = part.columns;
       }
       EXPECT_EQ(columns, end - begin);
-      EXPECT_EQ(open, std::min(end % 8, end - begin));
+      EXPECT_EQ(open, std::max<std::int64_t>(end - std::max(begin, held / 8 * 8), 0));
       EXPECT_LE(parts.size(), 3u);
     }
   }
@@ -232,8 +233,8 @@ TEST_F(KvPagesTest, PagesWithoutScalesFillInPlace) {
   const KvColumn open = pages.open_column({slots, 0}, 13);
   EXPECT_EQ(open.column, 13);
   EXPECT_EQ(open.view.table, slots.data());
-  EXPECT_EQ(pages.parts({slots, 0}, {0, 13}, kShape.head_dim).size(), 1u);
-  EXPECT_EQ(pages.parts({slots, 0}, {3, 13}, kShape.head_dim).size(), 2u);
+  EXPECT_EQ(pages.parts({slots, 0}, {0, 13}, 13, kShape.head_dim).size(), 1u);
+  EXPECT_EQ(pages.parts({slots, 0}, {3, 13}, 20, kShape.head_dim).size(), 2u);
 }
 
 }  // namespace

@@ -60,6 +60,29 @@ TEST_F(KvStreamsTest, CachedColumnsBeginWhereTheFirstRowsWindowDoes) {
   EXPECT_TRUE(seen(deal, 1, 1, mask)[0].positions.first >= 96);  // all cached ones are too far
 }
 
+/// Of 96 cached tokens the first 11, on ranks 0 and 1, and the last 10 are in sight.
+TEST_F(KvStreamsTest, CachedColumnsBetweenSinksAndWindowsDoNotTravel) {
+  const Deal deal{.layout = Layout::kContiguous, .first = 96, .count = 2, .ranks = 2};
+  const auto of_1 = seen(deal, 0, 1, Mask::sinks(11, 11));
+  ASSERT_EQ(of_1.size(), 2u);  // three sinks of page 1, all of page 11
+  EXPECT_EQ(of_1[0].positions.first, 8);
+  EXPECT_EQ(of_1[0].len, 3);
+  EXPECT_EQ(of_1[1].positions.first, 88);
+  EXPECT_EQ(of_1[1].len, 8);
+  EXPECT_EQ(of_1[1].view.keys() - of_1[0].view.keys(), 3 * kShape.head_dim);
+}
+
+/// Blocks of 80 tokens, a rank each, but for the prompt's end.
+TEST_F(KvStreamsTest, RowsGetTheAnchorAndTheirOwnBlock) {
+  const Deal deal{.layout = Layout::kContiguous, .count = 400, .ranks = 5};
+  for (int r = 0; r < 5; ++r) {
+    for (int j = 0; j < 5; ++j) {
+      const Mask mask = Mask::blocks({.anchor = 80, .block = 80, .exact_from = 399});
+      EXPECT_EQ(seen(deal, r, j, mask).size(), j == 0 || j == r || r == 4) << r << " sees " << j;
+    }
+  }
+}
+
 TEST_F(KvStreamsTest, WithoutRowsNothingIsSeen) {
   const Deal deal{.layout = Layout::kContiguous, .count = 2, .ranks = 3};
   EXPECT_TRUE(seen(deal, 0, 1, Mask::full()).empty());

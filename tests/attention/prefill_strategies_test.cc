@@ -51,7 +51,7 @@ struct Case {
   std::int64_t page_tokens = 16;
   std::int64_t chunk = 1 << 20;
   Owners owners = Owners::kSpread;
-  Mask mask = Mask::causal();
+  test::Pattern pattern = Mask::causal();
   KvType kv_type = KvType::kFloat32;
   std::set<std::int64_t> cuts{};  // positions where a chunk ends, whatever its length
 
@@ -60,10 +60,7 @@ struct Case {
         "{} on {} ranks, {} tokens, {}/{} heads of {}, {}, pages of {} in {}, chunks of {}, owners "
         "{}, {}",
         describe(plan, ranks), ranks, tokens, shape.query_heads, shape.kv_heads, shape.head_dim,
-        name(layout), page_tokens, name(kv_type), chunk, static_cast<int>(owners),
-        mask.is_windowed() ? str("window {}", mask.keys())
-        : mask.is_full()   ? "full"
-                           : "causal");
+        name(layout), page_tokens, name(kv_type), chunk, static_cast<int>(owners), pattern.name);
   }
 
   Deal chunk_at(std::int64_t first) const {
@@ -80,7 +77,7 @@ struct Case {
     const SequenceStorage storage{page_tokens, page_owners(), {}};
     for (std::int64_t first = 0; first < tokens;) {
       const Deal deal = chunk_at(first);
-      const SplitShape split = split_shape(deal, storage, mask);
+      const SplitShape split = split_shape(deal, storage, pattern.mask);
       most.rows = std::max(most.rows, split.most_rows());
       most.columns = std::max(most.columns, split.longest_stream());
       most.all_rows = std::max(most.all_rows, split.new_tokens());
@@ -163,7 +160,7 @@ double prefill_everywhere(const Case& c, const RandomSequence& sequence) {
 }
 
 double prefill_everywhere(const Case& c) {
-  return prefill_everywhere(c, RandomSequence(c.shape, c.tokens, 11, c.mask));
+  return prefill_everywhere(c, RandomSequence(c.shape, c.tokens, 11, c.pattern));
 }
 
 class StrategyTest : public testing::TestWithParam<Strategy> {
@@ -307,7 +304,8 @@ TEST_P(StrategyTest, WindowsEqualDenseAttention) {
   double worst = 0;
   for (std::int64_t window : {1, 3, 8, 20, 61, 200}) {
     for (int ranks : {1, 2, 3, 6}) {
-      const RandomSequence sequence(shape(ranks), 101, 11, Mask::window(window));
+      const test::Pattern pattern = Mask::window(window);
+      const RandomSequence sequence(shape(ranks), 101, 11, pattern);
       const auto all_plans = plans(ranks);
       const auto all_deals = deals();
       for (std::size_t i = 0; i < all_deals.size(); ++i) {
@@ -315,7 +313,33 @@ TEST_P(StrategyTest, WindowsEqualDenseAttention) {
         c.tokens = sequence.tokens();
         c.page_tokens = std::min<std::int64_t>(c.page_tokens, 8);
         c.chunk = (window + ranks) % 2 == 0 ? 45 : 17;
-        c.mask = sequence.mask();
+        c.pattern = pattern;
+        worst = std::max(worst, prefill_everywhere(c, sequence));
+      }
+    }
+  }
+  std::cout << "worst error " << worst << '\n';
+}
+
+/// Sinks and windows, anchors and blocks, that end at, before and behind borders of pages, chunks
+/// and each other; prompts that end with, in and before the part that sees everything.
+TEST_P(StrategyTest, AnchorsWindowsAndBlocksEqualDenseAttention) {
+  const std::array patterns{test::sinks(1, 1),          test::sinks(4, 8),
+                            test::sinks(8, 20),         test::sinks(50, 61),
+                            test::blocks({8, 8, 96}),   test::blocks({16, 16, 70}),
+                            test::blocks({3, 33, 200}), test::blocks({40, 17, 60})};
+  double worst = 0;
+  for (std::size_t p = 0; p < patterns.size(); ++p) {
+    for (int ranks = 1; ranks <= 7; ranks += ranks < 3 ? 1 : 2) {
+      const RandomSequence sequence(shape(ranks), 101, 11, patterns[p]);
+      const auto all_plans = plans(ranks);
+      const auto all_deals = deals();
+      for (std::size_t i = 0; i < all_deals.size(); ++i) {
+        Case c = one_case(all_plans[(p + i) % all_plans.size()], ranks, all_deals[i]);
+        c.tokens = sequence.tokens();
+        c.page_tokens = std::min<std::int64_t>(c.page_tokens, 8);
+        c.chunk = std::array{17, 48, 101}[(p + i) % 3];
+        c.pattern = patterns[p];
         worst = std::max(worst, prefill_everywhere(c, sequence));
       }
     }
@@ -335,7 +359,7 @@ TEST_P(StrategyTest, FullAttentionEqualsDenseAttention) {
           c.tokens = tokens;
           c.page_tokens = std::min<std::int64_t>(c.page_tokens, 8);
           c.chunk = ranks % 2 == 0 ? tokens : 33;
-          c.mask = sequence.mask();
+          c.pattern = sequence.mask();
           worst = std::max(worst, prefill_everywhere(c, sequence));
         }
       }
@@ -376,13 +400,14 @@ TEST_P(StrategyTest, RandomCasesEqualDenseAttention) {
     c.chunk = 1 + static_cast<std::int64_t>(below(80));
     if (c.owners != Owners::kCompute || c.page_tokens > 1) c.page_tokens = 1LL << below(6);
     if (c.owners != Owners::kCompute) c.owners = static_cast<Owners>(below(3));
-    if (below(2) == 0) c.mask = Mask::window(1 + static_cast<std::int64_t>(below(90)));
-    if (below(6) == 0) c.mask = Mask::full();
+    if (below(2) == 0) c.pattern = Mask::window(1 + static_cast<std::int64_t>(below(90)));
+    if (below(6) == 0) c.pattern = Mask::full();
     prefill_everywhere(c);
   }
 }
 
-/// Cached keys of every type at rest, in parts that windows, chunks and pages cut anywhere.
+/// Cached keys of every type at rest, in parts that windows, anchors, chunks and pages cut
+/// anywhere.
 TEST_P(StrategyTest, RandomCasesOverNarrowPagesAreAsCloseAsTheyAreRounded) {
   std::mt19937 random(6);
   const auto below = [&](std::size_t count) { return random() % count; };
@@ -394,8 +419,11 @@ TEST_P(StrategyTest, RandomCasesOverNarrowPagesAreAsCloseAsTheyAreRounded) {
     c.chunk = 1 + static_cast<std::int64_t>(below(80));
     if (c.owners != Owners::kCompute || c.page_tokens > 1) c.page_tokens = 1LL << below(8);
     if (c.owners != Owners::kCompute) c.owners = static_cast<Owners>(below(3));
-    if (below(2) == 0) c.mask = Mask::window(1 + static_cast<std::int64_t>(below(90)));
-    if (below(6) == 0) c.mask = Mask::full();
+    const auto length = [&] { return 1 + static_cast<std::int64_t>(below(90)); };
+    if (below(2) == 0) c.pattern = Mask::window(length());
+    if (below(3) == 0) c.pattern = test::sinks(length(), length());
+    if (below(4) == 0) c.pattern = test::blocks({length(), length(), 2 * length()});
+    if (below(6) == 0) c.pattern = Mask::full();
     c.kv_type = kKvTypes[1 + below(kKvTypes.size() - 1)];
     prefill_everywhere(c);
   }
@@ -408,21 +436,23 @@ TEST_P(StrategyTest, SendsExactlyWhatItsFormulaSays) {
   for (int ranks : {1, 2, 3, 4, 6}) {
     for (const PlannedStrategy& plan : plans(ranks)) {
       for (const auto& deal : deals()) {
-        for (const auto& [tokens, mask] : {std::pair{1, Mask::causal()},
-                                           {4, Mask::causal()},
-                                           {37, Mask::full()},
-                                           {64, Mask::causal()},
-                                           {64, Mask::window(1)},
-                                           {64, Mask::window(9)},
-                                           {64, Mask::window(40)}}) {
+        for (const auto& [tokens, pattern] : {std::pair<int, test::Pattern>{1, Mask::causal()},
+                                              {4, Mask::causal()},
+                                              {37, Mask::full()},
+                                              {64, Mask::causal()},
+                                              {64, Mask::window(1)},
+                                              {64, Mask::window(9)},
+                                              {64, Mask::window(40)},
+                                              {64, test::sinks(5, 9)},
+                                              {64, test::blocks({8, 8, 50})}}) {
           Case c = one_case(plan, ranks, deal);
           c.tokens = tokens;
-          c.mask = mask;
+          c.pattern = pattern;
           c.page_tokens = std::min<std::int64_t>(c.page_tokens, 4);
           c.chunk = 23;
           if (c.owners != Owners::kCompute) c.owners = Owners::kRandom;
           c.kv_type = kKvTypes[turn++ % kKvTypes.size()];
-          const RandomSequence sequence(c.shape, tokens, 2, mask);
+          const RandomSequence sequence(c.shape, tokens, 2, pattern);
           test::run_ranks(ranks, [&](Communicator& communicator) {
             test::CountingCommunicator counted(communicator);
             prefill(c, sequence, counted);
@@ -430,8 +460,9 @@ TEST_P(StrategyTest, SendsExactlyWhatItsFormulaSays) {
             Sent expected;
             for (std::int64_t first = 0; first < tokens; first += c.chunk) {
               const SequenceStorage storage{c.page_tokens, c.page_owners(), {}};
-              const Sent one = sent_by(communicator.rank(), plan,
-                                       split_shape(c.chunk_at(first), storage, c.mask), wire);
+              const Sent one =
+                  sent_by(communicator.rank(), plan,
+                          split_shape(c.chunk_at(first), storage, c.pattern.mask), wire);
               expected.bytes += kLayers * one.bytes;
               expected.messages += kLayers * one.messages;
             }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <random>
 
 namespace longspan::test {
@@ -19,10 +20,10 @@ std::vector<float> random_values(std::int64_t count, int seed) {
 }  // namespace
 
 RandomSequence::RandomSequence(const HeadShape& shape, std::int64_t tokens, int seed,
-                               const Mask& mask)
+                               const Pattern& pattern)
     : shape_(shape),
       tokens_(tokens),
-      mask_(mask),
+      pattern_(pattern),
       q_(random_values(tokens * q_width(), 3 * seed)),
       k_(random_values(tokens * shape.kv_heads * shape.head_dim, 3 * seed + 1)),
       v_(random_values(tokens * shape.kv_heads * shape.head_dim, 3 * seed + 2)),
@@ -64,28 +65,41 @@ bool RandomSequence::stored(std::int64_t position, const KvView& from, std::int6
 
 const std::vector<double>& RandomSequence::expected(std::int64_t position) const {
   Row& row = rows_[position];
-  std::call_once(row.once, [&] { row.values = expected(position, mask_.seen(position)); });
+  std::call_once(row.once, [&] {
+    std::vector<std::int64_t> seen;
+    for (std::int64_t key = 0; key < tokens_; ++key) {
+      if (pattern_.sees(position, key)) seen.push_back(key);
+    }
+    row.values = over(position, seen);
+  });
   return row.values;
 }
 
-std::vector<double> RandomSequence::expected(std::int64_t position, Interval keys) const {
+std::vector<double> RandomSequence::expected(std::int64_t position, std::int64_t end) const {
+  std::vector<std::int64_t> keys(end);
+  std::iota(keys.begin(), keys.end(), 0);
+  return over(position, keys);
+}
+
+std::vector<double> RandomSequence::over(std::int64_t position,
+                                         std::span<const std::int64_t> keys) const {
   const int dim = shape_.head_dim;
   std::vector<double> row(q_width());
-  std::vector<double> weight(keys.end - keys.begin);
+  std::vector<double> weight(keys.size());
   for (int head = 0; head < shape_.query_heads; ++head) {
     const float* query = q(position) + head * dim;
     const int kv_head = head / shape_.group();
-    for (std::int64_t c = keys.begin; c < keys.end; ++c) {
+    for (std::size_t i = 0; i < keys.size(); ++i) {
       double dot = 0;
-      for (int d = 0; d < dim; ++d) dot += double{query[d]} * key(c, kv_head)[d];
-      weight[c - keys.begin] = dot * scale(shape_);
+      for (int d = 0; d < dim; ++d) dot += double{query[d]} * key(keys[i], kv_head)[d];
+      weight[i] = dot * scale(shape_);
     }
     const double most = *std::ranges::max_element(weight);
     double sum = 0;
     for (double& w : weight) sum += w = std::exp(w - most);
-    for (std::int64_t c = keys.begin; c < keys.end; ++c) {
-      const double share = weight[c - keys.begin] / sum;
-      for (int d = 0; d < dim; ++d) row[head * dim + d] += share * value(c, kv_head)[d];
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      const double share = weight[i] / sum;
+      for (int d = 0; d < dim; ++d) row[head * dim + d] += share * value(keys[i], kv_head)[d];
     }
   }
   return row;

@@ -9,17 +9,18 @@
 #include <vector>
 
 #include "attention/segment.h"
+#include "tests/attention/pattern.h"
 
 namespace longspan::test {
 
 class RandomSequence {
  public:
   RandomSequence(const HeadShape& shape, std::int64_t tokens, int seed,
-                 const Mask& mask = Mask::causal());
+                 const Pattern& pattern = Mask::causal());
 
   const HeadShape& shape() const { return shape_; }
   std::int64_t tokens() const { return tokens_; }
-  const Mask& mask() const { return mask_; }
+  const Mask& mask() const { return pattern_.mask; }
   static float scale(const HeadShape& shape);
 
   const float* q(std::int64_t position) const { return &q_[position * q_width()]; }
@@ -28,10 +29,10 @@ class RandomSequence {
   /// Whether `column` of `from` holds K and V of `position`, bit for bit.
   bool stored(std::int64_t position, const KvView& from, std::int64_t column) const;
 
-  /// Row `position` over the keys at `keys`: (query_heads, head_dim).
-  std::vector<double> expected(std::int64_t position, Interval keys) const;
-  /// Row `position` under the mask, which is not full: its own key is the last it sees. Worked out
-  /// once, by any thread.
+  /// Row `position` over all keys below `end`: (query_heads, head_dim).
+  std::vector<double> expected(std::int64_t position, std::int64_t end) const;
+  /// Row `position` over what it sees, which is not full: its own key is the last it sees. Worked
+  /// out once, by any thread.
   const std::vector<double>& expected(std::int64_t position) const;
 
   int q_width() const { return shape_.query_heads * shape_.head_dim; }
@@ -39,10 +40,11 @@ class RandomSequence {
  private:
   const float* key(std::int64_t position, int head) const;
   const float* value(std::int64_t position, int head) const;
+  std::vector<double> over(std::int64_t position, std::span<const std::int64_t> keys) const;
 
   HeadShape shape_;
   std::int64_t tokens_;
-  Mask mask_;
+  Pattern pattern_;
   std::vector<float> q_;  // (tokens, query_heads, head_dim)
   std::vector<float> k_;  // (tokens, kv_heads, head_dim)
   std::vector<float> v_;

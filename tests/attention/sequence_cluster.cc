@@ -85,7 +85,7 @@ double run_chunk(PagedRank& rank, PrefillAttention& attention, Group& group, con
                  const SequenceStorage& storage, const RandomSequence& sequence) {
   const std::vector<float> rows = chunk_rows(rank, attention, group, deal, storage, sequence);
   const SplitChunk chunk = make_split_chunk(deal, group.rank(), storage);
-  const Interval everything{0, deal.first + deal.count};
+  const std::int64_t everything = deal.first + deal.count;
   double worst = 0;
   for (std::size_t i = 0; i < chunk.positions.size(); ++i) {
     const std::int64_t position = chunk.positions[i];

@@ -7,6 +7,8 @@
 #include <set>
 #include <stdexcept>
 
+#include "tests/attention/pattern.h"
+
 namespace longspan {
 namespace {
 
@@ -87,7 +89,7 @@ TEST(SplitChunkTest, StreamsHoldTheCachedColumnsOfTheirOwner) {
 }
 
 /// Older columns are seen by no row, so they are in no stream; those that are have positions.
-TEST(SplitChunkTest, UnderAWindowStreamsBeginWithTheFirstColumnThatARowSees) {
+TEST(SplitChunkTest, StreamsHoldTheCachedColumnsThatSomeRowSeesAndNoOthers) {
   std::mt19937 random(8);
   const auto draw = [&](int from, int to) {
     return std::uniform_int_distribution<int>(from, to)(random);
@@ -106,31 +108,43 @@ TEST(SplitChunkTest, UnderAWindowStreamsBeginWithTheFirstColumnThatARowSees) {
     for (std::size_t page = 0; page < owners.size(); ++page) {
       owners[page] = cyclic ? static_cast<int>(page) % ranks : draw(0, ranks - 1);
     }
-    const std::int64_t first_seen = std::max<std::int64_t>(0, deal.first - window + 1);
-    std::set<std::int64_t> seen;
+    const test::Pattern pattern = round % 3 == 0 ? test::Pattern(Mask::window(window))
+                                  : round % 3 == 1
+                                      ? test::sinks(draw(0, 60), window)
+                                      : test::blocks({draw(0, 60), draw(1, 40), draw(0, 180)});
+    std::set<std::int64_t> expected, seen;
+    for (std::int64_t key = 0; key < deal.first; ++key) {
+      for (std::int64_t query = deal.first; query < deal.first + deal.count; ++query) {
+        if (pattern.sees(query, key)) expected.insert(key);
+      }
+    }
     for (int rank = 0; rank < ranks; ++rank) {
       const SequenceStorage storage = storage_for(rank, page_tokens, owners);
-      const SplitChunk chunk = make_split_chunk(deal, rank, storage, Mask::window(window));
+      const SplitChunk chunk = make_split_chunk(deal, rank, storage, pattern.mask);
       const StreamShape& own = chunk.own();
-      std::int64_t column = own.first_cached;
-      for (const PositionRun& run : own.cached_runs) {
-        ASSERT_GT(run.count, 0);
-        const std::int64_t inside = column % page_tokens;
-        EXPECT_TRUE(inside == 0 || inside + run.count <= page_tokens) << "its view ends in a page";
-        for (std::int64_t i = 0; i < run.count; ++i) {
-          EXPECT_EQ(run.position(i), position_of(storage, rank, column++));
-          EXPECT_TRUE(seen.insert(run.position(i)).second);
+      EXPECT_LE(own.pieces.size(), 2u);
+      std::int64_t cached = 0;
+      for (const CachedPiece& piece : own.pieces) {
+        std::int64_t column = piece.first;
+        for (const PositionRun& run : piece.runs) {
+          ASSERT_GT(run.count, 0);
+          const std::int64_t inside = column % page_tokens;
+          EXPECT_TRUE(inside == 0 || inside + run.count <= page_tokens)
+              << "its view ends in a page";
+          for (std::int64_t i = 0; i < run.count; ++i) {
+            EXPECT_EQ(run.position(i), position_of(storage, rank, column++));
+            EXPECT_TRUE(seen.insert(run.position(i)).second);
+          }
+        }
+        EXPECT_EQ(column, piece.first + piece.count);
+        cached += piece.count;
+        if (cyclic) {
+          EXPECT_LE(piece.runs.size(), 2u);  // a broken page, and the others
         }
       }
-      EXPECT_EQ(column, own.first_cached + own.cached);
-      if (cyclic) {
-        EXPECT_LE(own.cached_runs.size(), 2u);  // a broken page, and the others
-      }
+      EXPECT_EQ(cached, own.cached);
     }
-    ASSERT_EQ(std::ssize(seen), deal.first - std::min(first_seen, deal.first));
-    if (!seen.empty()) {
-      EXPECT_EQ(*seen.begin(), first_seen);
-    }
+    EXPECT_EQ(seen, expected) << pattern.name;
   }
 }
 

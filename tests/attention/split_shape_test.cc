@@ -6,6 +6,8 @@
 #include <random>
 #include <stdexcept>
 
+#include "tests/attention/pattern.h"
+
 namespace longspan {
 namespace {
 
@@ -80,29 +82,29 @@ TEST(SplitShapeTest, PairsUnderAnyMaskAreThoseCountedOneByOne) {
                     .ranks = draw(1, 6),
                     .block = draw(1, 9)};
     const std::int64_t window = draw(1, draw(0, 1) == 0 ? 8 : 200);
-    const Mask mask = round % 4 == 0   ? Mask::full()
-                      : round % 4 == 1 ? Mask::causal()
-                                       : Mask::window(window);
+    const std::int64_t anchor = draw(0, 60);
+    const test::Pattern pattern = round % 6 == 0   ? Mask::full()
+                                  : round % 6 == 1 ? Mask::causal()
+                                  : round % 6 == 2 ? Mask::window(window)
+                                  : round % 6 == 3
+                                      ? test::sinks(anchor, window)
+                                      : test::blocks({anchor, draw(1, 40), draw(0, 180)});
     SequenceStorage storage{.page_tokens = draw(1, 9), .owners = {}, .slots = {}};
     for (std::int64_t page = 0; page * storage.page_tokens < deal.first; ++page) {
       storage.owners.push_back(draw(0, deal.ranks - 1));
     }
-    const SplitShape shape = split_shape(deal, storage, mask);
+    const SplitShape shape = split_shape(deal, storage, pattern.mask);
     for (int r = 0; r < deal.ranks; ++r) {
       for (int j = 0; j < deal.ranks; ++j) {
         std::vector<std::int64_t> keys = owned_positions(storage, j, deal.first);
         for (std::int64_t key : positions(shard(deal, j))) keys.push_back(key);
         std::int64_t pairs = 0;
         for (std::int64_t query : positions(shard(deal, r))) {
-          for (std::int64_t key : keys) {
-            const bool causal = key <= query;
-            const bool near = !mask.is_windowed() || query - key < window;
-            pairs += mask.is_full() || (causal && near) ? 1 : 0;
-          }
+          for (std::int64_t key : keys) pairs += pattern.sees(query, key) ? 1 : 0;
         }
         EXPECT_EQ(shape.full_pairs(r, j) + shape.masked_pairs(r, j), pairs)
             << name(deal.layout) << " first " << deal.first << " count " << deal.count << " ranks "
-            << deal.ranks << " block " << deal.block << ", round " << round;
+            << deal.ranks << " block " << deal.block << ", " << pattern.name << ", round " << round;
       }
     }
   }

@@ -32,8 +32,10 @@ SplitShape random_shape(std::mt19937& random, int ranks) {
   SplitShape shape;
   const auto draw = [&](int most) { return std::uniform_int_distribution<int>(0, most)(random); };
   for (int r = 0; r < ranks; ++r) {
-    shape.first_cached.push_back(draw(1) == 0 ? 0 : draw(30));
-    shape.cached.push_back(draw(2) == 0 ? 0 : draw(50));
+    const int gap = draw(1) == 0 ? 0 : draw(30);
+    shape.anchored.push_back(gap == 0 || draw(1) == 0 ? 0 : draw(40));
+    shape.first_cached.push_back(shape.anchored.back() + gap);
+    shape.cached.push_back(shape.anchored.back() + (draw(2) == 0 ? 0 : draw(50)));
     shape.rows.push_back(draw(2) == 0 ? 0 : draw(20));
   }
   shape.page_tokens = std::int64_t{1} << draw(5);
@@ -62,14 +64,19 @@ Ledger told(const PlannedStrategy& plan, const SplitShape& shape, const WireShap
   const auto some = [&](int j, int heads) {
     if (!wire.at_rest) return kv(j, heads);
     const std::int64_t values = 2LL * heads * wire.heads.head_dim;
-    const auto [begin, end] = shape.cached_columns(j);
-    std::int64_t bytes = shape.rows[j] * values * e, last_page = -1;
-    for (std::int64_t column = begin; column < end; ++column) {
-      const std::int64_t page = column / shape.page_tokens;
-      const bool rounded = *wire.at_rest == KvType::kInt8 && (page + 1) * shape.page_tokens <= end;
-      if (rounded && page != last_page) bytes += 2 * heads * 4;
-      last_page = page;
-      bytes += values * (*wire.at_rest == KvType::kFloat32 ? 4 : rounded ? 1 : 2);
+    const auto pieces = shape.cached_columns(j);
+    const std::int64_t held = pieces.back().end;
+    std::int64_t bytes = shape.rows[j] * values * e;
+    for (const auto& [begin, end] : pieces) {
+      std::int64_t last_page = -1;
+      for (std::int64_t column = begin; column < end; ++column) {
+        const std::int64_t page = column / shape.page_tokens;
+        const bool rounded =
+            *wire.at_rest == KvType::kInt8 && (page + 1) * shape.page_tokens <= held;
+        if (rounded && page != last_page) bytes += 2 * heads * 4;
+        last_page = page;
+        bytes += values * (*wire.at_rest == KvType::kFloat32 ? 4 : rounded ? 1 : 2);
+      }
     }
     return bytes;
   };

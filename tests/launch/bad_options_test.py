@@ -81,6 +81,13 @@ class BadOptionsTest(RefusalTest):
         self.refuses_options(asked + ["double-ring", "--ring-shape", "2x0"], "--ring-shape .*1 to 65536")
         self.refuses_options(asked + ["double-ring", "--ring-shape", "2x2"], "is 4 ranks, but [13] .* usable: (1x1|3x1 1x3)$")
 
+    def test_patterns_of_attention_that_cannot_be(self):
+        asked = ["--prompt", "x", "--attention"]
+        self.refuses_options(asked + ["stars"], "--attention must be exact, .*'stars'; nearest: star")
+        self.refuses_options(asked + ["exact", "--block-tokens", "8"], "--block-tokens .* --attention exact")
+        self.refuses_options(asked + ["star", "--sink-tokens", "8"], "--sink-tokens .* --attention star")
+        self.refuses_options(asked + ["sinks", "--window-tokens", "0"], "--window-tokens .*at least 1")
+
     def test_contradictions(self):
         self.refuses_options(["--prompt", "x", "--degree", "1", "--compare-degrees", "1,2"],
                              "--degree and --compare-degrees")
@@ -114,6 +121,11 @@ class BadOptionsTest(RefusalTest):
                              "must divide the 4 query heads, .* 2 key/value heads .*; usable: 1 2 4$)")
         self.refuses_options(["--prompt", "x", "--tp", "2", "--decode-strategy", "sliced"],
                              "--decode-strategy sliced .*--tp .*; use shipped, tree or mirrored, or --tp 1")
+        done = longspan_command.run(["generate", self.model, "--prompt", "x", "--tp", "4",
+                                     "--attention", "block-sparse"], 4)
+        self.assertEqual(done.returncode, USAGE)
+        self.assertRegex(done.stderr.decode(), r"--attention block-sparse .* --tp 4 .* of the model's 2; "
+                                               r"use --tp with one of: 1 2, or --attention exact, sinks or star")
         done = longspan_command.run(["generate", self.model, "--prompt", "x", "--tp", "2", "--degree", "3"], 4)
         self.assertEqual(done.returncode, USAGE)
         self.assertRegex(done.stderr.decode(), r"^longspan: degree 3 needs 6 ranks \(--tp 2\), .* has 4; .*-np 6\n$")

@@ -128,6 +128,36 @@ TEST(OptionsTest, EveryDecodeStrategyHasAWord) {
   }
 }
 
+TEST(OptionsTest, EveryPatternOfAttentionHasAWordAndItsSizes) {
+  EXPECT_TRUE(approximation(generate_of("--prompt x").attention).is_exact());
+  for (AttentionKind kind : kAttentionKinds) {
+    EXPECT_EQ(generate_of("--prompt x --attention " + std::string(name(kind))).attention.kind,
+              kind);
+  }
+  const Approximation sinks = approximation(
+      generate_of("--prompt x --attention sinks --sink-tokens 0 --window-tokens 1K").attention);
+  EXPECT_EQ(sinks.kind, AttentionKind::kSinks);
+  EXPECT_EQ(sinks.sink_tokens, 0);
+  EXPECT_EQ(sinks.window_tokens, 1024);
+  const Approximation star = approximation(
+      generate_of("--prompt x --attention star --block-tokens 512 --query-tokens 0").attention);
+  EXPECT_EQ(star.block_tokens, 512);
+  EXPECT_EQ(star.query_tokens, 0);
+  EXPECT_EQ(approximation(generate_of("--prompt x --attention star").attention).query_tokens,
+            std::nullopt);
+  const Approximation apb =
+      approximation(generate_of("--prompt x --attention apb --block-tokens 800 --passing-tokens 7 "
+                                "--observed-tokens 9")
+                        .attention);
+  EXPECT_EQ(apb.anchor_tokens, 200);
+  EXPECT_EQ(apb.passing_tokens, 7);
+  EXPECT_EQ(apb.observed_tokens, 9);
+  const Approximation sparse =
+      approximation(generate_of("--prompt x --attention block-sparse --block-mass 0.5").attention);
+  EXPECT_EQ(sparse.block_tokens, 64);
+  EXPECT_EQ(sparse.block_mass, 0.5);
+}
+
 TEST(OptionsTest, EveryKindOfPromptIsTold) {
   EXPECT_EQ(generate_of("--prompt-ids i.json").prompt.kind, PromptKind::kIdsFile);
   EXPECT_EQ(generate_of("--prompts p.jsonl").prompt.kind, PromptKind::kLines);
@@ -303,6 +333,34 @@ INSTANTIATE_TEST_SUITE_P(
                 "--degree needs N, but the next word is the flag --layout"},
         Refusal{"generate m --prompt x --degree 1 --degree 2",
                 "--degree was given 2 times, once is enough"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Attention, RefusalTest,
+    ::testing::Values(
+        Refusal{"generate m --prompt x --attention sink",
+                "--attention must be exact, star, apb, sinks or block-sparse, not 'sink'; nearest: "
+                "sinks"},
+        Refusal{"generate m --prompt x --sink-tokens 4",
+                "--sink-tokens is not a size of --attention exact; it is one of sinks"},
+        Refusal{"generate m --prompt x --attention sinks --block-tokens 4",
+                "--block-tokens is not a size of --attention sinks; it is one of star, apb, "
+                "block-sparse"},
+        Refusal{"generate m --prompt x --attention star --passing-tokens 4",
+                "--passing-tokens is not a size of --attention star; it is one of apb"},
+        Refusal{"generate m --prompt x --attention block-sparse --block-mass 1.5",
+                "--block-mass must be a number above 0 and up to 1, not '1.5'"},
+        Refusal{"generate m --prompt x --attention block-sparse --block-mass 0",
+                "--block-mass must be a number above 0 and up to 1, not '0'"},
+        Refusal{"generate m --prompt x --attention apb --prefill-chunk 100",
+                "--attention apb reads a prompt in one step; leave out --prefill-chunk"},
+        Refusal{"generate m --prompt x --attention star --window-tokens 4",
+                "--window-tokens is not a size of --attention star; it is one of sinks"},
+        Refusal{"generate m --prompt x --attention sinks --window-tokens 0",
+                "--window-tokens must be a whole number of at least 1 (k 1000, K 1024; m, M, g, G, "
+                "t, T alike), not '0'"},
+        Refusal{"generate m --prompt x --attention star --block-tokens 0",
+                "--block-tokens must be a whole number of at least 1 (k 1000, K 1024; m, M, g, G, "
+                "t, T alike), not '0'"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Prompts, RefusalTest,

@@ -89,6 +89,28 @@ TEST(MemoryPlanTest, EveryRankHasRoomForTheLargestShareOfThePages) {
   EXPECT_THAT(pages, testing::ElementsAre(1, 1, 2, 2, 1));
 }
 
+/// Blocks of 64 of the chunk, which is the whole prompt elsewhere: a byte for each two of them by
+/// KV head, and sums of doubles of every rank.
+TEST(MemoryPlanTest, WhatIsChosenIsPlannedForAndMovingRowsToo) {
+  const auto planned = [](const Approximation& attention) {
+    JobShape shape = job({{}});
+    shape.attention = attention;
+    return bytes(plan_memory(config(), shape, kPlenty));
+  };
+  const std::int64_t exact = planned({});
+  EXPECT_EQ(planned(usual_sizes(AttentionKind::kSinks)), exact);
+  EXPECT_EQ(planned(usual_sizes(AttentionKind::kStar)), exact);
+  Approximation sparse = usual_sizes(AttentionKind::kBlockSparse);
+  sparse.balances_rows = false;
+  const std::int64_t blocks = (512 + 63) / 64;  // of the longest chunk
+  EXPECT_EQ(planned(sparse) - exact,
+            4 * blocks * blocks + (kRanks + 1) * blocks * (4 + 4) * 16 * 8);
+  const std::int64_t chosen = planned(sparse);
+  sparse.balances_rows = true;
+  EXPECT_GT(planned(sparse), chosen);
+  EXPECT_GT(planned(usual_sizes(AttentionKind::kApb)), exact);
+}
+
 TEST(MemoryPlanTest, NarrowPagesTakeHalf) {
   JobShape narrow = job({{}});
   narrow.kv_type = KvType::kBFloat16;

@@ -53,7 +53,7 @@ const std::vector<PlannedStrategy> kSome{
 
 TEST(StrategyPickerTest, TheOnlyPlanIsTakenWhateverItCosts) {
   StrategyPicker picker(options({{Strategy::kDoubleRing, 2}}, 1e6));
-  const StrategyChoice choice = picker.pick(kGroup, chunk(0, 4096), spread());
+  const StrategyChoice choice = picker.pick(kGroup, chunk(0, 4096), kPrompt, spread());
   EXPECT_EQ(choice.plan, (PlannedStrategy{Strategy::kDoubleRing, 2}));
   EXPECT_GT(choice.seconds, 0);
 }
@@ -62,7 +62,7 @@ TEST(StrategyPickerTest, WithoutMemoryForTheOnlyPlanRingIsTakenAndTheReasonSaysS
   StrategyPickerOptions tight = options({{Strategy::kAllGather}}, 1e9);
   tight.planned = {PlannedStrategy{}};
   StrategyPicker picker(tight);
-  const StrategyChoice choice = picker.pick(kGroup, chunk(0, 4096), spread());
+  const StrategyChoice choice = picker.pick(kGroup, chunk(0, 4096), kPrompt, spread());
   EXPECT_EQ(choice.plan, PlannedStrategy{});
   EXPECT_THAT(choice.reason, HasSubstr("all-gather needs"));
 }
@@ -70,16 +70,17 @@ TEST(StrategyPickerTest, WithoutMemoryForTheOnlyPlanRingIsTakenAndTheReasonSaysS
 // The first chunk has nothing behind it, the last is short and has all.
 TEST(StrategyPickerTest, ChunksOfOneRequestAreSplitInTheirOwnWays) {
   StrategyPicker picker(options(kSome, 1e8));
-  const StrategyChoice first = picker.pick(kGroup, chunk(0, kPrompt - 256), spread());
+  const StrategyChoice first = picker.pick(kGroup, chunk(0, kPrompt - 256), kPrompt, spread());
   EXPECT_TRUE(passes_keys(first.plan.strategy)) << describe(first, kRanks);
-  const StrategyChoice last = picker.pick(kGroup, chunk(kPrompt - 256, 256), spread());
+  const StrategyChoice last = picker.pick(kGroup, chunk(kPrompt - 256, 256), kPrompt, spread());
   EXPECT_EQ(last.plan.strategy, Strategy::kGatherQuery) << describe(last, kRanks);
 }
 
 TEST(StrategyPickerTest, KeysThatLieElsewhereMustBePassedOn) {
   StrategyPicker picker(options(kSome, 1e8));
-  picker.pick(kGroup, chunk(0, kPrompt - 256), on_one_rank());
-  const StrategyChoice last = picker.pick(kGroup, chunk(kPrompt - 256, 256), on_one_rank());
+  picker.pick(kGroup, chunk(0, kPrompt - 256), kPrompt, on_one_rank());
+  const StrategyChoice last =
+      picker.pick(kGroup, chunk(kPrompt - 256, 256), kPrompt, on_one_rank());
   EXPECT_TRUE(passes_keys(last.plan.strategy)) << describe(last, kRanks);
 }
 
@@ -97,7 +98,8 @@ TEST(StrategyPickerTest, WhatHasNoMemoryIsNotChosen) {
   StrategyPickerOptions tight = options(kSome, 1e8);
   tight.planned = {{Strategy::kAllGather}};
   StrategyPicker picker(tight);
-  EXPECT_EQ(picker.pick(kGroup, chunk(0, 4096), spread()).plan.strategy, Strategy::kAllGather);
+  EXPECT_EQ(picker.pick(kGroup, chunk(0, 4096), kPrompt, spread()).plan.strategy,
+            Strategy::kAllGather);
 }
 
 TEST(DealOfChunkTest, EveryLayoutComesBack) {

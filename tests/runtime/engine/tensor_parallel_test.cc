@@ -226,6 +226,32 @@ TEST_F(TensorParallelTest, EveryPrefillStrategyWorksOnTheHeadsOfAPart) {
   EXPECT_GT(runs, 30);
 }
 
+// Each part chooses keys for its own KV heads, and deals rows anew by what it chose.
+TEST_F(TensorParallelTest, ApproximateAttentionGivesTheTokensOfOneRank) {
+  using enum AttentionKind;
+  use_heads(8, 2);
+  const auto list = requests({7, 33, 100}, 6);
+  const Outcome exact = run({}, {}, list);
+  for (const Approximation& attention :
+       {Approximation{.kind = kSinks, .sink_tokens = 17, .window_tokens = 16},
+        Approximation{.kind = kStar, .block_tokens = 16},
+        Approximation{.kind = kApb,
+                      .block_tokens = 16,
+                      .anchor_tokens = 4,
+                      .passing_tokens = 4,
+                      .observed_tokens = 5},
+        Approximation{.kind = kBlockSparse, .block_tokens = 8, .block_mass = 0.6}}) {
+    const Outcome oracle = run({}, {.attention = attention}, list);
+    EXPECT_NE(oracle.nll, exact.nll) << name(attention.kind);
+    for (const Shape& shape : {Shape{2, 1}, Shape{2, 2}, Shape{2, 3}}) {
+      const JobOptions options{
+          .degree = kAll, .layout = DealtBy::kContiguous, .attention = attention};
+      expect_same(run(shape, options, list), oracle,
+                  str("{} by {} instances of {}", name(attention.kind), shape.instances, shape.tp));
+    }
+  }
+}
+
 // On a link so slow that strategies change from chunk to chunk.
 TEST_F(TensorParallelTest, AChoiceForEachChunkGivesTheTokensOfOneRank) {
   use_heads(8, 2);
