@@ -69,7 +69,8 @@ TEST_F(KvStreamsTest, CachedColumnsBetweenSinksAndWindowsDoNotTravel) {
   EXPECT_EQ(of_1[0].len, 3);
   EXPECT_EQ(of_1[1].positions.first, 88);
   EXPECT_EQ(of_1[1].len, 8);
-  EXPECT_EQ(of_1[1].view.keys() - of_1[0].view.keys(), 3 * kShape.head_dim);
+  // Piece by piece: K and V of the sinks, then of the window.
+  EXPECT_EQ(of_1[1].view.keys() - of_1[0].view.keys(), 3 * kShape.kv_values());
 }
 
 /// Blocks of 80 tokens, a rank each, but for the prompt's end.

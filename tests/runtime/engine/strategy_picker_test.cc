@@ -88,7 +88,8 @@ TEST(StrategyPickerTest, NarrowPagesPassInLessTime) {
   StrategyPickerOptions narrow = options({{}}, 1e8);
   const auto seconds = [&](KvType type) {
     narrow.kv_type = type;
-    return StrategyPicker(narrow).pick(kGroup, chunk(kPrompt - 256, 256), spread()).seconds;
+    const PrefillChunk last = chunk(kPrompt - 256, 256);
+    return StrategyPicker(narrow).pick(kGroup, last, kPrompt, spread()).seconds;
   };
   EXPECT_LT(seconds(KvType::kBFloat16), 0.6 * seconds(KvType::kFloat32));
   EXPECT_LT(seconds(KvType::kInt8), 0.6 * seconds(KvType::kBFloat16));
