@@ -125,6 +125,23 @@ class SplitPass {
   int waiting_head_ = -1;  // of the other
 };
 
+/// The same by the matrix unit, in bfloat16.
+void run_by_matrix(const Decode& decode, const Split& split, ThreadWorkspace& workspace,
+                   int first_head, int end_head) {
+  MatrixDecode& heads = *workspace.matrix;
+  heads.begin();
+  for (int head = first_head; head < end_head; ++head) {
+    heads.start(head, split.row->q, decode.scale);
+  }
+  const Interval range{split.index * kSplitColumns, (split.index + 1) * kSplitColumns};
+  for_each_tile(*split.row, range, workspace.tile, [&](const std::vector<KeyPiece>& tile) {
+    for (int head = first_head; head < end_head; ++head) heads.attend(head, tile);
+  });
+  heads.finish();
+  for (int head = first_head; head < end_head; ++head) heads.store(head, split.out);
+  heads.end();
+}
+
 /// The splits of all rows, in order, each with the memory its partial goes to: the row's own when
 /// it has one split only.
 std::vector<Split> cut(const Decode& decode, Workspace& workspace) {
@@ -183,8 +200,11 @@ std::int64_t run_decode(const Decode& decode, const CompiledKernels& kernels, Wo
   const int parts = (kv_heads + heads_at_once - 1) / heads_at_once;
   parallel_for(std::ssize(splits) * parts, threads, [&](std::int64_t task, int thread) {
     const int first_head = static_cast<int>(task % parts) * heads_at_once;
-    SplitPass(decode, kernels, splits[task / parts], *workspace.threads[thread])
-        .run(first_head, std::min(first_head + heads_at_once, kv_heads));
+    const int end_head = std::min(first_head + heads_at_once, kv_heads);
+    const Split& split = splits[task / parts];
+    ThreadWorkspace& mine = *workspace.threads[thread];
+    if (mine.matrix) return run_by_matrix(decode, split, mine, first_head, end_head);
+    SplitPass(decode, kernels, split, mine).run(first_head, end_head);
   });
   return merge_rows(decode, splits, workspace, threads);
 }
