@@ -134,9 +134,16 @@ void run_by_matrix(const Decode& decode, const Split& split, ThreadWorkspace& wo
     heads.start(head, split.row->q, decode.scale);
   }
   const Interval range{split.index * kSplitColumns, (split.index + 1) * kSplitColumns};
-  for_each_tile(*split.row, range, workspace.tile, [&](const std::vector<KeyPiece>& tile) {
-    for (int head = first_head; head < end_head; ++head) heads.attend(head, tile);
-  });
+  std::vector<KeyPiece>& waiting = workspace.waiting_tile;
+  const auto attend = [&](const std::vector<KeyPiece>& next) {
+    for (int head = first_head; head < end_head && !waiting.empty(); ++head) {
+      heads.attend(head, waiting, next);
+    }
+    waiting = next;
+  };
+  waiting.clear();
+  for_each_tile(*split.row, range, workspace.tile, attend);
+  attend({});
   heads.finish();
   for (int head = first_head; head < end_head; ++head) heads.store(head, split.out);
   heads.end();

@@ -75,7 +75,24 @@ void MatrixDecode::start(int kv_head, const float* q, float scale) {
   std::fill_n(block.l, kTileLanes, 0.0f);
 }
 
-void MatrixDecode::attend(int kv_head, const std::vector<KeyPiece>& tile) {
+/// Pages are a few KiB here and there: at the end of each the hardware cannot guess what comes.
+void MatrixDecode::fetch(int kv_head, const std::vector<KeyPiece>& tile) const {
+  constexpr int kLine = 64;
+  for (const KeyPiece& piece : tile) {
+    const int row_bytes = value_bytes(piece.view->type) * shape_.head_dim;
+    for (std::int64_t column = piece.column; column < piece.column + piece.count; ++column) {
+      const KvView at = piece.view->shifted(piece.view->offset(column, kv_head, shape_.head_dim));
+      for (int byte = 0; byte < row_bytes; byte += kLine) {
+        __builtin_prefetch(static_cast<const std::byte*>(at.k) + byte, 0, 2);
+        __builtin_prefetch(static_cast<const std::byte*>(at.v) + byte, 0, 2);
+      }
+    }
+  }
+}
+
+void MatrixDecode::attend(int kv_head, const std::vector<KeyPiece>& tile,
+                          const std::vector<KeyPiece>& next) {
+  fetch(kv_head, next);
   Visit& visit = visits_[started_ % kVisits];
   visit = {kv_head, {nullptr, nullptr, 0}, memory(started_)};
   const auto widen = [&] {

@@ -1,7 +1,7 @@
 // Decode in bfloat16 by a matrix unit: the query heads that read a KV head are lanes of one tile.
 //
-// Few of its lanes are used, but the unit has time to spare: a tile of keys is folded in sooner than
-// it can be fetched, and keys that lie in bfloat16 are never widened.
+// Few of its lanes are used, but the unit has time to spare: a tile of keys is folded in sooner
+// than it can be fetched, and keys that lie in bfloat16 are never widened.
 #pragma once
 
 #include <array>
@@ -30,8 +30,9 @@ class MatrixDecode {
 
   /// The heads that read `kv_head`; q: (query_heads, head_dim) of the row.
   void start(int kv_head, const float* q, float scale);
-  /// Folds a tile, at most kTileColumns columns, into the heads that read `kv_head`.
-  void attend(int kv_head, const std::vector<KeyPiece>& tile);
+  /// Folds a tile, at most kTileColumns columns, into the heads that read `kv_head`, and meanwhile
+  /// asks for what they will read of `next`, which may be empty.
+  void attend(int kv_head, const std::vector<KeyPiece>& tile, const std::vector<KeyPiece>& next);
   /// Once all is folded in: into `out` of the row, all heads.
   void finish();
   void store(int kv_head, Partial out) const;
@@ -45,6 +46,7 @@ class MatrixDecode {
   };
 
   MatrixBlock block(int kv_head) const;
+  void fetch(int kv_head, const std::vector<KeyPiece>& tile) const;
   MatrixScratch scratch(std::int64_t visit) const;
   PackedKeys memory(std::int64_t visit) const;
   /// The next steps of the visits that are on their way, when `started` have begun.

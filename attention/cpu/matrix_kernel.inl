@@ -250,7 +250,8 @@ template <bool kMasked, int kTiles>
                                                 const MatrixScratch& scratch) {
   constexpr float kLog2E = 1.44269504f;
   const auto score_at = [&](int column, int v) {
-    const Vec score = load<kVectorLanes>(scratch.scores + column * kTiles * kVectorLanes + v * kVectorLanes);
+    const Vec score =
+        load<kVectorLanes>(scratch.scores + column * kTiles * kVectorLanes + v * kVectorLanes);
     if constexpr (!kMasked) return score;
     const IntVec begin = *reinterpret_cast<const IntVec*>(seen.begin + v * kVectorLanes);
     const IntVec end = *reinterpret_cast<const IntVec*>(seen.end + v * kVectorLanes);
@@ -372,8 +373,12 @@ void matrix_accumulate(const MatrixBlock& block, const KeyTile& keys, const Pack
 
 template <typename Unit>
 constexpr MatrixKernels matrix_kernels() {
-  return {Unit::start,        Unit::stop,    pack_keys,
-          pack_halves,        matrix_score<Unit>, matrix_soften,
+  return {Unit::start,
+          Unit::stop,
+          pack_keys,
+          pack_halves,
+          matrix_score<Unit>,
+          matrix_soften,
           matrix_accumulate<Unit>};
 }
 

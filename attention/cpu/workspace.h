@@ -39,6 +39,7 @@ struct ThreadWorkspace {
   KeyColumns decode_keys[2];
   std::vector<float> q, m, l;
   std::optional<MatrixDecode> matrix;  // instead, where the kernels have a matrix unit
+  std::vector<KeyPiece> waiting_tile;  // of that: the one before
 };
 
 struct Workspace {

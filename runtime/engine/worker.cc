@@ -52,8 +52,8 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
 
 void Worker::admit(Admission admission) {
   const RequestId id = admission.request;
-  sequences_.emplace(id,
-                     Sequence{std::move(admission), PageTable(kv_.pages(), instance_, kv_.tails())});
+  sequences_.emplace(
+      id, Sequence{std::move(admission), PageTable(kv_.pages(), instance_, kv_.tails())});
 }
 
 bool Worker::takes_part(const StepPlan& plan) const {

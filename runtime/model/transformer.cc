@@ -67,8 +67,8 @@ std::vector<KvTarget> targets_in(const RowBlock& block, const std::vector<KvTarg
 }  // namespace
 
 Transformer::Transformer(Device& device, const ModelConfig& config, const ModelWeights& weights,
-                         ModelOps& ops, AttentionKernels& kernels, const KvStore& kv, Group instance,
-                         const Limits& limits)
+                         ModelOps& ops, AttentionKernels& kernels, const KvStore& kv,
+                         Group instance, const Limits& limits)
     : config_(config),
       weights_(weights),
       ops_(ops),

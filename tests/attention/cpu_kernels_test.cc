@@ -132,8 +132,8 @@ TEST(CpuKernels, InBFloat16DecodeReadsNarrowPagesAsTheyAre) {
     const auto problem = rounded_to_bfloat16(test::random_problem(shape, 4, 1, 43));
     auto keys = rounded_to_bfloat16(test::random_problem(shape, 1, 2 * kPages * kPage, 44));
     const std::int64_t values = std::ssize(keys.k);
-    keys.k[values - 1] = nan;                       // behind the last column
-    keys.k[(kPage * 3 + 5) * head_dim + 7] = nan;   // a value of head 1 in page 0, say
+    keys.k[values - 1] = nan;                      // behind the last column
+    keys.k[(kPage * 3 + 5) * head_dim + 7] = nan;  // a value of head 1 in page 0, say
     std::vector<std::uint16_t> narrowed(values);
     narrow(KvType::kBFloat16, keys.k.data(), values, narrowed.data());
     const std::int64_t head_stride = kPage * head_dim;
@@ -154,7 +154,8 @@ TEST(CpuKernels, InBFloat16DecodeReadsNarrowPagesAsTheyAre) {
       std::vector<test::Computed> results;
       for (const KvView& view : {wide, slim}) {
         std::vector<std::vector<KvSegment>> rows;
-        for (const std::int64_t length : {kKeys, std::int64_t{1}, std::int64_t{65}, std::int64_t{0}}) {
+        for (const std::int64_t length :
+             {kKeys, std::int64_t{1}, std::int64_t{65}, std::int64_t{0}}) {
           rows.push_back({{.view = view, .len = length, .positions = {}}});
         }
         results.push_back(on.decode(problem, rows));
