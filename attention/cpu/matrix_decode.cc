@@ -79,14 +79,14 @@ void MatrixDecode::start(int kv_head, const float* q, float scale) {
 void MatrixDecode::fetch(int kv_head, const std::vector<KeyPiece>& tile) const {
   constexpr int kLine = 64;
   for (const KeyPiece& piece : tile) {
-    const int row_bytes = value_bytes(piece.view->type) * shape_.head_dim;
-    for (std::int64_t column = piece.column; column < piece.column + piece.count; ++column) {
+    const std::int64_t row_bytes = value_bytes(piece.view->type) * std::int64_t{shape_.head_dim};
+    for_each_page(*piece.view, piece.column, piece.count, [&](std::int64_t column, std::int64_t n) {
       const KvView at = piece.view->shifted(piece.view->offset(column, kv_head, shape_.head_dim));
-      for (int byte = 0; byte < row_bytes; byte += kLine) {
+      for (std::int64_t byte = 0; byte < n * row_bytes; byte += kLine) {
         __builtin_prefetch(static_cast<const std::byte*>(at.k) + byte, 0, 2);
         __builtin_prefetch(static_cast<const std::byte*>(at.v) + byte, 0, 2);
       }
-    }
+    });
   }
 }
 
