@@ -59,7 +59,7 @@ void run(const MatrixKernels& kernels, int head_dim) {
              packed_v = halves(kTileColumns * depth), p = halves(kTileColumns * kMatrixLanes);
   const auto acc = floats(kMatrixLanes * depth), m = floats(kMatrixLanes), l = floats(kMatrixLanes),
              scores = floats(kTileColumns * kMatrixLanes);
-  const MatrixBlock block{kMatrixLanes, head_dim, 0.01f, q.get(), acc.get(), m.get(), l.get()};
+  const MatrixBlock block{head_dim, 0.01f, q.get(), acc.get(), m.get(), l.get()};
   const MatrixScratch scratch{scores.get(), p.get()};
   PackedKeys packed{packed_k.get(), packed_v.get()};
 

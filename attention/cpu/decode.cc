@@ -125,30 +125,6 @@ class SplitPass {
   int waiting_head_ = -1;  // of the other
 };
 
-/// The same by the matrix unit, in bfloat16.
-void run_by_matrix(const Decode& decode, const Split& split, ThreadWorkspace& workspace,
-                   int first_head, int end_head) {
-  MatrixDecode& heads = *workspace.matrix;
-  heads.begin();
-  for (int head = first_head; head < end_head; ++head) {
-    heads.start(head, split.row->q, decode.scale);
-  }
-  const Interval range{split.index * kSplitColumns, (split.index + 1) * kSplitColumns};
-  std::vector<KeyPiece>& waiting = workspace.waiting_tile;
-  const auto attend = [&](const std::vector<KeyPiece>& next) {
-    for (int head = first_head; head < end_head && !waiting.empty(); ++head) {
-      heads.attend(head, waiting, next);
-    }
-    waiting = next;
-  };
-  waiting.clear();
-  for_each_tile(*split.row, range, workspace.tile, attend);
-  attend({});
-  heads.finish();
-  for (int head = first_head; head < end_head; ++head) heads.store(head, split.out);
-  heads.end();
-}
-
 /// The splits of all rows, in order, each with the memory its partial goes to: the row's own when
 /// it has one split only.
 std::vector<Split> cut(const Decode& decode, Workspace& workspace) {
@@ -207,11 +183,8 @@ std::int64_t run_decode(const Decode& decode, const CompiledKernels& kernels, Wo
   const int parts = (kv_heads + heads_at_once - 1) / heads_at_once;
   parallel_for(std::ssize(splits) * parts, threads, [&](std::int64_t task, int thread) {
     const int first_head = static_cast<int>(task % parts) * heads_at_once;
-    const int end_head = std::min(first_head + heads_at_once, kv_heads);
-    const Split& split = splits[task / parts];
-    ThreadWorkspace& mine = *workspace.threads[thread];
-    if (mine.matrix) return run_by_matrix(decode, split, mine, first_head, end_head);
-    SplitPass(decode, kernels, split, mine).run(first_head, end_head);
+    SplitPass(decode, kernels, splits[task / parts], *workspace.threads[thread])
+        .run(first_head, std::min(first_head + heads_at_once, kv_heads));
   });
   return merge_rows(decode, splits, workspace, threads);
 }

@@ -16,6 +16,7 @@ constexpr int kTileRows = 16;                  // of the unit
 constexpr int kTileBytes = 64;                 // of a row of a tile
 constexpr int kDepth = kMatrixDepth;           // bfloat16 values in such a row
 constexpr int kPairTile = kTileRows * kDepth;  // values of a tile of interleaved rows
+constexpr int kTwo = kMatrixLanes / kVectorLanes;
 using Vec = Floats<kVectorLanes>;
 using IntVec = Ints<kVectorLanes>;
 using WordVec = Vector<kVectorLanes>::Words;
@@ -87,38 +88,13 @@ template <int kStep>
   return wild == 0;
 }
 
-[[gnu::always_inline]] inline bool is_finite(const std::uint16_t* row, int count) {
-  std::uint16_t wild = 0;
-  for (int i = 0; i < count; ++i) wild |= (row[i] & 0x7f80) == 0x7f80;
-  return wild == 0;
-}
-
-[[gnu::always_inline]] inline void narrow_to(const float* row, int count, std::uint16_t* to) {
-  narrow_bfloat16(row, count, to);
-}
-[[gnu::always_inline]] inline void narrow_to(const std::uint16_t* row, int count,
-                                             std::uint16_t* to) {
-  __builtin_memcpy(to, row, count * sizeof *to);
-}
-
-[[gnu::always_inline]] inline WordVec pairs_at(const float* even, const float* odd) {
-  return pairs(load_unaligned<kVectorLanes>(even), load_unaligned<kVectorLanes>(odd));
-}
-[[gnu::always_inline]] inline WordVec pairs_at(const std::uint16_t* even,
-                                               const std::uint16_t* odd) {
-  typedef std::uint16_t Halves __attribute__((vector_size(32), may_alias, aligned(2)));
-  const auto low = *reinterpret_cast<const Halves*>(even);
-  const auto high = *reinterpret_cast<const Halves*>(odd);
-  return __builtin_convertvector(low, WordVec) | __builtin_convertvector(high, WordVec) << 16;
-}
-
 /// 16 values of each of 32 columns, transposed.
-template <typename Value>
-[[gnu::always_inline]] inline void pack_values(const Value* const* columns, std::uint16_t* to) {
+[[gnu::always_inline]] inline void pack_values(const float* const* columns, std::uint16_t* to) {
   WordVec rows[kVectorLanes];
 #pragma GCC unroll 16
   for (int pair = 0; pair < kVectorLanes; ++pair) {
-    rows[pair] = pairs_at(columns[2 * pair], columns[2 * pair + 1]);
+    rows[pair] = pairs(load_unaligned<kVectorLanes>(columns[2 * pair]),
+                       load_unaligned<kVectorLanes>(columns[2 * pair + 1]));
   }
   transpose(rows);
 #pragma GCC unroll 16
@@ -127,32 +103,30 @@ template <typename Value>
   }
 }
 
-template <typename Value>
-[[gnu::always_inline]] inline void pack_tile(const Value* const* k, const Value* const* v,
-                                             int count, int head_dim, PackedKeys& packed) {
-  static constexpr Value kZeros[kVectorLanes] = {};
+inline void pack_keys(const KeyTile& keys, int head_dim, PackedKeys& packed) {
+  static constexpr float kZeros[kVectorLanes] = {};
   const int depth = padded_head(head_dim);
   packed.wild = 0;
   for (int column = 0; column < kTileColumns; ++column) {
     std::uint16_t* to = packed.k + column * depth;
-    if (column >= count) {
+    if (column >= keys.columns) {
       __builtin_memset(to, 0, depth * sizeof(std::uint16_t));
       continue;
     }
-    narrow_to(k[column], head_dim, to);
+    narrow_bfloat16(keys.k[column], head_dim, to);
     for (int d = head_dim; d < depth; ++d) to[d] = 0;
-    if (!is_finite(v[column], head_dim)) packed.wild |= std::uint64_t{1} << column;
+    if (!is_finite(keys.v[column], head_dim)) packed.wild |= std::uint64_t{1} << column;
   }
   for (int d = 0; d < depth; d += kVectorLanes) {
     // Where a vector would reach beyond a row, its 8 last values come from here.
-    alignas(64) Value ends[kTileColumns][kVectorLanes];
-    const Value* columns[kTileColumns];
+    alignas(64) float ends[kTileColumns][kVectorLanes];
+    const float* columns[kTileColumns];
     for (int column = 0; column < kTileColumns; ++column) {
-      const bool taken = column < count && !(packed.wild >> column & 1) && d < head_dim;
-      columns[column] = taken ? v[column] + d : kZeros;
+      const bool taken = column < keys.columns && !(packed.wild >> column & 1) && d < head_dim;
+      columns[column] = taken ? keys.v[column] + d : kZeros;
       if (!taken || d + kVectorLanes <= head_dim) continue;
       __builtin_memset(ends[column], 0, sizeof ends[column]);
-      __builtin_memcpy(ends[column], v[column] + d, (head_dim - d) * sizeof(Value));
+      __builtin_memcpy(ends[column], keys.v[column] + d, (head_dim - d) * sizeof(float));
       columns[column] = ends[column];
     }
     std::uint16_t* to = packed.v + d * kTileColumns;
@@ -161,82 +135,64 @@ template <typename Value>
   }
 }
 
-inline void pack_keys(const KeyTile& keys, int head_dim, PackedKeys& packed) {
-  pack_tile(keys.k, keys.v, keys.columns, head_dim, packed);
-}
-
-inline void pack_halves(const HalfTile& keys, int head_dim, PackedKeys& packed) {
-  pack_tile(keys.k, keys.v, keys.columns, head_dim, packed);
-}
-
 /// Tiles 0-3 are sums: columns or dimensions down, lanes across. 4, 5: left factor; 6, 7: right.
-/// kTiles: of lanes, 1 or 2.
-template <typename Unit, int kTiles>
+template <typename Unit>
 [[gnu::always_inline]] inline void multiply_tiles(const std::uint16_t* left, int left_stride,
                                                   const std::uint16_t* right, int right_lanes) {
   Unit::template load<4>(left, left_stride);
   Unit::template load<6>(right, kTileBytes);
   Unit::template load<5>(left + kTileRows * left_stride / 2, left_stride);
+  Unit::template load<7>(right + right_lanes, kTileBytes);
   Unit::template multiply<0, 4, 6>();
+  Unit::template multiply<1, 4, 7>();
   Unit::template multiply<2, 5, 6>();
-  if constexpr (kTiles == 2) {
-    Unit::template load<7>(right + right_lanes, kTileBytes);
-    Unit::template multiply<1, 4, 7>();
-    Unit::template multiply<3, 5, 7>();
-  }
+  Unit::template multiply<3, 5, 7>();
 }
 
-template <typename Unit, int kTiles>
+template <typename Unit>
 [[gnu::always_inline]] inline void store_sums(float* to) {
-  constexpr int kLanes = kTiles * kVectorLanes;
-  constexpr int kStride = kLanes * sizeof(float);
+  constexpr int kStride = kMatrixLanes * sizeof(float);
   Unit::template store<0>(to, kStride);
-  Unit::template store<2>(to + kTileRows * kLanes, kStride);
-  if constexpr (kTiles == 2) {
-    Unit::template store<1>(to + kVectorLanes, kStride);
-    Unit::template store<3>(to + kTileRows * kLanes + kVectorLanes, kStride);
-  }
+  Unit::template store<1>(to + kVectorLanes, kStride);
+  Unit::template store<2>(to + kTileRows * kMatrixLanes, kStride);
+  Unit::template store<3>(to + kTileRows * kMatrixLanes + kVectorLanes, kStride);
 }
 
-template <typename Unit, int kTiles>
+template <typename Unit>
 [[gnu::always_inline]] inline void load_sums(const float* from) {
-  constexpr int kLanes = kTiles * kVectorLanes;
-  constexpr int kStride = kLanes * sizeof(float);
+  constexpr int kStride = kMatrixLanes * sizeof(float);
   Unit::template load<0>(from, kStride);
-  Unit::template load<2>(from + kTileRows * kLanes, kStride);
-  if constexpr (kTiles == 2) {
-    Unit::template load<1>(from + kVectorLanes, kStride);
-    Unit::template load<3>(from + kTileRows * kLanes + kVectorLanes, kStride);
-  }
+  Unit::template load<1>(from + kVectorLanes, kStride);
+  Unit::template load<2>(from + kTileRows * kMatrixLanes, kStride);
+  Unit::template load<3>(from + kTileRows * kMatrixLanes + kVectorLanes, kStride);
 }
 
-template <typename Unit, int kTiles>
-void score_tiles(const MatrixBlock& block, const PackedKeys& packed, int columns,
-                 const MatrixScratch& scratch) {
+template <typename Unit>
+void matrix_score(const MatrixBlock& block, const PackedKeys& packed, int columns,
+                  const MatrixScratch& scratch) {
   const int depth = padded_head(block.head_dim);
   const int lane_tile = depth / 2 * kVectorLanes * 2;  // values from one tile of lanes to the next
   for (int column = 0; column < columns; column += 2 * kTileRows) {
     Unit::clear_sums();
     for (int d = 0; d < depth; d += kDepth) {
-      multiply_tiles<Unit, kTiles>(packed.k + column * depth + d, depth * 2,
-                                   block.q + d * kVectorLanes, lane_tile);
+      multiply_tiles<Unit>(packed.k + column * depth + d, depth * 2, block.q + d * kVectorLanes,
+                           lane_tile);
     }
-    store_sums<Unit, kTiles>(scratch.scores + column * kTiles * kVectorLanes);
+    store_sums<Unit>(scratch.scores + column * kMatrixLanes);
   }
 }
 
 /// acc *= alpha, if that changes any lane: late in a stream maxima hardly move.
-template <int kTiles>
-[[gnu::always_inline]] inline void rescale(const MatrixBlock& block, const Vec (&alpha)[kTiles]) {
+[[gnu::always_inline]] inline void rescale(const MatrixBlock& block, const Vec (&alpha)[kTwo]) {
   IntVec changed = {};
-  for (int v = 0; v < kTiles; ++v) changed |= alpha[v] != 1.0f;
+  for (int v = 0; v < kTwo; ++v) changed |= alpha[v] != 1.0f;
   int any = 0;
   for (int lane = 0; lane < kVectorLanes; ++lane) any |= changed[lane];
   if (!any) return;
   const int depth = padded_head(block.head_dim);
   for (int d = 0; d < depth; ++d) {
-    for (int v = 0; v < kTiles; ++v) {
-      float* at = block.acc + d * kTiles * kVectorLanes + v * kVectorLanes;
+    for (int v = 0; v < kTwo; ++v) {
+      float* at = block.acc + d * kMatrixLanes + v * kVectorLanes;
       store<kVectorLanes>(at, load<kVectorLanes>(at) * alpha[v]);
     }
   }
@@ -244,32 +200,31 @@ template <int kTiles>
 
 /// Turns scores into p = e^(scale * score - m) with the new maximum m, as interleaved pairs, and
 /// brings l and acc to that maximum.
-template <bool kMasked, int kTiles>
+template <bool kMasked>
 [[gnu::always_inline]] inline void soften_block(const MatrixBlock& block, int columns,
                                                 const LaneColumns& seen,
                                                 const MatrixScratch& scratch) {
   constexpr float kLog2E = 1.44269504f;
   const auto score_at = [&](int column, int v) {
-    const Vec score =
-        load<kVectorLanes>(scratch.scores + column * kTiles * kVectorLanes + v * kVectorLanes);
+    const Vec score = load<kVectorLanes>(scratch.scores + column * kMatrixLanes + v * kVectorLanes);
     if constexpr (!kMasked) return score;
     const IntVec begin = *reinterpret_cast<const IntVec*>(seen.begin + v * kVectorLanes);
     const IntVec end = *reinterpret_cast<const IntVec*>(seen.end + v * kVectorLanes);
     const IntVec sees = (column >= begin) & (column < end);
     return sees ? score : splat<kVectorLanes>(kMinusInfinity);
   };
-  Vec top[kTiles], alpha[kTiles], base[kTiles], sum[kTiles];
+  Vec top[kTwo], alpha[kTwo], base[kTwo], sum[kTwo];
 #pragma GCC unroll 2
-  for (int v = 0; v < kTiles; ++v) top[v] = splat<kVectorLanes>(kMinusInfinity);
+  for (int v = 0; v < kTwo; ++v) top[v] = splat<kVectorLanes>(kMinusInfinity);
   for (int column = 0; column < columns; ++column) {
 #pragma GCC unroll 2
-    for (int v = 0; v < kTiles; ++v) {
+    for (int v = 0; v < kTwo; ++v) {
       const Vec score = score_at(column, v);
       top[v] = larger(score, top[v]);
     }
   }
 #pragma GCC unroll 2
-  for (int v = 0; v < kTiles; ++v) {
+  for (int v = 0; v < kTwo; ++v) {
     const Vec before = load<kVectorLanes>(block.m + v * kVectorLanes);
     const Vec here = top[v] * block.scale;
     const Vec now = larger(before, here);
@@ -292,7 +247,7 @@ template <bool kMasked, int kTiles>
   const int padded = (columns + kDepth - 1) / kDepth * kDepth;
   for (int column = 0; column < padded; column += 2) {
 #pragma GCC unroll 2
-    for (int v = 0; v < kTiles; ++v) {
+    for (int v = 0; v < kTwo; ++v) {
       const Vec even = column < columns ? probability(column, v) : Vec{};
       const Vec odd = column + 1 < columns ? probability(column + 1, v) : Vec{};
       sum[v] += even;
@@ -302,84 +257,57 @@ template <bool kMasked, int kTiles>
     }
   }
 #pragma GCC unroll 2
-  for (int v = 0; v < kTiles; ++v) store<kVectorLanes>(block.l + v * kVectorLanes, sum[v]);
+  for (int v = 0; v < kTwo; ++v) store<kVectorLanes>(block.l + v * kVectorLanes, sum[v]);
 }
 
-template <int kTiles>
-void soften_tiles(const MatrixBlock& block, int columns, const LaneColumns& seen,
-                  const MatrixScratch& scratch) {
+inline void matrix_soften(const MatrixBlock& block, int columns, const LaneColumns& seen,
+                          const MatrixScratch& scratch) {
   if (seen.end) {
-    soften_block<true, kTiles>(block, columns, seen, scratch);
+    soften_block<true>(block, columns, seen, scratch);
   } else {
-    soften_block<false, kTiles>(block, columns, seen, scratch);
+    soften_block<false>(block, columns, seen, scratch);
   }
 }
 
-/// What packing left out of the values, for the rows that see it.
+/// What pack_keys() left out of the values, for the rows that see it.
 inline void add_wild(const MatrixBlock& block, const KeyTile& keys, std::uint64_t wild,
                      const MatrixScratch& scratch) {
   for (int column = 0; column < keys.columns; ++column) {
     if (!(wild >> column & 1)) continue;
-    for (int lane = 0; lane < block.lanes; ++lane) {
+    for (int lane = 0; lane < kMatrixLanes; ++lane) {
       const std::uint16_t* at = scratch.p + lane / kVectorLanes * kTileColumns * kVectorLanes +
                                 column / 2 * kDepth + lane % kVectorLanes * 2 + column % 2;
       float p;
       widen_bfloat16(at, 1, &p);
       if (p == 0) continue;
       for (int d = 0; d < block.head_dim; ++d) {
-        block.acc[d * block.lanes + lane] += p * keys.v[column][d];
+        block.acc[d * kMatrixLanes + lane] += p * keys.v[column][d];
       }
     }
   }
 }
 
-template <typename Unit, int kTiles>
-void accumulate_tiles(const MatrixBlock& block, int columns, const PackedKeys& packed,
-                      const MatrixScratch& scratch) {
-  const int depth = padded_head(block.head_dim);
-  constexpr int kLaneTile = kTileColumns * kVectorLanes;
-  for (int d = 0; d < depth; d += 2 * kTileRows) {
-    float* acc = block.acc + d * kTiles * kVectorLanes;
-    load_sums<Unit, kTiles>(acc);
-    for (int column = 0; column < columns; column += kDepth) {
-      multiply_tiles<Unit, kTiles>(packed.v + d * kTileColumns + column, kTileColumns * 2,
-                                   scratch.p + column * kVectorLanes, kLaneTile);
-    }
-    store_sums<Unit, kTiles>(acc);
-  }
-}
-
-template <typename Unit>
-void matrix_score(const MatrixBlock& block, const PackedKeys& packed, int columns,
-                  const MatrixScratch& scratch) {
-  const auto score = block.lanes == kTileLanes ? score_tiles<Unit, 1> : score_tiles<Unit, 2>;
-  score(block, packed, columns, scratch);
-}
-
-inline void matrix_soften(const MatrixBlock& block, int columns, const LaneColumns& seen,
-                          const MatrixScratch& scratch) {
-  const auto soften = block.lanes == kTileLanes ? soften_tiles<1> : soften_tiles<2>;
-  soften(block, columns, seen, scratch);
-}
-
 template <typename Unit>
 void matrix_accumulate(const MatrixBlock& block, const KeyTile& keys, const PackedKeys& packed,
                        const MatrixScratch& scratch) {
-  const auto accumulate =
-      block.lanes == kTileLanes ? accumulate_tiles<Unit, 1> : accumulate_tiles<Unit, 2>;
-  accumulate(block, keys.columns, packed, scratch);
+  const int depth = padded_head(block.head_dim);
+  constexpr int kLaneTile = kTileColumns * kVectorLanes;
+  for (int d = 0; d < depth; d += 2 * kTileRows) {
+    float* acc = block.acc + d * kMatrixLanes;
+    load_sums<Unit>(acc);
+    for (int column = 0; column < keys.columns; column += kDepth) {
+      multiply_tiles<Unit>(packed.v + d * kTileColumns + column, kTileColumns * 2,
+                           scratch.p + column * kVectorLanes, kLaneTile);
+    }
+    store_sums<Unit>(acc);
+  }
   if (packed.wild) add_wild(block, keys, packed.wild, scratch);
 }
 
 template <typename Unit>
 constexpr MatrixKernels matrix_kernels() {
-  return {Unit::start,
-          Unit::stop,
-          pack_keys,
-          pack_halves,
-          matrix_score<Unit>,
-          matrix_soften,
-          matrix_accumulate<Unit>};
+  return {Unit::start,        Unit::stop,    pack_keys,
+          matrix_score<Unit>, matrix_soften, matrix_accumulate<Unit>};
 }
 
 }  // namespace

@@ -18,10 +18,8 @@
 
 namespace longspan {
 
-/// Lanes of a tile of the unit.
-inline constexpr int kTileLanes = 16;
-/// Lanes that go through a tile of keys together, where there are many: two tiles of the unit.
-inline constexpr int kMatrixLanes = 2 * kTileLanes;
+/// Lanes that go through a tile of keys together: two tiles of the unit.
+inline constexpr int kMatrixLanes = 32;
 /// Values of bfloat16 in a row of a tile: what head sizes are padded to.
 inline constexpr int kMatrixDepth = 32;
 
@@ -38,22 +36,14 @@ struct PackedKeys {
   std::uint64_t wild = 0;
 };
 
-/// A tile of keys that lie in bfloat16: as KeyTile, but nothing stands behind the last column.
-struct HalfTile {
-  const std::uint16_t* const* k;
-  const std::uint16_t* const* v;
-  int columns;  // 1 to kTileColumns
-};
-
-/// Query rows and their running softmax. Aligned to 64 bytes.
+/// kMatrixLanes query rows and their running softmax. Aligned to 64 bytes.
 struct MatrixBlock {
-  int lanes;  // kTileLanes or kMatrixLanes
   int head_dim;
   float scale;
-  const std::uint16_t* q;  // (lanes / kTileLanes, padded head / 2, kTileLanes, 2)
-  float* acc;              // (padded head, lanes)
-  float* m;                // (lanes)
-  float* l;                // (lanes)
+  const std::uint16_t* q;  // (2, padded head / 2, 16 lanes, 2)
+  float* acc;              // (padded head, kMatrixLanes)
+  float* m;                // (kMatrixLanes)
+  float* l;                // (kMatrixLanes)
 };
 
 /// Room for one block's scores and probabilities. Aligned to 64 bytes.
@@ -68,10 +58,7 @@ struct MatrixKernels {
   void (*stop)();
   /// Narrows the tile. Nothing behind its last column is read.
   void (*pack_keys)(const KeyTile& keys, int head_dim, PackedKeys& packed);
-  /// The same of keys that are narrow already.
-  void (*pack_halves)(const HalfTile& keys, int head_dim, PackedKeys& packed);
-  /// Folds the tile, which `packed` is made of, into the block, in three steps. (The tile itself is
-  /// read only where a value of it is wild.) Each reads what the
+  /// Folds the tile, which `packed` is made of, into the block, in three steps. Each reads what the
   /// one before has just written from another unit's stores, and waits for them: steps of other
   /// blocks belong between.
   void (*score)(const MatrixBlock& block, const PackedKeys& packed, int columns,

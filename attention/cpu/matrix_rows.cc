@@ -40,6 +40,7 @@ void MatrixRows::start(int lanes, float scale) {
 }
 
 void MatrixRows::set_query(int lane, const float* q) {
+  constexpr int kTileLanes = kMatrixLanes / 2;
   std::array<std::uint16_t, kMostHeadDim> narrowed;
   narrow(KvType::kBFloat16, q, head_dim_, narrowed.data());
   // Lanes of one tile hold one pair of dimensions after the other.
@@ -71,8 +72,7 @@ void MatrixRows::copy_state(int lane, float* values, float* m, float* l) const {
 }
 
 MatrixBlock MatrixRows::block(int first_lane) const {
-  return {kMatrixLanes,
-          head_dim_,
+  return {head_dim_,
           scale_,
           q_.get() + first_lane * padded_head(head_dim_),
           acc(first_lane),

@@ -7,11 +7,9 @@
 #include <array>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <vector>
 
 #include "attention/cpu/key_columns.h"
-#include "attention/cpu/matrix_decode.h"
 #include "attention/cpu/row_tile.h"
 #include "attention/partial.h"
 #include "attention/shard_layout.h"
@@ -25,9 +23,7 @@ struct ThreadWorkspace {
         decode_keys{{kernels, shape.head_dim}, {kernels, shape.head_dim}},
         q(shape.query_heads * shape.head_dim),
         m(shape.query_heads),
-        l(shape.query_heads) {
-    if (kernels.matrix && MatrixDecode::takes(shape)) matrix.emplace(kernels, shape);
-  }
+        l(shape.query_heads) {}
 
   // Prefill.
   KeyColumns keys;
@@ -38,8 +34,6 @@ struct ThreadWorkspace {
   std::vector<KeyPiece> tile;
   KeyColumns decode_keys[2];
   std::vector<float> q, m, l;
-  std::optional<MatrixDecode> matrix;  // instead, where the kernels have a matrix unit
-  std::vector<KeyPiece> waiting_tile;  // of that: the one before
 };
 
 struct Workspace {

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
-#include <limits>
 #include <string>
 
 #include "attention/cpu/instruction_set.h"
@@ -119,54 +117,6 @@ TEST(CpuKernels, InBFloat16ErrAtMostTwiceAsMuchAsTheirFactors) {
       std::printf("%s, heads of %d: error %.3g, of the factors alone %.3g\n", kernels->name,
                   head_dim, error, least);
       EXPECT_LE(error, 2 * least + 1e-5) << kernels->name;
-    }
-  }
-}
-
-/// Keys that bfloat16 holds: pages of it give the bits of float32 pages, NaN and ragged tiles too.
-TEST(CpuKernels, InBFloat16DecodeReadsNarrowPagesAsTheyAre) {
-  constexpr std::int64_t kKeys = 700, kPage = 16, kPages = (kKeys + kPage - 1) / kPage;
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (const int head_dim : {64, 24}) {
-    const HeadShape shape{.query_heads = 9, .kv_heads = 3, .head_dim = head_dim};
-    const auto problem = rounded_to_bfloat16(test::random_problem(shape, 4, 1, 43));
-    auto keys = rounded_to_bfloat16(test::random_problem(shape, 1, 2 * kPages * kPage, 44));
-    const std::int64_t values = std::ssize(keys.k);
-    keys.k[values - 1] = nan;                      // behind the last column
-    keys.k[(kPage * 3 + 5) * head_dim + 7] = nan;  // a value of head 1 in page 0, say
-    std::vector<std::uint16_t> narrowed(values);
-    narrow(KvType::kBFloat16, keys.k.data(), values, narrowed.data());
-    const std::int64_t head_stride = kPage * head_dim;
-    const auto view_of = [&](void* memory, KvType type) {
-      KvView view{.k = memory,
-                  .head_stride = head_stride,
-                  .page_stride = 2 * shape.kv_heads * head_stride,
-                  .page_tokens = kPage,
-                  .type = type};
-      view.v = view.shifted(shape.kv_heads * head_stride).k;
-      return view;
-    };
-    const KvView wide = view_of(keys.k.data(), KvType::kFloat32);
-    const KvView slim = view_of(narrowed.data(), KvType::kBFloat16);
-    for (const CompiledKernels* kernels : tested_kernels()) {
-      if (!kernels->matrix) continue;
-      test::KernelsOnDevice on(backend(*kernels, 1));
-      std::vector<test::Computed> results;
-      for (const KvView& view : {wide, slim}) {
-        std::vector<std::vector<KvSegment>> rows;
-        for (const std::int64_t length :
-             {kKeys, std::int64_t{1}, std::int64_t{65}, std::int64_t{0}}) {
-          rows.push_back({{.view = view, .len = length, .positions = {}}});
-        }
-        results.push_back(on.decode(problem, rows));
-      }
-      const auto bits = [](const std::vector<float>& list) {
-        std::vector<std::uint32_t> out(list.size());
-        std::memcpy(out.data(), list.data(), list.size() * sizeof(float));
-        return out;
-      };
-      EXPECT_EQ(bits(results[0].o), bits(results[1].o)) << kernels->name << ", " << head_dim;
-      EXPECT_EQ(bits(results[0].lse), bits(results[1].lse)) << kernels->name << ", " << head_dim;
     }
   }
 }
