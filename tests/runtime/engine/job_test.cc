@@ -145,9 +145,9 @@ class JobTest : public testing::Test {
     });
   }
 
-  /// Keys of two degrees differ in their last bits, and one that lies between two int8 values is
-  /// then rounded the other way on one of them.
-  static constexpr double kInt8Tolerance = 1e-3;
+  /// Keys of two degrees differ in their last bits, so that one between two rounded values may
+  /// become the other one; if it is the largest of its head and page, their scale follows.
+  static constexpr double kInt8Tolerance = 5e-3;
 
   static void expect_same(const Outcome& outcome, const Outcome& oracle, const std::string& what,
                           double tolerance = 1e-4) {
