@@ -36,29 +36,26 @@ struct EmulatedUnit {
   }
   static void clear_sums() { __builtin_memset(tiles, 0, 4 * sizeof(Tile)); }
 
-  static float value(const Tile& tile, int row, int column) {
-    std::uint16_t narrow;
-    __builtin_memcpy(&narrow, tile.rows[row] + column * sizeof narrow, sizeof narrow);
-    float wide;
-    widen_bfloat16(&narrow, 1, &wide);
-    return wide;
-  }
-
   template <int kSums, int kLeft, int kRight>
   static void multiply() {
+    constexpr int kDepthValues = kTileRows * kDepth;
+    std::uint16_t narrow[2][kDepthValues];
+    __builtin_memcpy(narrow[0], &tiles[kLeft], sizeof(Tile));
+    __builtin_memcpy(narrow[1], &tiles[kRight], sizeof(Tile));
+    float left[kDepthValues], right[kDepthValues], sums[kTileRows * kVectorLanes];
+    widen_bfloat16(narrow[0], kDepthValues, left);
+    widen_bfloat16(narrow[1], kDepthValues, right);
+    __builtin_memcpy(sums, &tiles[kSums], sizeof(Tile));
     for (int row = 0; row < kTileRows; ++row) {
-      float sums[kVectorLanes];
-      __builtin_memcpy(sums, tiles[kSums].rows[row], kTileBytes);
       for (int pair = 0; pair < kTileRows; ++pair) {
+        const float even = left[row * kDepth + 2 * pair], odd = left[row * kDepth + 2 * pair + 1];
+        const float* lanes = right + pair * kDepth;
         for (int lane = 0; lane < kVectorLanes; ++lane) {
-          for (int i = 0; i < 2; ++i) {
-            sums[lane] +=
-                value(tiles[kLeft], row, 2 * pair + i) * value(tiles[kRight], pair, 2 * lane + i);
-          }
+          sums[row * kVectorLanes + lane] += even * lanes[2 * lane] + odd * lanes[2 * lane + 1];
         }
       }
-      __builtin_memcpy(tiles[kSums].rows[row], sums, kTileBytes);
     }
+    __builtin_memcpy(&tiles[kSums], sums, sizeof(Tile));
   }
 };
 
