@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "attention/shard_layout.h"
-
 namespace longspan {
 
 LaneRows::LaneRows(const CompiledKernels& kernels, int head_dim)
@@ -68,21 +66,9 @@ void LaneRows::attend(const KeyTile& keys) {
 void LaneRows::attend(const KeyTile& keys, const TileColumns& seen) {
   for (int lane = 0; lane < lanes_; lane += block_lanes()) {
     const Block now = block(lane);
-    Interval all{0, keys.columns};   // what every lane sees
-    Interval some{keys.columns, 0};  // outside of which no lane sees anything
-    for (int i = lane; i < lane + now.lanes; ++i) {
-      const std::int64_t begin = seen.begin[i], end = seen.end[i];
-      all = {std::max(all.begin, begin), std::min(all.end, end)};
-      if (begin < end) some = {std::min(some.begin, begin), std::max(some.end, end)};
+    if (const auto part = seen_by(keys, seen, lane, now.lanes)) {
+      kernels_->attend_lanes(now.view, part->keys, part->columns, scores_.get());
     }
-    if (some.begin >= some.end) continue;
-    const KeyTile tile{keys.k, keys.v,
-                       static_cast<int>(std::min<std::int64_t>(keys.columns, some.end))};
-    const bool masked = all.begin > 0 || all.end < tile.columns;
-    kernels_->attend_lanes(
-        now.view, tile,
-        masked ? LaneColumns{seen.begin.data() + lane, seen.end.data() + lane} : LaneColumns{},
-        scores_.get());
   }
 }
 

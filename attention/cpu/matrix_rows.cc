@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "attention/kv_type.h"
-#include "attention/shard_layout.h"
 
 namespace longspan {
 namespace {
@@ -119,20 +118,10 @@ void MatrixRows::attend(const KeyTile& keys) {
 void MatrixRows::attend(const KeyTile& keys, const TileColumns& seen) {
   narrow_keys(keys);
   for (int lane = 0; lane < lanes_; lane += kMatrixLanes) {
-    Interval all{0, keys.columns};   // what every lane sees
-    Interval some{keys.columns, 0};  // outside of which no lane sees anything
-    for (int i = lane; i < std::min(lane + kMatrixLanes, lanes_); ++i) {
-      const std::int64_t begin = seen.begin[i], end = seen.end[i];
-      all = {std::max(all.begin, begin), std::min(all.end, end)};
-      if (begin < end) some = {std::min(some.begin, begin), std::max(some.end, end)};
+    const int lanes = std::min(kMatrixLanes, lanes_ - lane);
+    if (const auto part = seen_by(keys, seen, lane, lanes)) {
+      visits_.push_back({block(lane), part->keys, part->columns});
     }
-    if (some.begin >= some.end) continue;
-    const KeyTile tile{keys.k, keys.v,
-                       static_cast<int>(std::min<std::int64_t>(keys.columns, some.end))};
-    const bool masked = all.begin > 0 || all.end < tile.columns;
-    visits_.push_back(
-        {block(lane), tile,
-         masked ? LaneColumns{seen.begin.data() + lane, seen.end.data() + lane} : LaneColumns{}});
   }
   take_visits();
 }

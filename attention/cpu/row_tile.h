@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "attention/cpu/compiled_kernels.h"
 
@@ -20,6 +21,15 @@ struct TileColumns {
   alignas(64) std::array<std::int32_t, kMostTileLanes> begin{};
   alignas(64) std::array<std::int32_t, kMostTileLanes> end{};
 };
+
+/// A tile as some of its lanes see it.
+struct SeenTile {
+  KeyTile keys;         // without the columns behind the last that one of them sees
+  LaneColumns columns;  // null where all of them see all of it
+};
+
+/// For lanes [first, first + lanes); nothing where they see nothing.
+std::optional<SeenTile> seen_by(const KeyTile& keys, const TileColumns& seen, int first, int lanes);
 
 class RowTile {
  public:
