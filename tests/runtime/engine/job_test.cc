@@ -18,6 +18,7 @@
 #include "comm/str.h"
 #include "comm/trace_file.h"
 #include "runtime/engine/load_model.h"
+#include "tests/runtime/engine/job_outcome.h"
 #include "tests/runtime/model/temporary_directory.h"
 #include "tests/runtime/model/tiny_llama.h"
 #include "tests/support/run_ranks.h"
@@ -25,14 +26,8 @@
 namespace longspan {
 namespace {
 
-/// What a job gave back.
-struct Outcome {
-  std::map<RequestId, std::vector<TokenId>> tokens;
-  std::map<RequestId, std::vector<double>> logprobs;
-  std::map<RequestId, double> nll;
-  std::set<Strategy> strategies;  // that some chunk took
-  std::vector<RankSummary> ranks;
-};
+using test::expect_same;
+using test::Outcome;
 
 class JobTest : public testing::Test {
  protected:
@@ -50,18 +45,7 @@ class JobTest : public testing::Test {
 
   static std::vector<JobRequest> requests(const std::vector<std::int64_t>& lengths,
                                           std::int64_t max_new = 20) {
-    std::mt19937 random(9);
-    std::vector<JobRequest> list;
-    for (std::int64_t length : lengths) {
-      JobRequest request{.max_new = max_new, .stop = -1, .wants_nll = true};
-      request.admission.request = std::ssize(list);
-      request.admission.top = 3;
-      for (std::int64_t i = 0; i < length; ++i) {
-        request.admission.prompt.push_back(static_cast<TokenId>(random() % 256));
-      }
-      list.push_back(request);
-    }
-    return list;
+    return test::job_requests(lengths, max_new);
   }
 
   /// With `traces` every rank writes a trace there; its lanes are short, so that they are drained
@@ -92,7 +76,7 @@ class JobTest : public testing::Test {
         return;
       }
       JobInput input{
-          .requests = list, .listener = listener(outcome), .between_steps = between_steps};
+          .requests = list, .listener = test::listener(outcome), .between_steps = between_steps};
       outcome.ranks = run_job(machine, model, options, &input);
     });
     return outcome;
@@ -148,31 +132,6 @@ class JobTest : public testing::Test {
   /// Keys of two degrees differ in their last bits, so that one between two rounded values may
   /// become the other one; if it is the largest of its head and page, their scale follows.
   static constexpr double kInt8Tolerance = 5e-3;
-
-  static void expect_same(const Outcome& outcome, const Outcome& oracle, const std::string& what,
-                          double tolerance = 1e-4) {
-    ASSERT_EQ(outcome.tokens, oracle.tokens) << what;
-    for (const auto& [id, logprobs] : oracle.logprobs) {
-      for (std::size_t i = 0; i < logprobs.size(); ++i) {
-        EXPECT_NEAR(outcome.logprobs.at(id)[i], logprobs[i], tolerance) << what;
-      }
-      EXPECT_NEAR(outcome.nll.at(id), oracle.nll.at(id), 10 * tolerance) << what;
-    }
-  }
-
-  static Coordinator::Listener listener(Outcome& outcome) {
-    return {.prefill =
-                [&outcome](const Progress& chunk) {
-                  outcome.strategies.insert(chunk.choice->plan.strategy);
-                },
-            .layer = nullptr,
-            .token =
-                [&outcome](RequestId id, const Scored& scored) {
-                  outcome.tokens[id].push_back(scored.chosen.id);
-                  outcome.logprobs[id].push_back(scored.chosen.logprob);
-                },
-            .nll = [&outcome](RequestId id, double sum) { outcome.nll[id] += sum; }};
-  }
 };
 
 std::filesystem::path JobTest::path_;
@@ -624,7 +583,7 @@ TEST_F(JobTest, TwoModelsMayTakeTurnsInOneProcess) {
     }
     for (int turn = 0; turn < 4; ++turn) {
       Outcome outcome;
-      JobInput input{.requests = list, .listener = listener(outcome)};
+      JobInput input{.requests = list, .listener = test::listener(outcome)};
       run_job(machine, models[turn % 2], options, machine.rank() == 0 ? &input : nullptr);
       if (machine.rank() == 0) {
         expect_same(outcome, turn % 2 == 0 ? first : second, str("turn {}", turn));

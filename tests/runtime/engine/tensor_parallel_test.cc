@@ -16,6 +16,7 @@
 #include "runtime/engine/job.h"
 #include "runtime/engine/load_model.h"
 #include "runtime/model/model_part.h"
+#include "tests/runtime/engine/job_outcome.h"
 #include "tests/runtime/model/temporary_directory.h"
 #include "tests/runtime/model/tiny_llama.h"
 #include "tests/support/counting_communicator.h"
@@ -24,13 +25,8 @@
 namespace longspan {
 namespace {
 
-/// What a job gave back.
-struct Outcome {
-  std::map<RequestId, std::vector<TokenId>> tokens;
-  std::map<RequestId, std::vector<double>> logprobs;
-  std::map<RequestId, double> nll;
-  std::vector<RankSummary> ranks;
-};
+using test::expect_same;
+using test::Outcome;
 
 /// How the ranks are used: `instances` of `tp` ranks each.
 struct Shape {
@@ -103,18 +99,7 @@ class TensorParallelTest : public testing::Test {
 
   static std::vector<JobRequest> requests(const std::vector<std::int64_t>& lengths,
                                           std::int64_t max_new = 12) {
-    std::mt19937 random(9);
-    std::vector<JobRequest> list;
-    for (std::int64_t length : lengths) {
-      JobRequest request{.max_new = max_new, .stop = -1, .wants_nll = true};
-      request.admission.request = std::ssize(list);
-      request.admission.top = 3;
-      for (std::int64_t i = 0; i < length; ++i) {
-        request.admission.prompt.push_back(static_cast<TokenId>(random() % 256));
-      }
-      list.push_back(request);
-    }
-    return list;
+    return test::job_requests(lengths, max_new);
   }
 
   /// Runs a job on as many ranks as the shape has; the degree is its number of instances unless
@@ -132,7 +117,7 @@ class TensorParallelTest : public testing::Test {
           load_model(machine, open_model(machine, path_.string()), {.tp = shape.tp});
       model.config.masks = masks;
       JobInput input{
-          .requests = list, .listener = listener(outcome), .between_steps = between_steps};
+          .requests = list, .listener = test::listener(outcome), .between_steps = between_steps};
       auto ranks = run_job(machine, model, options, machine.rank() == 0 ? &input : nullptr);
       if (machine.rank() == 0) outcome.ranks = std::move(ranks);
       if (after) after(machine);
@@ -140,31 +125,8 @@ class TensorParallelTest : public testing::Test {
     return outcome;
   }
 
-  static void expect_same(const Outcome& outcome, const Outcome& oracle, const std::string& what) {
-    EXPECT_EQ(outcome.tokens, oracle.tokens) << what;
-    for (const auto& [id, logprobs] : oracle.logprobs) {
-      ASSERT_EQ(outcome.logprobs.at(id).size(), logprobs.size()) << what;
-      for (std::size_t i = 0; i < logprobs.size(); ++i) {
-        EXPECT_NEAR(outcome.logprobs.at(id)[i], logprobs[i], 1e-4) << what;
-      }
-      EXPECT_NEAR(outcome.nll.at(id), oracle.nll.at(id), 1e-3) << what;
-    }
-  }
-
   test::TemporaryDirectory folder_;
   std::filesystem::path path_;
-
- private:
-  static Coordinator::Listener listener(Outcome& outcome) {
-    return {.prefill = [](const Progress&) {},
-            .layer = nullptr,
-            .token =
-                [&outcome](RequestId id, const Scored& scored) {
-                  outcome.tokens[id].push_back(scored.chosen.id);
-                  outcome.logprobs[id].push_back(scored.chosen.logprob);
-                },
-            .nll = [&outcome](RequestId id, double sum) { outcome.nll[id] += sum; }};
-  }
 };
 
 constexpr int kAll = 0;  // degree: all instances
