@@ -64,6 +64,11 @@ std::size_t at(std::int64_t index, std::int64_t stride) {
   return static_cast<std::size_t>(index) * static_cast<std::size_t>(stride);
 }
 
+Piece piece_of(const memory::desc& desc, std::size_t first, const Slice& outputs,
+               const Slice& inputs) {
+  return {desc, digest_of(desc), first, outputs, inputs};
+}
+
 /// The whole blocks of [0, width) that hold `part`.
 Slice whole_blocks(const Slice& part, int block, int width) {
   const int first = part.first / block * block;
@@ -158,24 +163,22 @@ OnednnLayout::OnednnLayout(int outputs, int inputs, Precision precision)
     *this = OnednnLayout(outputs, inputs, preferred(outputs, inputs));
     return;
   }
-  weights_ = pair_panels(inputs, outputs);
+  whole_ = piece_of(pair_panels(inputs, outputs), 0, {0, outputs}, {0, inputs});
   blocking_ = Blocking{kPanelOutputs, kPairPanels};
-  digest_ = digest_of(weights_);
   panel_rows_ = kPanelRows;
 }
 
 OnednnLayout::OnednnLayout(int outputs, int inputs, const memory::desc& weights)
-    : outputs_(outputs), inputs_(inputs), weights_(weights) {
+    : outputs_(outputs), inputs_(inputs), whole_(piece_of(weights, 0, {0, outputs}, {0, inputs})) {
   expects(outputs > 0 && inputs > 0, "a matrix has rows and columns");
   const std::string_view implementation =
-      describe_product(kTypicalRows, weights_, outputs, Output::kOverwrite).impl_info_str();
+      describe_product(kTypicalRows, weights, outputs, Output::kOverwrite).impl_info_str();
   by_gemm_ = implementation.starts_with("gemm");
-  is_row_major_ = weights_ == onednn_matrix(inputs, outputs);
+  is_row_major_ = weights == onednn_matrix(inputs, outputs);
   const auto blocking = std::ranges::find_if(kBlockings, [&](const Blocking& one) {
-    return weights_ == onednn_matrix(inputs, outputs, one.tag);
+    return weights == onednn_matrix(inputs, outputs, one.tag);
   });
   if (blocking != kBlockings.end()) blocking_ = *blocking;
-  digest_ = digest_of(weights_);
   panel_rows_ = can_pack_panels() ? kPanelRows : outputs;
 }
 
@@ -209,9 +212,9 @@ std::vector<Piece> OnednnLayout::pieces(const Slice& outputs, const Slice& input
   if (is_row_major_) {
     const memory::desc desc({inputs.count, outputs.count}, memory::data_type::f32,
                             memory::dims{outputs_, 1});
-    return {{desc, at(inputs.first, outputs_) + outputs.first, outputs, inputs}};
+    return {piece_of(desc, at(inputs.first, outputs_) + outputs.first, outputs, inputs)};
   }
-  if (!blocking_) return {{weights_, 0, {0, outputs_}, {0, inputs_}}};
+  if (!blocking_) return {whole_};
   const int block = block_inputs();
   const Slice n = whole_blocks(outputs, blocking_->outputs, outputs_);
   const Slice k = whole_blocks(inputs, block, inputs_);
@@ -222,19 +225,16 @@ std::vector<Piece> OnednnLayout::pieces(const Slice& outputs, const Slice& input
   std::vector<Piece> list;
   for (int first = n.first; first < n.first + n.count; first += step) {
     const int count = std::min(step, n.first + n.count - first);
-    list.push_back({onednn_matrix(k.count, count, blocking_->tag,
-                                  precision_ == Precision::kBFloat16 ? memory::data_type::bf16
-                                                                     : memory::data_type::f32),
-                    at(first, padded_inputs) + at(k.first, blocking_->outputs),
-                    {first, count},
-                    k});
+    list.push_back(piece_of(onednn_matrix(k.count, count, blocking_->tag, type_of(whole_.desc)),
+                            at(first, padded_inputs) + at(k.first, blocking_->outputs),
+                            {first, count}, k));
   }
   return list;
 }
 
 memory::desc OnednnLayout::panel(int first_row, int rows) const {
-  if (rows == outputs_) return weights_;
-  return weights_.submemory_desc({inputs_, rows}, {0, first_row});
+  if (rows == outputs_) return whole_.desc;
+  return whole_.desc.submemory_desc({inputs_, rows}, {0, first_row});
 }
 
 bool OnednnLayout::can_pack_panels() const {

@@ -30,6 +30,7 @@ dnnl::matmul::primitive_desc describe_product(std::int64_t rows, const dnnl::mem
 /// Some outputs and inputs of a packed matrix that can be multiplied by as they lie.
 struct Piece {
   dnnl::memory::desc desc;  // (inputs, outputs)
+  std::uint64_t digest;     // of desc
   std::size_t first;        // the packed value where it begins
   Slice outputs;
   Slice inputs;
@@ -55,14 +56,15 @@ class OnednnLayout final : public MatrixLayout {
 
   int outputs() const override { return outputs_; }
   int inputs() const override { return inputs_; }
-  std::size_t bytes() const override { return weights_.get_size(); }
-  std::uint64_t digest() const override { return digest_; }
+  std::size_t bytes() const override { return whole_.desc.get_size(); }
+  std::uint64_t digest() const override { return whole_.digest; }
   int panel_rows() const override { return panel_rows_; }
   void pack(const float* w, int first_row, int rows, Bytes packed) const override;
 
   Precision precision() const { return precision_; }
   int value_bytes() const { return precision_ == Precision::kBFloat16 ? 2 : 4; }
-  const dnnl::memory::desc& weights() const { return weights_; }
+  /// All of the matrix.
+  const Piece& whole() const { return whole_; }
   /// gemm copies the whole matrix into its own order first. For 2 ... 16 rows, 30 layers and head
   /// of a 135M model that takes 94 ms and up, where reading takes 30 (one Zen 3 core).
   bool slow_for_few_rows() const { return by_gemm_ && is_row_major_; }
@@ -79,11 +81,10 @@ class OnednnLayout final : public MatrixLayout {
   int outputs_;
   int inputs_;
   Precision precision_ = Precision::kFloat32;
-  dnnl::memory::desc weights_;
+  Piece whole_;
   bool by_gemm_ = false;
   bool is_row_major_ = false;
   std::optional<Blocking> blocking_;
-  std::uint64_t digest_ = 0;
   int panel_rows_ = 0;
 };
 

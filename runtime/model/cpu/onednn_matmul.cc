@@ -149,8 +149,8 @@ struct OnednnMatmul::State {
   }
 
   /// By weights in pair panels. Rows go in blocks: the rounded ones of a block stay in the cache.
-  void run_bfloat16(const float* x, std::int64_t rows, const Piece& piece, std::uint64_t digest,
-                    const std::uint16_t* w, float* out, Output output) {
+  void run_bfloat16(const float* x, std::int64_t rows, const Piece& piece, const std::uint16_t* w,
+                    float* out, Output output) {
     constexpr std::int64_t kRows = 512;
     const std::int64_t inputs = piece.inputs.count, outputs = piece.outputs.count;
     for (std::int64_t first = 0; first < rows; first += kRows) {
@@ -158,7 +158,7 @@ struct OnednnMatmul::State {
       const float* from = x + first * inputs;
       float* to = out + first * outputs;
       if (!own_bfloat16) {
-        run(rounded(from, some, inputs), some, piece.desc, digest, w, outputs, to, output);
+        run(rounded(from, some, inputs), some, piece.desc, piece.digest, w, outputs, to, output);
       } else if (some <= kFewRows) {
         multiply_panels(rounded_floats(from, some, inputs), some, w, inputs, outputs, outputs, to,
                         output == Output::kAccumulate);
@@ -185,17 +185,15 @@ struct OnednnMatmul::State {
   void run_piece(const OnednnLayout& layout, const float* x, std::int64_t rows, const Piece& piece,
                  const std::byte* packed, float* out, Output output) {
     const std::byte* w = packed + piece.first * layout.value_bytes();
-    const std::uint64_t digest = digest_of(piece.desc);
     if (layout.precision() == Precision::kBFloat16) {
-      return run_bfloat16(x, rows, piece, digest, reinterpret_cast<const std::uint16_t*>(w), out,
-                          output);
+      return run_bfloat16(x, rows, piece, reinterpret_cast<const std::uint16_t*>(w), out, output);
     }
     if (rows > 1 && rows <= kFewRows && layout.slow_for_few_rows()) {
       return multiply_few_rows(x, rows, reinterpret_cast<const float*>(w), layout.outputs(),
                                piece.inputs.count, piece.outputs.count, out,
                                output == Output::kAccumulate);
     }
-    run(x, rows, piece.desc, digest, w, piece.outputs.count, out, output);
+    run(x, rows, piece.desc, piece.digest, w, piece.outputs.count, out, output);
   }
 
   /// By pieces that reach beyond the slice or share it: x is padded with zeros for what the pieces
@@ -233,8 +231,7 @@ void OnednnMatmul::multiply(const float* x, std::int64_t rows, const PackedMatri
                             Output output) {
   if (rows == 0) return;
   const auto& layout = static_cast<const OnednnLayout&>(*w.layout);
-  const Piece whole{layout.weights(), 0, {0, layout.outputs()}, {0, layout.inputs()}};
-  state_->run_piece(layout, x, rows, whole, w.data, out, output);
+  state_->run_piece(layout, x, rows, layout.whole(), w.data, out, output);
 }
 
 void OnednnMatmul::multiply(const float* x, std::int64_t rows, const MatrixSlice& w, float* out,
