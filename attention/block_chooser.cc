@@ -2,16 +2,13 @@
 
 #include <algorithm>
 
+#include "attention/block_sums.h"
 #include "attention/cpu/choose_blocks.h"
 #include "attention/tell_all.h"
 #include "comm/error.h"
 
 namespace longspan {
 namespace {
-
-std::int64_t blocks_in(std::int64_t tokens, std::int64_t block) {
-  return (tokens + block - 1) / block;
-}
 
 /// Values of one block's sums: its queries by head, then its keys by KV head.
 std::int64_t values_per_block(const HeadShape& shape) {
@@ -60,12 +57,7 @@ std::vector<BlockChooser::Said> BlockChooser::lay_out(const SplitChunk& chunk) c
   std::vector<Said> said(chunk.size());
   double* next = sums_.as<double>().data();
   for (int j = 0; j < chunk.size(); ++j) {
-    for (std::int64_t position : chunk.streams[j].positions()) {
-      said[j].blocks.push_back(position / block_);
-    }
-    std::ranges::sort(said[j].blocks);
-    const auto repeated = std::ranges::unique(said[j].blocks);
-    said[j].blocks.erase(repeated.begin(), repeated.end());
+    said[j].blocks = blocks_of(chunk.streams[j].positions(), block_);
     said[j].sums = next;
     next += std::ssize(said[j].blocks) * width();
   }
@@ -103,13 +95,7 @@ void BlockChooser::merge(std::int64_t tokens, const std::vector<Said>& said) con
   const Said& last = said.back();
   double* total = last.sums + std::ssize(last.blocks) * width();
   std::fill_n(total, blocks * width(), 0.0);
-  for (const Said& one : said) {
-    for (std::size_t i = 0; i < one.blocks.size(); ++i) {
-      const double* from = one.sums + i * width();
-      double* to = total + one.blocks[i] * width();
-      for (std::int64_t d = 0; d < width(); ++d) to[d] += from[d];
-    }
-  }
+  for (const Said& one : said) add_block_sums(one.blocks, one.sums, width(), total);
   choose_blocks({.shape = shape_,
                  .tokens = tokens,
                  .block = block_,

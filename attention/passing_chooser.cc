@@ -1,19 +1,17 @@
 #include "attention/passing_chooser.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <numeric>
 
+#include "attention/block_sums.h"
 #include "attention/tell_all.h"
 #include "comm/error.h"
 
 namespace longspan {
 namespace {
-
-std::int64_t blocks_in(std::int64_t tokens, std::int64_t block) {
-  return (tokens + block - 1) / block;
-}
 
 /// Sums of every rank, their total, and a score of every key.
 std::int64_t most_values(const HeadShape& shape, std::int64_t block, const PrefillLimits& limits) {
@@ -60,12 +58,10 @@ PassingChooser::Plan PassingChooser::lay_out(const SplitChunk& chunk) const {
   Plan plan;
   for (const StreamShape& stream : chunk.streams) {
     Said said{.positions = stream.positions(), .blocks = {}, .sums = {}, .scores = {}};
-    for (std::int64_t position : said.positions) {
-      if (is_observed(position)) said.blocks.push_back(position / sizes_.block_tokens);
-    }
-    std::ranges::sort(said.blocks);
-    const auto repeated = std::ranges::unique(said.blocks);
-    said.blocks.erase(repeated.begin(), repeated.end());
+    std::vector<std::int64_t> observed;
+    std::ranges::copy_if(said.positions, std::back_inserter(observed),
+                         [&](std::int64_t position) { return is_observed(position); });
+    said.blocks = blocks_of(observed, sizes_.block_tokens);
     said.sums = take(std::ssize(said.blocks) * width());
     said.scores = take(stream.rows * shape_.kv_heads);
     plan.said.push_back(std::move(said));
@@ -112,11 +108,7 @@ void PassingChooser::score_keys(const Plan& plan, int rank, const ChunkRows& row
   const int dim = shape_.head_dim;
   std::ranges::fill(plan.total, 0.0);
   for (const Said& said : plan.said) {
-    for (std::size_t i = 0; i < said.blocks.size(); ++i) {
-      double* to = plan.total.data() + said.blocks[i] * width();
-      const double* from = said.sums.data() + i * width();
-      for (std::int64_t d = 0; d < width(); ++d) to[d] += from[d];
-    }
+    add_block_sums(said.blocks, said.sums.data(), width(), plan.total.data());
   }
   const Said& own = plan.said[rank];
   for (std::size_t row = 0; row < own.positions.size(); ++row) {

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include "attention/block_sums.h"
 #include "attention/cpu/parallel.h"
 
 namespace longspan {
@@ -82,7 +83,7 @@ void pool_blocks(const PoolBlocks& work) {
 }
 
 void choose_blocks(const ChooseBlocks& work) {
-  const std::int64_t blocks = (work.tokens + work.block - 1) / work.block;
+  const std::int64_t blocks = blocks_in(work.tokens, work.block);
   std::fill_n(work.chosen, work.shape.kv_heads * blocks * blocks, std::uint8_t{0});
   const BlockScores scores(work);
   parallel_for(work.shape.kv_heads * blocks, available_threads(), [&](std::int64_t task, int) {
