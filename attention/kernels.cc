@@ -4,6 +4,7 @@
 
 #include "attention/cpu/cpu_kernels.h"
 #include "attention/cpu/instruction_set.h"
+#include "attention/head_dim.h"
 #include "comm/error.h"
 #ifdef LONGSPAN_WITH_CUDA
 #include "attention/cuda/cuda_kernels.h"
@@ -16,7 +17,8 @@ void expects_supported(const HeadShape& shape) {
               shape.readers(0).count >= 1 &&
               (shape.query_heads - 1 + shape.lead) / shape.group() == shape.kv_heads - 1,
           "every query head has a KV head, and every KV head a reader");
-  expects(shape.head_dim >= 16 && shape.head_dim <= 256 && shape.head_dim % 8 == 0,
+  expects(shape.head_dim >= kLeastHeadDim && shape.head_dim <= kMostHeadDim &&
+              shape.head_dim % kHeadDimStep == 0,
           "head_dim is a multiple of 8 from 16 to 256");
 }
 

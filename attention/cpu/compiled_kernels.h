@@ -26,11 +26,14 @@ inline constexpr int kBlockVectors = 3;
 
 /// Pointers to rows of head_dim values, kTileColumns of them: behind `columns` the last one
 /// repeats, so that kernels may work on several columns at a time.
-struct KeyTile {
-  const float* const* k;
-  const float* const* v;
+template <typename Value>
+struct TileOf {
+  const Value* const* k;
+  const Value* const* v;
   int columns;  // 1 to kTileColumns
 };
+using KeyTile = TileOf<float>;
+using BFloat16Tile = TileOf<std::uint16_t>;
 
 /// Columns [begin[i], end[i]) of a tile are what lane i sees; null when all lanes see all columns.
 /// Aligned to the vector size.
@@ -82,6 +85,9 @@ struct CompiledKernels {
   /// Folds the tile into the block; every head sees every column. Meanwhile the keys of `next`,
   /// the tile to come, are fetched into the cache.
   void (*attend_heads)(const HeadBlock& block, const KeyTile& keys, const KeyTile& next);
+  /// The same of keys and values in bfloat16.
+  void (*attend_bfloat16_heads)(const HeadBlock& block, const BFloat16Tile& keys,
+                                const BFloat16Tile& next);
   ValueConversion float16;
   ValueConversion bfloat16;
   Int8Conversion int8;

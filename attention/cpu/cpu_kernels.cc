@@ -101,7 +101,7 @@ void CpuAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
   as_cpu(stream).enqueue(label, [this, decode = Decode{shape_, scale_, std::move(rows)}] {
     const int threads = available_threads();
     auto workspace = workspaces_.take(threads);
-    bad_lse_total_ += run_decode(decode, kernels_, *workspace, threads);
+    bad_lse_total_ += run_decode(decode, *workspace, threads);
     workspaces_.put(std::move(workspace));
   });
 }

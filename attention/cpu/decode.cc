@@ -52,9 +52,8 @@ void for_each_tile(const DecodeRow& row, Interval range, std::vector<KeyPiece>& 
 /// pages hold their heads side by side, so memory is read in long runs.
 class SplitPass {
  public:
-  SplitPass(const Decode& decode, const CompiledKernels& kernels, const Split& split,
-            ThreadWorkspace& workspace)
-      : decode_(decode), kernels_(kernels), split_(split), workspace_(workspace) {}
+  SplitPass(const Decode& decode, const Split& split, ThreadWorkspace& workspace)
+      : decode_(decode), split_(split), workspace_(workspace) {}
 
   void run(int first_head, int end_head) {
     for (int head = first_head; head < end_head; ++head) start(head);
@@ -62,7 +61,7 @@ class SplitPass {
     for_each_tile(*split_.row, range, workspace_.tile, [&](const std::vector<KeyPiece>& tile) {
       for (int head = first_head; head < end_head; ++head) push(head, tile);
     });
-    if (waiting_head_ >= 0) attend_waiting(waiting().tile());
+    if (waiting_head_ >= 0) attend_waiting(waiting());
     for (int head = first_head; head < end_head; ++head) finish(head);
   }
 
@@ -93,21 +92,16 @@ class SplitPass {
 
   /// A tile of one head is attended when the next is known, which is fetched meanwhile.
   void push(int head, const std::vector<KeyPiece>& tile) {
-    KeyColumns& arriving = workspace_.decode_keys[turn_];
-    arriving.clear();
-    for (const KeyPiece& piece : tile) {
-      arriving.append(*piece.view, head, piece.column, piece.count);
-    }
-    if (waiting_head_ >= 0) attend_waiting(arriving.tile());
+    HeadColumns& arriving = workspace_.decode_keys[turn_];
+    arriving.read(tile, head);
+    if (waiting_head_ >= 0) attend_waiting(arriving);
     waiting_head_ = head;
     turn_ = 1 - turn_;
   }
 
-  KeyColumns& waiting() { return workspace_.decode_keys[1 - turn_]; }
+  HeadColumns& waiting() { return workspace_.decode_keys[1 - turn_]; }
 
-  void attend_waiting(const KeyTile& next) {
-    kernels_.attend_heads(block(waiting_head_), waiting().tile(), next);
-  }
+  void attend_waiting(HeadColumns& next) { waiting().attend(block(waiting_head_), next); }
 
   void finish(int head) {
     const HeadBlock block = this->block(head);
@@ -118,7 +112,6 @@ class SplitPass {
   }
 
   const Decode& decode_;
-  const CompiledKernels& kernels_;
   const Split& split_;
   ThreadWorkspace& workspace_;
   int turn_ = 0;           // which of the two tiles is filled next
@@ -173,8 +166,7 @@ std::int64_t merge_rows(const Decode& decode, const std::vector<Split>& splits,
 
 }  // namespace
 
-std::int64_t run_decode(const Decode& decode, const CompiledKernels& kernels, Workspace& workspace,
-                        int threads) {
+std::int64_t run_decode(const Decode& decode, Workspace& workspace, int threads) {
   const std::vector<Split> splits = cut(decode, workspace);
   const int kv_heads = decode.shape.kv_heads;
   // Where splits are few, their heads are tasks of their own, or threads would have nothing to do.
@@ -183,7 +175,7 @@ std::int64_t run_decode(const Decode& decode, const CompiledKernels& kernels, Wo
   const int parts = (kv_heads + heads_at_once - 1) / heads_at_once;
   parallel_for(std::ssize(splits) * parts, threads, [&](std::int64_t task, int thread) {
     const int first_head = static_cast<int>(task % parts) * heads_at_once;
-    SplitPass(decode, kernels, splits[task / parts], *workspace.threads[thread])
+    SplitPass(decode, splits[task / parts], *workspace.threads[thread])
         .run(first_head, std::min(first_head + heads_at_once, kv_heads));
   });
   return merge_rows(decode, splits, workspace, threads);

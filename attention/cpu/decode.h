@@ -21,7 +21,6 @@ struct Decode {
 
 /// How many partials of splits had no usable weight: keys that are not numbers. They count as
 /// empty.
-std::int64_t run_decode(const Decode& decode, const CompiledKernels& kernels, Workspace& workspace,
-                        int threads);
+std::int64_t run_decode(const Decode& decode, Workspace& workspace, int threads);
 
 }  // namespace longspan

@@ -11,20 +11,16 @@ KeyColumns::KeyColumns(const CompiledKernels& kernels, int head_dim)
       widened_v_(aligned_floats(kTileColumns * head_dim)) {}
 
 void KeyColumns::append(const KvView& view, int kv_head, std::int64_t begin, int count) {
-  const std::int64_t end = begin + count;
-  for (std::int64_t column = begin; column < end;) {
-    const std::int64_t page_end = (column / view.page_tokens + 1) * view.page_tokens;
-    const int piece = static_cast<int>(std::min(end, page_end) - column);
-    const KvView at = view.shifted(view.offset(column, kv_head, head_dim_));
+  const auto page = [&](const KvView& at, std::int64_t column, int columns) {
     const bool scaled = has_scales(view.type);
     const std::int64_t done = std::int64_t{columns_} * head_dim_;
-    point({at.k, view.type, scaled ? view.k_scale(column, kv_head) : nullptr, piece},
+    point({at.k, view.type, scaled ? view.k_scale(column, kv_head) : nullptr, columns},
           widened_k_.get() + done, k_.data() + columns_);
-    point({at.v, view.type, scaled ? view.v_scale(column, kv_head) : nullptr, piece},
+    point({at.v, view.type, scaled ? view.v_scale(column, kv_head) : nullptr, columns},
           widened_v_.get() + done, v_.data() + columns_);
-    columns_ += piece;
-    column += piece;
-  }
+    columns_ += columns;
+  };
+  for_each_page({&view, begin, count}, kv_head, head_dim_, page);
 }
 
 void KeyColumns::point(const Columns& columns, float* widened, const float** to) const {

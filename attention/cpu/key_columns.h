@@ -3,6 +3,7 @@
 // tile.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -18,6 +19,20 @@ struct KeyPiece {
   std::int64_t column;
   int count;
 };
+
+/// Calls visit(view, column, count) for each page that the piece has columns of: `view` begins at
+/// the first of them, `column` of the piece's view, for one head.
+template <typename Visit>
+void for_each_page(const KeyPiece& piece, int kv_head, int head_dim, const Visit& visit) {
+  const KvView& view = *piece.view;
+  const std::int64_t end = piece.column + piece.count;
+  for (std::int64_t column = piece.column; column < end;) {
+    const std::int64_t page_end = (column / view.page_tokens + 1) * view.page_tokens;
+    const int count = static_cast<int>(std::min(end, page_end) - column);
+    visit(view.shifted(view.offset(column, kv_head, head_dim)), column, count);
+    column += count;
+  }
+}
 
 class KeyColumns {
  public:

@@ -59,6 +59,31 @@ template <int W>
   return reinterpret_cast<Floats<W>>(value);
 }
 
+/// The quarters of four lanes folded into one by `fold`, of two vectors.
+template <int W, typename Fold>
+[[gnu::always_inline]] inline Floats<4> fold_quarters(Floats<W> value, const Fold& fold) {
+  static_assert(W == 4 || W == 8 || W == 16);
+  if constexpr (W == 4) {
+    return value;
+  } else if constexpr (W == 8) {
+    const Floats<4> low = __builtin_shufflevector(value, value, 0, 1, 2, 3);
+    const Floats<4> high = __builtin_shufflevector(value, value, 4, 5, 6, 7);
+    return fold(low, high);
+  } else {
+    const Floats<8> low = __builtin_shufflevector(value, value, 0, 1, 2, 3, 4, 5, 6, 7);
+    const Floats<8> high = __builtin_shufflevector(value, value, 8, 9, 10, 11, 12, 13, 14, 15);
+    return fold_quarters<8>(fold(low, high), fold);
+  }
+}
+
+/// All lanes folded into one number.
+template <int W, typename Fold>
+[[gnu::always_inline]] inline float fold_lanes(Floats<W> value, const Fold& fold) {
+  const Floats<4> quarter = fold_quarters<W>(value, fold);
+  const Floats<4> pairs = fold(quarter, __builtin_shufflevector(quarter, quarter, 2, 3, 0, 1));
+  return fold(pairs, __builtin_shufflevector(pairs, pairs, 1, 0, 3, 2))[0];
+}
+
 constexpr float kMinusInfinity = -__builtin_inff();
 
 /// e^x for x <= 0, within 2e-7 relative; 0 below -87, where floats near the smallest normal one.

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <vector>
 
+#include "attention/cpu/head_columns.h"
 #include "attention/cpu/key_columns.h"
 #include "attention/cpu/row_tile.h"
 #include "attention/partial.h"
@@ -32,7 +33,7 @@ struct ThreadWorkspace {
   TileColumns tile_seen;                      // the same, of a tile
   // Decode: one row's heads; a tile and the one after it.
   std::vector<KeyPiece> tile;
-  KeyColumns decode_keys[2];
+  HeadColumns decode_keys[2];
   std::vector<float> q, m, l;
 };
 

@@ -29,8 +29,8 @@ std::vector<int> first_ranks(int count) {
 
 std::int64_t memory_bytes(const AttentionRoom& room, const BenchAttentionOptions& options) {
   const HeadShape& heads = options.heads;
-  return AttentionWorkload::memory_bytes(heads, std::max(room.limits.rows, room.alone.rows),
-                                         room.pages, options.page_tokens) +
+  return AttentionWorkload::memory_bytes(std::max(room.limits.rows, room.alone.rows), room.pages,
+                                         {.heads = heads, .page_tokens = options.page_tokens}) +
          static_cast<std::int64_t>(
              PrefillStrategies::memory_bytes(heads, room.limits, room.strategies) +
              PrefillStrategies::memory_bytes(heads, room.alone, {PlannedStrategy{}}));
@@ -57,7 +57,7 @@ class AttentionBench::Member {
       : group(machine.data(), first_ranks(degree)),
         alone(machine.data(), {machine.rank()}),
         work(machine.device(), kernels, std::max(room.limits.rows, room.alone.rows),
-             static_cast<int>(room.pages), page_tokens),
+             static_cast<int>(room.pages), {.heads = kernels.shape(), .page_tokens = page_tokens}),
         strategies(machine.device(), kernels, room.limits, room.strategies),
         own_strategy(machine.device(), kernels, room.alone, {PlannedStrategy{}}) {}
 

@@ -5,50 +5,46 @@
 #include <random>
 #include <span>
 
+#include "comm/error.h"
+
 namespace longspan {
-namespace {
-
-KvPageShape one_layer(const HeadShape& heads, std::int64_t page_tokens) {
-  return {.heads = heads, .layers = 1, .page_tokens = page_tokens};
-}
-
-}  // namespace
 
 AttentionWorkload::AttentionWorkload(Device& device, AttentionKernels& kernels, std::int64_t rows,
-                                     int pages, std::int64_t page_tokens)
+                                     int pages, const KvPageShape& page)
     : device_(device),
       kernels_(kernels),
-      pool_(device, one_layer(kernels.shape(), page_tokens), pages),
+      pool_(device, page, pages),
       slots_(pages),
       q_(device.allocate(rows * query_values(kernels.shape()) * sizeof(float))),
       acc_(device.allocate(rows * query_values(kernels.shape()) * sizeof(float))),
       m_(device.allocate(rows * kernels.shape().query_heads * sizeof(float))),
       l_(device.allocate(rows * kernels.shape().query_heads * sizeof(float))),
       compute_(device.new_stream()) {
+  expects(page.layers == 1 && !has_scales(page.type), "pages of one layer, of values alone");
   std::iota(slots_.begin(), slots_.end(), 0);
   std::ranges::shuffle(slots_, std::mt19937(1));
-  const std::size_t bytes = pages * pool_.shape().page_bytes();
-  fill({static_cast<std::byte*>(pool_.layer(0).k), bytes});
-  for (const Buffer* buffer : {&q_, &acc_, &m_, &l_}) fill(buffer->bytes());
+  fill({static_cast<std::byte*>(pool_.layer(0).k), pages * page.page_bytes()}, page.type);
+  for (const Buffer* buffer : {&q_, &acc_, &m_, &l_}) fill(buffer->bytes(), KvType::kFloat32);
 }
 
-std::int64_t AttentionWorkload::memory_bytes(const HeadShape& heads, std::int64_t rows,
-                                             std::int64_t pages, std::int64_t page_tokens) {
-  const std::int64_t row_values = 2 * (query_values(heads) + heads.query_heads);
-  return pages * static_cast<std::int64_t>(one_layer(heads, page_tokens).page_bytes()) +
+std::int64_t AttentionWorkload::memory_bytes(std::int64_t rows, std::int64_t pages,
+                                             const KvPageShape& page) {
+  const std::int64_t row_values = 2 * (query_values(page.heads) + page.heads.query_heads);
+  return pages * static_cast<std::int64_t>(page.page_bytes()) +
          rows * row_values * static_cast<std::int64_t>(sizeof(float));
 }
 
-/// Random, for zeros are faster than what a model computes; the same values again after a mebibyte.
-void AttentionWorkload::fill(Bytes memory) {
-  std::vector<float> source((1 << 18) + 3);
+/// Random, for zeros are faster than what a model computes; the same again after 2^18 values.
+void AttentionWorkload::fill(Bytes memory, KvType type) {
+  std::vector<float> values((1 << 18) + 3);
   std::minstd_rand random(2);
   std::uniform_real_distribution<float> uniform(-1, 1);
-  std::ranges::generate(source, [&] { return uniform(random); });
-  const auto bytes = std::as_bytes(std::span(source));
+  std::ranges::generate(values, [&] { return uniform(random); });
+  std::vector<std::byte> bytes(values.size() * value_bytes(type));
+  narrow(type, values.data(), std::ssize(values), bytes.data());
   for (std::size_t at = 0; at < memory.size(); at += bytes.size()) {
     const std::size_t size = std::min(bytes.size(), memory.size() - at);
-    device_.copy(*compute_, memory.subspan(at, size), bytes.first(size));
+    device_.copy(*compute_, memory.subspan(at, size), std::span(bytes).first(size));
   }
   compute_->synchronize();
 }

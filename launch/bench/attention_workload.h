@@ -14,11 +14,11 @@ namespace longspan {
 
 class AttentionWorkload {
  public:
-  /// Room for `rows` rows and `pages` pages, filled. Allocates; borrows device and kernels.
+  /// Room for `rows` rows and `pages` pages, filled; of `page` the layers are one, and the type
+  /// has no scales. Allocates; borrows device and kernels.
   AttentionWorkload(Device& device, AttentionKernels& kernels, std::int64_t rows, int pages,
-                    std::int64_t page_tokens);
-  static std::int64_t memory_bytes(const HeadShape& heads, std::int64_t rows, std::int64_t pages,
-                                   std::int64_t page_tokens);
+                    const KvPageShape& page);
+  static std::int64_t memory_bytes(std::int64_t rows, std::int64_t pages, const KvPageShape& page);
 
   /// Of all pages, in the order in which a sequence takes them.
   const std::vector<PageSlot>& slots() const { return slots_; }
@@ -34,7 +34,7 @@ class AttentionWorkload {
   void decode_own(const DecodeBatch& batch);
 
  private:
-  void fill(Bytes memory);
+  void fill(Bytes memory, KvType type);
 
   Device& device_;
   AttentionKernels& kernels_;

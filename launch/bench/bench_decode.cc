@@ -16,7 +16,7 @@ using json = nlohmann::ordered_json;
 std::string table_head(const BenchHead& head, const BenchDecodeOptions& options,
                        const std::string& isa, double readable) {
   return str(
-      "{}\ndecode attention of one layer, {}/{} x {}, float32, {}, pages of {}; random data; "
+      "{}\ndecode attention of one layer, {}/{} x {}, keys in {}, {}, pages of {}; random data; "
       "slowest "
       "rank, median over {:g} s after a warm-up\nGB/s of keys and values, per rank; yardstick: "
       "reading memory on all ranks at once, {:.1f} GB/s each\nalone: each rank attends what it "
@@ -24,8 +24,8 @@ std::string table_head(const BenchHead& head, const BenchDecodeOptions& options,
       "without messages; share = alone / figure\n{:>9} {:>6} {:10} {:>11} {:>8} {:>6} {:>11} {:>6} "
       "{:>8}\n",
       describe(head), options.heads.query_heads, options.heads.kv_heads, options.heads.head_dim,
-      isa, options.page_tokens, head.seconds, 1e-9 * readable, "context", "rows", "strategy",
-      "figure", "GB/s", "ratio", "alone", "share", "spread");
+      name(options.kv_type), isa, options.page_tokens, head.seconds, 1e-9 * readable, "context",
+      "rows", "strategy", "figure", "GB/s", "ratio", "alone", "share", "spread");
 }
 
 std::string table_rows(const DecodeFigure& figure, double readable) {
@@ -86,6 +86,7 @@ ExitCode bench(Machine& machine, const BenchDecodeOptions& options,
                        {"kv", options.heads.kv_heads},
                        {"size", options.heads.head_dim}};
     object["page_tokens"] = options.page_tokens;
+    object["kv_dtype"] = name(options.kv_type);
     object["isa"] = bench.isa();
     object["read_bytes_per_s"] = readable;
     object["steps"] = steps;

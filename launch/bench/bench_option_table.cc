@@ -1,5 +1,6 @@
 #include "launch/bench/bench_option_table.h"
 
+#include <algorithm>
 #include <array>
 
 namespace longspan {
@@ -111,6 +112,13 @@ const std::array kAttention = std::to_array<Option<Attention>>({
 
 using Decode = BenchDecodeOptions;
 
+void apply_kv_dtype(Decode& options, const Given& given) {
+  constexpr std::array kTypes{KvType::kFloat32, KvType::kFloat16, KvType::kBFloat16};
+  std::array<std::string_view, kTypes.size()> words;
+  std::ranges::transform(kTypes, words.begin(), [](KvType type) { return name(type); });
+  options.kv_type = kTypes[one_of(given, words)];
+}
+
 const std::array kDecode = std::to_array<Option<Decode>>({
     {{kGroupWhat, "context", "N,N,...",
       "keys of each row, spread over the ranks page by page (default: 4K,32K)"},
@@ -126,6 +134,9 @@ const std::array kDecode = std::to_array<Option<Decode>>({
     {{kGroupWhat, "page-tokens", "N",
       "tokens of one KV page, a power of two from 1 to 1024 (default: 16)"},
      [](auto& o, auto& given) { o.page_tokens = power_of_two(given, kPageTokens); }},
+    {{kGroupWhat, "kv-dtype", "WORD",
+      "how keys and values lie in pages: float32, float16 or bfloat16 (default: float32)"},
+     apply_kv_dtype},
 
     degree_option<Decode>(),
     threads_option<Decode>(),

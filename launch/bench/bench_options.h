@@ -40,6 +40,7 @@ struct BenchDecodeOptions : BenchOptions {
   HeadShape heads{.query_heads = 9, .kv_heads = 3, .head_dim = 64};
   std::vector<DecodeStrategy> strategies{kDecodeStrategies.begin(), kDecodeStrategies.end()};
   int page_tokens = 16;
+  KvType kv_type = KvType::kFloat32;  // not int8, whose pages only become so when they are full
 };
 
 struct BenchCommOptions : BenchOptions {

@@ -35,6 +35,13 @@ DecodeRoom room_for(const std::vector<DecodeCase>& cases) {
   return room;
 }
 
+KvPageShape page_of(const BenchDecodeOptions& options) {
+  return {.heads = options.heads,
+          .layers = 1,
+          .page_tokens = options.page_tokens,
+          .type = options.kv_type};
+}
+
 DecodeStrategySet set_of(const std::vector<DecodeStrategy>& strategies) {
   DecodeStrategySet set;
   for (DecodeStrategy strategy : strategies) set.insert(strategy);
@@ -55,8 +62,7 @@ class DecodeBench::Member {
   Member(Machine& machine, AttentionKernels& kernels, const BenchDecodeOptions& options,
          const DecodeRoom& room, int degree)
       : group(machine.data(), first_ranks(degree)),
-        work(machine.device(), kernels, room.rows, static_cast<int>(room.pages),
-             options.page_tokens),
+        work(machine.device(), kernels, room.rows, static_cast<int>(room.pages), page_of(options)),
         strategies(machine.device(), kernels, {.rows = room.rows, .ranks = degree},
                    set_of(options.strategies)) {}
 
@@ -69,7 +75,7 @@ DecodeBench::DecodeBench(Machine& machine, const BenchDecodeOptions& options, in
     : machine_(machine), options_(options), cases_(decode_cases(options, degree)) {
   const DecodeRoom room = room_for(cases_);
   const std::int64_t bytes =
-      AttentionWorkload::memory_bytes(options.heads, room.rows, room.pages, options.page_tokens) +
+      AttentionWorkload::memory_bytes(room.rows, room.pages, page_of(options)) +
       static_cast<std::int64_t>(kReadBytes +
                                 DecodeStrategies::memory_bytes(options.heads,
                                                                {.rows = room.rows, .ranks = degree},
@@ -119,7 +125,8 @@ DecodeFigure DecodeBench::measure(const DecodeCase& one) {
       .context = one.context,
       .rows = one.rows,
       .bytes_per_rank =
-          keys * static_cast<double>(options_.heads.kv_values() * sizeof(float)) / one.ranks,
+          keys * static_cast<double>(options_.heads.kv_values() * value_bytes(options_.kv_type)) /
+          one.ranks,
       .alone = {},
       .strategies = {}};
   if (!member_) {

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "comm/error.h"
@@ -16,14 +17,40 @@
 namespace longspan {
 namespace {
 
-Bytes map_or_throw(int fd, std::size_t bytes, int protection, int flags) {
-  void* start = mmap(nullptr, bytes, protection, flags, fd, 0);
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+#ifndef MADV_COLLAPSE
+constexpr int MADV_COLLAPSE = 25;  // Linux 6.1; older ones refuse it
+#endif
+
+void* expect_mapped(void* start, std::size_t bytes) {
   if (start == MAP_FAILED) {
     throw OutOfMemory(str("cannot map {} bytes for weights: {}", bytes, std::strerror(errno)));
   }
-  // Weights are read front to back at every step: fewer, larger pages where the system gives them.
-  madvise(start, bytes, MADV_HUGEPAGE);
-  return {static_cast<std::byte*>(start), bytes};
+  return start;
+}
+
+/// Weights are read front to back at every step: they begin where a large page may, so that the
+/// system can give them fewer, larger pages.
+Bytes map_or_throw(int fd, std::size_t bytes, int protection, int flags) {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const std::size_t mapped = (bytes + page - 1) / page * page, room = mapped + kHugePage;
+  auto* const reserved = static_cast<std::byte*>(expect_mapped(
+      mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), room));
+  void* start = reserved;
+  std::size_t left = room;
+  std::align(kHugePage, mapped, start, left);
+  auto* const end = static_cast<std::byte*>(start) + mapped;
+  if (start != reserved) munmap(reserved, room - left);
+  if (end != reserved + room) munmap(end, left - mapped);
+  void* const memory = mmap(start, bytes, protection, flags | MAP_FIXED, fd, 0);
+  if (memory == MAP_FAILED) {
+    const int error = errno;
+    munmap(start, mapped);
+    errno = error;
+  }
+  expect_mapped(memory, bytes);
+  madvise(memory, bytes, MADV_HUGEPAGE);
+  return {static_cast<std::byte*>(memory), bytes};
 }
 
 }  // namespace
@@ -64,6 +91,17 @@ BlockFile BlockFile::memory(std::size_t bytes) {
         str("cannot make {} bytes of shared memory for weights: {}", bytes, std::strerror(errno)));
   }
   return file;
+}
+
+void BlockFile::use_large_pages() const {
+  const Mapping mapping = map_writable();
+  const Bytes memory = mapping.bytes();
+  // What holds nothing is not collapsed; what holds one small page costs no more than clearing the
+  // large one, which the first writes would have to do anyway.
+  for (std::size_t at = 0; at < memory.size(); at += kHugePage) {
+    *const_cast<volatile std::byte*>(&memory[at]) = std::byte{0};
+  }
+  madvise(memory.data(), memory.size(), MADV_COLLAPSE);
 }
 
 std::optional<BlockFile> BlockFile::try_temporary(std::size_t bytes) {

@@ -66,6 +66,7 @@ struct Loading {
   /// A memfd, unless somebody cannot map it and a temporary file can be had.
   BlockFile agreed_block(BlockOffer& offer) const {
     BlockFile memory = BlockFile::memory(plan.bytes());
+    memory.use_large_pages();
     if (offer.offer(memory, mark(memory))) return memory;
     std::optional<BlockFile> temporary = BlockFile::try_temporary(plan.bytes());
     if (!temporary) return memory;

@@ -122,16 +122,17 @@ class BenchTest(RefusalTest):
             self.assertLessEqual(chunk["cached"], 90)
 
     def test_decode(self):
-        for ranks in (0, 3):
+        for ranks, kv_dtype, value_bytes in ((0, "float32", 4), (3, "bfloat16", 2)):
             answer = self.json("decode", "--context", "1,50", "--rows", "2", "--heads", "6/2x16",
-                               ranks=ranks)
+                               "--kv-dtype", kv_dtype, ranks=ranks)
+            self.assertEqual(answer["kv_dtype"], kv_dtype)
             self.assertGreater(answer["read_bytes_per_s"], 0)
             self.assertEqual([step["context"] for step in answer["steps"]], [1, 50])
             for step in answer["steps"]:
                 self.assertEqual(types(step), STEP)
                 self.check_timing(step["alone"])
                 self.assertAlmostEqual(step["bytes_per_rank"] * max(1, ranks),
-                                       2 * step["context"] * 2 * 2 * 16 * 4)
+                                       2 * step["context"] * 2 * 2 * 16 * value_bytes)
                 self.assertEqual([row["strategy"] for row in step["strategies"]],
                                  ["shipped", "mirrored", "tree", "sliced"])
                 for row in step["strategies"]:

@@ -157,7 +157,8 @@ struct OnednnMatmul::State {
       const std::int64_t some = std::min(kRows, rows - first);
       const float* from = x + first * inputs;
       float* to = out + first * outputs;
-      if (!own_bfloat16) {
+      // One row takes no instructions for matrices, and is shared out more evenly by ourselves.
+      if (!own_bfloat16 && some > 1) {
         run(rounded(from, some, inputs), some, piece.desc, piece.digest, w, outputs, to, output);
       } else if (some <= kFewRows) {
         multiply_panels(rounded_floats(from, some, inputs), some, w, inputs, outputs, outputs, to,

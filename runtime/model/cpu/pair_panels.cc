@@ -15,6 +15,8 @@ constexpr int kWidth = 8;  // floats of a vector
 typedef float Floats __attribute__((vector_size(32), may_alias));
 typedef float Unaligned __attribute__((vector_size(32), may_alias, aligned(alignof(float))));
 typedef std::uint32_t Words __attribute__((vector_size(32), may_alias));
+/// What threads share out: models have matrices of few panels.
+constexpr int kHalfPanel = kPanelOutputs / 2;
 constexpr int kPairs = 2 * kPanelOutputs;  // values of a pair of inputs in a panel
 
 /// Sums of kRows rows and kVectors vectors of outputs, over all pairs.
@@ -51,29 +53,37 @@ template <int kRows, int kVectors>
   }
 }
 
-/// Eight sums at a time stay in registers: of one row the whole width of a panel, of four a
-/// quarter.
+/// Outputs [begin, end) of a panel, of whole half panels. Eight sums at a time stay in registers:
+/// of one row the whole width of a panel, of four a quarter.
 template <int kRows>
 [[gnu::always_inline]] inline void multiply_panel(const float* x, std::int64_t inputs,
-                                                  const std::uint16_t* panel, float* sums) {
+                                                  const std::uint16_t* panel, int begin, int end,
+                                                  float* sums) {
   constexpr int kVectors = kPanelOutputs / kWidth / kRows;
-  for (int part = 0; part < kPanelOutputs; part += kVectors * kWidth) {
+  constexpr int kHalf = kHalfPanel / kWidth;
+  int part = begin;
+  for (; part + kVectors * kWidth <= end; part += kVectors * kWidth) {
     multiply_part<kRows, kVectors>(x, inputs, panel + 2 * part, sums + part);
+  }
+  if constexpr (kVectors > kHalf) {
+    if (part < end) multiply_part<kRows, kHalf>(x, inputs, panel + 2 * part, sums + part);
   }
 }
 
 /// x has an even number of inputs.
 void multiply_rows(const float* x, std::int64_t rows, std::int64_t inputs,
-                   const std::uint16_t* panel, float* sums) {
+                   const std::uint16_t* panel, int begin, int end, float* sums) {
   vectorised([=]() LONGSPAN_INLINE_BODY {
     std::int64_t row = 0;
     for (; row + 4 <= rows; row += 4) {
-      multiply_panel<4>(x + row * inputs, inputs, panel, sums + row * kPanelOutputs);
+      multiply_panel<4>(x + row * inputs, inputs, panel, begin, end, sums + row * kPanelOutputs);
     }
     for (; row + 2 <= rows; row += 2) {
-      multiply_panel<2>(x + row * inputs, inputs, panel, sums + row * kPanelOutputs);
+      multiply_panel<2>(x + row * inputs, inputs, panel, begin, end, sums + row * kPanelOutputs);
     }
-    if (row < rows) multiply_panel<1>(x + row * inputs, inputs, panel, sums + row * kPanelOutputs);
+    if (row < rows) {
+      multiply_panel<1>(x + row * inputs, inputs, panel, begin, end, sums + row * kPanelOutputs);
+    }
   });
 }
 
@@ -115,22 +125,34 @@ void multiply_panels(const float* x, std::int64_t rows, const std::uint16_t* pan
     }
     x = padded.data();
   }
-  const std::int64_t count = (outputs + kPanelOutputs - 1) / kPanelOutputs;
-#pragma omp parallel for schedule(static)
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t first_output = i * kPanelOutputs;
-    const std::int64_t width = std::min<std::int64_t>(kPanelOutputs, outputs - first_output);
+  // Outputs [begin, end) of the panel that holds them.
+  const auto multiply = [=](std::int64_t begin, std::int64_t end) {
+    const std::int64_t panel = begin / kPanelOutputs, before = panel * kPanelOutputs;
+    const std::int64_t width = std::min(end, outputs) - begin;
     for (std::int64_t first = 0; first < rows; first += kRowsAtOnce) {
       const std::int64_t some = std::min(kRowsAtOnce, rows - first);
       alignas(64) float sums[kRowsAtOnce * kPanelOutputs] = {};
-      float* to = out + first * out_stride + first_output;
+      float* to = out + first * out_stride + begin;
+      float* from = sums + begin - before;
       for (std::int64_t row = 0; accumulate && row < some; ++row) {
-        std::copy_n(to + row * out_stride, width, sums + row * kPanelOutputs);
+        std::copy_n(to + row * out_stride, width, from + row * kPanelOutputs);
       }
-      multiply_rows(x + first * even, some, even, panels + i * panel_values(inputs), sums);
+      multiply_rows(x + first * even, some, even, panels + panel * panel_values(inputs),
+                    static_cast<int>(begin - before), static_cast<int>(end - before), sums);
       for (std::int64_t row = 0; row < some; ++row) {
-        std::copy_n(sums + row * kPanelOutputs, width, to + row * out_stride);
+        std::copy_n(from + row * kPanelOutputs, width, to + row * out_stride);
       }
+    }
+  };
+  const std::int64_t halves = (outputs + kHalfPanel - 1) / kHalfPanel;
+  const int threads = omp_get_max_threads();
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int thread = 0; thread < threads; ++thread) {
+    const std::int64_t end = halves * (thread + 1) / threads * kHalfPanel;
+    for (std::int64_t begin = halves * thread / threads * kHalfPanel; begin < end;) {
+      const std::int64_t stop = std::min(end, (begin / kPanelOutputs + 1) * kPanelOutputs);
+      multiply(begin, stop);
+      begin = stop;
     }
   }
 }

@@ -222,6 +222,8 @@ TEST(BenchOptionsTest, WhatIsWrongIsSaidWithWhatIsLegal) {
       {"bench attention --plot=", "--plot= has no value after the equals sign"},
       {"bench decode --rows 0",
        "--rows must be whole numbers from 1 to 4096 with commas between them, not '0'"},
+      {"bench decode --kv-dtype int8",
+       "--kv-dtype must be float32, float16 or bfloat16, not 'int8'"},
       {"bench decode --decode-strategy ring",
        "--decode-strategy must be shipped, mirrored, tree or sliced, not 'ring'"},
       {"bench comm --bytes 0", "--bytes must be a whole number from 1 to " + kMost + "'0'"},

@@ -5,7 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -37,6 +39,24 @@ TEST(SharedBlockTest, AReaderSeesWhatIsWrittenAfterItMapped) {
   ASSERT_TRUE(reader);
   last(file.map_writable()) = std::byte{7};
   EXPECT_EQ(last(*reader), std::byte{7});
+}
+
+TEST(SharedBlockTest, LargePagesHoldZerosAndWhatIsWritten) {
+  constexpr std::size_t kHugePage = std::size_t{2} << 20;
+  for (std::size_t bytes : {std::size_t{1}, kHugePage - 1, kHugePage, 2 * kHugePage + kBytes}) {
+    const BlockFile file = BlockFile::memory(bytes);
+    file.use_large_pages();
+    {
+      const Mapping writable = file.map_writable();
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(writable.bytes().data()) % kHugePage, 0u);
+      EXPECT_TRUE(
+          std::ranges::all_of(writable.bytes(), [](std::byte x) { return x == std::byte{0}; }));
+      std::ranges::fill(writable.bytes(), std::byte{5});
+    }
+    const Mapping sealed = file.seal_and_map();
+    EXPECT_EQ(sealed.bytes().size(), bytes);
+    EXPECT_TRUE(std::ranges::all_of(sealed.bytes(), [](std::byte x) { return x == std::byte{5}; }));
+  }
 }
 
 TEST(SharedBlockTest, ASealedBlockCannotBeWrittenByAnyone) {

@@ -261,6 +261,33 @@ TEST_P(BFloat16Test, ASliceGivesTheProductWithThePart) {
   }
 }
 
+// Half panels are shared out: teams of more threads than there are halves, and halves of one panel
+// on two threads.
+TEST(OnednnMatmulTest, EveryTeamGivesARowTheSameBits) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "OpenMP's barriers are invisible to ThreadSanitizer";
+#endif
+  OnednnMatmul matmul(true);
+  const int before = omp_get_max_threads();
+  for (int outputs : {1, 32, 33, 64, 65, 96, 160, 200}) {
+    const Packed packed(outputs, 70, 8, Precision::kBFloat16);
+    for (int rows : {1, 3, 7}) {
+      const auto x = test::random_values(rows * 70, rows);
+      const auto product = [&](int threads) {
+        omp_set_num_threads(threads);
+        std::vector<float> out(rows * outputs, NAN);
+        matmul.multiply(x.data(), rows, packed.matrix(), out.data(), Output::kOverwrite);
+        return out;
+      };
+      const auto alone = product(1);
+      for (int threads : {2, 3, 8}) {
+        EXPECT_EQ(product(threads), alone) << rows << " x " << outputs << " by " << threads;
+      }
+    }
+  }
+  omp_set_num_threads(before);
+}
+
 TEST_P(BFloat16Test, AMatrixTakesHalfTheMemory) {
   const auto narrow = new_onednn_layout(128, 64, Precision::kBFloat16);
   EXPECT_EQ(narrow->bytes(), 128U * 64 * 2);
