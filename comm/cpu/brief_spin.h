@@ -8,6 +8,7 @@
 #include <sched.h>
 
 #include <chrono>
+#include <cstdlib>
 
 namespace longspan {
 
@@ -17,7 +18,8 @@ constexpr std::chrono::microseconds kBriefly{10};
 template <typename Ready>
 bool spin_briefly(Ready ready) {
   if (ready()) return true;
-  const auto until = std::chrono::steady_clock::now() + kBriefly;
+  static const std::chrono::microseconds briefly{getenv("X_SPIN") ? atoi(getenv("X_SPIN")) : 10};
+  const auto until = std::chrono::steady_clock::now() + briefly;
   do {
     sched_yield();
     if (ready()) return true;
