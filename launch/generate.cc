@@ -366,6 +366,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
 
 ExitCode generate(const GenerateOptions& options) {
   return on_machine({.threads = options.threads,
+                     .bind = options.bind,
                      .hang_timeout = options.hang_timeout,
                      .throttle_link = options.throttle_link,
                      .log_level = options.log_level},

@@ -107,6 +107,10 @@ TEST(CalibrationTest, EveryRankHearsTheSameRates) {
     }
     EXPECT_GE(heard[0].attention.back().rows, 100);
     expect_probed(heard[0], ranks);
+    // No two ranks have a link between hosts.
+    const MachineRates assumed = default_rates("scalar", 1);
+    EXPECT_EQ(heard[0].between_hosts.bytes_per_second, assumed.between_hosts.bytes_per_second);
+    EXPECT_EQ(heard[0].between_hosts.latency_seconds, assumed.between_hosts.latency_seconds);
   }
 }
 
@@ -173,17 +177,6 @@ TEST(StrategyProbeTest, HeadsAreSplitAsTheStrategiesOfTheGroupSplitThem) {
   EXPECT_EQ(parts({12, 3, 64}, 1), std::vector<int>{});
   const std::vector<int> both = parts({32, 8, 64}, 4);
   EXPECT_EQ(both.back(), 4) << "ulysses";
-}
-
-TEST(CalibrationTest, ALinkThatNobodyHasIsAssumed) {
-  test::run_machines(2, [](Machine& machine) {
-    const auto kernels = new_cpu_attention_kernels(kHeads, 0.25f);
-    const MachineRates assumed = default_rates(kernels->isa(), machine.threads());
-    const MachineRates rates =
-        calibrate(machine, *kernels, CalibrationEffort::kQuick, whole_group(machine));
-    EXPECT_EQ(rates.between_hosts.bytes_per_second, assumed.between_hosts.bytes_per_second);
-    EXPECT_EQ(rates.between_hosts.latency_seconds, assumed.between_hosts.latency_seconds);
-  });
 }
 
 TEST(CalibrationTest, TheSlowestOfEachKindCounts) {

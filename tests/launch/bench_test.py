@@ -13,7 +13,7 @@ from refusal import RefusalTest
 USAGE, OUT_OF_MEMORY, IO = 2, 71, 74
 
 HEAD = {"bench": str, "version": str, "degree": int, "ranks": int, "hosts": int, "threads": int,
-        "device": str, "throttle_link": str, "seconds_per_figure": float}
+        "placement": str, "device": str, "throttle_link": str, "seconds_per_figure": float}
 TIMING = {"seconds": float, "spread": float, "runs": int}
 STRATEGY = {"strategy": str, **TIMING, "share_of_ideal": float, "predicted_s": float,
             "modelled_s": float}
