@@ -309,7 +309,8 @@ Place place_of(double pages, const std::vector<std::int64_t>& points) {
 }
 
 /// The chunk as it would be in the grid's pages, dealt round the ranks. Where some ranks have no
-/// rows it counts how many have; what lies on one rank alone has nothing to send, cached or not.
+/// rows it counts how many have, and that they speak to each other: only where all is on one rank
+/// is there nothing to send, cached or not.
 struct InPages {
   double added;
   double cached;
@@ -324,9 +325,10 @@ InPages in_pages(const SplitShape& shape) {
   const auto pages = [](std::int64_t tokens) {
     return static_cast<double>(tokens) / ProbeGrid::kPageTokens;
   };
-  const double added = std::max(pages(shape.new_tokens()), 1.0 * asking);
-  return {asking < shape.size() ? asking : added,
-          serving > 1 ? pages(shape.columns() - shape.new_tokens()) : 0};
+  const double added = pages(shape.new_tokens());
+  const double cached = pages(shape.columns() - shape.new_tokens());
+  if (asking == shape.size()) return {std::max(added, 1.0 * asking), cached};
+  return {1.0 * asking, serving > 1 ? std::max(cached, 1.0 * serving) : 0};
 }
 
 /// As the four probes around the chunk say; beyond the grid, those at its edge.

@@ -122,7 +122,7 @@ Placement place_rank(Binding wish, std::span<const cpu_set_t> all, int index, in
   const auto share =
       share_of_cores(physical_cores(mine, root), index, static_cast<int>(all.size()), threads);
   if (!share) return left_alone("cores do not divide evenly into so many ranks and threads");
-  return {share, str("{} compute threads keep to cpus {}, others to {}", threads,
+  return {share, str("compute threads, {} a stream, keep to cpus {}, others to {}", threads,
                      cpu_list(share->compute), cpu_list(share->nodes))};
 }
 

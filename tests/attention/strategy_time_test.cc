@@ -333,6 +333,7 @@ TEST(ProbedTimeTest, CachedKeysCountWhereTheyAreNotAllBesideTheRows) {
   const MachineRates rates = probed_rates(
       kProbed, {kHeads}, [](std::int64_t, std::int64_t cached) { return cached == 0 ? 0 : 2e-4; });
   EXPECT_NEAR(added_by_probes(chunk_of_four(9, 5), rates), 0, 1e-12) << "one rank has it all";
+  EXPECT_GT(added_by_probes(chunk_of_four(16, 5), rates), 1e-4) << "two ranks must speak";
   EXPECT_NEAR(added_by_probes(chunk_of_four(64, 5), rates), 2e-4, 1e-12);
   EXPECT_NEAR(added_by_probes(chunk_of_four(64'000, 5), rates), 2e-4, 1e-12);
 }

@@ -153,7 +153,7 @@ TEST_F(CoreShareTest, ARankIsPlacedOnlyWhereNobodyElseDoes) {
   const Placement placed = place(roaming, 4);
   ASSERT_TRUE(placed.share);
   EXPECT_EQ(cpu_list(*placed.compute()), "4-7");
-  EXPECT_EQ(placed.text, "4 compute threads keep to cpus 4-7, others to 4-7,12-15");
+  EXPECT_EQ(placed.text, "compute threads, 4 a stream, keep to cpus 4-7, others to 4-7,12-15");
 
   const auto why = [](const Placement& placement) {
     EXPECT_FALSE(placement.share);
