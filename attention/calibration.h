@@ -2,7 +2,8 @@
 //
 // All ranks measure at once, as they will work at once, and the slowest rank counts: cores, memory
 // and links that ranks share are shared here too. Messages go round the ranks of each host, then
-// between hosts, so that both classes of link are met.
+// between hosts, so that both classes of link are met; last, the strategies themselves run on small
+// chunks.
 #pragma once
 
 #include <chrono>
@@ -12,6 +13,8 @@
 #include "attention/calibration_effort.h"
 #include "attention/kernels.h"
 #include "attention/machine_rates.h"
+#include "attention/strategy_probe.h"
+#include "comm/link_throttle.h"
 #include "comm/machine.h"
 
 namespace longspan {
@@ -20,10 +23,13 @@ namespace longspan {
 /// ranks call it.
 std::vector<int> hosts_of_ranks(Machine& machine);
 
-/// What all ranks agree on; every rank gets the same bits. All ranks call it with the same effort
-/// and heads; it allocates, and blocks. A class of links that no two ranks have is assumed to be
-/// what default_rates() says. Throws CommError, OutOfMemory.
-MachineRates calibrate(Machine& machine, AttentionKernels& kernels, CalibrationEffort effort);
+/// What all ranks agree on; every rank gets the same bits. All ranks call it with the same effort,
+/// heads, `group.hosts` and `throttle`, which says how the machine's links are slowed; it
+/// allocates, and blocks. A class of links that no two ranks have is assumed to be what
+/// default_rates() says. Throws CommError, OutOfMemory.
+MachineRates calibrate(Machine& machine, AttentionKernels& kernels, CalibrationEffort effort,
+                       const ProbedGroup& group,
+                       const std::optional<LinkThrottle>& throttle = std::nullopt);
 
 /// The slowest of what those ranks say that have rates, on every rank; one at least has. All ranks
 /// call it.

@@ -12,23 +12,23 @@ namespace {
 
 constexpr double kAsGood = 1.02;
 
-/// Why a plan that is legal is still not worth looking at, or nothing.
-std::string pointless(Strategy strategy, const StrategyQuestion& question) {
-  const std::vector<int>& hosts = question.setting.hosts;
+}  // namespace
+
+std::string pointless(Strategy strategy, const SplitSetting& setting, bool identity) {
+  const std::vector<int>& hosts = setting.hosts;
   const bool one_host = std::ranges::adjacent_find(hosts, std::not_equal_to()) == hosts.end();
   if (strategy == Strategy::kDoubleRing && one_host) return "one host: no better than ring";
-  if (!passes_keys(strategy) && !question.identity && hosts.size() > 1) {
+  if (!passes_keys(strategy) && !identity && hosts.size() > 1) {
     return "pages of this chunk are kept by other ranks than compute them";
   }
   return "";
 }
 
-}  // namespace
-
 Candidate examine(const PlannedStrategy& plan, const StrategyQuestion& question,
                   const MachineRates& rates) {
   const WireShape wire = question.wire();
-  Candidate candidate{.plan = plan, .dropped = pointless(plan.strategy, question)};
+  Candidate candidate{.plan = plan,
+                      .dropped = pointless(plan.strategy, question.setting, question.identity)};
   int layers = 0;
   for (const LayerShape& kind : question.layers) {
     candidate.staging_bytes =

@@ -6,6 +6,8 @@
 #include <span>
 #include <utility>
 
+#include "attention/kv_pages.h"
+#include "attention/lower_quartile.h"
 #include "comm/error.h"
 
 namespace longspan {
@@ -16,6 +18,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::int64_t kMergeRows = 128;
 constexpr int kMergeSources = 4;
 constexpr int kLaunches = 20;
+constexpr std::int64_t kCopiedPage = 16;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -60,7 +63,7 @@ double KernelProbe::flop_per_pair() const {
   return 4.0 * kernels_.shape().query_heads * kernels_.shape().head_dim;
 }
 
-double KernelProbe::median_seconds(const std::function<void()>& enqueue) {
+double KernelProbe::usual_seconds(const std::function<void()>& enqueue) {
   enqueue();  // caches, workspaces, clocks
   compute_->synchronize();
   std::vector<double> seconds;
@@ -71,8 +74,7 @@ double KernelProbe::median_seconds(const std::function<void()>& enqueue) {
     compute_->synchronize();
     seconds.push_back(seconds_since(start));
   }
-  std::ranges::nth_element(seconds, seconds.begin() + std::ssize(seconds) / 2);
-  return std::max(seconds[seconds.size() / 2], 1e-9);
+  return std::max(lower_quartile(std::move(seconds)), 1e-9);
 }
 
 void KernelProbe::attend(std::int64_t rows, std::int64_t columns, bool causal) {
@@ -96,7 +98,7 @@ void KernelProbe::attend(std::int64_t rows, std::int64_t columns, bool causal) {
 double KernelProbe::attend_seconds(std::int64_t rows, std::int64_t columns, bool causal) {
   const RunningState state{acc_.as<float>().data(), m_.as<float>().data(), l_.as<float>().data()};
   kernels_.reset(*compute_, state, rows);
-  return median_seconds([&] { attend(rows, columns, causal); });
+  return usual_seconds([&] { attend(rows, columns, causal); });
 }
 
 /// Columns are doubled until a run takes a tenth of the slice, so that a slow machine does not take
@@ -136,14 +138,31 @@ Partial KernelProbe::partial(Buffer& buffer) const {
 
 double KernelProbe::merge_bytes_per_second() {
   const std::vector<Partial> sources(kMergeSources, partial(partials_[0]));
-  const double seconds = median_seconds(
-      [&] { kernels_.merge(*compute_, sources, partial(partials_[1]), kMergeRows); });
+  const double seconds =
+      usual_seconds([&] { kernels_.merge(*compute_, sources, partial(partials_[1]), kMergeRows); });
   const auto moved = static_cast<double>(partials_[0].bytes().size() * (kMergeSources + 1));
   return moved / seconds;
 }
 
+double KernelProbe::copy_bytes_per_second() {
+  const HeadShape& shape = kernels_.shape();
+  const std::int64_t columns = most_columns_ / 2 / kCopiedPage * kCopiedPage;
+  const std::int64_t values = columns * shape.kv_values();
+  float* const message = keys_.as<float>().data() + values;
+  std::vector<std::int32_t> table(columns / kCopiedPage);
+  std::iota(table.rbegin(), table.rend(), 0);
+  KvCopy copy{.from = pages_at(keys_.as<float>().data(), KvType::kFloat32, shape, kCopiedPage),
+              .from_column = 0,
+              .to = pages_at(message, KvType::kFloat32, shape, columns),
+              .to_columns = {.first = 0, .block = 1, .stride = 1, .count = columns}};
+  copy.from.table = table.data();
+  copy.to.table = nullptr;
+  const double seconds = usual_seconds([&] { kernels_.copy_kv(*compute_, {copy}); });
+  return static_cast<double>(values * sizeof(float)) / seconds;
+}
+
 double KernelProbe::launch_seconds() {
-  return median_seconds([&] {
+  return usual_seconds([&] {
            for (int i = 0; i < kLaunches; ++i) {
              attend(1, 1, false);
              other_->wait(compute_->record());

@@ -27,11 +27,13 @@ class KernelProbe {
   double masked_flops_per_second(std::int64_t rows);
   /// Bytes read and written per second by a merge of a few partials.
   double merge_bytes_per_second();
+  /// Bytes per second of cached columns that are copied from short pages into one message.
+  double copy_bytes_per_second();
   /// Of a kernel without work, and of handing over to another stream and back.
   double launch_seconds();
 
  private:
-  double median_seconds(const std::function<void()>& enqueue);
+  double usual_seconds(const std::function<void()>& enqueue);
   double attend_seconds(std::int64_t rows, std::int64_t columns, bool causal);
   void attend(std::int64_t rows, std::int64_t columns, bool causal);
   Buffer filled(std::int64_t values, std::uint32_t seed);

@@ -1,6 +1,7 @@
 #include "attention/strategy_time.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "comm/error.h"
@@ -52,14 +53,14 @@ class TimeModel {
 
   double ring() const {
     return latest(pass_round(
-        Times(size_), [&](int r, int j) { return attend(r, j); },
+        packed(), [&](int r, int j) { return attend(r, j); },
         [&](int from, int to, int j) { return message(from, to, stream_bytes(j)); }));
   }
 
   /// Every rank pushes its stream to one peer after another; one launch attends as they arrive.
   double all_gather() const {
-    Times sent(size_), finish(size_), arrived(size_);
-    for (int r = 0; r < size_; ++r) finish[r] = attend(r, r);
+    Times sent = packed(), finish = sent, arrived(size_);
+    for (int r = 0; r < size_; ++r) finish[r] += attend(r, r);
     for (int step = 1; step < size_; ++step) {
       for (int r = 0; r < size_; ++r) {
         sent[r] += message(r, (r + step) % size_, stream_bytes(r));
@@ -113,7 +114,13 @@ class TimeModel {
         full += shape_.full_pairs(j, r);
         masked += shape_.masked_pairs(j, r);
       }
-      compute = std::max(compute, attend(shape_.new_tokens(), full, masked, all_heads()));
+      // Own queries join the others'; partials of all rows are taken apart again.
+      const std::int64_t rows = shape_.stream(r) > 0 ? shape_.new_tokens() : 0;
+      const double copying =
+          size_ == 1
+              ? 0
+              : copy(shape_.rows[r] * wire_.query_bytes() + rows * wire_.partial_row_bytes());
+      compute = std::max(compute, attend(shape_.new_tokens(), full, masked, all_heads()) + copying);
       merging = std::max(merging, merge(r));
     }
     return everybody(0, size_, gathered) + compute + everybody(0, size_, returned) + merging;
@@ -129,12 +136,15 @@ class TimeModel {
     };
     const auto out = [&](int, int to) { return shape_.rows[to] * wire_.query_bytes(heads); };
     Times start(parts.size()), end(parts.size());
-    for (int k = 0; k < parts.size(); ++k) start[k] = everybody(k * inner_, inner_, in);
+    for (int k = 0; k < parts.size(); ++k) {
+      start[k] = copy_in(k * inner_, in) + everybody(k * inner_, inner_, in);
+    }
     for (int u = 0; u < inner_; ++u) {
       const Times finish = pass_round(
           start,
           [&](int k, int j) {
-            return attend(parts.rows[k], parts.full_pairs(k, j), parts.masked_pairs(k, j), heads);
+            return attend(parts.rows[k], parts.full_pairs(k, j), parts.masked_pairs(k, j), heads,
+                          inner_);
           },
           [&](int from, int to, int j) {
             return message(from * inner_ + u, to * inner_ + u,
@@ -142,14 +152,16 @@ class TimeModel {
           });
       for (int k = 0; k < parts.size(); ++k) end[k] = std::max(end[k], finish[k]);
     }
-    for (int k = 0; k < parts.size(); ++k) end[k] += everybody(k * inner_, inner_, out);
+    for (int k = 0; k < parts.size(); ++k) {
+      end[k] += everybody(k * inner_, inner_, out) + copy_out(k * inner_);
+    }
     return latest(end);
   }
 
   /// While streams go round a host, the one each rank began with is on its way to the next host.
   double double_ring() const {
     const int hosts = size_ / inner_;
-    Times begin(size_);
+    Times begin = packed();
     for (int outer = 0; outer < hosts; ++outer) {
       Times next(size_);
       for (int host = 0; host < hosts; ++host) {
@@ -188,12 +200,48 @@ class TimeModel {
     return bytes == 0 ? 0 : link(from, to).seconds(bytes);
   }
 
-  /// 4 FLOP per pair, head and value: two products of a multiplication and an addition each.
-  double attend(std::int64_t rows, std::int64_t full, std::int64_t masked, int heads) const {
+  double copy(std::int64_t bytes) const {
+    return static_cast<double>(bytes) / rates_.copy_bytes_per_second;
+  }
+
+  /// When each rank has its cached columns in its stream, as a rank alone does not need them.
+  Times packed() const {
+    Times ready(size_);
+    for (int r = 0; r < size_ && size_ > 1; ++r) {
+      ready[r] = copy(stream_bytes(r) - shape_.rows[r] * wire_.kv_bytes());
+    }
+    return ready;
+  }
+
+  /// Each rank of a part puts what it has into messages, and takes apart what it gets.
+  template <typename BytesOf>
+  double copy_in(int first, const BytesOf& bytes_of) const {
+    double slowest = 0;
+    for (int r = first; r < first + inner_; ++r) {
+      std::int64_t bytes = 0;
+      for (int peer = first; peer < first + inner_; ++peer) {
+        bytes += bytes_of(r, peer) + (peer == r ? 0 : bytes_of(peer, r));
+      }
+      slowest = std::max(slowest, copy(bytes));
+    }
+    return slowest;
+  }
+
+  double copy_out(int first) const {
+    std::int64_t rows = 0;
+    for (int r = first; r < first + inner_; ++r) rows = std::max(rows, shape_.rows[r]);
+    return copy(rows * wire_.query_bytes());
+  }
+
+  /// 4 FLOP per pair, head and value: two products of a multiplication and an addition each. With
+  /// one of `parts` parts of all heads.
+  double attend(std::int64_t rows, std::int64_t full, std::int64_t masked, int heads,
+                int parts = 1) const {
     if (full + masked == 0) return 0;
     const double pairs =
         static_cast<double>(full) + static_cast<double>(masked) / rates_.masked_share;
-    return pairs * 4 * heads * wire_.heads.head_dim / rates_.attention_flops_per_second(rows) +
+    return pairs * 4 * heads * wire_.heads.head_dim /
+               rates_.attention_flops_per_second(rows, parts) +
            rates_.launch_seconds;
   }
 
@@ -236,11 +284,74 @@ class TimeModel {
   const MachineRates& rates_;
 };
 
+/// A model that was out by so many seconds is out by as many again; but where it was too slow, and
+/// says less of this chunk, by its share at most.
+double corrected(double modelled, const ProbedChunk& probe) {
+  const double difference = probe.measured_seconds - probe.modelled_seconds;
+  if (difference >= 0) return modelled + difference;
+  return modelled + difference * std::min(1.0, modelled / probe.modelled_seconds);
+}
+
+/// Where a number of pages lies among those of a grid: between point `below` and the next, so much
+/// of the way, by its logarithm.
+struct Place {
+  std::size_t below;
+  double share;
+};
+
+Place place_of(double pages, const std::vector<std::int64_t>& points) {
+  const auto at = [&](std::size_t i) { return std::log(1 + static_cast<double>(points[i])); };
+  const double wanted = std::log(1 + pages);
+  std::size_t i = 0;
+  while (i + 2 < points.size() && at(i + 1) <= wanted) ++i;
+  if (points.size() == 1) return {0, 0};
+  return {i, std::clamp((wanted - at(i)) / (at(i + 1) - at(i)), 0.0, 1.0)};
+}
+
+/// The chunk as it would be in the grid's pages, dealt round the ranks. Where some ranks have no
+/// rows it counts how many have, and that they speak to each other: only where all is on one rank
+/// is there nothing to send, cached or not.
+struct InPages {
+  double added;
+  double cached;
+};
+
+InPages in_pages(const SplitShape& shape) {
+  int asking = 0, serving = 0;
+  for (int r = 0; r < shape.size(); ++r) {
+    if (shape.rows[r] > 0) ++asking;
+    if (shape.stream(r) > 0) ++serving;
+  }
+  const auto pages = [](std::int64_t tokens) {
+    return static_cast<double>(tokens) / ProbeGrid::kPageTokens;
+  };
+  const double added = pages(shape.new_tokens());
+  const double cached = pages(shape.columns() - shape.new_tokens());
+  if (asking == shape.size()) return {std::max(added, 1.0 * asking), cached};
+  return {1.0 * asking, serving > 1 ? std::max(cached, 1.0 * serving) : 0};
+}
+
+/// As the four probes around the chunk say; beyond the grid, those at its edge.
+double corrected(double modelled, const SplitShape& shape, const ProbeGrid& grid,
+                 const ProbedStrategy& probed) {
+  const InPages pages = in_pages(shape);
+  const Place added = place_of(pages.added, grid.new_pages);
+  const Place cached = place_of(pages.cached, grid.cached_pages);
+  const auto at = [&](std::size_t row, std::size_t column) {
+    row = std::min(row, grid.new_pages.size() - 1);
+    column = std::min(column, grid.cached_pages.size() - 1);
+    return corrected(modelled, probed.chunks[row * grid.cached_pages.size() + column]);
+  };
+  const auto along = [&](std::size_t row) {
+    return std::lerp(at(row, cached.below), at(row, cached.below + 1), cached.share);
+  };
+  return std::lerp(along(added.below), along(added.below + 1), added.share);
+}
+
 }  // namespace
 
-double predicted_seconds(const PlannedStrategy& plan, const SplitShape& shape,
-                         const WireShape& wire, std::span<const int> hosts,
-                         const MachineRates& rates) {
+double modelled_seconds(const PlannedStrategy& plan, const SplitShape& shape, const WireShape& wire,
+                        std::span<const int> hosts, const MachineRates& rates) {
   expects(std::ssize(hosts) == shape.size() && shape.size() >= 1, "a host for each rank");
   const int inner = plan.strategy == Strategy::kUlysses ? shape.size() : plan.inner;
   expects(inner >= 1 && shape.size() % inner == 0, "an inner degree divides the group");
@@ -261,6 +372,14 @@ double predicted_seconds(const PlannedStrategy& plan, const SplitShape& shape,
       return model.double_ring();
   }
   __builtin_unreachable();
+}
+
+double predicted_seconds(const PlannedStrategy& plan, const SplitShape& shape,
+                         const WireShape& wire, std::span<const int> hosts,
+                         const MachineRates& rates) {
+  const double modelled = modelled_seconds(plan, shape, wire, hosts, rates);
+  const auto probed = std::ranges::find(rates.probed, plan, &ProbedStrategy::plan);
+  return probed == rates.probed.end() ? modelled : corrected(modelled, shape, rates.grid, *probed);
 }
 
 }  // namespace longspan

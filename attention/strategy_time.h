@@ -10,6 +10,10 @@
 // in arXiv 2411.01783, which compares pass-KV and pass-Q by it); with shards and pairs as they are
 // it shows what imbalance costs. Carrying a running softmax on costs nothing extra here, for
 // attention was measured with it. What transfers take from ranks that compute is not modelled.
+//
+// A short chunk spends its time on what no rate says: streams that hand over, threads that wake,
+// kernels on a few columns. A strategy that was probed on small chunks is therefore corrected by
+// what the model was out there: in seconds, so that it counts for less the longer the chunk.
 #pragma once
 
 #include <span>
@@ -19,8 +23,12 @@
 
 namespace longspan {
 
-/// Seconds. `hosts`: a number for the host of each rank of the group; equal numbers share a host.
-/// `plan` is legal for the group and the heads.
+/// Seconds, of the recurrence alone. `hosts`: a number for the host of each rank of the group;
+/// equal numbers share a host. `plan` is legal for the group and the heads.
+double modelled_seconds(const PlannedStrategy& plan, const SplitShape& shape, const WireShape& wire,
+                        std::span<const int> hosts, const MachineRates& rates);
+
+/// The same, corrected by what was probed.
 double predicted_seconds(const PlannedStrategy& plan, const SplitShape& shape,
                          const WireShape& wire, std::span<const int> hosts,
                          const MachineRates& rates);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/binding.h"
 #include "comm/communicator.h"
 #include "comm/error.h"
 
@@ -17,6 +18,7 @@ namespace longspan {
 
 struct MachineOptions {
   int threads = 0;  // per rank; 0: a fair share of the host's cores (fair_threads in comm/host.h)
+  Binding bind = Binding::kAuto;
   // Deadline of every exchange(). What a peer computes before it takes part counts too.
   std::chrono::milliseconds hang_timeout{120'000};
   // Longer messages are cut: MPI counts bytes in an int.
@@ -41,6 +43,8 @@ class Machine {
   virtual const std::string& host() const = 0;
   /// Threads of this rank.
   virtual int threads() const = 0;
+  /// Where they run, and why: a line for a log.
+  virtual std::string placement() const { return "compute threads are not bound"; }
   /// True once an exchange missed its deadline: MPI may not be used any more, nor finalised. End
   /// the process with leave_now().
   virtual bool abandoned() const { return false; }

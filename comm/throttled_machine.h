@@ -21,6 +21,7 @@ class ThrottledMachine final : public Machine {
   const std::vector<int>& host_ranks() const override { return inner_->host_ranks(); }
   const std::string& host() const override { return inner_->host(); }
   int threads() const override { return inner_->threads(); }
+  std::string placement() const override { return inner_->placement(); }
   bool abandoned() const override { return inner_->abandoned(); }
 
  private:

@@ -6,11 +6,13 @@
 #include <chrono>
 #include <iostream>
 #include <memory>
+#include <numeric>
 #include <span>
 
 #include "attention/calibration.h"
 #include "comm/agreement.h"
 #include "comm/host_memory.h"
+#include "comm/link_throttle.h"
 #include "comm/machine.h"
 #include "comm/str.h"
 #include "launch/allowed_strategies.h"
@@ -89,16 +91,28 @@ std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
   });
 }
 
-/// Measured, or read from an earlier start, if some degree has a choice.
+/// The ranks that attend with this one, where instances are split so.
+ProbedGroup probed_group(Machine& machine, const GenerateOptions& options, const Split& split) {
+  const InstanceRanks instances(options.tp);
+  ProbedGroup group{.ranks = {}, .hosts = split.hosts};
+  if (instances.instance_of(machine.rank()) >= split.degree) return group;
+  std::vector<int> all(split.degree);
+  std::iota(all.begin(), all.end(), 0);
+  group.ranks = instances.with_part(all, instances.part_of(machine.rank()));
+  return group;
+}
+
+/// Measured, or read from an earlier start, if there is a choice.
 MachineRates machine_rates(Machine& machine, const GenerateOptions& options,
-                           AttentionKernels& kernels, const std::vector<Split>& splits) {
-  const bool chooses =
-      std::ranges::any_of(splits, [](const Split& split) { return split.plans.size() > 1; });
-  if (!chooses) return default_rates(kernels.isa(), machine.threads());
-  return rates_for(
-      machine, kernels, options.calibrate,
-      calibration_key(machine, kernels, build_name(), options.throttle_link.value_or("")),
-      calibration_folder());
+                           AttentionKernels& kernels, const Split& split) {
+  const std::string link = options.throttle_link.value_or("");
+  if (split.plans.size() < 2) {
+    return default_rates(kernels.isa(), machine.threads(), parse_link_throttle(link));
+  }
+  const ProbedGroup group = probed_group(machine, options, split);
+  return rates_for(machine, kernels, options.calibrate,
+                   calibration_key(machine, kernels, group, build_name(), link), group,
+                   calibration_folder());
 }
 
 std::vector<int> degrees(const GenerateOptions& options, int ranks) {
@@ -304,7 +318,10 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
     });
   }
 
-  const MachineRates rates = machine_rates(machine, options, *model.kernels, split_list);
+  std::vector<MachineRates> rates;  // of each split
+  for (const Split& split : split_list) {
+    rates.push_back(machine_rates(machine, options, *model.kernels, split));
+  }
   std::optional<Conversation> talk;
   if (coordinator) {
     talk.emplace(options, model,
@@ -315,7 +332,8 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                           .progress = !options.json || shows_on_terminal(STDERR_FILENO)});
   }
   ExitCode code = ExitCode::kClean;
-  for (const Split& split : split_list) {
+  for (std::size_t i = 0; i < split_list.size(); ++i) {
+    const Split& split = split_list[i];
     const RunFacts facts{.model = model.config.name,
                          .degree = split.degree,
                          .tp = options.tp,
@@ -327,7 +345,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                          .load_s = seconds_between(start, loaded)};
     RunResult result;
     try {
-      run_prompts(machine, model, job_options(options, split, rates, load.precision),
+      run_prompts(machine, model, job_options(options, split, rates[i], load.precision),
                   talk ? &talk->input() : nullptr, result);
     } catch (...) {
       if (talk) talk->show_failed(result, facts);
@@ -348,6 +366,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
 
 ExitCode generate(const GenerateOptions& options) {
   return on_machine({.threads = options.threads,
+                     .bind = options.bind,
                      .hang_timeout = options.hang_timeout,
                      .throttle_link = options.throttle_link,
                      .log_level = options.log_level},

@@ -24,8 +24,9 @@ namespace {
 }
 
 std::unique_ptr<Machine> open_machine(const MachineRequest& request) {
-  auto machine =
-      Machine::open({.threads = request.threads.value_or(0), .hang_timeout = request.hang_timeout});
+  auto machine = Machine::open({.threads = request.threads.value_or(0),
+                                .bind = request.bind,
+                                .hang_timeout = request.hang_timeout});
   if (!request.throttle_link) return machine;
   return std::make_unique<ThrottledMachine>(std::move(machine),
                                             *parse_link_throttle(*request.throttle_link));
@@ -39,6 +40,7 @@ ExitCode on_machine(
   const InterruptWatch interrupt;
   const std::unique_ptr<Machine> machine = open_machine(request);
   start_log(request.log_level, machine->rank(), machine->size());
+  log(LogLevel::kDebug, machine->placement());
   try {
     return command(*machine, interrupt.interrupted());
   } catch (const Error& error) {

@@ -115,6 +115,10 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupSplit, "threads", "N",
       "threads of each rank (default: allowed cores / ranks on this host)"},
      [](auto& o, auto& given) { o.threads = static_cast<int>(whole_number(given, kThreads)); }},
+    {{kGroupSplit, "bind", "WORD",
+      "auto: where ranks share a host and the launcher has not bound them, compute threads of each "
+      "keep to cores of its own, of one NUMA node if they fit; none: they do not (default: auto)"},
+     [](auto& o, auto& given) { o.bind = bind_word(given); }},
     {{kGroupSplit, "dtype", "WORD",
       "what matrices are stored and multiplied in: float32, bfloat16 (half the memory, rounds "
       "weights and activations; sums stay float32) or auto: bfloat16 where all ranks have AMX "

@@ -79,6 +79,11 @@ CalibrationEffort calibrate_word(const Given& given) {
   return kCalibrationEfforts[one_of(given, names(kCalibrationEfforts))];
 }
 
+Binding bind_word(const Given& given) {
+  constexpr std::array<std::string_view, 2> kWords = {"auto", "none"};
+  return static_cast<Binding>(one_of(given, kWords));
+}
+
 LogLevel log_level_word(const Given& given) {
   constexpr std::array<std::string_view, 4> kWords = {"debug", "info", "warning", "error"};
   return static_cast<LogLevel>(one_of(given, kWords));

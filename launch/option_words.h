@@ -12,6 +12,7 @@
 #include "attention/segment.h"
 #include "attention/shard_layout.h"
 #include "attention/strategy.h"
+#include "comm/binding.h"
 #include "comm/log.h"
 #include "launch/option_values.h"
 
@@ -30,6 +31,7 @@ std::vector<DecodeStrategy> decode_strategy_words(const Given& given);
 std::optional<Precision> dtype_word(const Given& given);
 AttentionKind attention_word(const Given& given);
 CalibrationEffort calibrate_word(const Given& given);
+Binding bind_word(const Given& given);
 LogLevel log_level_word(const Given& given);
 /// The text, once parse_link_throttle() understands it.
 std::string link_throttle_text(const Given& given);

@@ -18,6 +18,7 @@
 #include "attention/kv_type.h"
 #include "attention/shard_layout.h"
 #include "attention/strategy.h"
+#include "comm/binding.h"
 #include "comm/launcher.h"
 #include "comm/log.h"
 #include "launch/attention_options.h"
@@ -68,6 +69,7 @@ struct GenerateOptions {
   std::optional<Precision> dtype;  // absent: what is fastest here
   std::optional<KvType> kv_type;   // of KV pages; absent: as is computed
   std::optional<int> threads;      // per rank; absent: allowed cores / local ranks
+  Binding bind = Binding::kAuto;   // of compute threads to cores
   std::vector<int> compare_degrees;
 
   AttentionOptions attention;

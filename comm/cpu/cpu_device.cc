@@ -34,7 +34,8 @@ std::string cpu_model() {
 
 }  // namespace
 
-CpuDevice::CpuDevice(int threads) : threads_(threads) {
+CpuDevice::CpuDevice(int threads, std::optional<cpu_set_t> cores)
+    : threads_(threads), cores_(cores) {
   expects(threads >= 1, "a CPU device has at least one thread");
 }
 
@@ -60,7 +61,7 @@ Buffer CpuDevice::allocate(std::size_t bytes) {
 }
 
 std::unique_ptr<Stream> CpuDevice::new_stream() {
-  return std::make_unique<CpuStream>(threads_, trace() ? trace()->lease() : TraceLease());
+  return std::make_unique<CpuStream>(threads_, trace() ? trace()->lease() : TraceLease(), cores_);
 }
 
 void CpuDevice::copy(Stream& stream, Bytes dst, ConstBytes src) {

@@ -1,7 +1,10 @@
 // The CPU as a device: host memory, and streams that are threads with a queue (cpu_stream.h).
 #pragma once
 
+#include <sched.h>
+
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "comm/cpu/cpu_stream.h"
@@ -11,8 +14,8 @@ namespace longspan {
 
 class CpuDevice final : public Device {
  public:
-  /// `threads` per stream, 1 at least.
-  explicit CpuDevice(int threads);
+  /// `threads` per stream, 1 at least; they keep to `cores`, if that is said.
+  explicit CpuDevice(int threads, std::optional<cpu_set_t> cores = std::nullopt);
 
   Buffer allocate(std::size_t bytes) override;
   std::unique_ptr<Stream> new_stream() override;
@@ -24,6 +27,7 @@ class CpuDevice final : public Device {
 
  private:
   int threads_;
+  std::optional<cpu_set_t> cores_;
 };
 
 }  // namespace longspan

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "comm/cpu/brief_spin.h"
+#include "comm/cpu/core_share.h"
 #include "comm/cpu/cpu_event.h"
 #include "comm/error.h"
 
@@ -38,8 +39,8 @@ class Nesting {
 
 }  // namespace
 
-CpuStream::CpuStream(int threads, TraceLease lane)
-    : lane_(std::move(lane)), thread_([this, threads] { run(threads); }) {}
+CpuStream::CpuStream(int threads, TraceLease lane, std::optional<cpu_set_t> cores)
+    : lane_(std::move(lane)), thread_([this, threads, cores] { run(threads, cores); }) {}
 
 CpuStream::~CpuStream() {
   {
@@ -174,7 +175,8 @@ void CpuStream::hand_to_thread() {
   wake_.notify_one();
 }
 
-void CpuStream::run(int threads) {
+void CpuStream::run(int threads, const std::optional<cpu_set_t>& cores) {
+  if (cores) keep_this_thread_to(*cores);  // before OpenMP starts others from here
   omp_set_num_threads(threads);
   for (;;) {
     spin_briefly([this] { return has_news_.load(std::memory_order_acquire); });

@@ -17,12 +17,15 @@
 // transfer fails the compute that needed it, instead of feeding it stale bytes.
 #pragma once
 
+#include <sched.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "comm/device.h"
@@ -33,8 +36,10 @@ class CpuStream final : public Stream {
  public:
   /// `threads`: how many threads parallel regions inside this stream's work may use (OpenMP's
   /// number for this stream's own thread, which oneDNN and our kernels both take).
-  /// `lane`: where its spans go; none without.
-  explicit CpuStream(int threads, TraceLease lane = {});
+  /// `lane`: where its spans go; none without. `cores`: where all these threads run; absent: where
+  /// the caller does.
+  explicit CpuStream(int threads, TraceLease lane = {},
+                     std::optional<cpu_set_t> cores = std::nullopt);
   ~CpuStream() override;
 
   /// Runs `work` on the stream's thread, after everything enqueued before. An exception it throws
@@ -74,7 +79,7 @@ class CpuStream final : public Stream {
   void drive();
   void go_on(const std::exception_ptr& failure);
   void hand_to_thread();
-  void run(int threads);
+  void run(int threads, const std::optional<cpu_set_t>& cores);
 
   const TraceLease lane_;  // the driver's own
   std::mutex mutex_;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/cpu/core_share.h"
 #include "comm/cpu/cpu_device.h"
 #include "comm/machine.h"
 #include "comm/mpi/mpi_communicator.h"
@@ -22,16 +23,22 @@ class MpiMachine final : public Machine {
   const std::vector<int>& host_ranks() const override { return session_->host_ranks(); }
   const std::string& host() const override { return host_; }
   int threads() const override { return device_.threads(); }
+  std::string placement() const override { return share_.placement.text; }
   bool abandoned() const override { return session_->abandoned(); }
 
  private:
-  int chosen_threads(const MachineOptions& options);
-  int fair_share();
+  struct HostShare {
+    int threads;
+    Placement placement;
+  };
+  HostShare take_share(const MachineOptions& options);
+  std::vector<cpu_set_t> cores_of_ranks();
 
   std::unique_ptr<MpiSession> session_;
   MpiCommunicator data_;
   MpiCommunicator control_;
   std::string host_;
+  HostShare share_;
   CpuDevice device_;
 };
 

@@ -91,9 +91,10 @@ Regret regret_of(const std::vector<AttentionFigure>& figures) {
 AttentionBench::AttentionBench(Machine& machine, const BenchAttentionOptions& options, int degree)
     : machine_(machine), options_(options), precision_(agreed_precision(machine, options.dtype)) {
   expect_memory(machine, least_bytes(options), kAdvice);
-  std::vector<int> hosts = hosts_of_ranks(machine);
-  hosts.resize(degree);
-  cases_ = agree_on(machine.control(), [&] { return attention_cases(options, hosts); });
+  group_.hosts = hosts_of_ranks(machine);
+  group_.hosts.resize(degree);
+  if (machine.rank() < degree) group_.ranks = first_ranks(degree);
+  cases_ = agree_on(machine.control(), [&] { return attention_cases(options, group_.hosts); });
   const AttentionRoom room = room_for(cases_);
   expect_memory(machine, memory_bytes(room, options), kAdvice);
   const float scale = 1.0f / std::sqrt(static_cast<float>(options.heads.head_dim));
@@ -112,10 +113,10 @@ std::string AttentionBench::isa() const { return std::string(kernels_->isa()); }
 
 void AttentionBench::run(const std::atomic<bool>& interrupted,
                          const std::function<void(const AttentionFigure&)>& done) {
-  rates_ = rates_for(
-      machine_, *kernels_, options_.calibrate,
-      calibration_key(machine_, *kernels_, build_name(), options_.throttle_link.value_or("")),
-      calibration_folder());
+  rates_ = rates_for(machine_, *kernels_, options_.calibrate,
+                     calibration_key(machine_, *kernels_, group_, build_name(),
+                                     options_.throttle_link.value_or("")),
+                     group_, calibration_folder());
   for (const AttentionCase& one : cases_) {
     if (any_rank(machine_.control(), interrupted)) return;
     done(measure(one));
@@ -128,38 +129,57 @@ AttentionFigure AttentionBench::measure(const AttentionCase& one) {
   AttentionFigure figure{.size = one.size,
                          .layout = one.deal.layout,
                          .degree = one.deal.ranks,
-                         .ideal = ideal(one),
+                         .shape = one.shape,
+                         .ideal = {},
                          .strategies = {},
                          .chosen = choice.plan,
-                         .reason = choice.reason};
+                         .reason = choice.reason,
+                         .rematch = std::nullopt};
+  const auto predict = [&](auto seconds, const PlannedStrategy& plan) {
+    return seconds(plan, one.shape, question.wire(), one.setting.hosts, rates_);
+  };
+  RankClock clock(machine_, options_.seconds);
+  std::vector<RankClock::Runs> rivals{ideal_runs(one)};
   for (const PlannedStrategy& plan : one.plans) {
     if (options_.strategies.chosen_only && plan != choice.plan) continue;
-    const double predicted =
-        predicted_seconds(plan, one.shape, question.wire(), one.setting.hosts, rates_);
-    figure.strategies.push_back({plan, time(one, plan), predicted});
+    figure.strategies.push_back({.plan = plan,
+                                 .time = {},
+                                 .predicted_seconds = predict(predicted_seconds, plan),
+                                 .modelled_seconds = predict(modelled_seconds, plan)});
+    rivals.push_back(runs_of(one, plan));
+  }
+  const std::vector<Timing> timings = clock.time_in_turn(rivals);
+  figure.ideal = timings.front();
+  for (std::size_t i = 1; i < timings.size(); ++i) figure.strategies[i - 1].time = timings[i];
+  if (figure.fastest().plan != choice.plan) {
+    const std::vector<Timing> again =
+        clock.time_in_turn({runs_of(one, choice.plan), runs_of(one, figure.fastest().plan)});
+    figure.rematch = Rematch{again[0], again[1]};
   }
   return figure;
 }
 
-Timing AttentionBench::time(const AttentionCase& one, const PlannedStrategy& plan) {
-  RankClock clock(machine_, options_.seconds);
-  if (!member_) return clock.time([](int) {});
+RankClock::Runs AttentionBench::runs_of(const AttentionCase& one, const PlannedStrategy& plan) {
+  if (!member_) return [](int) {};
   AttentionWorkload& work = member_->work;
-  const SplitChunk chunk = make_split_chunk(one.deal, member_->group.rank(),
-                                            one.storage(member_->group.rank(), work.slots()));
+  const int rank = member_->group.rank();
+  const auto chunk = std::make_shared<const SplitChunk>(
+      make_split_chunk(one.deal, rank, one.storage(rank, work.slots())));
   PrefillAttention& attention = member_->strategies.use(plan.strategy);
-  work.write_own_keys(attention, chunk);
-  return clock.time(work.compute(), [&] { work.attend(attention, member_->group, chunk); });
+  work.write_own_keys(attention, *chunk);
+  return [&work, &attention, &group = member_->group, chunk](int n) {
+    for (int i = 0; i < n; ++i) work.attend(attention, group, *chunk);
+    work.compute().synchronize();
+  };
 }
 
 /// The rank attends as many pairs as an even share of the chunk has, with as many rows, and all
 /// keys are its own.
-Timing AttentionBench::ideal(const AttentionCase& one) {
-  RankClock clock(machine_, options_.seconds);
+RankClock::Runs AttentionBench::ideal_runs(const AttentionCase& one) {
   const int ranks = one.deal.ranks;
   const ChunkSize share =
       member_ ? even_share(one.size, member_->group.rank(), ranks) : ChunkSize{0, 0};
-  if (share.tokens == 0) return clock.time([](int) {});
+  if (share.tokens == 0) return [](int) {};
   AttentionWorkload& work = member_->work;
   const Deal deal{.layout = Layout::kContiguous, .first = share.cached, .count = share.tokens};
   const auto pages =
@@ -167,10 +187,13 @@ Timing AttentionBench::ideal(const AttentionCase& one) {
   const SequenceStorage storage{.page_tokens = options_.page_tokens,
                                 .owners = std::vector<int>(pages, 0),
                                 .slots = {work.slots().begin(), work.slots().begin() + pages}};
-  const SplitChunk chunk = make_split_chunk(deal, 0, storage);
+  const auto chunk = std::make_shared<const SplitChunk>(make_split_chunk(deal, 0, storage));
   PrefillAttention& attention = member_->own_strategy.use(Strategy::kRing);
-  work.write_own_keys(attention, chunk);
-  return clock.time(work.compute(), [&] { work.attend(attention, member_->alone, chunk); });
+  work.write_own_keys(attention, *chunk);
+  return [&work, &attention, &alone = member_->alone, chunk](int n) {
+    for (int i = 0; i < n; ++i) work.attend(attention, alone, *chunk);
+    work.compute().synchronize();
+  };
 }
 
 std::optional<MatrixFigure> AttentionBench::matrix_product() {

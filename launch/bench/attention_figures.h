@@ -1,7 +1,10 @@
 // What `longspan bench attention` measures: each chunk by each legal strategy, beside an even share
-// of the same work without messages, and beside what the cost model says.
+// of the same work without messages, and beside what the cost model says. Strategies and yardstick
+// take turns. Of several figures that scatter the least is too small, so that the chosen strategy
+// and the one that came out fastest meet once more, and regret is what that shows.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -9,8 +12,10 @@
 #include <string>
 #include <vector>
 
+#include "attention/strategy_probe.h"
 #include "comm/machine.h"
 #include "launch/bench/attention_cases.h"
+#include "launch/bench/rank_clock.h"
 #include "launch/bench/timing.h"
 
 namespace longspan {
@@ -19,16 +24,25 @@ struct StrategyFigure {
   PlannedStrategy plan;
   Timing time;
   double predicted_seconds = 0;
+  double modelled_seconds = 0;  // the same without what was probed
+};
+
+/// The chosen strategy and the fastest, measured again, in turn.
+struct Rematch {
+  Timing chosen;
+  Timing fastest;
 };
 
 struct AttentionFigure {
   ChunkSize size;
   Layout layout{};
   int degree = 1;
+  SplitShape shape;
   Timing ideal;  // yardstick
   std::vector<StrategyFigure> strategies;
   PlannedStrategy chosen;  // by the cost model, of those measured
   std::string reason;
+  std::optional<Rematch> rematch;  // if another than the chosen one came out fastest
 
   double share_of_ideal(const StrategyFigure& one) const {
     return ideal.seconds / one.time.seconds;
@@ -36,8 +50,11 @@ struct AttentionFigure {
   /// The figure of what was chosen, and the fastest.
   const StrategyFigure& of_chosen() const;
   const StrategyFigure& fastest() const;
-  /// How much longer what was chosen took than the fastest, over the fastest.
-  double regret() const { return of_chosen().time.seconds / fastest().time.seconds - 1; }
+  /// How much longer what was chosen took than the fastest, over the fastest, in their rematch;
+  /// nothing if it won there.
+  double regret() const {
+    return rematch ? std::max(0.0, rematch->chosen.seconds / rematch->fastest.seconds - 1) : 0;
+  }
 };
 
 /// Over all chunks.
@@ -69,6 +86,8 @@ class AttentionBench {
   /// Stops between two chunks, on all ranks, when any is interrupted.
   void run(const std::atomic<bool>& interrupted,
            const std::function<void(const AttentionFigure&)>& done);
+  /// What run() predicts with.
+  const MachineRates& rates() const { return rates_; }
   /// The yardstick of one rank alone; nothing with several.
   std::optional<MatrixFigure> matrix_product();
 
@@ -76,11 +95,12 @@ class AttentionBench {
   class Member;
 
   AttentionFigure measure(const AttentionCase& one);
-  Timing ideal(const AttentionCase& one);
-  Timing time(const AttentionCase& one, const PlannedStrategy& plan);
+  RankClock::Runs runs_of(const AttentionCase& one, const PlannedStrategy& plan);
+  RankClock::Runs ideal_runs(const AttentionCase& one);
 
   Machine& machine_;
   const BenchAttentionOptions& options_;
+  ProbedGroup group_;
   std::vector<AttentionCase> cases_;
   std::unique_ptr<AttentionKernels> kernels_;
   Precision precision_;

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/str.h"
+#include "runtime/engine/rates_json.h"
 
 namespace longspan {
 namespace {
@@ -30,13 +31,20 @@ json strategy_json(const StrategyFigure& one, const AttentionFigure& figure,
               {"spread", one.time.spread},
               {"runs", one.time.runs},
               {"share_of_ideal", figure.share_of_ideal(one)},
-              {"predicted_s", one.predicted_seconds}};
+              {"predicted_s", one.predicted_seconds},
+              {"modelled_s", one.modelled_seconds}};
   if (report.matrix) {
     const double rate = 1e9 * giga_flop(figure, report.heads) / one.time.seconds;
     row["flop_per_s"] = rate;
     row["ratio_to_matrix"] = rate / report.matrix->flop_per_second();
   }
   return row;
+}
+
+json rematch_json(const AttentionFigure& figure) {
+  if (!figure.rematch) return nullptr;
+  return {{"chosen", timing_json(figure.rematch->chosen)},
+          {"fastest", timing_json(figure.rematch->fastest)}};
 }
 
 json figure_json(const AttentionFigure& figure, const AttentionReport& report) {
@@ -47,6 +55,8 @@ json figure_json(const AttentionFigure& figure, const AttentionReport& report) {
   return {{"tokens", figure.size.tokens},
           {"cached", figure.size.cached},
           {"layout", name(figure.layout)},
+          {"rows_by_rank", figure.shape.rows},
+          {"cached_by_rank", figure.shape.cached},
           {"ideal", timing_json(figure.ideal)},
           {"strategies", strategies},
           {"chosen", describe(figure.chosen, figure.degree)},
@@ -54,7 +64,17 @@ json figure_json(const AttentionFigure& figure, const AttentionReport& report) {
           {"chosen_seconds", figure.of_chosen().time.seconds},
           {"fastest", describe(figure.fastest().plan, figure.degree)},
           {"fastest_seconds", figure.fastest().time.seconds},
+          {"rematch", rematch_json(figure)},
           {"regret", figure.regret()}};
+}
+
+std::string regret_row(const AttentionFigure& figure) {
+  const std::string chosen = describe(figure.chosen, figure.degree);
+  if (!figure.rematch) return str("{:>17} {} chosen, and fastest\n", "", chosen);
+  return str("{:>17} {} chosen, {} fastest; again in turn {:.3f} and {:.3f} ms: regret {:.1f} %\n",
+             "", chosen, describe(figure.fastest().plan, figure.degree),
+             1e3 * figure.rematch->chosen.seconds, 1e3 * figure.rematch->fastest.seconds,
+             100 * figure.regret());
 }
 
 bool had_a_choice(const AttentionReport& report) {
@@ -96,6 +116,7 @@ std::string table_rows(const AttentionFigure& figure, const AttentionReport& rep
     }
     text += '\n';
   }
+  if (figure.strategies.size() > 1) text += regret_row(figure);
   return text;
 }
 
@@ -120,6 +141,7 @@ std::string json_text(const AttentionReport& report) {
   for (const AttentionFigure& figure : report.figures) {
     object["chunks"].push_back(figure_json(figure, report));
   }
+  object["rates"] = json_of(report.rates);
   const Regret regret = regret_of(report.figures);
   object["regret"] = {{"worst", regret.worst}, {"mean", regret.mean}};
   return object.dump();

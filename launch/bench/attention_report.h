@@ -20,6 +20,7 @@ struct AttentionReport {
   std::string isa;                     // of the kernels
   std::optional<MatrixFigure> matrix;  // of one rank alone
   std::vector<AttentionFigure> figures;
+  MachineRates rates;  // what the predictions were made with
 };
 
 /// What stands above the rows.

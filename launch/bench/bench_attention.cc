@@ -45,12 +45,14 @@ ExitCode bench(Machine& machine, const BenchAttentionOptions& options,
                          .precision = bench.precision(),
                          .isa = bench.isa(),
                          .matrix = bench.matrix_product(),
-                         .figures = {}};
+                         .figures = {},
+                         .rates = {}};
   if (table) std::cout << table_head(report) << std::flush;
   bench.run(interrupted, [&](const AttentionFigure& figure) {
     if (table) std::cout << table_rows(figure, report) << std::flush;
     report.figures.push_back(figure);
   });
+  report.rates = bench.rates();
   if (table) std::cout << table_foot(report);
   if (tells && options.json) std::cout << json_text(report) << '\n';
   if (plot && !(*plot << svg_of(share_plot(report)) << std::flush)) {

@@ -24,6 +24,7 @@ BenchHead bench_head(Machine& machine, const BenchOptions& options, std::string 
           .ranks = machine.size(),
           .hosts = static_cast<int>(std::set(hosts.begin(), hosts.end()).size()),
           .threads = machine.threads(),
+          .placement = machine.placement(),
           .device = machine.device().description(),
           .throttle_link = options.throttle_link.value_or(""),
           .seconds = std::chrono::duration<double>(options.seconds).count()};
@@ -47,6 +48,7 @@ nlohmann::ordered_json json_of(const BenchHead& head) {
           {"ranks", head.ranks},
           {"hosts", head.hosts},
           {"threads", head.threads},
+          {"placement", head.placement},
           {"device", head.device},
           {"throttle_link", head.throttle_link},
           {"seconds_per_figure", head.seconds}};

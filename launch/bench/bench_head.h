@@ -15,6 +15,7 @@ struct BenchHead {
   int ranks = 1;
   int hosts = 1;
   int threads = 1;            // of each rank
+  std::string placement;      // of rank 0: where they run, and why
   std::string device;         // of rank 0
   std::string throttle_link;  // "" or how links are throttled
   double seconds = 0;         // of each figure

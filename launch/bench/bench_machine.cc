@@ -11,6 +11,7 @@ ExitCode on_bench_machine(
     const BenchOptions& options,
     const std::function<ExitCode(Machine&, const std::atomic<bool>& interrupted)>& bench) {
   return on_machine({.threads = options.threads,
+                     .bind = options.bind,
                      .throttle_link = options.throttle_link,
                      .log_level = options.log_level},
                     bench);

@@ -38,6 +38,16 @@ Option<Options> threads_option() {
 }
 
 template <typename Options>
+Option<Options> bind_option() {
+  return {
+      {kGroupHow, "bind", "WORD",
+       "auto: where ranks share a host and the launcher has not bound them, compute threads of "
+       "each "
+       "keep to cores of its own, of one NUMA node if they fit; none: they do not (default: auto)"},
+      [](Options& o, const Given& given) { o.bind = bind_word(given); }};
+}
+
+template <typename Options>
 Option<Options> seconds_option() {
   return {{kGroupHow, "seconds", "SECONDS",
            "how long each figure is repeated, three times at least (default: 1)"},
@@ -92,6 +102,7 @@ const std::array kAttention = std::to_array<Option<Attention>>({
 
     degree_option<Attention>(),
     threads_option<Attention>(),
+    bind_option<Attention>(),
     seconds_option<Attention>(),
     {{kGroupHow, "dtype", "WORD",
       "what kernels, and the matrix product beside them, multiply in: float32, bfloat16 or auto: "
@@ -140,6 +151,7 @@ const std::array kDecode = std::to_array<Option<Decode>>({
 
     degree_option<Decode>(),
     threads_option<Decode>(),
+    bind_option<Decode>(),
     seconds_option<Decode>(),
     throttle_option<Decode>(),
     json_option<Decode>(),
@@ -155,6 +167,7 @@ const std::array kComm = std::to_array<Option<Comm>>({
 
     degree_option<Comm>(),
     threads_option<Comm>(),
+    bind_option<Comm>(),
     seconds_option<Comm>(),
     throttle_option<Comm>(),
     json_option<Comm>(),

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/binding.h"
 #include "launch/option_words.h"
 
 namespace longspan {
@@ -15,6 +16,7 @@ namespace longspan {
 struct BenchOptions {
   std::optional<int> degree;                 // ranks that take part; absent: all
   std::optional<int> threads;                // per rank; absent: allowed cores / local ranks
+  Binding bind = Binding::kAuto;             // of compute threads to cores
   std::chrono::milliseconds seconds{1000};   // of each figure
   std::optional<std::string> throttle_link;  // as parse_link_throttle() reads it
   bool json = false;

@@ -18,6 +18,9 @@ using Clock = std::chrono::steady_clock;
 constexpr double kShortestBatch = 5e-3;
 constexpr double kMostRuns = 2000;
 constexpr double kMostBatches = 2000;
+// For a median that a few disturbed batches do not move.
+constexpr double kSoundBatches = 15;
+constexpr double kPatience = 20;  // as many times the time of a figure
 
 /// Until a slow rank comes; it may be computing for minutes.
 constexpr Patience kPrompt{std::chrono::minutes(10), std::chrono::microseconds(50)};
@@ -25,7 +28,7 @@ constexpr Patience kPrompt{std::chrono::minutes(10), std::chrono::microseconds(5
 }  // namespace
 
 /// Seconds of one of `count` runs on this rank.
-double RankClock::batch(const std::function<void(int n)>& runs, int count) {
+double RankClock::batch(const Runs& runs, int count) {
   barrier(machine_.control(), kPrompt);
   const auto start = Clock::now();
   runs(count);
@@ -49,16 +52,34 @@ std::vector<double> RankClock::slowest(const std::vector<double>& mine) {
   return all;
 }
 
-Timing RankClock::time(const std::function<void(int n)>& runs) {
-  batch(runs, 1);  // caches, page faults, workspaces
-  const double expected = std::max(slowest({batch(runs, 1)}).front(), 1e-9);
-  const int count =
-      static_cast<int>(std::clamp(std::ceil(kShortestBatch / expected), 1.0, kMostRuns));
-  const double batches = std::clamp(per_figure_.count() / (expected * count), 3.0, kMostBatches);
-  std::vector<double> seconds;
-  for (int i = 0; i < static_cast<int>(batches); ++i) seconds.push_back(batch(runs, count));
-  return timing_of(slowest(seconds));
+int RankClock::batches(double seconds_of_a_turn, std::size_t rivals) const {
+  const double fit = per_figure_.count() * static_cast<double>(rivals) / seconds_of_a_turn;
+  const double least = kPatience * fit >= kSoundBatches ? kSoundBatches : 3.0;
+  return static_cast<int>(std::clamp(fit, least, kMostBatches));
 }
+
+std::vector<Timing> RankClock::time_in_turn(const std::vector<Runs>& rivals) {
+  std::vector<int> counts;
+  double turn = 0;
+  for (const Runs& runs : rivals) {
+    batch(runs, 1);  // caches, page faults, workspaces
+    const double expected = std::max(slowest({batch(runs, 1)}).front(), 1e-9);
+    counts.push_back(
+        static_cast<int>(std::clamp(std::ceil(kShortestBatch / expected), 1.0, kMostRuns)));
+    turn += expected * counts.back();
+  }
+  std::vector<std::vector<double>> seconds(rivals.size());
+  for (int left = batches(turn, rivals.size()); left > 0; --left) {
+    for (std::size_t i = 0; i < rivals.size(); ++i) {
+      seconds[i].push_back(batch(rivals[i], counts[i]));
+    }
+  }
+  std::vector<Timing> timings;
+  for (const std::vector<double>& mine : seconds) timings.push_back(timing_of(slowest(mine)));
+  return timings;
+}
+
+Timing RankClock::time(const Runs& runs) { return time_in_turn({runs}).front(); }
 
 Timing RankClock::time(Stream& stream, const std::function<void()>& enqueue) {
   return time([&](int n) {

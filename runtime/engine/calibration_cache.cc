@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -11,6 +10,7 @@
 #include "comm/collective.h"
 #include "comm/log.h"
 #include "comm/str.h"
+#include "runtime/engine/rates_json.h"
 
 namespace longspan {
 namespace {
@@ -18,57 +18,13 @@ namespace {
 using json = nlohmann::ordered_json;
 
 /// Raised when the file's form or what it says about rates changes.
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 
 /// FNV-1a: names a file, and is the same in every build.
 std::uint64_t hash(const std::string& text) {
   std::uint64_t value = 14695981039346656037U;
   for (const char c : text) value = (value ^ static_cast<unsigned char>(c)) * 1099511628211U;
   return value;
-}
-
-json json_of(const LinkRate& link) {
-  return {{"latency_seconds", link.latency_seconds}, {"bytes_per_second", link.bytes_per_second}};
-}
-
-json json_of(const MachineRates& rates) {
-  json attention = json::array();
-  for (const AttentionRate& point : rates.attention) {
-    attention.push_back({{"rows", point.rows}, {"flops_per_second", point.flops_per_second}});
-  }
-  return {{"attention", attention},
-          {"masked_share", rates.masked_share},
-          {"merge_bytes_per_second", rates.merge_bytes_per_second},
-          {"launch_seconds", rates.launch_seconds},
-          {"inside_host", json_of(rates.inside_host)},
-          {"between_hosts", json_of(rates.between_hosts)}};
-}
-
-/// A rate of a file is believed if it can be one.
-double positive(const json& value) {
-  const double number = value.get<double>();
-  if (!std::isfinite(number) || number <= 0) throw DataError("a rate is not above zero");
-  return number;
-}
-
-LinkRate link_of(const json& value) {
-  return {positive(value.at("latency_seconds")), positive(value.at("bytes_per_second"))};
-}
-
-MachineRates rates_of(const json& value) {
-  MachineRates rates{.masked_share = positive(value.at("masked_share")),
-                     .merge_bytes_per_second = positive(value.at("merge_bytes_per_second")),
-                     .launch_seconds = positive(value.at("launch_seconds")),
-                     .inside_host = link_of(value.at("inside_host")),
-                     .between_hosts = link_of(value.at("between_hosts"))};
-  for (const json& point : value.at("attention")) {
-    const auto rows = point.at("rows").get<std::int64_t>();
-    const std::int64_t least = rates.attention.empty() ? 1 : rates.attention.back().rows + 1;
-    if (rows < least) throw DataError("its rows do not rise");
-    rates.attention.push_back({rows, positive(point.at("flops_per_second"))});
-  }
-  if (rates.attention.empty()) throw DataError("it has no attention rates");
-  return rates;
 }
 
 /// Throws with what is wrong; nothing if it is right but for another key or effort.
@@ -93,8 +49,8 @@ void warn(const std::filesystem::path& file, const std::string& why) {
 }  // namespace
 
 std::string CalibrationKey::machine_text() const {
-  return str("{}; {}; {} ranks, {} on a host; {}/{} heads of {}{}{}", device, isa, ranks,
-             ranks_per_host, heads.query_heads, heads.kv_heads, heads.head_dim,
+  return str("{}; {}; {} ranks, {} on a host, groups of {}; {}/{} heads of {}{}{}", device, isa,
+             ranks, ranks_per_host, degree, heads.query_heads, heads.kv_heads, heads.head_dim,
              link.empty() ? "" : "; links at ", link);
 }
 
@@ -153,7 +109,7 @@ void write_calibration(const std::filesystem::path& file, const CalibrationKey& 
 }
 
 MachineRates rates_for(Machine& machine, AttentionKernels& kernels, CalibrationEffort effort,
-                       const CalibrationKey& key,
+                       const CalibrationKey& key, const ProbedGroup& group,
                        const std::optional<std::filesystem::path>& folder) {
   const bool first = machine.rank() == 0;
   const bool cached = effort != CalibrationEffort::kOff && folder.has_value();
@@ -167,18 +123,20 @@ MachineRates rates_for(Machine& machine, AttentionKernels& kernels, CalibrationE
                              "--calibrate off skips it",
                              effort == CalibrationEffort::kQuick ? "5 s" : "2 minutes"));
   }
-  const MachineRates rates = calibrate(machine, kernels, effort);
+  const MachineRates rates =
+      calibrate(machine, kernels, effort, group, parse_link_throttle(key.link));
   if (first && cached) write_calibration(calibration_file(*folder, key), key, effort, rates);
   return rates;
 }
 
 CalibrationKey calibration_key(Machine& machine, const AttentionKernels& kernels,
-                               std::string version, std::string link) {
+                               const ProbedGroup& group, std::string version, std::string link) {
   return {.device = machine.device().description(),
           .isa = std::string(kernels.isa()),
           .version = std::move(version),
           .ranks = machine.size(),
           .ranks_per_host = static_cast<int>(machine.host_ranks().size()),
+          .degree = group.degree(),
           .heads = kernels.shape(),
           .link = std::move(link)};
 }

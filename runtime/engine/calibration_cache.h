@@ -20,6 +20,7 @@ struct CalibrationKey {
   std::string version;  // of longspan and the libraries that matter, as the caller knows them
   int ranks = 1;
   int ranks_per_host = 1;  // on rank 0's host
+  int degree = 1;          // of a group
   HeadShape heads{};
   std::string link;  // "" or how links are throttled: "25M,1ms"
 
@@ -45,13 +46,14 @@ void write_calibration(const std::filesystem::path& file, const CalibrationKey& 
                        CalibrationEffort effort, const MachineRates& rates);
 
 /// The rates to work with, from the cache or measured now; the same on every rank. All ranks call
-/// it with the same effort. `folder`: of the cache; nothing, or effort off: none is used.
+/// it with the same effort, and groups of `key.degree` ranks. `folder`: of the cache; nothing, or
+/// effort off: none is used.
 MachineRates rates_for(Machine& machine, AttentionKernels& kernels, CalibrationEffort effort,
-                       const CalibrationKey& key,
+                       const CalibrationKey& key, const ProbedGroup& group,
                        const std::optional<std::filesystem::path>& folder);
 
 /// The key of this machine, apart from what only the caller knows.
 CalibrationKey calibration_key(Machine& machine, const AttentionKernels& kernels,
-                               std::string version, std::string link);
+                               const ProbedGroup& group, std::string version, std::string link);
 
 }  // namespace longspan

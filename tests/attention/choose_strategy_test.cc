@@ -53,6 +53,22 @@ TEST(ChooseStrategyTest, TheSmallestPredictionWinsUpToTwoPercent) {
   }
 }
 
+// A machine on which whatever the ring does takes half a millisecond longer than any rate says.
+TEST(ChooseStrategyTest, WhatProbesShowDecidesShortChunksAndNotLongOnes) {
+  MachineRates rates = network(1e9);
+  const PlannedStrategy ring{Strategy::kRing}, gather{Strategy::kAllGather};
+  for (const auto& [rows, followed] : {std::pair(256, true), std::pair(16'384, false)}) {
+    StrategyQuestion asked = question(0, rows, 4);
+    asked.planned = {ring, gather};
+    rates.probed.clear();
+    const StrategyChoice before = choose_strategy(asked, rates);
+    EXPECT_EQ(before.plan, ring);
+    rates.grid = {.new_pages = {1}, .cached_pages = {0}};
+    rates.probed = {{ring, {{6e-4, 1e-4}}}, {gather, {{1e-4, 1e-4}}}};
+    EXPECT_EQ(choose_strategy(asked, rates).plan, followed ? gather : ring) << rows;
+  }
+}
+
 // One strategy serves all layers: what counts is their sum, and the memory of the greediest.
 TEST(ChooseStrategyTest, LayersUnderSeveralMasksCountEachByItsNumber) {
   const Deal deal{.first = 60'000, .count = 512, .ranks = 4, .block = 16};

@@ -181,6 +181,42 @@ TEST(StrategyTimeTest, UnevenShardsCostWhatTheSlowestRankTakes) {
   EXPECT_NEAR(pairs(Layout::kZigzag), 132, 1e-3);
 }
 
+// What is copied on its way into messages and out of them, at a second a gigabyte, and nothing
+// else.
+TEST(StrategyTimeTest, CopiesIntoAndOutOfMessagesTakeTime) {
+  const SplitShape shape = equal_shards(96, 4000, 4);
+  MachineRates rates = flat_rates(1e30, 1e30);
+  rates.copy_bytes_per_second = 1e9;
+  const auto seconds = [&](PlannedStrategy plan) {
+    return predicted_seconds(plan, shape, {kHeads}, one_host(4), rates);
+  };
+  const double cached = 4000.0 * 8192, queries = 96.0 * 32 * 128 * 4,
+               partials = 96.0 * 32 * 129 * 4;
+  for (PlannedStrategy plan :
+       {PlannedStrategy{Strategy::kRing}, PlannedStrategy{Strategy::kAllGather},
+        PlannedStrategy{Strategy::kDoubleRing, 4}}) {
+    expect_close(seconds(plan), cached / 1e9);
+  }
+  EXPECT_LT(seconds({Strategy::kQueryRing}), 1e-9);
+  expect_close(seconds({Strategy::kGatherQuery}), (queries + 4 * partials) / 1e9);
+  // In: all own heads, and of three others a quarter of theirs. Out: all own heads.
+  const double own = queries + 96.0 * 8192 + cached;
+  expect_close(seconds({Strategy::kUlysses}), (own * (1 + 3.0 / 4) + queries) / 1e9);
+}
+
+TEST(StrategyTimeTest, UlyssesAttendsAtTheRateOfItsPartOfTheHeads) {
+  const SplitShape shape = equal_shards(96, 4000, 4);
+  MachineRates rates = flat_rates(2e11, 1e30);
+  const auto seconds = [&] {
+    return predicted_seconds({Strategy::kUlysses}, shape, {kHeads}, one_host(4), rates);
+  };
+  const double before = seconds();
+  rates.sliced = {{4, {{1, 5e10}}}};
+  expect_close(seconds(), 4 * before);
+  rates.sliced = {{2, {{1, 5e10}}}};
+  expect_close(seconds(), before);
+}
+
 /// One second a pair, and one a value of a key that travels; partials and queries weigh as they do.
 constexpr WireShape kUnits{{.query_heads = 1, .kv_heads = 1, .head_dim = 1}, 1, 1};
 constexpr double kNever = std::numeric_limits<double>::infinity();
@@ -231,6 +267,94 @@ TEST(StrategyTimeTest, TheRankWithAllTheRowsIsTheBottleneckOfAGather) {
       (1 + 1.5) + 35 + (1 + 7.5) + 5 * 5 * 8 / 100.0);
 }
 
+/// A machine on which a plan takes what the model says and `extra` seconds more, probed on the grid
+/// of a group of four.
+MachineRates probed_rates(
+    const PlannedStrategy& plan, const WireShape& wire,
+    const std::function<double(std::int64_t added, std::int64_t cached)>& extra) {
+  MachineRates rates = flat_rates(1e11, 1e9, 1e-5);
+  rates.grid = {.new_pages = {1, 4, 32}, .cached_pages = {0, 4, 128}};
+  ProbedStrategy probed{.plan = plan, .chunks = {}};
+  for (std::int64_t added : rates.grid.new_pages) {
+    for (std::int64_t cached : rates.grid.cached_pages) {
+      const SplitShape shape =
+          split_shape({.first = cached * 16, .count = added * 16, .ranks = 4, .block = 16}, 16);
+      const double says = modelled_seconds(plan, shape, wire, one_host(4), rates);
+      probed.chunks.push_back({says + extra(added, cached), says});
+    }
+  }
+  rates.probed = {probed};
+  return rates;
+}
+
+constexpr PlannedStrategy kProbed{Strategy::kGatherQuery};
+
+/// What is predicted beyond the model.
+double added_by_probes(const Deal& deal, const MachineRates& rates) {
+  const SplitShape shape = split_shape(deal, 16);
+  return predicted_seconds(kProbed, shape, {kHeads}, one_host(4), rates) -
+         modelled_seconds(kProbed, shape, {kHeads}, one_host(4), rates);
+}
+
+Deal chunk_of_four(std::int64_t cached, std::int64_t rows) {
+  return {.first = cached, .count = rows, .ranks = 4, .block = 16};
+}
+
+TEST(ProbedTimeTest, AConstantThatTheModelLacksIsFoundForEveryChunk) {
+  const MachineRates rates =
+      probed_rates(kProbed, {kHeads}, [](std::int64_t, std::int64_t) { return 3e-4; });
+  for (std::int64_t rows : {1, 16, 17, 100, 5000}) {
+    for (std::int64_t cached : {0, 1, 15, 700, 90'000}) {
+      EXPECT_NEAR(added_by_probes(chunk_of_four(cached, rows), rates), 3e-4, 1e-12)
+          << rows << " behind " << cached;
+    }
+  }
+}
+
+// Where rows are counts: by the ranks that have some, then by pages, over the logarithm.
+TEST(ProbedTimeTest, BetweenProbesWhatTheyShowIsInterpolated) {
+  const MachineRates rates = probed_rates(kProbed, {kHeads}, [](std::int64_t added, std::int64_t) {
+    return added == 1 ? 1e-4 : added == 4 ? 3e-4 : 5e-4;
+  });
+  const auto seconds = [&](std::int64_t rows) {
+    return added_by_probes(chunk_of_four(640, rows), rates);
+  };
+  EXPECT_NEAR(seconds(5), 1e-4, 1e-12);
+  EXPECT_NEAR(seconds(16), 1e-4, 1e-12);
+  EXPECT_GT(seconds(17), 1.5e-4) << "two ranks";
+  EXPECT_LT(seconds(33), 2.9e-4) << "three";
+  EXPECT_NEAR(seconds(64), 3e-4, 1e-12);
+  EXPECT_GT(seconds(80), 3.05e-4);
+  EXPECT_NEAR(seconds(512), 5e-4, 1e-12);
+  EXPECT_NEAR(seconds(100'000), 5e-4, 1e-12);
+}
+
+TEST(ProbedTimeTest, CachedKeysCountWhereTheyAreNotAllBesideTheRows) {
+  const MachineRates rates = probed_rates(
+      kProbed, {kHeads}, [](std::int64_t, std::int64_t cached) { return cached == 0 ? 0 : 2e-4; });
+  EXPECT_NEAR(added_by_probes(chunk_of_four(9, 5), rates), 0, 1e-12) << "one rank has it all";
+  EXPECT_GT(added_by_probes(chunk_of_four(16, 5), rates), 1e-4) << "two ranks must speak";
+  EXPECT_NEAR(added_by_probes(chunk_of_four(64, 5), rates), 2e-4, 1e-12);
+  EXPECT_NEAR(added_by_probes(chunk_of_four(64'000, 5), rates), 2e-4, 1e-12);
+}
+
+// A model that is too slow by a constant on the probes must not make a tiny chunk free.
+TEST(ProbedTimeTest, AModelThatIsTooSlowIsCorrectedByItsShareAtMost) {
+  const MachineRates rates =
+      probed_rates(kProbed, {kHeads}, [](std::int64_t, std::int64_t) { return -9e-6; });
+  const double shortened = added_by_probes(chunk_of_four(0, 1), rates);
+  EXPECT_LT(shortened, 0);
+  EXPECT_GT(shortened, -9e-6);
+  EXPECT_NEAR(added_by_probes(chunk_of_four(0, 16), rates), -9e-6, 1e-12);
+  EXPECT_NEAR(added_by_probes(chunk_of_four(5000, 5000), rates), -9e-6, 1e-10);
+}
+
+TEST(ProbedTimeTest, WhatWasNotProbedIsAsTheModelSays) {
+  const MachineRates rates =
+      probed_rates({Strategy::kRing}, {kHeads}, [](std::int64_t, std::int64_t) { return 1.0; });
+  EXPECT_EQ(added_by_probes(chunk_of_four(64, 64), rates), 0);
+}
+
 struct Case {
   Deal deal;
   WireShape wire;
@@ -254,6 +378,7 @@ Case random_case(std::mt19937& random) {
          .rates = {.attention = {{1, 1e9 * draw(1, 9)}, {64, 1e11}},
                    .masked_share = 0.5 + 0.1 * draw(0, 5),
                    .merge_bytes_per_second = 1e9,
+                   .copy_bytes_per_second = 1e9 * draw(1, 9),
                    .launch_seconds = 1e-6 * draw(0, 50),
                    .inside_host = {1e-6 * draw(0, 100), 1e8 * draw(1, 100)},
                    .between_hosts = {1e-5 * draw(0, 100), 1e7 * draw(1, 100)}},
@@ -278,11 +403,12 @@ double seconds_of(const PlannedStrategy& plan, const Case& c) {
 
 TEST(StrategyTimeTest, FasterMachinesAreNeverPredictedSlower) {
   std::mt19937 random(11);
-  const std::array<std::function<void(MachineRates&)>, 5> improvements{
+  const std::array<std::function<void(MachineRates&)>, 6> improvements{
       [](MachineRates& rates) { rates.inside_host.bytes_per_second *= 2; },
       [](MachineRates& rates) { rates.between_hosts.bytes_per_second *= 2; },
       [](MachineRates& rates) { rates.between_hosts.latency_seconds /= 2; },
       [](MachineRates& rates) { rates.launch_seconds /= 2; },
+      [](MachineRates& rates) { rates.copy_bytes_per_second *= 2; },
       [](MachineRates& rates) {
         for (AttentionRate& point : rates.attention) point.flops_per_second *= 2;
       }};
@@ -335,14 +461,35 @@ TEST(StrategyTimeTest, NothingIsPredictedBelowItsOwnAttention) {
   }
 }
 
-TEST(MachineRatesTest, AttentionIsInterpolatedOverTheLogarithmOfTheRows) {
-  const MachineRates rates{.attention = {{1, 10}, {16, 50}, {64, 70}}};
-  EXPECT_DOUBLE_EQ(rates.attention_flops_per_second(1), 10);
-  EXPECT_DOUBLE_EQ(rates.attention_flops_per_second(4), 30);
-  EXPECT_DOUBLE_EQ(rates.attention_flops_per_second(16), 50);
-  EXPECT_DOUBLE_EQ(rates.attention_flops_per_second(32), 60);
-  EXPECT_DOUBLE_EQ(rates.attention_flops_per_second(1000), 70);
-  EXPECT_DOUBLE_EQ(rates.attention_flops_per_second(0), 10);
+// A kernel that packs a column in 9 units of time and attends it to a row in one takes 9 + rows.
+TEST(MachineRatesTest, BetweenRowCountsTheTimeOfAColumnIsInterpolated) {
+  const auto true_rate = [](double rows) { return rows / (9 + rows); };
+  const MachineRates rates{.attention = {{1, true_rate(1)}, {16, true_rate(16)}, {64, 0.9}}};
+  for (int rows : {1, 4, 15, 16}) {
+    EXPECT_DOUBLE_EQ(rates.attention_flops_per_second(rows), true_rate(rows)) << rows;
+  }
+  EXPECT_GT(rates.attention_flops_per_second(32), true_rate(16));
+  EXPECT_LT(rates.attention_flops_per_second(32), 0.9);
+  EXPECT_DOUBLE_EQ(rates.attention_flops_per_second(1000), 0.9);
+  EXPECT_DOUBLE_EQ(rates.attention_flops_per_second(0), true_rate(1));
+}
+
+TEST(MachineRatesTest, PartsOfTheHeadsHaveTheirOwnRatesWhereTheyWereMeasured) {
+  const MachineRates rates{.attention = {{1, 10}}, .sliced = {{3, {{1, 4}}}}};
+  EXPECT_EQ(rates.attention_flops_per_second(7, 3), 4);
+  EXPECT_EQ(rates.attention_flops_per_second(7, 2), 10);
+  EXPECT_EQ(rates.attention_flops_per_second(7), 10);
+}
+
+TEST(MachineRatesTest, AThrottledLinkIsAssumedAsSlowAsItIs) {
+  const MachineRates fast = default_rates("avx2", 2);
+  const MachineRates slow =
+      default_rates("avx2", 2, LinkThrottle{25e6, std::chrono::milliseconds(1)});
+  EXPECT_EQ(slow.inside_host.bytes_per_second, 25e6);
+  EXPECT_EQ(slow.between_hosts.bytes_per_second, 25e6);
+  EXPECT_DOUBLE_EQ(slow.inside_host.latency_seconds, fast.inside_host.latency_seconds + 1e-3);
+  const MachineRates wide = default_rates("avx2", 2, LinkThrottle{1e15});
+  EXPECT_EQ(wide.inside_host.bytes_per_second, fast.inside_host.bytes_per_second);
 }
 
 TEST(MachineRatesTest, WiderInstructionsAndMoreThreadsAreAssumedFaster) {

@@ -13,10 +13,12 @@ from refusal import RefusalTest
 USAGE, OUT_OF_MEMORY, IO = 2, 71, 74
 
 HEAD = {"bench": str, "version": str, "degree": int, "ranks": int, "hosts": int, "threads": int,
-        "device": str, "throttle_link": str, "seconds_per_figure": float}
+        "placement": str, "device": str, "throttle_link": str, "seconds_per_figure": float}
 TIMING = {"seconds": float, "spread": float, "runs": int}
-STRATEGY = {"strategy": str, **TIMING, "share_of_ideal": float, "predicted_s": float}
-CHUNK = {"tokens": int, "cached": int, "layout": str, "ideal": dict, "strategies": list,
+STRATEGY = {"strategy": str, **TIMING, "share_of_ideal": float, "predicted_s": float,
+            "modelled_s": float}
+CHUNK = {"tokens": int, "cached": int, "layout": str, "rows_by_rank": list, "cached_by_rank": list,
+         "ideal": dict, "strategies": list,
          "chosen": str, "reason": str, "chosen_seconds": float, "fastest": str,
          "fastest_seconds": float, "regret": float}
 MESSAGE = {"bytes": int, **TIMING, "bytes_per_s": float, "copy_bytes_per_s": float, "ratio": float}
@@ -53,7 +55,10 @@ class BenchTest(RefusalTest):
         self.assertAlmostEqual(ratio, figure / yardstick, delta=1e-9 * ratio)
 
     def check_chunk(self, chunk, more_of_a_strategy):
+        rematch = chunk.pop("rematch")
         self.assertEqual(types(chunk), CHUNK)
+        self.assertEqual(sum(chunk["rows_by_rank"]), chunk["tokens"])
+        self.assertEqual(sum(chunk["cached_by_rank"]), chunk["cached"])
         self.assertEqual(types(chunk["ideal"]), TIMING)
         self.check_timing(chunk["ideal"])
         measured = {}
@@ -66,8 +71,18 @@ class BenchTest(RefusalTest):
         self.assertEqual(chunk["chosen_seconds"], measured[chunk["chosen"]])
         self.assertEqual(chunk["fastest_seconds"], min(measured.values()))
         self.assertEqual(measured[chunk["fastest"]], chunk["fastest_seconds"])
-        self.check_ratio(chunk["regret"] + 1, chunk["chosen_seconds"], chunk["fastest_seconds"])
+        self.assertEqual(rematch is None, chunk["chosen"] == chunk["fastest"])
+        self.check_regret_of(chunk["regret"], rematch)
         return list(measured)
+
+    def check_regret_of(self, regret, rematch):
+        if rematch is None:
+            self.assertEqual(regret, 0)
+            return
+        for timing in rematch.values():
+            self.check_timing(timing)
+        ratio = rematch["chosen"]["seconds"] / rematch["fastest"]["seconds"]
+        self.assertAlmostEqual(regret, max(0, ratio - 1), places=9)
 
     def check_regret(self, answer):
         regrets = [chunk["regret"] for chunk in answer["chunks"]]

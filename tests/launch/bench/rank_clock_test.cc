@@ -5,6 +5,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <string>
 #include <thread>
 
 #include "tests/support/run_ranks.h"
@@ -39,6 +40,36 @@ TEST(RankClockTest, AllRanksDoTheSameBatchesAndHearTheSame) {
     EXPECT_GE(heard.timings[0].runs, 3);
     EXPECT_EQ(std::ssize(heard.batches[0]), heard.timings[0].runs + 2);  // and the warm-up
   }
+}
+
+TEST(RankClockTest, RivalsTakeTurns) {
+  std::mutex mutex;
+  std::string turns;
+  test::run_machines(2, [&](Machine& machine) {
+    const auto rival = [&](char name) {
+      return [&, name](int) {
+        if (machine.rank() != 0) return;
+        const std::lock_guard lock(mutex);
+        turns += name;
+      };
+    };
+    const std::vector<Timing> timings =
+        RankClock(machine, kFigure).time_in_turn({rival('a'), rival('b'), rival('c')});
+    ASSERT_EQ(timings.size(), 3U);
+    EXPECT_GE(timings[0].runs, 15) << "batches of nothing take no time";
+    for (const Timing& timing : timings) EXPECT_EQ(timing.runs, timings[0].runs);
+  });
+  ASSERT_EQ(turns.substr(0, 6), "aabbcc");
+  for (std::size_t at = 6; at < turns.size(); at += 3) ASSERT_EQ(turns.substr(at, 3), "abc");
+}
+
+TEST(RankClockTest, LongBatchesAreNotRepeatedUntilTheyAreMany) {
+  test::run_machines(1, [&](Machine& machine) {
+    const Timing timing = RankClock(machine, std::chrono::milliseconds(1)).time([](int n) {
+      std::this_thread::sleep_for(n * std::chrono::milliseconds(8));
+    });
+    EXPECT_EQ(timing.runs, 3);
+  });
 }
 
 // A lower bound only: whatever else the machine does, nobody sleeps for less.
