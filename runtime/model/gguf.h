@@ -72,6 +72,7 @@ class GgufFile {
   std::optional<std::string> find_string(std::string_view key) const;
   const std::vector<std::string>* find_strings(std::string_view key) const;
   const std::vector<std::int64_t>* find_ints(std::string_view key) const;
+  const std::vector<double>* find_floats(std::string_view key) const;
 
   /// Reads the tensor's bytes (large sequential reads, no mapping). Throws IoError or, when the
   /// file has shrunk, DataError. Safe from several threads.
