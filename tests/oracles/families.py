@@ -44,9 +44,8 @@ def train(tokenizer, alphabet, specials, **options):
         max_token_length=12, **options))
 
 
-def byte_level(regex=None, normalizer=None, digits=False, alphabet=None, whole_words=False,
-               **options):
-    tokenizer = Tokenizer(models.BPE(**options))
+def shape_of_byte_level(model, regex=None, normalizer=None, digits=False):
+    tokenizer = Tokenizer(model)
     if normalizer:
         tokenizer.normalizer = normalizer
     steps = [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=regex is None)]
@@ -56,6 +55,11 @@ def byte_level(regex=None, normalizer=None, digits=False, alphabet=None, whole_w
         steps.insert(0, pre_tokenizers.Digits(individual_digits=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps) if len(steps) > 1 else steps[0]
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def byte_level(*shape, alphabet=None, whole_words=False, **options):
+    tokenizer = shape_of_byte_level(models.BPE(), *shape, **options)
     train(tokenizer, pre_tokenizers.ByteLevel.alphabet() if alphabet is None else alphabet, [])
     if whole_words:
         tokenizer = with_whole_words(tokenizer)

@@ -28,6 +28,7 @@ from families import FAMILIES, FLAGGED, MARK, corpus
 from tokenizer_oracle import CONTROL, NORMAL, USER_DEFINED, alphabets, fuzzed
 
 UNKNOWN, BYTE = 2, 6
+DEFINED = ["<turn>", "\n\n"]
 REPLACEMENT = "\ufffd"
 
 
@@ -163,20 +164,11 @@ def piece_type(model, number):
         return CONTROL
     if model.is_unknown(number):
         return UNKNOWN
-    return USER_DEFINED if model.id_to_piece(number) in ("<turn>", "\n\n") else NORMAL
+    return USER_DEFINED if model.id_to_piece(number) in DEFINED else NORMAL
 
 
-def sentence_piece(folder, program, space_first):
-    """Pieces with scores, as llama-type GGUF files have them."""
-    # After such a token we put the first space again, as llama.cpp and converted files do.
-    defined = [] if space_first else ["<turn>", "\n\n"]
-    trained = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(corpus()), model_writer=trained, model_type="bpe", vocab_size=1500,
-        byte_fallback=True, character_coverage=0.995, normalization_rule_name="identity",
-        remove_extra_whitespaces=False, add_dummy_prefix=space_first, split_digits=True,
-        user_defined_symbols=defined, minloglevel=2)
-    model = sentencepiece.SentencePieceProcessor(model_proto=trained.getvalue())
+def piece_case(folder, program, model, name, space_first=True, specials=()):
+    """A SentencePiece model as a llama-type GGUF file: pieces with scores."""
     numbers = range(model.get_piece_size())
     tokens = [model.id_to_piece(n) for n in numbers]
     path = folder / "scores.gguf"
@@ -191,10 +183,23 @@ def sentence_piece(folder, program, space_first):
     def decode(ids):
         return [model.decode(one) for one in ids]
 
-    name = "SentencePiece" + ("" if space_first else " without a first space")
-    case = Case(name, path, program, encode, decode, tokens, defined + ["\n\n\n"])
+    case = Case(name, path, program, encode, decode, tokens, [*specials, "\n\n\n"])
     case.hidden = {n for n in numbers if model.is_control(n) or model.is_unknown(n)}
     return case
+
+
+def sentence_piece(folder, program, space_first):
+    # After such a token we put the first space again, as llama.cpp and converted files do.
+    defined = [] if space_first else DEFINED
+    trained = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(corpus()), model_writer=trained, model_type="bpe", vocab_size=1500,
+        byte_fallback=True, character_coverage=0.995, normalization_rule_name="identity",
+        remove_extra_whitespaces=False, add_dummy_prefix=space_first, split_digits=True,
+        user_defined_symbols=defined, minloglevel=2)
+    model = sentencepiece.SentencePieceProcessor(model_proto=trained.getvalue())
+    name = "SentencePiece" + ("" if space_first else " without a first space")
+    return piece_case(folder, program, model, name, space_first, defined)
 
 
 def main():
