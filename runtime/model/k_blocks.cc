@@ -72,7 +72,8 @@ void q6_k_block(const std::byte* block, float* values) {
       const int low = byte_at(packed, half * 64 + quarter % 2 * kGroup + i) >> (quarter / 2 * 4);
       const int two = byte_at(high, half * kGroup + i) >> (2 * quarter) & 3;
       const auto scale = static_cast<std::int8_t>(scales[(group * kGroup + i) / 16]);
-      *values++ = (d * static_cast<float>(scale)) * static_cast<float>(((low & 15) | two << 4) - 32);
+      *values++ =
+          (d * static_cast<float>(scale)) * static_cast<float>(((low & 15) | two << 4) - 32);
     }
   }
 }

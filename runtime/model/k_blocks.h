@@ -5,8 +5,8 @@
 //   Q5_K   d, dmin, 12 bytes of scales and minima, 32 of high bits, 128  likewise
 //   Q6_K   128 bytes, 64 of high bits, 16 signed scales, d               (q - 32) * (d * s)
 //
-// Of these products each is exact in float32 (at most 11 + 8 + 6 significant bits, and a factor of 8
-// or 6 bits that uses its last one is a power of two); the difference is rounded once.
+// Of these products each is exact in float32 (at most 11 + 8 + 6 significant bits, and a factor of
+// 8 or 6 bits that uses its last one is a power of two); the difference is rounded once.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Our side of tests/oracles/dequantize_oracle.py: blocks of a type on standard input, float32 values on
-// standard output.
+// Our side of tests/oracles/dequantize_oracle.py: blocks of a type on standard input, float32
+// values on standard output.
 #include <array>
 #include <exception>
 #include <iostream>
@@ -12,16 +12,16 @@
 namespace longspan {
 namespace {
 
-constexpr std::array kTypes{TensorType::kF16,  TensorType::kBF16, TensorType::kQ4_0,
-                            TensorType::kQ4_1, TensorType::kQ8_0, TensorType::kQ5_0,
-                            TensorType::kQ5_1, TensorType::kQ4_K, TensorType::kQ5_K,
-                            TensorType::kQ6_K};
+constexpr std::array kTypes{
+    TensorType::kF16,  TensorType::kBF16, TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ8_0,
+    TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ4_K, TensorType::kQ5_K, TensorType::kQ6_K};
 
 int run(const std::string& wanted) {
   for (const TensorType type : kTypes) {
     if (name(type) != wanted) continue;
     const std::string blocks{std::istreambuf_iterator(std::cin), {}};
-    const auto count = static_cast<std::int64_t>(blocks.size() / byte_size(type, block_values(type)));
+    const auto count =
+        static_cast<std::int64_t>(blocks.size() / byte_size(type, block_values(type)));
     std::vector<float> values(static_cast<std::size_t>(count * block_values(type)));
     dequantize(type, std::as_bytes(std::span(blocks)), values);
     const auto bytes = std::as_bytes(std::span(values));
