@@ -29,6 +29,10 @@ struct TextPart {
 
 class AddedTokens {
  public:
+  // Bound what finding them takes, in steps per byte of a text and in memory; a reader's business.
+  static constexpr std::size_t kLongest = 512;        // bytes of one
+  static constexpr std::size_t kMostBytes = 4 << 20;  // of all
+
   AddedTokens() = default;
   /// Each written in its own way.
   explicit AddedTokens(std::vector<AddedToken> tokens);

@@ -51,8 +51,15 @@ BytePairs read_merges(const GgufFile& file, const Vocabulary& vocabulary) {
 
 std::vector<AddedToken> special_tokens(const Vocabulary& vocabulary) {
   std::vector<AddedToken> special;
+  std::size_t bytes = 0;
   for (TokenId id = 0; id < vocabulary.size(); ++id) {
-    if (vocabulary.is_special(id)) special.push_back({.id = id, .written = vocabulary.written(id)});
+    if (!vocabulary.is_special(id)) continue;
+    bytes += vocabulary.written(id).size();
+    special.push_back({.id = id, .written = vocabulary.written(id)});
+  }
+  if (bytes > AddedTokens::kMostBytes) {
+    vocabulary.fail(kTokens, str("has special tokens of {} bytes; {} are possible", bytes,
+                                 AddedTokens::kMostBytes));
   }
   return special;
 }

@@ -11,8 +11,11 @@
 namespace longspan {
 namespace {
 
-// Bounds what a component writes per character that it reads.
+// Bound what a file can make of a text: of one component, of all replacements, and around it.
 constexpr std::size_t kLongestText = 64;
+constexpr std::size_t kMostGrowth = 64;
+constexpr std::size_t kMostBorder = 64;
+constexpr std::size_t kMostComponents = 16;
 
 /// The components of `key`, those of a Sequence one by one: none when it is absent or null.
 std::vector<JsonView> components(const JsonView& root, std::string_view key,
@@ -22,6 +25,9 @@ std::vector<JsonView> components(const JsonView& root, std::string_view key,
   if (component->at("type").text() != "Sequence") return {*component};
   std::vector<JsonView> all;
   const JsonView list = component->at(list_key);
+  if (list.elements() > kMostComponents) {
+    list.fail(str("has {} elements; {} are possible", list.elements(), kMostComponents));
+  }
   for (std::size_t i = 0; i < list.elements(); ++i) all.push_back(list.element(i));
   return all;
 }
@@ -39,11 +45,17 @@ std::string short_text(const JsonView& value) {
   value.fail(str("has {} bytes; {} are possible", text.size(), kLongestText));
 }
 
-ReplaceText read_replace(const JsonView& component) {
+/// `growth`: how many times as long the replacements so far can make a text.
+ReplaceText read_replace(const JsonView& component, std::size_t& growth) {
   const JsonView pattern = component.at("pattern");
   if (!pattern.find("String")) pattern.fail("is no String; longspan replaces plain text only");
   ReplaceText replace{short_text(pattern.at("String")), short_text(component.at("content"))};
   if (replace.from.empty()) pattern.fail("is empty");
+  growth *=
+      std::max<std::size_t>(1, (replace.to.size() + replace.from.size() - 1) / replace.from.size());
+  if (growth > kMostGrowth) {
+    component.fail(str("can make a text {} times as long; {} is possible", growth, kMostGrowth));
+  }
   return replace;
 }
 
@@ -146,6 +158,9 @@ JsonBorders read_template(const JsonView& component, const JsonVocabulary& vocab
                                        piece.at("SpecialToken").at("id").text(), vocabulary);
     auto& border = after_text ? borders.after : borders.before;
     border.insert(border.end(), ids.begin(), ids.end());
+    if (border.size() > kMostBorder) {
+      piece.fail(str("puts {} tokens beside a text; {} are possible", border.size(), kMostBorder));
+    }
   }
   if (!after_text) single.fail("leaves the text out");
   return borders;
@@ -163,6 +178,7 @@ void read_strip(const JsonView& component, JsonDecoder& decoder) {
 
 TextNormalizer read_normalizer(const JsonView& root) {
   std::vector<TextNormalizer::Step> steps;
+  std::size_t growth = 1;
   for (const JsonView& component : components(root, "normalizer", "normalizers")) {
     const std::string_view type = type_of(component);
     if (type == "NFC") {
@@ -170,7 +186,7 @@ TextNormalizer read_normalizer(const JsonView& root) {
     } else if (type == "Prepend") {
       steps.emplace_back(PrependText{short_text(component.at("prepend"))});
     } else if (type == "Replace") {
-      steps.emplace_back(read_replace(component));
+      steps.emplace_back(read_replace(component, growth));
     } else {
       refuse(component, "NFC, Prepend, Replace, Sequence");
     }
@@ -230,6 +246,7 @@ JsonBorders read_borders(const JsonView& root, const JsonVocabulary& vocabulary)
 JsonDecoder read_decoder(const JsonView& root) {
   JsonDecoder decoder;
   bool fused = false;
+  std::size_t growth = 1;
   const auto all = components(root, "decoder", "decoders");
   if (all.empty()) root.at("decoder").fail("is empty: tokens would not become text");
   for (const JsonView& component : all) {
@@ -237,7 +254,7 @@ JsonDecoder read_decoder(const JsonView& root) {
     if (type == "ByteLevel" && all.size() == 1) {
       decoder.byte_level = true;
     } else if (type == "Replace" && !decoder.byte_fallback && !fused) {
-      decoder.replacements.push_back(read_replace(component));
+      decoder.replacements.push_back(read_replace(component, growth));
     } else if (type == "ByteFallback" && !decoder.byte_fallback && !fused) {
       decoder.byte_fallback = true;
     } else if (type == "Fuse" && !fused) {

@@ -11,8 +11,6 @@ namespace {
 
 using nlohmann::json;
 
-// Bounds the search for added tokens: so many steps per byte of text at most.
-constexpr std::size_t kLongestAdded = 512;
 // Without an embedding to compare with: ids that no token has, at most.
 constexpr std::size_t kMostGaps = 1 << 16;
 
@@ -91,9 +89,13 @@ void JsonVocabulary::read_model(const JsonView& tokens) {
 void JsonVocabulary::read_added(const JsonView& token) {
   const std::string& written = token.at("content").text();
   const std::int64_t id = token.at("id").integer();
-  if (written.empty() || written.size() > kLongestAdded) {
-    token.fail(
-        str("has a content of {} bytes; 1 to {} are possible", written.size(), kLongestAdded));
+  if (written.empty() || written.size() > AddedTokens::kLongest) {
+    token.fail(str("has a content of {} bytes; 1 to {} are possible", written.size(),
+                   AddedTokens::kLongest));
+  }
+  added_bytes_ += written.size();
+  if (added_bytes_ > AddedTokens::kMostBytes) {
+    token.fail(str("brings added tokens to more than {} bytes", AddedTokens::kMostBytes));
   }
   if (ids_added_.contains(written)) {
     token.fail(str("adds '{}' a second time: {}", printable(written), kContradiction));

@@ -46,6 +46,7 @@ class JsonVocabulary {
   std::int64_t most_;  // ids are below
   std::vector<std::string_view> written_;
   std::vector<AddedToken> added_;
+  std::size_t added_bytes_ = 0;
   std::unordered_map<std::string_view, TokenId> in_model_;
   std::unordered_map<std::string_view, TokenId> ids_added_;
 };

@@ -4,6 +4,7 @@
 
 #include "comm/error.h"
 #include "comm/str.h"
+#include "runtime/model/added_tokens.h"
 #include "runtime/model/printable.h"
 
 namespace longspan {
@@ -11,9 +12,6 @@ namespace {
 
 constexpr std::string_view kTokens = "tokenizer.ggml.tokens";
 constexpr std::string_view kTypes = "tokenizer.ggml.token_type";
-
-// Bounds the search for special tokens: so many steps per byte of text at most.
-constexpr std::size_t kLongestSpecial = 512;
 
 constexpr auto kLastKind = static_cast<std::int64_t>(TokenKind::kByte);
 
@@ -63,9 +61,9 @@ void Vocabulary::check_token(TokenId id) const {
   if (find_invalid_utf8(token) != std::string::npos) {
     fail(kTokens, str("has a token that is not UTF-8, {}: '{}'", id, printable(token)));
   }
-  if (is_special(id) && token.size() > kLongestSpecial) {
+  if (is_special(id) && token.size() > AddedTokens::kLongest) {
     fail(kTokens, str("has a special token of {} bytes, {}; {} are possible", token.size(), id,
-                      kLongestSpecial));
+                      AddedTokens::kLongest));
   }
   if (types_ && ((*types_)[id] < 1 || (*types_)[id] > kLastKind)) {
     fail(kTypes, str("gives token {} the unknown type {}", id, (*types_)[id]));

@@ -241,7 +241,23 @@ TEST(TokenizerJsonTest, AFileThatContradictsItselfIsRefused) {
        {[](json& f) { f["post_processor"]["single"] = json::array(); }, "leaves the text out"},
        {[](json& f) { f["decoder"]["decoders"][3]["start"] = 2; }, "strips more than"},
        {[](json& f) { f["normalizer"]["normalizers"][0]["prepend"] = std::string(65, 'x'); },
-        "prepend has 65 bytes"}});
+        "prepend has 65 bytes"},
+       {[](json& f) {
+          const json grow = {{"type", "Replace"},
+                             {"pattern", {{"String", "a"}}},
+                             {"content", std::string(10, 'a')}};
+          f["normalizer"]["normalizers"] = json::array({grow, grow});
+        },
+        "can make a text 100 times as long"},
+       {[](json& f) {
+          f["normalizer"]["normalizers"] = json::array();
+          for (int i = 0; i < 17; ++i) f["normalizer"]["normalizers"].push_back({{"type", "NFC"}});
+        },
+        "normalizers has 17 elements"},
+       {[](json& f) {
+          f["post_processor"]["special_tokens"]["<s>"]["ids"] = std::vector<int>(65, 1);
+        },
+        "puts 65 tokens beside a text"}});
 }
 
 TEST(TokenizerJsonTest, ADamagedFileIsRefusedInOneLine) {
