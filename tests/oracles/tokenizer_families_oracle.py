@@ -185,6 +185,8 @@ def piece_case(folder, program, model, name, space_first=True, specials=()):
 
     case = Case(name, path, program, encode, decode, tokens, [*specials, "\n\n\n"])
     case.hidden = {n for n in numbers if model.is_control(n) or model.is_unknown(n)}
+    # A first space that is written as a byte goes here, as with the converted files; there it stays.
+    case.hidden.add(tokens.index("<0x20>"))
     return case
 
 
