@@ -21,7 +21,7 @@ class Collector {
         progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
     for (const JobRequest& request : input.requests) {
       answers_.push_back({.prompt = request.admission.prompt});
-      texts_.emplace_back(model.tokenizer);
+      texts_.emplace_back(model.tokenizer, Detokenizer::Start::kContinuation);
     }
     if (input.stream) announce(0);
   }

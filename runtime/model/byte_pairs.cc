@@ -4,6 +4,8 @@
 #include <bit>
 #include <functional>
 
+#include "comm/error.h"
+
 namespace longspan {
 namespace {
 
@@ -20,8 +22,7 @@ std::uint64_t mixed(std::uint64_t key) {
 
 }  // namespace
 
-BytePairs::BytePairs(const Letters& letters, std::size_t merges)
-    : letters_(letters), slots_(std::bit_ceil(2 * merges + 1)) {}
+BytePairs::BytePairs(std::size_t merges) : slots_(std::bit_ceil(2 * merges + 1)) {}
 
 const BytePairs::Slot& BytePairs::slot(std::uint64_t pair) const {
   const std::size_t mask = slots_.size() - 1;
@@ -30,23 +31,23 @@ const BytePairs::Slot& BytePairs::slot(std::uint64_t pair) const {
   return slots_[at];
 }
 
-bool BytePairs::add(TokenId left, TokenId right, TokenId merged) {
+bool BytePairs::add(TokenId left, TokenId right, const Merged& merged) {
+  expects(2 * merges_ < slots_.size() && merged.rank + 1 >= by_rank_.size(),
+          "no more merges than announced, in the order of their ranks");
   const std::uint64_t pair = pair_key(left, right);
   Slot& free = slots_[static_cast<std::size_t>(&slot(pair) - slots_.data())];
   if (free.pair == pair) return false;
-  free = {pair, {static_cast<std::uint32_t>(merges_++), merged}};
+  free = {pair, merged};
+  by_rank_.resize(merged.rank + 1, merged.token);
+  ++merges_;
   return true;
 }
 
-void BytePairs::spell(std::string_view piece, Workspace& workspace) const {
-  auto& symbols = workspace.symbols;
-  symbols.clear();
-  for (const char byte : piece) {
-    if (!has_letter(byte)) continue;
-    const auto index = static_cast<std::int32_t>(symbols.size());
-    symbols.push_back({letters_[static_cast<unsigned char>(byte)], index - 1, index + 1});
-  }
-  if (!symbols.empty()) symbols.back().after = kNone;
+/// Either neighbour may have grown since an entry of that rank was pushed. What forms the same
+/// token in another way goes at once, as in Hugging Face's `tokenizers` and in SentencePiece.
+bool BytePairs::is_stale(const Slot& now, std::uint32_t rank) const {
+  if (now.pair == kEmpty) return true;
+  return now.merged.rank != rank && now.merged.token != by_rank_[rank];
 }
 
 void BytePairs::push_pair(std::int32_t left, Workspace& workspace) const {
@@ -69,8 +70,7 @@ void BytePairs::merge_all(Workspace& workspace) const {
     if (symbol.token < 0 || symbol.after == kNone) continue;
     auto& right = symbols[symbol.after];
     const Slot& known = slot(pair_key(symbol.token, right.token));
-    // Either neighbour may have grown since this entry was pushed.
-    if (known.pair == kEmpty || known.merged.rank != rank) continue;
+    if (is_stale(known, rank)) continue;
     symbol.token = known.merged.token;
     right.token = -1;
     symbol.after = right.after;
@@ -83,16 +83,22 @@ void BytePairs::merge_all(Workspace& workspace) const {
   }
 }
 
-void BytePairs::append_tokens(std::string_view piece, Workspace& workspace,
+void BytePairs::append_merged(std::span<const TokenId> letters, Workspace& workspace,
                               std::vector<TokenId>& tokens) const {
-  spell(piece, workspace);
-  workspace.heap.clear();
-  for (std::size_t i = 0; i < workspace.symbols.size(); ++i) {
+  auto& [symbols, heap] = workspace;
+  symbols.clear();
+  for (const TokenId letter : letters) {
+    const auto index = static_cast<std::int32_t>(symbols.size());
+    symbols.push_back({letter, index - 1, index + 1});
+  }
+  if (!symbols.empty()) symbols.back().after = kNone;
+  heap.clear();
+  for (std::size_t i = 0; i < symbols.size(); ++i) {
     push_pair(static_cast<std::int32_t>(i), workspace);
   }
-  std::ranges::make_heap(workspace.heap, std::greater{});
+  std::ranges::make_heap(heap, std::greater{});
   merge_all(workspace);
-  for (const auto& symbol : workspace.symbols) {
+  for (const auto& symbol : symbols) {
     if (symbol.token >= 0) tokens.push_back(symbol.token);
   }
 }

@@ -1,4 +1,4 @@
-// The merging half of byte-pair encoding: a piece starts as its bytes' tokens, and as long as two
+// The merging half of byte-pair encoding: a piece starts as its letters' tokens, and as long as two
 // neighbours form a known pair, the pair of lowest rank (leftmost among equals) becomes one token.
 //
 //   symbols  t - h - e - o         a linked list over the piece
@@ -7,10 +7,8 @@
 // Each merge removes a symbol and adds at most two heap entries: O(n log n) for any text.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <optional>
-#include <string_view>
+#include <span>
 #include <vector>
 
 #include "runtime/model/tokenizer.h"
@@ -19,9 +17,6 @@ namespace longspan {
 
 class BytePairs {
  public:
-  /// A token per byte, or -1 where the vocabulary has none.
-  using Letters = std::array<TokenId, 256>;
-
   struct Merged {
     std::uint32_t rank;
     TokenId token;
@@ -38,17 +33,18 @@ class BytePairs {
     std::vector<std::uint64_t> heap;
   };
 
-  BytePairs(const Letters& letters, std::size_t merges);
+  BytePairs() : BytePairs(0) {}
+  /// Room for so many merges.
+  explicit BytePairs(std::size_t merges);
 
-  /// Adds the merge of the next rank. False if the pair already has one.
-  [[nodiscard]] bool add(TokenId left, TokenId right, TokenId merged);
+  /// Ranks come in ascending order. Merges may share one (pieces of one score): then the leftmost
+  /// goes first. False if the pair already has a merge.
+  [[nodiscard]] bool add(TokenId left, TokenId right, const Merged& merged);
 
   std::size_t merges() const { return merges_; }
-  bool has_letter(char byte) const { return letters_[static_cast<unsigned char>(byte)] >= 0; }
 
-  /// Appends the tokens of `piece` (under 2 GiB). Bytes without a letter vanish beforehand, so
-  /// that their neighbours become each other's.
-  void append_tokens(std::string_view piece, Workspace& workspace,
+  /// Appends what becomes of the piece that starts as `letters` (under 2^31 of them).
+  void append_merged(std::span<const TokenId> letters, Workspace& workspace,
                      std::vector<TokenId>& tokens) const;
 
  private:
@@ -59,12 +55,12 @@ class BytePairs {
   static constexpr std::uint64_t kEmpty = ~std::uint64_t{0};
 
   const Slot& slot(std::uint64_t pair) const;
-  void spell(std::string_view piece, Workspace& workspace) const;
+  bool is_stale(const Slot& now, std::uint32_t rank) const;
   void push_pair(std::int32_t left, Workspace& workspace) const;
   void merge_all(Workspace& workspace) const;
 
-  Letters letters_;
-  std::vector<Slot> slots_;  // open addressing, at most half full
+  std::vector<Slot> slots_;       // open addressing, at most half full
+  std::vector<TokenId> by_rank_;  // the first token of each rank
   std::size_t merges_ = 0;
 };
 

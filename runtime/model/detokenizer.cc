@@ -5,7 +5,12 @@
 namespace longspan {
 
 std::string Detokenizer::push(TokenId id) {
-  pending_ += tokenizer_->bytes(id);
+  std::string_view bytes = tokenizer_->bytes(id);
+  if (drops_space_ && !bytes.empty()) {
+    if (bytes.front() == ' ') bytes.remove_prefix(1);
+    drops_space_ = false;
+  }
+  pending_ += bytes;
   std::string text;
   move_decided_utf8(pending_, text);
   return text;

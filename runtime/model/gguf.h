@@ -19,8 +19,8 @@
 
 namespace longspan {
 
-/// Element types we read. Quantised ones come in blocks of 32 values.
-enum class TensorType { kF32, kF16, kBF16, kQ4_0, kQ4_1, kQ8_0 };
+/// Element types we read. Quantised ones come in blocks: of 32 values, of 256 those named _K.
+enum class TensorType { kF32, kF16, kBF16, kQ4_0, kQ4_1, kQ8_0, kQ5_0, kQ5_1, kQ4_K, kQ5_K, kQ6_K };
 
 std::string_view name(TensorType type);
 /// Bytes of `values` values; `values` must be a multiple of the type's block.
@@ -72,6 +72,7 @@ class GgufFile {
   std::optional<std::string> find_string(std::string_view key) const;
   const std::vector<std::string>* find_strings(std::string_view key) const;
   const std::vector<std::int64_t>* find_ints(std::string_view key) const;
+  const std::vector<double>* find_floats(std::string_view key) const;
 
   /// Reads the tensor's bytes (large sequential reads, no mapping). Throws IoError or, when the
   /// file has shrunk, DataError. Safe from several threads.

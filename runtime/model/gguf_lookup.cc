@@ -84,4 +84,8 @@ const std::vector<std::int64_t>* GgufFile::find_ints(std::string_view key) const
   return find_array<std::int64_t>(*this, key, "an array of integers");
 }
 
+const std::vector<double>* GgufFile::find_floats(std::string_view key) const {
+  return find_array<double>(*this, key, "an array of floating-point numbers");
+}
+
 }  // namespace longspan

@@ -40,14 +40,24 @@ TensorType read_type(GgufCursor& cursor) {
       return TensorType::kQ4_0;
     case 3:
       return TensorType::kQ4_1;
+    case 6:
+      return TensorType::kQ5_0;
+    case 7:
+      return TensorType::kQ5_1;
     case 8:
       return TensorType::kQ8_0;
+    case 12:
+      return TensorType::kQ4_K;
+    case 13:
+      return TensorType::kQ5_K;
+    case 14:
+      return TensorType::kQ6_K;
     case 30:
       return TensorType::kBF16;
   }
   cursor.fail(
-      str("is of type {}; longspan reads F32, F16, BF16, Q8_0, Q4_1 and Q4_0: use another "
-          "quantisation of the model, such as Q8_0",
+      str("is of type {}; longspan reads F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1 "
+          "and Q4_0: use another quantisation of the model, such as Q8_0",
           type_name(code)));
 }
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -29,8 +31,7 @@ constexpr char kNewerNumbers[] =
 ///
 /// Digits() cuts the digits out first and applies that expression to what lies between. In one
 /// expression: a digit is a piece, and white space ends before a digit as it does before the end.
-std::string expression(PieceRule rule) {
-  const bool single_digits = rule == PieceRule::kSmolLm;
+std::string gpt2_expression(bool single_digits) {
   const std::string numbers = std::string(R"(\p{N})") + (single_digits ? kNewerNumbers : "");
   const std::string number = single_digits ? "[" + numbers + "]" : " ?[" + numbers + "]+";
   const std::string ends_spaces = single_digits ? numbers : "";
@@ -38,6 +39,54 @@ std::string expression(PieceRule rule) {
          "| ?[^\\p{L}" + numbers + kSpaces + "]+" +                   //
          "|[" + kSpaces + "]+(?![^" + kSpaces + ends_spaces + "])" +  //
          "|[" + kSpaces + "]+";
+}
+
+// As the families' tokenizer.json have them.
+constexpr std::string_view kLlama3Split =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3})"
+    R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kQwen2Split =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})"
+    R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kTekkenSplit =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N})"
+    R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+/// `expression` with kSpaces for \s, inside a class or as one.
+std::string with_spaces_spelled_out(std::string_view expression) {
+  std::string spelled;
+  bool in_class = false;
+  for (std::size_t i = 0; i < expression.size(); ++i) {
+    const std::string_view two = expression.substr(i, 2);
+    if (two == R"(\s)" || two == R"(\S)") {
+      const std::string spaces = (two == R"(\S)" ? "^" : "") + std::string(kSpaces);
+      spelled += in_class ? spaces : "[" + spaces + "]";
+      ++i;
+      continue;
+    }
+    if (expression[i] == '[') in_class = true;
+    if (expression[i] == ']') in_class = false;
+    spelled += expression[i];
+  }
+  return spelled;
+}
+
+std::string expression(PieceRule rule) {
+  switch (rule) {
+    case PieceRule::kGpt2:
+      return gpt2_expression(false);
+    case PieceRule::kSmolLm:
+      return gpt2_expression(true);
+    case PieceRule::kLlama3:
+      return with_spaces_spelled_out(kLlama3Split);
+    case PieceRule::kQwen2:
+      return with_spaces_spelled_out(kQwen2Split);
+    case PieceRule::kTekken:
+      return with_spaces_spelled_out(kTekkenSplit);
+  }
+  expects(false, "a piece rule is one of the enumerators");
+  return {};
 }
 
 std::string pcre2_message(int code) {
@@ -62,9 +111,36 @@ constexpr std::size_t kJitStackMost = 1 << 20;
 
 }  // namespace
 
+std::string_view name(PieceRule rule) {
+  switch (rule) {
+    case PieceRule::kGpt2:
+      return "gpt-2";
+    case PieceRule::kSmolLm:
+      return "smollm";
+    case PieceRule::kLlama3:
+      return "llama-bpe";
+    case PieceRule::kQwen2:
+      return "qwen2";
+    case PieceRule::kTekken:
+      return "tekken";
+  }
+  expects(false, "a piece rule is one of the enumerators");
+  return {};
+}
+
 std::optional<PieceRule> find_piece_rule(std::string_view name) {
   if (name == "smollm") return PieceRule::kSmolLm;
   if (name == "gpt-2" || name == "gpt2" || name == "default") return PieceRule::kGpt2;
+  if (name == "llama-bpe" || name == "llama3" || name == "llama-v3") return PieceRule::kLlama3;
+  if (name == "qwen2" || name == "deepseek-r1-qwen") return PieceRule::kQwen2;
+  if (name == "tekken") return PieceRule::kTekken;
+  return std::nullopt;
+}
+
+std::optional<PieceRule> find_split_rule(std::string_view expression) {
+  if (expression == kLlama3Split) return PieceRule::kLlama3;
+  if (expression == kQwen2Split) return PieceRule::kQwen2;
+  if (expression == kTekkenSplit) return PieceRule::kTekken;
   return std::nullopt;
 }
 
@@ -109,6 +185,9 @@ PieceReader::PieceReader(const Pretokenizer& pretokenizer)
   workspace_->match.reset(pcre2_match_data_create(1, nullptr));
   workspace_->context.reset(pcre2_match_context_create(nullptr));
   if (!workspace_->match || !workspace_->context) throw OutOfMemory("no memory to tokenize text");
+  // The library counts steps back to stop runaway expressions; ours take a few per character, but a
+  // text may have more characters than that count allows.
+  pcre2_set_match_limit(workspace_->context.get(), std::numeric_limits<std::uint32_t>::max());
   if (!pretokenizer.jit()) return;
   workspace_->stack.reset(pcre2_jit_stack_create(kJitStackStart, kJitStackMost, nullptr));
   if (!workspace_->stack) throw OutOfMemory("no memory to tokenize text");

@@ -8,13 +8,20 @@
 
 namespace longspan {
 
-/// How a tokenizer cuts. Both are Hugging Face's ByteLevel pre-tokenizer (GPT-2's expression);
-/// kSmolLm puts Digits(individual_digits) before it, so that each digit is a piece of its own.
-enum class PieceRule { kGpt2, kSmolLm };
+/// How a tokenizer cuts. kGpt2 is Hugging Face's ByteLevel pre-tokenizer (GPT-2's expression), to
+/// which kSmolLm adds Digits(individual_digits) before it, so that each digit is a piece of its
+/// own. The others are one Split() each, by an expression of the family.
+enum class PieceRule { kGpt2, kSmolLm, kLlama3, kQwen2, kTekken };
+
+std::string_view name(PieceRule rule);
 
 /// The rule that `tokenizer.ggml.pre` names, if it is one of kPieceRuleNames.
 std::optional<PieceRule> find_piece_rule(std::string_view name);
-inline constexpr std::string_view kPieceRuleNames = "smollm, gpt-2, gpt2, default";
+inline constexpr std::string_view kPieceRuleNames =
+    "smollm, gpt-2, gpt2, default, llama-bpe, llama3, llama-v3, qwen2, deepseek-r1-qwen, tekken";
+
+/// The rule whose Split() a tokenizer.json writes as `expression`, if it is a known one.
+std::optional<PieceRule> find_split_rule(std::string_view expression);
 
 /// A compiled rule. May be shared by threads.
 class Pretokenizer {

@@ -21,7 +21,7 @@ void SpecialTokens::add(std::string_view written, TokenId id) {
     }
     node = *next;
   }
-  nodes_[node].id = id;
+  if (nodes_[node].id < 0) nodes_[node].id = id;
 }
 
 std::optional<SpecialTokens::Match> SpecialTokens::match_at(std::string_view text,

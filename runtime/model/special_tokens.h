@@ -26,7 +26,7 @@ class SpecialTokens {
 
   SpecialTokens() : nodes_(1) {}
 
-  /// `written` is not empty and was not added before.
+  /// `written` is not empty; of two alike the first counts.
   void add(std::string_view written, TokenId id);
 
   /// The first match at or after `from`; of those that begin there, the longest.

@@ -25,6 +25,16 @@ Layout layout(TensorType type) {
       return {"Q4_1", 32, 2 + 2 + 16};  // scale, minimum, nibbles
     case TensorType::kQ8_0:
       return {"Q8_0", 32, 2 + 32};  // scale, bytes
+    case TensorType::kQ5_0:
+      return {"Q5_0", 32, 2 + 4 + 16};  // scale, fifth bits, nibbles
+    case TensorType::kQ5_1:
+      return {"Q5_1", 32, 2 + 2 + 4 + 16};  // scale, minimum, fifth bits, nibbles
+    case TensorType::kQ4_K:
+      return {"Q4_K", 256, 2 + 2 + 12 + 128};  // scale, minimum, those of groups, nibbles
+    case TensorType::kQ5_K:
+      return {"Q5_K", 256, 2 + 2 + 12 + 32 + 128};  // and fifth bits
+    case TensorType::kQ6_K:
+      return {"Q6_K", 256, 128 + 64 + 16 + 2};  // nibbles, two bits each, scales of groups, scale
   }
   expects(false, "a tensor type is one of the enumerators");
   return {};

@@ -1,18 +1,15 @@
 #include "runtime/model/tokenizer.h"
 
-#include <algorithm>
+#include <deque>
 #include <limits>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 
 #include "comm/error.h"
 #include "comm/str.h"
-#include "runtime/model/byte_pairs.h"
-#include "runtime/model/gguf.h"
-#include "runtime/model/pretokenizer.h"
-#include "runtime/model/printable.h"
-#include "runtime/model/special_tokens.h"
-#include "runtime/model/vocabulary.h"
+#include "runtime/model/gguf_tokenizer.h"
+#include "runtime/model/tokenizer_rules.h"
 
 namespace longspan {
 namespace {
@@ -20,11 +17,19 @@ namespace {
 /// The tokens of one text so far. Belongs to one call of encode().
 class Encoding {
  public:
-  Encoding(const Pretokenizer& pretokenizer, const BytePairs& pairs)
-      : pieces_(pretokenizer), pairs_(pairs) {}
+  Encoding(const TokenizerRules& rules, const std::optional<Pretokenizer>& pretokenizer)
+      : rules_(rules) {
+    if (pretokenizer) pieces_.emplace(*pretokenizer);
+  }
 
   void append(TokenId id) { tokens_.push_back(id); }
+  void append(std::span<const TokenId> ids) {
+    tokens_.insert(tokens_.end(), ids.begin(), ids.end());
+  }
+  /// Plain text, normalised and marked, which stays where it is as long as this object.
   void append(std::string_view text);
+  /// `text`, and where it stays as long as this object.
+  std::string_view keep(std::string text) { return kept_.emplace_back(std::move(text)); }
   std::vector<TokenId> take() { return std::move(tokens_); }
 
  private:
@@ -37,18 +42,33 @@ class Encoding {
   static constexpr std::size_t kLongestKept = 32;
   static constexpr std::size_t kMostKept = 1 << 16;
 
+  void append_marked_words(std::string_view text);
   void append_piece(std::string_view piece);
+  void merge(std::string_view piece);
 
-  PieceReader pieces_;
-  const BytePairs& pairs_;
+  const TokenizerRules& rules_;
+  std::optional<PieceReader> pieces_;
+  std::deque<std::string> kept_;
+  std::vector<TokenId> letters_;
   BytePairs::Workspace workspace_;
   std::unordered_map<std::string_view, Earlier> earlier_;
   std::vector<TokenId> tokens_;
 };
 
 void Encoding::append(std::string_view text) {
-  pieces_.start(text);
-  while (const auto piece = pieces_.next()) append_piece(*piece);
+  if (text.empty()) return;
+  if (rules_.word_marks && rules_.word_marks->split) return append_marked_words(text);
+  if (!pieces_) return append_piece(text);
+  pieces_->start(text);
+  while (const auto piece = pieces_->next()) append_piece(*piece);
+}
+
+void Encoding::append_marked_words(std::string_view text) {
+  while (!text.empty()) {
+    const std::string_view piece = text.substr(0, text.find(kWordMark, 1));
+    append_piece(piece);
+    text.remove_prefix(piece.size());
+  }
 }
 
 void Encoding::append_piece(std::string_view piece) {
@@ -59,24 +79,19 @@ void Encoding::append_piece(std::string_view piece) {
     return;
   }
   const std::size_t begin = tokens_.size();
-  pairs_.append_tokens(piece, workspace_, tokens_);
+  merge(piece);
   if (piece.size() > kLongestKept || earlier_.size() >= kMostKept) return;
   earlier_.emplace(piece, Earlier{static_cast<std::uint32_t>(begin),
                                   static_cast<std::uint32_t>(tokens_.size() - begin)});
 }
 
-PieceRule require_piece_rule(const GgufFile& file) {
-  const std::string model = file.require_string("tokenizer.ggml.model");
-  if (model != "gpt2") {
-    throw DataError(
-        str("{}: tokenizer.ggml.model is '{}'; longspan reads byte-level tokenizers "
-            "('gpt2') only",
-            file.path().string(), printable(model)));
+void Encoding::merge(std::string_view piece) {
+  if (!rules_.whole_pieces.empty()) {
+    const auto whole = rules_.whole_pieces.find(piece);
+    if (whole != rules_.whole_pieces.end()) return append(whole->second);
   }
-  const std::string pre = file.require_string("tokenizer.ggml.pre");
-  if (const auto rule = find_piece_rule(pre)) return *rule;
-  throw DataError(str("{}: tokenizer.ggml.pre is '{}'; longspan knows: {}", file.path().string(),
-                      printable(pre), kPieceRuleNames));
+  rules_.letters.spell(piece, letters_);
+  rules_.pairs.append_merged(letters_, workspace_, tokens_);
 }
 
 void check_text(std::string_view text) {
@@ -98,69 +113,76 @@ std::string DroppedBytes::warning() const {
 }
 
 struct Tokenizer::Parts {
-  Parts(const GgufFile& file, PieceRule rule, const Vocabulary& vocabulary)
-      : pretokenizer(rule),
-        pre(file.require_string("tokenizer.ggml.pre")),
-        bytes(vocabulary.token_bytes()),
-        special(vocabulary.special_tokens()),
-        pairs(vocabulary.byte_pairs()),
-        end_of_text(vocabulary.find_id("tokenizer.ggml.eos_token_id")) {
-    if (!file.find_bool("tokenizer.ggml.add_bos_token").value_or(false)) return;
-    begin_of_text = vocabulary.find_id("tokenizer.ggml.bos_token_id");
-    if (begin_of_text >= 0) return;
-    throw DataError(
-        str("{}: tokenizer.ggml.add_bos_token is set, but tokenizer.ggml.bos_token_id "
-            "is missing: convert the model again",
-            file.path().string()));
+  explicit Parts(TokenizerRules file_rules) : rules(std::move(file_rules)) {
+    if (rules.piece_rule) pretokenizer.emplace(*rules.piece_rule);
+    std::vector<AddedToken> raw, normalized;
+    for (AddedToken& token : std::exchange(rules.added, {})) {
+      if (token.normalized) token.written = rules.normalizer.apply(token.written);
+      if (token.written.empty()) continue;  // nothing is left to find
+      (token.normalized ? normalized : raw).push_back(std::move(token));
+    }
+    added_to_raw = AddedTokens(std::move(raw));
+    added_to_normalized = AddedTokens(std::move(normalized));
   }
 
-  void note_dropped(std::string_view text, std::size_t offset, DroppedBytes& dropped) const {
-    for (std::size_t i = 0; i < text.size(); ++i) {
-      if (pairs.has_letter(text[i])) continue;
-      if (dropped.count++ > 0) continue;
-      dropped.first = static_cast<std::uint8_t>(text[i]);
-      dropped.first_offset = offset + i;
+  /// Text between tokens, from byte `offset` of the whole.
+  void append(std::string_view text, std::size_t offset, Encoding& encoding,
+              DroppedBytes* dropped) const {
+    if (!rules.normalizer.empty()) text = encoding.keep(rules.normalizer.apply(text));
+    for (const TextPart& part : added_to_normalized.parts(text)) {
+      if (part.token >= 0) {
+        encoding.append(part.token);
+        continue;
+      }
+      std::string_view plain = part.text;
+      const std::size_t begin = offset + static_cast<std::size_t>(plain.data() - text.data());
+      if (rules.word_marks) plain = encoding.keep(marked(plain, begin == 0));
+      encoding.append(plain);
+      if (dropped) rules.letters.note_dropped(plain, begin, *dropped);
     }
   }
 
-  Pretokenizer pretokenizer;
-  std::string pre;
-  std::vector<std::string> bytes;  // by id
-  SpecialTokens special;
-  BytePairs pairs;
-  TokenId end_of_text;
-  TokenId begin_of_text = -1;  // -1: none is added
+  /// With word marks. `begins`: the whole text does, with this.
+  std::string marked(std::string_view text, bool begins) const {
+    std::string out = replaced(text, " ", kWordMark);
+    const bool wants_first = rules.word_marks->first == WordMarks::First::kAlways ||
+                             (rules.word_marks->first == WordMarks::First::kAtBegin && begins);
+    if (wants_first && !out.starts_with(kWordMark)) out.insert(0, kWordMark);
+    return out;
+  }
+
+  TokenizerRules rules;
+  std::optional<Pretokenizer> pretokenizer;
+  AddedTokens added_to_raw;
+  AddedTokens added_to_normalized;
 };
 
-Tokenizer::Tokenizer(const GgufFile& file) {
-  const PieceRule rule = require_piece_rule(file);  // first: of another kind, nothing else fits
-  parts_ = std::make_unique<Parts>(file, rule, Vocabulary(file));
-}
+Tokenizer::Tokenizer(const GgufFile& file) : Tokenizer(read_gguf_tokenizer(file)) {}
+
+Tokenizer::Tokenizer(TokenizerRules rules) : parts_(std::make_unique<Parts>(std::move(rules))) {}
 
 Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, DroppedBytes* dropped) const {
   check_text(text);
-  Encoding encoding(parts_->pretokenizer, parts_->pairs);
-  if (parts_->begin_of_text >= 0) encoding.append(parts_->begin_of_text);
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const auto special = parts_->special.find(text, at);
-    const std::size_t end = special ? special->begin : text.size();
-    const std::string_view plain = text.substr(at, end - at);
-    encoding.append(plain);
-    if (dropped) parts_->note_dropped(plain, at, *dropped);
-    if (!special) break;
-    encoding.append(special->id);
-    at = special->end;
+  Encoding encoding(parts_->rules, parts_->pretokenizer);
+  encoding.append(parts_->rules.before);
+  for (const TextPart& part : parts_->added_to_raw.parts(text)) {
+    if (part.token >= 0) {
+      encoding.append(part.token);
+    } else {
+      const auto offset = static_cast<std::size_t>(part.text.data() - text.data());
+      parts_->append(part.text, offset, encoding, dropped);
+    }
   }
+  encoding.append(parts_->rules.after);
   return encoding.take();
 }
 
 std::string_view Tokenizer::bytes(TokenId id) const {
   expects(id >= 0 && id < vocabulary(), "a token id is inside the vocabulary");
-  return parts_->bytes[id];
+  return parts_->rules.bytes[id];
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids) const {
@@ -170,12 +192,17 @@ std::string Tokenizer::decode(std::span<const TokenId> ids) const {
   return text += detokenizer.finish();
 }
 
-int Tokenizer::vocabulary() const { return static_cast<int>(parts_->bytes.size()); }
+int Tokenizer::vocabulary() const { return static_cast<int>(parts_->rules.bytes.size()); }
 
-TokenId Tokenizer::end_of_text() const { return parts_->end_of_text; }
+TokenId Tokenizer::end_of_text() const { return ends().empty() ? -1 : ends().front(); }
+
+std::span<const TokenId> Tokenizer::ends() const { return parts_->rules.ends; }
+
+bool Tokenizer::drops_first_space() const { return parts_->rules.drops_first_space; }
 
 std::string Tokenizer::description() const {
-  return str("gpt2 ({}), {} tokens, {} merges", parts_->pre, vocabulary(), parts_->pairs.merges());
+  return str("{}, {} tokens, {} merges", parts_->rules.kind, vocabulary(),
+             parts_->rules.pairs.merges());
 }
 
 }  // namespace longspan

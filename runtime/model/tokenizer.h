@@ -1,5 +1,5 @@
-// Text to token ids and back: byte-level byte-pair encoding, GPT-2 style (Sennrich et al.,
-// arXiv 1508.07909; the byte alphabet is GPT-2's).
+// Text to token ids and back: byte-pair encoding (Sennrich et al., arXiv 1508.07909) over bytes, as
+// GPT-2 does, or over characters, as SentencePiece does.
 //
 // Encoding is O(n log n) whatever the text: merges are taken from a heap over a linked list, so a
 // megabyte of one letter costs what a megabyte of prose does.
@@ -16,6 +16,7 @@
 namespace longspan {
 
 class GgufFile;
+struct TokenizerRules;
 
 using TokenId = std::int32_t;
 
@@ -35,12 +36,14 @@ class Tokenizer {
   /// From the file's `tokenizer.ggml.*` keys. Throws DataError naming the key when the tokenizer is
   /// of another kind or contradicts itself.
   explicit Tokenizer(const GgufFile& file);
+  explicit Tokenizer(TokenizerRules rules);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
 
-  /// Special tokens written in the text ("<|im_start|>") become their ids. No BOS is added unless
-  /// the file asks for it. Throws DataError with the byte offset when `text` is not UTF-8.
-  /// Adds to `*dropped`, if given, what had to be left out. May be called by several threads.
+  /// Special tokens written in the text ("<|im_start|>") become their ids. BOS and EOS are added
+  /// where the file asks for them. Throws DataError with the byte offset when `text` is not UTF-8.
+  /// Adds to `*dropped`, if given, what had to be left out; its offset counts normalised text. May
+  /// be called by several threads.
   std::vector<TokenId> encode(std::string_view text, DroppedBytes* dropped = nullptr) const;
 
   /// The bytes of one token; special tokens as they are written. May be half a character.
@@ -49,7 +52,9 @@ class Tokenizer {
   std::string decode(std::span<const TokenId> ids) const;
 
   int vocabulary() const;
-  TokenId end_of_text() const;  // generation stops here; -1 if the file names none
+  TokenId end_of_text() const;            // generation stops here; -1 if the file names none
+  std::span<const TokenId> ends() const;  // and at these: all that the file names
+  bool drops_first_space() const;         // decode() does: it stands for the mark of the first word
   /// "gpt2 (smollm), 49152 tokens, 48900 merges", for people.
   std::string description() const;
 
@@ -61,7 +66,13 @@ class Tokenizer {
 /// Turns a stream of tokens into text that never ends inside a character.
 class Detokenizer {
  public:
-  explicit Detokenizer(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+  /// Whether the tokens begin a text or go on after one, whose last word ends there: then the space
+  /// before the first word is kept.
+  enum class Start { kText, kContinuation };
+
+  explicit Detokenizer(const Tokenizer& tokenizer, Start start = Start::kText)
+      : tokenizer_(&tokenizer),
+        drops_space_(start == Start::kText && tokenizer.drops_first_space()) {}
 
   /// The text that became complete with this token; often empty, never half a character. Bytes that
   /// cannot begin or continue UTF-8 become U+FFFD, one per maximal ill-formed part, as the Unicode
@@ -72,6 +83,7 @@ class Detokenizer {
 
  private:
   const Tokenizer* tokenizer_;
+  bool drops_space_;  // the next byte, if it is one
   std::string pending_;
 };
 

@@ -55,6 +55,16 @@ Utf8Step first_utf8(std::string_view text) {
   return {rule.more + 1, Utf8Form::kWhole};
 }
 
+std::uint32_t code_point(std::string_view character) {
+  const auto first = static_cast<unsigned char>(character.front());
+  if (character.size() == 1) return first;
+  std::uint32_t point = first & (0x7f >> character.size());
+  for (const char byte : character.substr(1)) {
+    point = point << 6 | (static_cast<unsigned char>(byte) & 0x3f);
+  }
+  return point;
+}
+
 std::size_t find_invalid_utf8(std::string_view text) {
   std::size_t at = 0;
   while (true) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,9 @@ struct Utf8Step {
 
 /// What `text` (not empty) begins with.
 Utf8Step first_utf8(std::string_view text);
+
+/// Of `character`: one, whole.
+std::uint32_t code_point(std::string_view character);
 
 /// Moves what is decided from `pending` to the end of `text`: whole characters as they are, U+FFFD
 /// for each maximal ill-formed part. An unfinished character stays.

@@ -66,10 +66,10 @@ def alphabets(tokens):
         words] * 10 + [digits] * 6 + [cjk] * 2 + [marks] * 2
 
 
-def fuzzed(rng, sources, specials):
+def fuzzed(rng, sources, specials, parts_in=(0, 1, 2, 5, 10, 40, 200)):
     parts = []
     chosen = rng.sample(sources, rng.randint(1, 5))
-    for _ in range(rng.choice([0, 1, 2, 5, 10, 40, 200])):
+    for _ in range(rng.choice(parts_in)):
         part = rng.choice(rng.choice(chosen))
         parts.append(part * rng.choice([1, 1, 1, 1, 2, 3, 9]))
     for _ in range(rng.choice([0, 0, 1, 3])):

@@ -197,9 +197,10 @@ TEST_F(GgufTest, APartOfASplitModelIsRefused) {
 
 TEST_F(GgufTest, AnUnknownTensorTypeIsRefusedWithTheKnownOnes) {
   test::GgufWriter writer = test::TinyLlama{}.writer();
-  writer.tensor("blk.0.attn_q.weight").type = 12;
-  EXPECT_THAT(refusal(writer), AllOf(HasSubstr("blk.0.attn_q.weight: is of type Q4_K"),
-                                     HasSubstr("F32, F16, BF16, Q8_0, Q4_1 and Q4_0")));
+  writer.tensor("blk.0.attn_q.weight").type = 11;
+  EXPECT_THAT(refusal(writer),
+              AllOf(HasSubstr("blk.0.attn_q.weight: is of type Q3_K"),
+                    HasSubstr("F32, F16, BF16, Q8_0, Q6_K"), HasSubstr("Q4_K, Q4_1 and Q4_0")));
   writer.tensor("blk.0.attn_q.weight").type = 12345;
   EXPECT_THAT(refusal(writer), HasSubstr("type number 12345"));
 }

@@ -22,8 +22,18 @@ std::uint32_t type_code(TensorType type) {
       return 2;
     case TensorType::kQ4_1:
       return 3;
+    case TensorType::kQ5_0:
+      return 6;
+    case TensorType::kQ5_1:
+      return 7;
     case TensorType::kQ8_0:
       return 8;
+    case TensorType::kQ4_K:
+      return 12;
+    case TensorType::kQ5_K:
+      return 13;
+    case TensorType::kQ6_K:
+      return 14;
     case TensorType::kBF16:
       return 30;
   }

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -15,6 +17,9 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+
+constexpr std::array kRules{PieceRule::kGpt2, PieceRule::kSmolLm, PieceRule::kLlama3,
+                            PieceRule::kQwen2, PieceRule::kTekken};
 
 std::vector<std::string_view> pieces(const Pretokenizer& pretokenizer, std::string_view text) {
   PieceReader reader(pretokenizer);
@@ -48,7 +53,7 @@ TEST(PretokenizerTest, MongolianVowelSeparatorIsNoWhiteSpace) {
 
 TEST(PretokenizerTest, WithAndWithoutJitTheCutsAreTheSameAndLeaveNothingOut) {
   std::mt19937_64 random(23);
-  for (const PieceRule rule : {PieceRule::kSmolLm, PieceRule::kGpt2}) {
+  for (const PieceRule rule : kRules) {
     const Pretokenizer fast(rule), plain(rule, Pretokenizer::Engine::kInterpreter);
     EXPECT_FALSE(plain.jit());
     for (int i = 0; i < 1000; ++i) {
@@ -59,6 +64,35 @@ TEST(PretokenizerTest, WithAndWithoutJitTheCutsAreTheSameAndLeaveNothingOut) {
       for (const std::string_view piece : cut) joined += piece;
       ASSERT_EQ(joined, text);
     }
+  }
+}
+
+TEST(PretokenizerTest, Llama3TakesDigitsByThreesAndQwen2OneByOne) {
+  const Pretokenizer llama(PieceRule::kLlama3), qwen(PieceRule::kQwen2);
+  EXPECT_THAT(pieces(llama, "12345 I'LL x"), ElementsAre("123", "45", " I", "'LL", " x"));
+  EXPECT_THAT(pieces(qwen, "12 !!\n\nx"), ElementsAre("1", "2", " !!\n\n", "x"));
+  EXPECT_THAT(pieces(qwen, "a \n b"), ElementsAre("a", " \n", " b"));
+}
+
+TEST(PretokenizerTest, TekkenCutsBeforeCapitals) {
+  const Pretokenizer rule(PieceRule::kTekken);
+  EXPECT_THAT(pieces(rule, "aBCd ABC/"), ElementsAre("a", "BCd", " ABC", "/"));
+}
+
+TEST(PretokenizerTest, RulesAreKnownByTheirNamesAndTheirExpressions) {
+  for (const PieceRule rule : kRules) EXPECT_EQ(find_piece_rule(name(rule)), rule);
+  EXPECT_EQ(find_piece_rule("bloom"), std::nullopt);
+  EXPECT_EQ(find_split_rule("\\s+"), std::nullopt);
+}
+
+/// All of these step back over everything once before another alternative fits: more steps than
+/// PCRE2 allows by itself, in a time that grows with the text.
+TEST(PretokenizerTest, MegabytesThatFitTheSecondAlternativeOnly) {
+  for (const auto engine :
+       {Pretokenizer::Engine::kJitIfPossible, Pretokenizer::Engine::kInterpreter}) {
+    const Pretokenizer rule(PieceRule::kTekken, engine);
+    EXPECT_EQ(pieces(rule, std::string(12 << 20, 'A')).size(), 1u);
+    EXPECT_EQ(pieces(rule, std::string(12 << 20, ' ')).size(), 1u);
   }
 }
 

@@ -1,5 +1,6 @@
 // quantize() of gguf_writer.h: plain, for tests only.
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 
@@ -10,6 +11,7 @@ namespace longspan::test {
 namespace {
 
 constexpr std::size_t kBlock = 32;
+constexpr std::size_t kKBlock = 256;
 
 void put(std::vector<std::byte>& out, std::uint16_t bits) {
   out.push_back(static_cast<std::byte>(bits & 0xff));
@@ -69,6 +71,89 @@ void put_q4_0(std::vector<std::byte>& out, std::span<const float> block) {
   put_nibbles(out, block, 0, half_value(scale), 8);
 }
 
+/// Nibbles and fifth bits of 32 steps from 0 to 31.
+void put_five_bits(std::vector<std::byte>& out, std::span<const float> block, float zero,
+                   float scale, int bias) {
+  std::uint32_t fifth = 0;
+  std::array<int, kBlock> steps{};
+  for (std::size_t i = 0; i < kBlock; ++i) {
+    steps[i] = step(block[i], zero, scale, -bias, 31 - bias) + bias;
+    fifth |= static_cast<std::uint32_t>(steps[i] >> 4) << i;
+  }
+  for (int byte = 0; byte < 4; ++byte) out.push_back(static_cast<std::byte>(fifth >> 8 * byte));
+  for (std::size_t i = 0; i < kBlock / 2; ++i) {
+    out.push_back(static_cast<std::byte>((steps[i] & 15) | (steps[i + kBlock / 2] & 15) << 4));
+  }
+}
+
+void put_q5_0(std::vector<std::byte>& out, std::span<const float> block) {
+  const std::uint16_t scale = to_half(largest(block) / 15);
+  put(out, scale);
+  put_five_bits(out, block, 0, half_value(scale), 16);
+}
+
+void put_q5_1(std::vector<std::byte>& out, std::span<const float> block) {
+  const auto [low, high] = std::ranges::minmax(block);
+  const std::uint16_t scale = to_half((high - low) / 31), minimum = to_half(low);
+  put(out, scale);
+  put(out, minimum);
+  put_five_bits(out, block, half_value(minimum), half_value(scale), 0);
+}
+
+/// Q4_K and Q5_K: groups of one scale and one minimum, that of the block; tests need no finer ones.
+void put_k(std::vector<std::byte>& out, std::span<const float> block, bool fifth_bits) {
+  const auto [low, high] = std::ranges::minmax(block);
+  const float floor = std::min(low, 0.0f);
+  const int most = fifth_bits ? 31 : 15;
+  const std::uint16_t scale = to_half((high - floor) / static_cast<float>(most) / 63);
+  const std::uint16_t minimum = to_half(-floor / 63);
+  put(out, scale);
+  put(out, minimum);
+  for (int i = 0; i < 12; ++i) out.push_back(std::byte{0xff});  // 63 everywhere
+  std::array<int, kKBlock> steps{};
+  for (std::size_t i = 0; i < kKBlock; ++i) {
+    steps[i] = step(block[i], -63 * half_value(minimum), 63 * half_value(scale), 0, most);
+  }
+  for (std::size_t i = 0; fifth_bits && i < kBlock; ++i) {
+    int bits = 0;
+    for (std::size_t group = 0; group < 8; ++group) {
+      bits |= (steps[group * kBlock + i] >> 4) << group;
+    }
+    out.push_back(static_cast<std::byte>(bits));
+  }
+  for (std::size_t i = 0; i < kKBlock / 2; ++i) {
+    const std::size_t low_value = i / kBlock * 2 * kBlock + i % kBlock;
+    out.push_back(
+        static_cast<std::byte>((steps[low_value] & 15) | (steps[low_value + kBlock] & 15) << 4));
+  }
+}
+
+void put_q6_k(std::vector<std::byte>& out, std::span<const float> block) {
+  constexpr int kScale = 100;
+  const std::uint16_t d = to_half(largest(block) / 31 / kScale);
+  std::array<int, kKBlock> steps{};
+  for (std::size_t i = 0; i < kKBlock; ++i) {
+    steps[i] = step(block[i], 0, kScale * half_value(d), -32, 31) + 32;
+  }
+  const auto value = [&](std::size_t half, std::size_t quarter, std::size_t i) {
+    return steps[half * kKBlock / 2 + quarter * kBlock + i];
+  };
+  for (std::size_t i = 0; i < kKBlock / 2; ++i) {
+    const std::size_t half = i / 64, quarter = i % 64 / kBlock, at = i % kBlock;
+    out.push_back(static_cast<std::byte>((value(half, quarter, at) & 15) |
+                                         (value(half, quarter + 2, at) & 15) << 4));
+  }
+  for (std::size_t i = 0; i < kKBlock / 4; ++i) {
+    int bits = 0;
+    for (std::size_t quarter = 0; quarter < 4; ++quarter) {
+      bits |= (value(i / kBlock, quarter, i % kBlock) >> 4) << 2 * quarter;
+    }
+    out.push_back(static_cast<std::byte>(bits));
+  }
+  for (int i = 0; i < 16; ++i) out.push_back(std::byte{kScale});
+  put(out, d);
+}
+
 void put_q4_1(std::vector<std::byte>& out, std::span<const float> block) {
   const auto [low, high] = std::ranges::minmax(block);
   const std::uint16_t scale = to_half((high - low) / 15), minimum = to_half(low);
@@ -83,8 +168,10 @@ std::vector<std::byte> quantize(TensorType type, std::span<const float> values) 
   expects(values.size() % static_cast<std::size_t>(block_values(type)) == 0, "whole blocks");
   std::vector<std::byte> out;
   const auto each_block = [&](auto put_block) {
-    for (std::size_t i = 0; i < values.size(); i += kBlock)
-      put_block(out, values.subspan(i, kBlock));
+    const auto block = static_cast<std::size_t>(block_values(type));
+    for (std::size_t i = 0; i < values.size(); i += block) {
+      put_block(out, values.subspan(i, block));
+    }
   };
   switch (type) {
     case TensorType::kF32:
@@ -107,6 +194,21 @@ std::vector<std::byte> quantize(TensorType type, std::span<const float> values) 
       break;
     case TensorType::kQ4_1:
       each_block(put_q4_1);
+      break;
+    case TensorType::kQ5_0:
+      each_block(put_q5_0);
+      break;
+    case TensorType::kQ5_1:
+      each_block(put_q5_1);
+      break;
+    case TensorType::kQ4_K:
+      each_block([](auto& to, std::span<const float> block) { put_k(to, block, false); });
+      break;
+    case TensorType::kQ5_K:
+      each_block([](auto& to, std::span<const float> block) { put_k(to, block, true); });
+      break;
+    case TensorType::kQ6_K:
+      each_block(put_q6_k);
       break;
   }
   return out;

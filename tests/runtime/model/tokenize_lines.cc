@@ -1,23 +1,55 @@
-// Encodes the JSON strings on standard input, one per line, and prints their ids, one line each:
-// our side of tests/oracles/tokenizer_oracle.py.
+// Our side of tests/oracles. Reads JSON values from standard input, one per line, and answers each
+// on a line of its own:
+//
+//   "text"     ids of the text
+//   [1, 2]     the text that becomes complete with each id, and what is left at the end
 #include <exception>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "runtime/model/gguf.h"
 #include "runtime/model/tokenizer.h"
+#include "runtime/model/tokenizer_json.h"
+
+namespace longspan {
+namespace {
+
+Tokenizer open(const std::string& path) {
+  if (path.ends_with(".json")) return load_tokenizer_json(path);
+  return Tokenizer(GgufFile(path));
+}
+
+/// Part by part: half a character would be no JSON.
+std::vector<std::string> stream(const Tokenizer& tokenizer, const std::vector<TokenId>& ids) {
+  Detokenizer detokenizer(tokenizer);
+  std::vector<std::string> parts;
+  for (const TokenId id : ids) parts.push_back(detokenizer.push(id));
+  parts.push_back(detokenizer.finish());
+  return parts;
+}
+
+void answer(const Tokenizer& tokenizer, const nlohmann::json& line) {
+  const nlohmann::json reply =
+      line.is_string() ? nlohmann::json(tokenizer.encode(line.get<std::string>()))
+                       : nlohmann::json(stream(tokenizer, line.get<std::vector<TokenId>>()));
+  std::cout << reply.dump() << '\n';
+}
+
+}  // namespace
+}  // namespace longspan
 
 int main(int argc, char** argv) {
   if (argc != 2) {
-    std::cerr << "usage: tokenize_lines MODEL.gguf < strings.jsonl\n";
+    std::cerr << "usage: tokenize_lines MODEL.gguf|tokenizer.json < lines.jsonl\n";
     return 2;
   }
   try {
-    const longspan::Tokenizer tokenizer{longspan::GgufFile(argv[1])};
+    const auto tokenizer = longspan::open(argv[1]);
     for (std::string line; std::getline(std::cin, line);) {
-      const auto text = nlohmann::json::parse(line).get<std::string>();
-      std::cout << nlohmann::json(tokenizer.encode(text)).dump() << '\n';
+      longspan::answer(tokenizer, nlohmann::json::parse(line));
     }
   } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';

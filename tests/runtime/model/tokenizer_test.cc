@@ -86,6 +86,55 @@ TEST(TokenizerTest, TheLongestOfSeveralSpecialTokensWins) {
   EXPECT_EQ(tokenizer.end_of_text(), -1);
 }
 
+TEST(TokenizerTest, WherePiecesComeFirstMergesNeedNotReachThem) {
+  GgufWriter writer = tiny_tokenizer_writer();
+  writer.set_string("tokenizer.ggml.pre", "gpt-2");
+  EXPECT_THAT(tokenizer_of(writer).encode("whole"), ::testing::SizeIs(5));
+  std::vector<std::string> tokens{"w", "h", "o", "l", "e", "ole", "whole"};
+  writer.set_strings("tokenizer.ggml.tokens", tokens);
+  writer.remove("tokenizer.ggml.token_type");
+  writer.set_strings("tokenizer.ggml.merges", {});
+  writer.remove("tokenizer.ggml.eos_token_id");
+  writer.remove("tokenizer.ggml.bos_token_id");
+  for (const auto* pre : {"llama-bpe", "llama3", "tekken"}) {
+    writer.set_string("tokenizer.ggml.pre", pre);
+    EXPECT_THAT(tokenizer_of(writer).encode("whole"), ElementsAre(6)) << pre;
+  }
+}
+
+TEST(TokenizerTest, Qwen2ComposesTextFirst) {
+  GgufWriter writer = tiny_tokenizer_writer();
+  for (const auto& [pre, bytes] : {std::pair("qwen2", 2), {"deepseek-r1-qwen", 3}}) {
+    writer.set_string("tokenizer.ggml.pre", pre);
+    EXPECT_EQ(tokenizer_of(writer).encode("e\u0301").size(), bytes);
+  }
+}
+
+TEST(TokenizerTest, SomeFamiliesAddBosByThemselves) {
+  GgufWriter writer = tiny_tokenizer_writer();
+  writer.set_string("tokenizer.ggml.pre", "llama-bpe");
+  EXPECT_THAT(tokenizer_of(writer).encode("he"), ElementsAre(kHe));  // the file says false
+  writer.remove("tokenizer.ggml.add_bos_token");
+  EXPECT_THAT(tokenizer_of(writer).encode("he"), ElementsAre(kEnd, kHe));
+  writer.remove("tokenizer.ggml.bos_token_id");
+  EXPECT_THAT(tokenizer_of(writer).encode("he"), ElementsAre(kHe));
+}
+
+TEST(TokenizerTest, EveryTokenThatEndsATextIsKnown) {
+  GgufWriter writer = tiny_tokenizer_writer();
+  writer.set_uint32("tokenizer.ggml.eot_token_id", 7);
+  writer.set_uint32("tokenizer.ggml.eom_token_id", kEnd);
+  const Tokenizer tokenizer = tokenizer_of(writer);
+  EXPECT_THAT(tokenizer.ends(), ElementsAre(kEnd, 7));
+  EXPECT_EQ(tokenizer.end_of_text(), kEnd);
+}
+
+TEST(TokenizerTest, EosIsAddedWhenTheFileAsks) {
+  GgufWriter writer = tiny_tokenizer_writer();
+  writer.set_bool("tokenizer.ggml.add_eos_token", true);
+  EXPECT_THAT(tokenizer_of(writer).encode("he"), ElementsAre(kHe, kEnd));
+}
+
 TEST(TokenizerTest, BosIsAddedOnlyWhenTheFileAsks) {
   GgufWriter writer = tiny_tokenizer_writer();
   writer.set_bool("tokenizer.ggml.add_bos_token", true);
@@ -211,9 +260,9 @@ TEST(TokenizerTest, ATokenizerThatContradictsItselfIsRefused) {
     return [=](GgufWriter& writer) { writer.remove("tokenizer.ggml." + key); };
   };
   const std::vector<Contradiction> cases{
-      {[&](auto& w) { w.set_string(ggml + "model", "llama"); }, "model is 'llama'; longspan reads"},
-      {[&](auto& w) { w.set_string(ggml + "pre", "qwen2"); },
-       "knows: smollm, gpt-2, gpt2, default"},
+      {[&](auto& w) { w.set_string(ggml + "model", "bert"); }, "model is 'bert'; longspan reads"},
+      {[&](auto& w) { w.set_string(ggml + "pre", "viking"); },
+       "knows: smollm, gpt-2, gpt2, default, llama-bpe"},
       {removed("model"), "key tokenizer.ggml.model is missing"},
       {removed("pre"), "key tokenizer.ggml.pre is missing"},
       {removed("tokens"), "key tokenizer.ggml.tokens is missing"},

@@ -132,6 +132,21 @@ TEST_F(WeightPartsTest, BlocksAreCutToo) {
                 }});
 }
 
+/// And inside those of 256.
+TEST_F(WeightPartsTest, LargeBlocksAreCutToo) {
+  expect_parts({.layers = 1,
+                .hidden = 256,
+                .heads = 4,
+                .kv_heads = 4,
+                .head_dim = 64,
+                .ffn = 768,
+                .tied_output = true,
+                .type = [](std::string_view name) {
+                  if (name.starts_with("token")) return TensorType::kQ6_K;
+                  return name.find("ffn") == name.npos ? TensorType::kQ5_K : TensorType::kQ4_K;
+                }});
+}
+
 TEST_F(WeightPartsTest, TwoRanksTakeHalfTheMatricesEach) {
   const GgufFile file = write({.hidden = 128, .heads = 8, .ffn = 512, .vocabulary = 1024});
   const ModelWeights whole = load(file, {});

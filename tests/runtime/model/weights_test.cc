@@ -162,6 +162,21 @@ TEST_F(WeightsTest, HoldQuantisedValuesDequantised) {
   expect_all(load(file), file);
 }
 
+TEST_F(WeightsTest, HoldValuesOfBlocksOf256) {
+  const GgufFile file = write(test::TinyLlama{
+      .layers = 1,
+      .hidden = 256,
+      .ffn = 512,
+      .tied_output = true,
+      .type = [](std::string_view name) {
+        if (name.starts_with("token")) return TensorType::kQ6_K;
+        if (name.find("ffn_down") != name.npos) return TensorType::kQ5_K;
+        if (name.find("ffn") != name.npos) return TensorType::kQ4_K;
+        return name.find("attn_output") == name.npos ? TensorType::kQ5_1 : TensorType::kQ5_0;
+      }}.writer());
+  expect_all(load(file), file);
+}
+
 TEST_F(WeightsTest, APanelMayEndInsideAHead) {
   // 800 + 2 x 160 rows in panels of 768, heads of 80: the border is inside the last query head.
   const GgufFile file =

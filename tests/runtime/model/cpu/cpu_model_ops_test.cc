@@ -19,10 +19,12 @@ class CpuModelOpsTest : public testing::Test {
 };
 
 TEST_F(CpuModelOpsTest, EmbeddingRowsAreThoseOfTheFileInEveryType) {
-  constexpr int kVocabulary = 11, kHidden = 64;
+  constexpr int kVocabulary = 11, kHidden = 256;
   const auto values = test::random_values(kVocabulary * kHidden, 1);
-  for (TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kBF16, TensorType::kQ8_0,
-                          TensorType::kQ4_0, TensorType::kQ4_1}) {
+  for (TensorType type :
+       {TensorType::kF32, TensorType::kF16, TensorType::kBF16, TensorType::kQ8_0, TensorType::kQ4_0,
+        TensorType::kQ4_1, TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ4_K,
+        TensorType::kQ5_K, TensorType::kQ6_K}) {
     const auto table = test::quantize(type, values);
     std::vector<float> all(values.size());
     dequantize(type, table, all);
