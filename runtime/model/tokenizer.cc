@@ -114,6 +114,17 @@ struct Tokenizer::Parts {
             file.path().string()));
   }
 
+  Parts(int vocabulary, const std::filesystem::path& model)
+      : pretokenizer(PieceRule::kGpt2), special({}), pairs(no_letters(), 0), ids_only_of(model) {
+    for (int id = 0; id < vocabulary; ++id) bytes.push_back(str("<{}>", id));
+  }
+
+  static BytePairs::Letters no_letters() {
+    BytePairs::Letters letters;
+    letters.fill(-1);
+    return letters;
+  }
+
   void note_dropped(std::string_view text, std::size_t offset, DroppedBytes& dropped) const {
     for (std::size_t i = 0; i < text.size(); ++i) {
       if (pairs.has_letter(text[i])) continue;
@@ -128,8 +139,9 @@ struct Tokenizer::Parts {
   std::vector<std::string> bytes;  // by id
   SpecialTokens special;
   BytePairs pairs;
-  TokenId end_of_text;
+  TokenId end_of_text = -1;
   TokenId begin_of_text = -1;  // -1: none is added
+  std::filesystem::path ids_only_of;
 };
 
 Tokenizer::Tokenizer(const GgufFile& file) {
@@ -137,10 +149,19 @@ Tokenizer::Tokenizer(const GgufFile& file) {
   parts_ = std::make_unique<Parts>(file, rule, Vocabulary(file));
 }
 
+Tokenizer::Tokenizer(int vocabulary, const std::filesystem::path& model)
+    : parts_(std::make_unique<Parts>(vocabulary, model)) {}
+
 Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, DroppedBytes* dropped) const {
+  if (!parts_->ids_only_of.empty()) {
+    throw UsageError(
+        str("{}: longspan does not read the tokenizer of a model folder; give the "
+            "prompt as token ids (--prompt-ids FILE)",
+            parts_->ids_only_of.string()));
+  }
   check_text(text);
   Encoding encoding(parts_->pretokenizer, parts_->pairs);
   if (parts_->begin_of_text >= 0) encoding.append(parts_->begin_of_text);
@@ -175,6 +196,7 @@ int Tokenizer::vocabulary() const { return static_cast<int>(parts_->bytes.size()
 TokenId Tokenizer::end_of_text() const { return parts_->end_of_text; }
 
 std::string Tokenizer::description() const {
+  if (!parts_->ids_only_of.empty()) return str("ids only, {} tokens", vocabulary());
   return str("gpt2 ({}), {} tokens, {} merges", parts_->pre, vocabulary(), parts_->pairs.merges());
 }
 

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -35,6 +36,8 @@ class Tokenizer {
   /// From the file's `tokenizer.ggml.*` keys. Throws DataError naming the key when the tokenizer is
   /// of another kind or contradicts itself.
   explicit Tokenizer(const GgufFile& file);
+  /// Of ids only: encode() throws UsageError naming `model`, and id 17 stands for "<17>".
+  Tokenizer(int vocabulary, const std::filesystem::path& model);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
 
