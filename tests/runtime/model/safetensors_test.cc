@@ -171,7 +171,8 @@ TEST_F(SafetensorsTest, NoDamagedByteGetsFurther) {
     if (random() % 4 == 0) damaged.resize(random() % damaged.size());
     const std::string answer = refusal(damaged, 20);
     if (answer != "accepted") continue;
-    for (const TensorInfo& tensor : SafetensorsFile(path_).tensors()) {
+    const SafetensorsFile file(path_);
+    for (const TensorInfo& tensor : file.tensors()) {
       EXPECT_LE(tensor.offset + tensor.bytes, std::filesystem::file_size(path_));
     }
   }
