@@ -165,7 +165,7 @@ TEST_F(SafetensorsTest, NoDamagedByteGetsFurther) {
   const std::string header =
       "{" + entry("b", "BF16", "[2,3]", "[8,20]") + "," + entry("a", "F32", "[2]", "[0,8]") + "}";
   std::mt19937 random(1);
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < 500; ++i) {
     std::string damaged = header;
     damaged[random() % damaged.size()] = static_cast<char>(random() % 256);
     if (random() % 4 == 0) damaged.resize(random() % damaged.size());
