@@ -146,6 +146,12 @@ std::int64_t max_new_tokens(const GenerateOptions& options, std::int64_t prompt,
       which, prompt, *options.max_tokens, context, room));
 }
 
+/// Keys are kept turned, so what turns them is fixed before the first is.
+void say_length(const JobRequest& request, const std::string& which) {
+  std::cerr << str("longspan: {} is turned for a length of {} tokens, prompt and --max-tokens\n",
+                   which, with_thousands(std::ssize(request.admission.prompt) + request.max_new));
+}
+
 std::vector<JobRequest> make_requests(const GenerateOptions& options, const Tokenizer& tokenizer,
                                       const ModelConfig& config,
                                       const std::vector<Prompt>& prompts) {
@@ -165,6 +171,7 @@ std::vector<JobRequest> make_requests(const GenerateOptions& options, const Toke
                          .top = options.logprobs};
     request.max_new =
         max_new_tokens(options, std::ssize(request.admission.prompt), config.context, which);
+    if (config.ropes.depend_on_length() && !options.json) say_length(request, which);
     request.stop = options.ignore_eos ? -1 : tokenizer.end_of_text();
     request.wants_nll = options.prompt_nll;
     requests.push_back(std::move(request));

@@ -1,15 +1,17 @@
-// `longspan inspect`: what a model file holds, without loading its weights.
+// `longspan inspect`: what a model holds, without loading its weights.
 #include <fmt/ranges.h>
 
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "attention/divisors.h"
 #include "comm/host_memory.h"
 #include "comm/machine.h"
 #include "comm/str.h"
 #include "launch/commands.h"
 #include "launch/progress.h"
+#include "runtime/engine/load_model.h"
 #include "runtime/model/gguf.h"
 #include "runtime/model/model_config.h"
 #include "runtime/model/model_part.h"
@@ -24,7 +26,7 @@ struct TypeTotal {
   std::uint64_t bytes = 0;
 };
 
-std::map<TensorType, TypeTotal> totals_by_type(const GgufFile& file) {
+std::map<TensorType, TypeTotal> totals_by_type(const TensorFile& file) {
   std::map<TensorType, TypeTotal> totals;
   for (const TensorInfo& tensor : file.tensors()) {
     std::int64_t values = 1;
@@ -49,11 +51,17 @@ std::string describe(const LayerMasks& masks) {
   return all;
 }
 
+std::vector<std::string> texts(const LayerRopes& ropes) {
+  std::vector<std::string> all;
+  for (const RopeSpec& spec : ropes.distinct()) all.push_back(describe(spec));
+  return all;
+}
+
 void print_row(std::string_view label, const std::string& value) {
   std::cout << str("{:<18}{}\n", label, value);
 }
 
-void print_text(const GgufFile& file, const ModelConfig& config, const Tokenizer& tokenizer) {
+void print_text(const TensorFile& file, const ModelConfig& config, const Tokenizer& tokenizer) {
   const HeadShape& heads = config.heads;
   print_row("file", str("{}, {}", file.path().string(),
                         human_bytes(static_cast<std::int64_t>(file.file_bytes()))));
@@ -63,12 +71,13 @@ void print_text(const GgufFile& file, const ModelConfig& config, const Tokenizer
   print_row("hidden", str("{}, feed-forward {}", config.hidden, config.ffn));
   print_row("heads", str("{} query, {} key/value, {} values each", heads.query_heads,
                          heads.kv_heads, heads.head_dim));
+  print_row("Ulysses degrees", str("{}", fmt::join(divisors(heads.query_heads), ", ")));
   print_row("tensor parallel", str("--tp {}", fmt::join(usable_part_counts(config), ", ")));
   print_row("attention", describe(config.masks));
   print_row("vocabulary", str("{}{}", with_thousands(config.vocabulary),
                               config.tied_output ? ", output tied to the embedding" : ""));
   print_row("context", str("{} tokens", with_thousands(config.context)));
-  print_row("RoPE base", str("{}", config.rope_base));
+  for (const RopeSpec& rope : config.ropes.distinct()) print_row("RoPE", describe(rope));
   print_row("tokenizer", tokenizer.description());
   std::int64_t values = 0;
   for (const auto& [type, total] : totals_by_type(file)) {
@@ -83,7 +92,7 @@ void print_text(const GgufFile& file, const ModelConfig& config, const Tokenizer
                                 human_bytes(config.kv_bytes_per_token() * config.context)));
 }
 
-void print_json(const GgufFile& file, const ModelConfig& config, const Tokenizer& tokenizer) {
+void print_json(const TensorFile& file, const ModelConfig& config, const Tokenizer& tokenizer) {
   nlohmann::ordered_json types = nlohmann::ordered_json::object();
   for (const auto& [type, total] : totals_by_type(file)) {
     types[std::string(name(type))] = {
@@ -99,12 +108,14 @@ void print_json(const GgufFile& file, const ModelConfig& config, const Tokenizer
                                          {"query_heads", config.heads.query_heads},
                                          {"kv_heads", config.heads.kv_heads},
                                          {"head_dim", config.heads.head_dim},
+                                         {"ulysses_degrees", divisors(config.heads.query_heads)},
                                          {"usable_tp", usable_part_counts(config)},
                                          {"attention", describe(config.masks)},
                                          {"vocabulary", config.vocabulary},
                                          {"tied_output", config.tied_output},
                                          {"context", config.context},
-                                         {"rope_base", config.rope_base},
+                                         {"rope_base", config.ropes.distinct().front().base},
+                                         {"rope", texts(config.ropes)},
                                          {"tokenizer", tokenizer.description()},
                                          {"types", types},
                                          {"kv_bytes_per_token", config.kv_bytes_per_token()}};
@@ -115,10 +126,9 @@ void print_json(const GgufFile& file, const ModelConfig& config, const Tokenizer
 
 ExitCode inspect(const InspectOptions& options) {
   if (announced_rank() != 0) return ExitCode::kClean;
-  const GgufFile file(options.model);
-  const ModelConfig config = read_model_config(file);
-  const Tokenizer tokenizer(file);
-  options.json ? print_json(file, config, tokenizer) : print_text(file, config, tokenizer);
+  const OpenedModel model = open_model(options.model);
+  options.json ? print_json(*model.file, model.config, model.tokenizer)
+               : print_text(*model.file, model.config, model.tokenizer);
   return ExitCode::kClean;
 }
 

@@ -61,7 +61,8 @@ std::string generate_help() {
       R"(longspan generate: read a prompt, its tokens split over the ranks, and write a continuation.
 
 Usage: longspan generate MODEL PROMPT [options]
-  MODEL is a GGUF file. Every rank must be able to read it. The likeliest token is taken at each
+  MODEL is a GGUF file or a Hugging Face folder (config.json and safetensors). Every rank must be
+  able to read it. The likeliest token is taken at each
   step, so the same prompt gives the same text at every degree.
 {}{}{}{})",
       described(texts(generate_options())), environment_note(generate_options()[4]),
@@ -73,7 +74,7 @@ std::string inspect_help() {
       R"(longspan inspect: what a model file holds, without loading its weights.
 
 Usage: longspan inspect MODEL [options]
-  MODEL is a GGUF file. Printed are architecture, shapes, tensor types, tokenizer, context length
+  MODEL is a GGUF file or a Hugging Face folder. Printed are architecture, shapes, tensor types, tokenizer, context length
   and the bytes of KV that one token takes.
 {}{}
 Examples:

@@ -22,8 +22,8 @@ std::vector<int> Coordinator::others() const {
   return ranks;
 }
 
-bool Coordinator::submit(const Admission& admission, std::int64_t max_new, TokenId stop,
-                         bool wants_nll) {
+bool Coordinator::submit(Admission admission, std::int64_t max_new, TokenId stop, bool wants_nll) {
+  admission.length = std::ssize(admission.prompt) + max_new;
   const RequestShape shape{.id = admission.request,
                            .prompt_tokens = std::ssize(admission.prompt),
                            .max_new = max_new,
@@ -32,7 +32,7 @@ bool Coordinator::submit(const Admission& admission, std::int64_t max_new, Token
   if (!planner_.submit(shape)) return false;
   prompt_tokens_[shape.id] = shape.prompt_tokens;
   control_.send(others(), to_message(admission));
-  worker_.admit(admission);
+  worker_.admit(std::move(admission));
   return true;
 }
 

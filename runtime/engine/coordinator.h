@@ -50,7 +50,7 @@ class Coordinator {
   void use_for_decode(DecodeStrategy strategy) { decode_strategy_ = strategy; }
 
   /// Tells every rank of the request and queues it. False when it can never fit.
-  [[nodiscard]] bool submit(const Admission& admission, std::int64_t max_new, TokenId stop,
+  [[nodiscard]] bool submit(Admission admission, std::int64_t max_new, TokenId stop,
                             bool wants_nll);
   /// As StepPlanner::move(): before the next step.
   [[nodiscard]] bool move_page(RequestId request, std::int64_t page, int to) {

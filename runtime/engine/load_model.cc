@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <set>
 
 #include "comm/agreement.h"
@@ -9,8 +10,11 @@
 #include "comm/host_memory.h"
 #include "comm/str.h"
 #include "runtime/engine/instance_ranks.h"
+#include "runtime/model/folder_tokenizer.h"
 #include "runtime/model/gguf.h"
+#include "runtime/model/model_folder.h"
 #include "runtime/model/model_part.h"
+#include "runtime/model/model_tensors.h"
 #include "runtime/model/weight_plan.h"
 
 namespace longspan {
@@ -49,7 +53,7 @@ std::set<int> parts_on_host(Machine& machine, const InstanceRanks& ranks) {
 
 std::int64_t host_weight_bytes(const OpenedModel& opened, const std::set<int>& parts, int tp,
                                const ModelOps& ops) {
-  const TensorType embedding = opened.file.find("token_embd.weight")->type;
+  const TensorType embedding = embedding_type(*opened.file, opened.config);
   std::int64_t bytes = 0;
   for (int part : parts) {
     const ModelConfig config = part_of(opened.config, {.index = part, .ranks = tp});
@@ -60,13 +64,21 @@ std::int64_t host_weight_bytes(const OpenedModel& opened, const std::set<int>& p
 
 }  // namespace
 
+OpenedModel open_model(const std::string& path) {
+  if (std::filesystem::is_directory(path)) {
+    auto folder = std::make_unique<ModelFolder>(path);
+    ModelConfig config = read_model_config(*folder);
+    Tokenizer tokenizer = folder_tokenizer(path, config.vocabulary);
+    return {std::move(folder), std::move(config), std::move(tokenizer)};
+  }
+  auto file = std::make_unique<GgufFile>(path);
+  ModelConfig config = read_model_config(*file);
+  Tokenizer tokenizer(*file);
+  return {std::move(file), std::move(config), std::move(tokenizer)};
+}
+
 OpenedModel open_model(Machine& machine, const std::string& path) {
-  return agree_on(machine.control(), [&] {
-    GgufFile file(path);
-    ModelConfig config = read_model_config(file);
-    Tokenizer tokenizer(file);
-    return OpenedModel{std::move(file), std::move(config), std::move(tokenizer)};
-  });
+  return agree_on(machine.control(), [&] { return open_model(path); });
 }
 
 Precision agreed_precision(Machine& machine, std::optional<Precision> wish) {
@@ -92,7 +104,7 @@ LoadedModel load_model(Machine& machine, OpenedModel opened, const LoadModelOpti
   return agree_on(machine.control(), [&] {
     const ModelPart part{.index = ranks.part_of(machine.rank()), .ranks = options.tp};
     ModelWeights weights =
-        ModelWeights::load(opened.file, opened.config, *ops, sharing,
+        ModelWeights::load(*opened.file, opened.config, *ops, sharing,
                            {.threads = threads, .progress = options.progress, .part = part});
     ModelConfig config = part_of(opened.config, part);
     const float scale = 1.0f / std::sqrt(static_cast<float>(config.heads.head_dim));

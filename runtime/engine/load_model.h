@@ -3,13 +3,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "attention/precision.h"
 #include "comm/machine.h"
 #include "runtime/engine/worker.h"
-#include "runtime/model/gguf.h"
+#include "runtime/model/tensor_file.h"
 #include "runtime/model/tokenizer.h"
 
 namespace longspan {
@@ -25,9 +26,9 @@ struct LoadModelOptions {
   std::function<void(std::uint64_t, std::uint64_t)> progress;
 };
 
-/// What a file says of itself: enough to check prompts and plan memory before weights are read.
+/// What a model says of itself: enough to check prompts and plan memory before weights are read.
 struct OpenedModel {
-  GgufFile file;
+  std::unique_ptr<TensorFile> file;
   ModelConfig config;
   Tokenizer tokenizer;
 };
@@ -35,6 +36,10 @@ struct OpenedModel {
 /// `wish`, or else what is fastest on every rank of the job: bfloat16 where all have AMX, float32
 /// if any has not. Every rank calls it.
 Precision agreed_precision(Machine& machine, std::optional<Precision> wish);
+
+/// The GGUF file or Hugging Face folder at `path`, its weights unread. Throws MissingInput or
+/// DataError.
+OpenedModel open_model(const std::string& path);
 
 /// Every rank calls these two alike; a failure of any rank is thrown on all. open_model throws
 /// MissingInput or DataError, load_model DataError or OutOfMemory.

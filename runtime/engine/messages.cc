@@ -60,6 +60,7 @@ Message to_message(const Admission& admission) {
   out.put(admission.prompt);
   out.put(admission.forced);
   out.put(admission.top);
+  out.put(admission.length);
   return {MessageType::kAdmission, out.take()};
 }
 
@@ -70,6 +71,7 @@ Admission read_admission(const Message& message) {
   in.read(admission.prompt);
   in.read(admission.forced);
   in.read(admission.top);
+  in.read(admission.length);
   return admission;
 }
 

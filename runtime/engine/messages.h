@@ -30,6 +30,9 @@ struct Admission {
   std::vector<TokenId> prompt;
   std::vector<TokenId> forced;
   int top = 0;  // alternatives to report with each token
+  /// Prompt and all tokens that may be generated: fixed when the sequence starts, since the keys of
+  /// some models are turned by it.
+  std::int64_t length = 0;
 };
 
 /// The token sampled for one row.

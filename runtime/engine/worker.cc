@@ -152,6 +152,8 @@ void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk) {
     step.chunks.push_back(make_split_chunk(deal, step.group.rank(), storage, mask));
     if (mask.needs_choice()) step.chunks.back().choice = transformer_.key_choice(chunk.count);
   }
+  step.spans.push_back(
+      {.row0 = 0, .rows = std::ssize(step.chunk().positions), .length = sequence.admission.length});
   for (std::int64_t position : step.chunk().positions) {
     step.tokens.push_back(sequence.admission.prompt.at(position));
     step.positions.push_back(position);
@@ -175,6 +177,7 @@ void Worker::add_decode_row(ForwardStep& step, const DecodeStep& row) {
                             .column = step.decode.front().rows.back().columns - 1});
   }
   if (masters || mirrors_rows(step.decode_strategy)) {
+    step.spans.push_back({.row0 = step.rows(), .rows = 1, .length = sequence.admission.length});
     step.tokens.push_back(row.token);
     step.positions.push_back(row.position);
   }

@@ -17,6 +17,9 @@
 #include <variant>
 #include <vector>
 
+#include "runtime/model/model_file.h"
+#include "runtime/model/tensor_file.h"
+
 namespace longspan {
 
 /// Element types we read. Quantised ones come in blocks: of 32 values, of 256 those named _K.
@@ -41,7 +44,7 @@ struct TensorInfo {
   std::uint64_t bytes;
 };
 
-class GgufFile {
+class GgufFile final : public TensorFile {
  public:
   using Array = std::variant<std::vector<std::string>, std::vector<std::int64_t>,
                              std::vector<double>, std::vector<bool>>;
@@ -50,17 +53,13 @@ class GgufFile {
   /// Opens and validates. Throws MissingInput, PermissionError or DataError, which name the file
   /// and what is wrong with it.
   explicit GgufFile(const std::filesystem::path& path);
-  ~GgufFile();
-  GgufFile(GgufFile&&) noexcept;
-  GgufFile& operator=(GgufFile&&) noexcept;
 
-  const std::filesystem::path& path() const { return path_; }
-  std::uint64_t file_bytes() const { return file_bytes_; }
+  const std::filesystem::path& path() const override { return file_.path(); }
+  std::uint64_t file_bytes() const override { return file_.bytes(); }
   const std::map<std::string, Value, std::less<>>& metadata() const { return metadata_; }
-  const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  const std::vector<TensorInfo>& tensors() const override { return tensors_; }
 
-  /// The tensor of that name, or null.
-  const TensorInfo* find(std::string_view name) const;
+  const TensorInfo* find(std::string_view name) const override;
 
   /// Typed metadata. `require_` throws DataError naming file and key when absent; all throw it when
   /// the type differs or an integer does not fit.
@@ -74,19 +73,14 @@ class GgufFile {
   const std::vector<std::int64_t>* find_ints(std::string_view key) const;
   const std::vector<double>* find_floats(std::string_view key) const;
 
-  /// Reads the tensor's bytes (large sequential reads, no mapping). Throws IoError or, when the
-  /// file has shrunk, DataError. Safe from several threads.
-  void read(const TensorInfo& tensor, std::span<std::byte> into) const;
+  void read(const TensorInfo& tensor, std::span<std::byte> into) const override;
 
  private:
-  GgufFile(std::filesystem::path path, int fd) : path_(std::move(path)), fd_(fd) {}
   void read_header();
   void refuse_split() const;
   std::uint64_t alignment() const;
 
-  std::filesystem::path path_;
-  int fd_ = -1;
-  std::uint64_t file_bytes_ = 0;
+  ModelFile file_;
   std::map<std::string, Value, std::less<>> metadata_;
   std::vector<TensorInfo> tensors_;
 };

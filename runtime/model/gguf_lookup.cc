@@ -50,7 +50,7 @@ std::optional<std::int64_t> GgufFile::find_int(std::string_view key) const {
       throw DataError(
           str("{}: key {} is {}, which is out of range: the file is damaged, download "
               "it again",
-              path_.string(), key, *large));
+              path().string(), key, *large));
     }
   }
   return copied(find_as<std::int64_t>(*this, key, "an integer"));

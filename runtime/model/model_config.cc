@@ -8,7 +8,7 @@
 #include "comm/error.h"
 #include "comm/str.h"
 #include "runtime/model/gguf.h"
-#include "runtime/model/llama_tensors.h"
+#include "runtime/model/model_tensors.h"
 #include "runtime/model/printable.h"
 
 namespace longspan {
@@ -211,14 +211,16 @@ ModelConfig read_model_config(const GgufFile& file) {
   config.ffn = keys.require("llama.feed_forward_length", 1, kWidest);
   config.heads = read_heads(file, keys, config.hidden);
   config.context = keys.bounded(kContext, file.require_int(kContext), 1, std::int64_t{1} << 31);
-  config.rope_base = keys.float_between(kBase, file.find_float(kBase).value_or(10000.0), 1, 1e12);
+  config.ropes = LayerRopes(RopeSpec{
+      .base = keys.float_between(kBase, file.find_float(kBase).value_or(10000.0), 1, 1e12)});
+  config.form.interleaved_rope = true;
   if (!file.find_float(kEpsilon)) keys.fail(str("key {} is missing", kEpsilon));
   config.norm_epsilon =
       static_cast<float>(keys.float_between(kEpsilon, *file.find_float(kEpsilon), 0, 1));
   config.vocabulary = read_vocabulary(file, keys);
   config.masks = LayerMasks(read_mask(file, keys));
   config.tied_output = file.find("output.weight") == nullptr;
-  check_llama_tensors(file, config);
+  check_tensors(file, config);
   return config;
 }
 

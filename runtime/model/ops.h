@@ -16,6 +16,7 @@
 #include "attention/segment.h"
 #include "comm/device.h"
 #include "runtime/model/gguf.h"
+#include "runtime/model/model_config.h"
 #include "runtime/model/rope.h"
 #include "runtime/model/tokenizer.h"
 
@@ -70,10 +71,11 @@ struct Embedding {
   ConstBytes table;  // (vocabulary, hidden)
   int vocabulary = 0;
   int hidden = 0;
+  float scale = 1;  // of every value that is looked up
 };
 
 struct NormWeight {
-  const float* weight = nullptr;  // (hidden)
+  const float* weight = nullptr;  // (hidden); null: no such norm
   int hidden = 0;
   float epsilon = 1e-5f;
 };
@@ -84,6 +86,9 @@ struct QkvRows {
   const float* angles = nullptr;  // (rows, head_dim), see rope_angles
   std::int64_t rows = 0;
   HeadShape heads{};
+  const float* bias = nullptr;  // of a row's values, added first; null: none
+  NormWeight query_norm;        // of each query head, before it is turned; may be none
+  NormWeight key_norm;
 };
 
 /// K and V of rows [row0, row0 + rows) go to columns column0... of `to`. The rows of a prefill
@@ -106,7 +111,7 @@ class ModelOps {
   /// The layout for matrices of this shape, as matmul() wants it.
   virtual std::unique_ptr<MatrixLayout> new_matrix_layout(int outputs, int inputs) const = 0;
 
-  /// out[i] = row tokens[i] of the table. Ids must lie inside the vocabulary.
+  /// out[i] = row tokens[i] of the table, scaled. Ids must lie inside the vocabulary.
   virtual void embed(Stream& stream, const Embedding& embedding, std::vector<TokenId> tokens,
                      float* out /*(tokens, hidden)*/) = 0;
   /// out = x / sqrt(mean(x^2) + epsilon) * weight, row by row. `out` may be `x`.
@@ -125,14 +130,17 @@ class ModelOps {
   virtual void rope_angles(Stream& stream, const RopeTable& rope,
                            std::vector<std::int64_t> positions,
                            float* angles /*(positions, head_dim)*/) = 0;
-  /// Rotates Q into `q_out` and K into the targets, and copies V there. Rows that no target names
-  /// are rotated only.
+  /// Adds the bias, norms and rotates Q into `q_out` and K into the targets, and copies V there.
+  /// Rows that no target names are rotated only.
   virtual void rope_and_store(Stream& stream, const QkvRows& rows,
                               float* q_out /*(rows, query_heads, head_dim)*/,
                               std::vector<KvTarget> targets) = 0;
-  /// out = silu(gate) * up.
-  virtual void swiglu(Stream& stream, const float* gate_up /*(rows, 2 ffn): gate first*/,
-                      std::int64_t rows, int ffn, float* out /*(rows, ffn)*/) = 0;
+  /// The gated linear unit: out = activation(gate) * up.
+  virtual void glu(Stream& stream, const float* gate_up /*(rows, 2 ffn): gate first*/,
+                   std::int64_t rows, int ffn, Activation activation,
+                   float* out /*(rows, ffn)*/) = 0;
+  /// out = 0, `values` times.
+  virtual void clear(Stream& stream, float* out, std::int64_t values) = 0;
   /// out[i] = x[rows[i]]: the rows that get logits.
   virtual void gather_rows(Stream& stream, const float* x /*(any, width)*/, int width,
                            std::vector<std::int64_t> rows, float* out /*(rows, width)*/) = 0;

@@ -1,5 +1,9 @@
 // Rotary position embedding (Su et al., arXiv 2104.09864) in half-split form: dimension i of a
-// head turns together with dimension i + head_dim/2, by position * base^(-2i / head_dim).
+// head turns together with dimension i + head_dim/2, by position * base^(-2i / head_dim), unless
+// the model's rule (rope_spec.h) says otherwise.
+//
+// Of a partly turned head the pairs of the turned dimensions come first in either half
+// (head_order.h), and the rest have the angle 0: operations need not know.
 //
 // Angles are computed in double and within 1e-6 rad of exact up to position 10M: at such distances
 // float32 angles are off by a radian.
@@ -9,12 +13,15 @@
 #include <span>
 #include <vector>
 
+#include "runtime/model/rope_spec.h"
+
 namespace longspan {
 
 class RopeTable {
  public:
-  /// `head_dim` even.
-  RopeTable(double base, int head_dim);
+  /// `head_dim` even. `length`: of the whole sequence, if the rule depends on it.
+  RopeTable(const RopeSpec& spec, int head_dim, std::int64_t length = 0);
+  RopeTable(double base, int head_dim) : RopeTable(RopeSpec{.base = base}, head_dim) {}
 
   int head_dim() const { return 2 * static_cast<int>(frequencies_.size()); }
   /// Per position head_dim values: the cosines of dimensions 0 ... head_dim/2 - 1, then the sines.
@@ -23,6 +30,8 @@ class RopeTable {
 
  private:
   std::vector<double> frequencies_;  // radians per position
+  std::size_t turned_;               // of them; the others are 0
+  double scale_;                     // of cosines and sines that turn
 };
 
 }  // namespace longspan

@@ -127,7 +127,7 @@ void SlicedProducts::mlp(Stream& compute, const Group& group, const float* x, st
     ops_.matmul_slice(compute, x, rows, slice_outputs(layer.gate_up, up), gate_up + values,
                       Output::kOverwrite);
     // Gates of all rows, then their ups: value by value that is one long row.
-    ops_.swiglu(compute, gate_up, 1, static_cast<int>(values), active);
+    ops_.glu(compute, gate_up, 1, static_cast<int>(values), config_.activation, active);
     ops_.matmul_slice(compute, active, rows, slice_inputs(layer.down, columns), own,
                       Output::kOverwrite);
   }

@@ -60,7 +60,7 @@ class SlicedProducts {
   /// mixed (rows, heads.count, head_dim).
   void attention_output(Stream& compute, const Group& group, const float* mixed, const Slice& heads,
                         std::int64_t rows, const PackedMatrix& w, float* hidden);
-  /// hidden += down(silu(gate x) * up x).
+  /// hidden += down(activation(gate x) * up x).
   void mlp(Stream& compute, const Group& group, const float* x, std::int64_t rows,
            const LayerWeights& layer, float* hidden);
   /// out = x w^T, (rows, vocabulary), of the rows whose master (index of the group) is this rank;

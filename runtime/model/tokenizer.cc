@@ -165,6 +165,11 @@ Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, DroppedBytes* dropped) const {
+  if (!parts_->rules.ids_only_of.empty()) {
+    throw UsageError(str("{} has no tokenizer.json; copy the model's there, or give the prompt as "
+                         "token ids (--prompt-ids FILE)",
+                         parts_->rules.ids_only_of.string()));
+  }
   check_text(text);
   Encoding encoding(parts_->rules, parts_->pretokenizer);
   encoding.append(parts_->rules.before);
@@ -201,6 +206,7 @@ std::span<const TokenId> Tokenizer::ends() const { return parts_->rules.ends; }
 bool Tokenizer::drops_first_space() const { return parts_->rules.drops_first_space; }
 
 std::string Tokenizer::description() const {
+  if (!parts_->rules.ids_only_of.empty()) return str("ids only, {} tokens", vocabulary());
   return str("{}, {} tokens, {} merges", parts_->rules.kind, vocabulary(),
              parts_->rules.pairs.merges());
 }

@@ -6,6 +6,7 @@
 //            of raw text                     of normalised                  \----> whole pieces
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -55,6 +56,8 @@ struct TokenizerRules {
   std::vector<TokenId> after;      // and behind it
   std::vector<TokenId> ends;       // generation stops at any of them
   bool drops_first_space = false;  // when text is made of tokens
+
+  std::filesystem::path ids_only_of;  // set: nothing is known but ids, of the model at this path
 };
 
 }  // namespace longspan

@@ -24,6 +24,10 @@ int gathered_logits(const ModelConfig& config) {
   return config.part.index == 0 ? config.vocabulary : 0;
 }
 
+std::int64_t ropes(const ModelConfig& config) { return std::ssize(config.ropes.distinct()); }
+
+int branch_width(const ModelConfig& config) { return config.post_norms ? config.hidden : 0; }
+
 bool may_slice(const Transformer::Limits& limits) {
   return limits.decode_strategies.contains(DecodeStrategy::kSliced) && limits.prefill.ranks > 1;
 }
@@ -81,8 +85,7 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
       kernels_(kernels),
       kv_(kv),
       limits_(limits),
-      rope_(config.rope_base, config.heads.head_dim),
-      angles_(device.allocate(floats(limits.rows, config.heads.head_dim))),
+      angles_(device.allocate(floats(limits.rows * ropes(config), config.heads.head_dim))),
       hidden_(device.allocate(floats(limits.rows, config.hidden))),
       normed_(device.allocate(floats(block_rows(limits), config.hidden))),
       qkv_(device.allocate(floats(block_rows(limits), config.q_width() + 2 * config.kv_width()))),
@@ -91,6 +94,7 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
       softmax_(device.allocate(floats(2 * limits.rows, config.heads.query_heads))),
       gate_up_(device.allocate(floats(block_rows(limits), 2 * config.ffn))),
       active_(device.allocate(floats(block_rows(limits), config.ffn))),
+      branch_(device.allocate(floats(block_rows(limits), branch_width(config)))),
       chosen_(device.allocate(floats(limits.logit_rows, config.hidden))),
       logits_(device.allocate(floats(limits.logit_rows, gathered_logits(config)))),
       parts_(device, config, ops, std::move(instance), part_limits(limits)),
@@ -106,10 +110,10 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
 }
 
 std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& limits) {
-  const std::int64_t row =
-      config.heads.head_dim + config.hidden + 2 * config.q_width() + 2 * config.heads.query_heads;
-  const std::int64_t row_of_block =
-      config.hidden + config.q_width() + 2 * config.kv_width() + 3 * config.ffn;
+  const std::int64_t row = ropes(config) * config.heads.head_dim + config.hidden +
+                           2 * config.q_width() + 2 * config.heads.query_heads;
+  const std::int64_t row_of_block = config.hidden + branch_width(config) + config.q_width() +
+                                    2 * config.kv_width() + 3 * config.ffn;
   return floats(limits.rows, row) + floats(block_rows(limits), row_of_block) +
          floats(limits.logit_rows, config.hidden + gathered_logits(config)) +
          PartProducts::memory_bytes(config, part_limits(limits)) +
@@ -127,13 +131,12 @@ void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerD
   expects(step.rows() <= limits_.rows, "the step fits the memory planned for it");
   const std::vector<RowBlock> blocks = blocks_of(step, block_rows(limits_));
   ops_.embed(compute, weights_.embedding(), step.tokens, hidden(0));
-  ops_.rope_angles(compute, rope_, step.positions, angles_.as<float>().data());
+  rope_angles(compute, step);
   for (int l = 0; l < config_.layers; ++l) {
     const StreamSpan span(compute, {"layer", TraceCategory::kStep, {{"layer", l}}});
     const LayerWeights& layer = weights_.layer(l);
     const std::vector<KvTarget> kv = targets(step, l);
-    for (const RowBlock& block : blocks)
-      project(compute, step, layer, block, targets_in(block, kv));
+    for (const RowBlock& block : blocks) project(compute, step, l, block, targets_in(block, kv));
     round_full_tails(compute, step, l);
     attention(compute, step, l);
     for (const RowBlock& block : blocks) {
@@ -144,8 +147,48 @@ void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerD
   }
 }
 
-void Transformer::project(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
+/// Each rule's for all rows of the step.
+void Transformer::rope_angles(Stream& compute, const ForwardStep& step) {
+  const int dim = config_.heads.head_dim;
+  float* out = angles_.as<float>().data();
+  for (const RopeSpec& spec : config_.ropes.distinct()) {
+    if (!spec.depends_on_length()) {
+      ops_.rope_angles(compute, RopeTable(spec, dim), step.positions, out);
+    } else {
+      for (const ForwardStep::Span& span : step.spans) {
+        const auto first = step.positions.begin() + span.row0;
+        ops_.rope_angles(compute, RopeTable(spec, dim, span.length), {first, first + span.rows},
+                         out + span.row0 * dim);
+      }
+    }
+    out += limits_.rows * dim;
+  }
+}
+
+const float* Transformer::angles(int layer, std::int64_t row) {
+  return angles_.as<float>().data() +
+         (config_.ropes.index(layer) * limits_.rows + row) * config_.heads.head_dim;
+}
+
+/// Where to add the sums of a branch of the block: to the residual stream, or to zeros if they are
+/// normed before join() adds them.
+float* Transformer::branch(Stream& compute, const NormWeight& post_norm, const RowBlock& block) {
+  if (post_norm.weight == nullptr) return hidden(block.first);
+  float* sums = branch_.as<float>().data();
+  ops_.clear(compute, sums, block.count * config_.hidden);
+  return sums;
+}
+
+void Transformer::join(Stream& compute, const NormWeight& post_norm, const RowBlock& block) {
+  if (post_norm.weight == nullptr) return;
+  float* sums = branch_.as<float>().data();
+  ops_.rms_norm(compute, sums, block.count, post_norm, sums);
+  ops_.add_sum(compute, {sums}, block.count * config_.hidden, hidden(block.first));
+}
+
+void Transformer::project(Stream& compute, const ForwardStep& step, int index,
                           const RowBlock& block, std::vector<KvTarget> targets) {
+  const LayerWeights& layer = weights_.layer(index);
   float* normed = normed_.as<float>().data();
   float* qkv = qkv_.as<float>().data();
   ops_.rms_norm(compute, hidden(block.first), block.count, layer.attention_norm, normed);
@@ -154,10 +197,15 @@ void Transformer::project(Stream& compute, const ForwardStep& step, const LayerW
   } else {
     ops_.matmul(compute, normed, block.count, layer.qkv, qkv, Output::kOverwrite);
   }
-  const float* angles = angles_.as<float>().data() + block.first * config_.heads.head_dim;
   float* q = q_.as<float>().data() + block.first * config_.q_width();
   ops_.rope_and_store(compute,
-                      {.qkv = qkv, .angles = angles, .rows = block.count, .heads = config_.heads},
+                      {.qkv = qkv,
+                       .angles = angles(index, block.first),
+                       .rows = block.count,
+                       .heads = config_.heads,
+                       .bias = layer.qkv_bias,
+                       .query_norm = layer.query_norm,
+                       .key_norm = layer.key_norm},
                       q, std::move(targets));
 }
 
@@ -229,13 +277,15 @@ void Transformer::prefill(Stream& compute, const ForwardStep& step, const SplitC
 void Transformer::attention_output(Stream& compute, const ForwardStep& step,
                                    const LayerWeights& layer, const RowBlock& block) {
   const float* mixed = mixed_.as<float>().data() + block.first * config_.q_width();
+  float* sums = branch(compute, layer.attention_post_norm, block);
   if (block.is_sliced) {
     sliced_->attention_output(compute, step.group, mixed,
                               decode_.use(step.decode_strategy).heads(step.decode.front()),
-                              block.count, layer.attention_output, hidden(block.first));
+                              block.count, layer.attention_output, sums);
   } else {
-    parts_.add_product(compute, mixed, block.count, layer.attention_output, hidden(block.first));
+    parts_.add_product(compute, mixed, block.count, layer.attention_output, sums);
   }
+  join(compute, layer.attention_post_norm, block);
 }
 
 void Transformer::mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
@@ -244,13 +294,15 @@ void Transformer::mlp(Stream& compute, const ForwardStep& step, const LayerWeigh
   float* gate_up = gate_up_.as<float>().data();
   float* active = active_.as<float>().data();
   ops_.rms_norm(compute, hidden(block.first), block.count, layer.ffn_norm, normed);
+  float* sums = branch(compute, layer.ffn_post_norm, block);
   if (block.is_sliced) {
-    sliced_->mlp(compute, step.group, normed, block.count, layer, hidden(block.first));
-    return;
+    sliced_->mlp(compute, step.group, normed, block.count, layer, sums);
+  } else {
+    ops_.matmul(compute, normed, block.count, layer.gate_up, gate_up, Output::kOverwrite);
+    ops_.glu(compute, gate_up, block.count, config_.ffn, config_.activation, active);
+    parts_.add_product(compute, active, block.count, layer.down, sums);
   }
-  ops_.matmul(compute, normed, block.count, layer.gate_up, gate_up, Output::kOverwrite);
-  ops_.swiglu(compute, gate_up, block.count, config_.ffn, active);
-  parts_.add_product(compute, active, block.count, layer.down, hidden(block.first));
+  join(compute, layer.ffn_post_norm, block);
 }
 
 std::int64_t Transformer::bad_lse_total() const {

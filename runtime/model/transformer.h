@@ -1,4 +1,4 @@
-// The forward pass of a Llama-architecture model over this rank's rows of one step.
+// The forward pass of a model over this rank's rows of one step.
 //
 // Every instance holds all weights; what is split over instances is the rows. Projections, norms
 // and the MLP are local to a row, unless decode rows are sliced (SlicedProducts); attention reaches
@@ -54,6 +54,13 @@ struct ForwardStep {
   DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   std::vector<DecodeBatch> decode;    // the decode rows under each distinct mask
   std::vector<DecodeTarget> targets;  // one per decode row mastered here
+  /// Rows of one sequence, and its whole length, which may choose how they are turned.
+  struct Span {
+    std::int64_t row0;
+    std::int64_t rows;
+    std::int64_t length;
+  };
+  std::vector<Span> spans;  // all rows, if the length matters
 
   std::int64_t rows() const { return std::ssize(tokens); }
   /// The chunk, if only its rows matter: those no mask changes.
@@ -125,8 +132,8 @@ class Transformer {
                              std::int64_t count);
 
  private:
-  void project(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
-               const RowBlock& block, std::vector<KvTarget> targets);
+  void project(Stream& compute, const ForwardStep& step, int index, const RowBlock& block,
+               std::vector<KvTarget> targets);
   void attention(Stream& compute, const ForwardStep& step, int layer);
   void prefill(Stream& compute, const ForwardStep& step, const SplitChunk& chunk,
                const KvPages& pages);
@@ -134,6 +141,11 @@ class Transformer {
                         const RowBlock& block);
   void mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
            const RowBlock& block);
+  void rope_angles(Stream& compute, const ForwardStep& step);
+  /// Of rows from `row` on, as the rule of a layer turns them.
+  const float* angles(int layer, std::int64_t row);
+  float* branch(Stream& compute, const NormWeight& post_norm, const RowBlock& block);
+  void join(Stream& compute, const NormWeight& post_norm, const RowBlock& block);
   std::vector<KvTarget> targets(const ForwardStep& step, int layer);
   void round_full_tails(Stream& compute, const ForwardStep& step, int layer);
   float* hidden(std::int64_t row) { return hidden_.as<float>().data() + row * config_.hidden; }
@@ -145,8 +157,7 @@ class Transformer {
   const KvStore& kv_;
   Limits limits_;
 
-  RopeTable rope_;
-  Buffer angles_;   // (rows, head_dim)
+  Buffer angles_;   // (ropes, rows, head_dim)
   Buffer hidden_;   // (rows, hidden): the residual stream
   Buffer normed_;   // (block, hidden)
   Buffer qkv_;      // (block, q + 2 kv)
@@ -155,6 +166,7 @@ class Transformer {
   Buffer softmax_;  // (2, rows, query_heads): the running state's m and l
   Buffer gate_up_;  // (block, 2 ffn)
   Buffer active_;   // (block, ffn)
+  Buffer branch_;   // (block, hidden): what is normed before it is added; may be nothing
   Buffer chosen_;   // (logit_rows, hidden): what is projected to the vocabulary
   Buffer logits_;   // (logit_rows, vocabulary); nothing where logits are sent away
 

@@ -13,38 +13,54 @@
 #include "comm/error.h"
 #include "comm/str.h"
 #include "runtime/model/cpu/vector_kernels.h"
+#include "runtime/model/gguf.h"
+#include "runtime/model/head_order.h"
 #include "runtime/model/model_part.h"
+#include "runtime/model/model_tensors.h"
 
 namespace longspan {
 namespace {
 
-/// A tensor of which some rows, and of each some inputs, go into a matrix: in file order or out of
-/// interleaved order.
+/// Some rows of a tensor, and of each some inputs, that go into a matrix: in file order or in that
+/// of heads.
 struct Source {
   const TensorInfo* tensor;
-  int interleaved_head;  // head_dim of interleaved rows; 0: rows are in order
   Slice rows_used;
   Slice inputs;
+  HeadOrder order = {};  // default: rows stay in file order
 
-  static Source all_of(const TensorInfo* tensor, int interleaved_head = 0) {
-    const Slice rows{0, static_cast<int>(tensor->shape.front())};
-    return {tensor, interleaved_head, rows, {0, static_cast<int>(tensor->shape.back())}};
+  Source with_rows(const Slice& some) const {
+    return {tensor, {rows_used.first + some.first, some.count}, inputs, order};
   }
-  Source with_rows(const Slice& rows) const { return {tensor, interleaved_head, rows, inputs}; }
-  Source with_inputs(const Slice& some) const {
-    return {tensor, interleaved_head, rows_used, some};
+  Source with_inputs(const Slice& some) const { return {tensor, rows_used, some, order}; }
+  Source in_order(const HeadOrder& heads) const {
+    return {tensor, rows_used, inputs, heads.keeps_order() ? HeadOrder{} : heads};
   }
 
   std::int64_t rows() const { return rows_used.count; }
   std::uint64_t row_bytes() const { return tensor->bytes / tensor->shape.front(); }
   std::int64_t file_row(std::int64_t row) const {
-    return interleaved_head ? interleaved_row(row, interleaved_head) : row;
+    return order.head_dim > 0 ? order.row(row) : row;
   }
-  /// The rows of the file that `rows` lie in: whole heads when they are interleaved.
+  /// The rows of the file that `rows` lie in: whole heads when they are reordered.
   Interval file_rows(Interval rows) const {
-    if (!interleaved_head) return rows;
-    const std::int64_t head = interleaved_head;
+    if (order.head_dim == 0) return rows;
+    const std::int64_t head = order.head_dim;
     return {rows.begin / head * head, (rows.end + head - 1) / head * head};
+  }
+};
+
+/// Values that are used as they are: a norm's weights, or a bias.
+struct Vector {
+  const TensorInfo* tensor;
+  Slice used;
+  std::size_t offset;    // of the first value, in the block
+  HeadOrder order = {};  // default: values stay in file order
+  float added = 0;
+  float scale = 1;  // of the sum
+
+  std::int64_t file_index(std::int64_t i) const {
+    return order.head_dim > 0 ? order.row(used.first + i) : used.first + i;
   }
 };
 
@@ -63,43 +79,131 @@ struct Panel {
   std::int64_t count;
 };
 
-std::vector<Matrix> matrices(const GgufFile& file, const ModelConfig& whole, const ModelPart& part,
-                             const WeightPlan& plan) {
-  const int head = whole.heads.head_dim;
-  const PartSlices own = slices_of(whole, part);
-  const auto of_heads = [&](const Slice& heads) {
-    return Slice{heads.first * head, heads.count * head};
-  };
-  const Slice q = of_heads(own.query_heads), kv = of_heads(own.kv_heads);
-  std::vector<Matrix> all;
-  const Source embedding = Source::all_of(file.find("token_embd.weight"));
-  if (whole.tied_output && part.ranks == 1) {  // read once
-    all.push_back({{embedding}, &plan.output_layout(), plan.output(), plan.embedding()});
-  } else {
-    const Source output =
-        whole.tied_output ? embedding : Source::all_of(file.find("output.weight"));
-    all.push_back({{embedding}, nullptr, 0, plan.embedding()});
-    all.push_back({{output.with_rows(own.vocabulary)}, &plan.output_layout(), plan.output()});
+/// What of the file goes where, for a part of the model.
+class Recipe {
+ public:
+  Recipe(const TensorFile& file, const ModelConfig& whole, const ModelPart& part,
+         const WeightPlan& plan)
+      : file_(file),
+        whole_(whole),
+        plan_(plan),
+        alone_(part.ranks == 1),
+        order_(head_order(whole)),
+        own_(slices_of(whole, part)),
+        q_(of_heads(own_.query_heads)),
+        kv_(of_heads(own_.kv_heads)) {}
+
+  std::vector<Matrix> matrices() const {
+    std::vector<Matrix> all;
+    add_ends(all);
+    for (int i = 0; i < whole_.layers; ++i) add_layer(all, i);
+    return all;
   }
-  for (int i = 0; i < whole.layers; ++i) {
-    const auto& at = plan.layer(i);
-    const auto source = [&](std::string_view name, int interleaved_head = 0) {
-      return Source::all_of(file.find(str("blk.{}.{}.weight", i, name)), interleaved_head);
-    };
-    all.push_back({{source("attn_q", head).with_rows(q), source("attn_k", head).with_rows(kv),
-                    source("attn_v").with_rows(kv)},
-                   &plan.qkv_layout(),
+
+  std::vector<Vector> vectors() const {
+    std::vector<Vector> all{norm(TensorRole::kOutputNorm, 0, plan_.output_norm())};
+    for (int i = 0; i < whole_.layers; ++i) {
+      const WeightPlan::Layer& at = plan_.layer(i);
+      all.push_back(norm(TensorRole::kAttentionNorm, i, at.attention_norm));
+      all.push_back(norm(TensorRole::kFfnNorm, i, at.ffn_norm));
+      if (at.attention_post_norm) {
+        all.push_back(norm(TensorRole::kAttentionPostNorm, i, *at.attention_post_norm));
+        all.push_back(norm(TensorRole::kFfnPostNorm, i, *at.ffn_post_norm));
+      }
+      if (at.query_norm) add_head_norms(all, i);
+      if (at.qkv_bias) add_bias(all, i);
+    }
+    return all;
+  }
+
+ private:
+  Slice of_heads(const Slice& heads) const {
+    const int dim = whole_.heads.head_dim;
+    return {heads.first * dim, heads.count * dim};
+  }
+
+  Source source(TensorRole role, int layer = 0) const {
+    const TensorRows rows = tensor_rows(whole_, role, layer);
+    return {file_.find(rows.tensor),
+            {static_cast<int>(rows.first), static_cast<int>(rows.count)},
+            {0, static_cast<int>(rows.inputs)}};
+  }
+
+  Vector vector(TensorRole role, int layer, const Slice& used, std::size_t offset) const {
+    return {file_.find(tensor_rows(whole_, role, layer).tensor), used, offset};
+  }
+
+  Vector norm(TensorRole role, int layer, std::size_t offset) const {
+    Vector weights = vector(role, layer, {0, whole_.hidden}, offset);
+    weights.added = whole_.form.norm_offset;
+    return weights;
+  }
+
+  void add_ends(std::vector<Matrix>& all) const {
+    const Source embedding = source(TensorRole::kEmbedding);
+    if (whole_.tied_output && alone_) {  // read once
+      all.push_back({{embedding}, &plan_.output_layout(), plan_.output(), plan_.embedding()});
+      return;
+    }
+    const Source output = whole_.tied_output ? embedding : source(TensorRole::kOutput);
+    all.push_back({{embedding}, nullptr, 0, plan_.embedding()});
+    all.push_back({{output.with_rows(own_.vocabulary)}, &plan_.output_layout(), plan_.output()});
+  }
+
+  void add_layer(std::vector<Matrix>& all, int i) const {
+    const WeightPlan::Layer& at = plan_.layer(i);
+    all.push_back({{source(TensorRole::kQuery, i).in_order(order_).with_rows(q_),
+                    source(TensorRole::kKey, i).in_order(order_).with_rows(kv_),
+                    source(TensorRole::kValue, i).with_rows(kv_)},
+                   &plan_.qkv_layout(),
                    at.qkv});
-    all.push_back({{source("attn_output").with_inputs(q)},
-                   &plan.attention_output_layout(),
+    all.push_back({{source(TensorRole::kAttentionOutput, i).with_inputs(q_)},
+                   &plan_.attention_output_layout(),
                    at.attention_output});
-    all.push_back({{source("ffn_gate").with_rows(own.ffn), source("ffn_up").with_rows(own.ffn)},
-                   &plan.gate_up_layout(),
+    all.push_back({{source(TensorRole::kGate, i).with_rows(own_.ffn),
+                    source(TensorRole::kUp, i).with_rows(own_.ffn)},
+                   &plan_.gate_up_layout(),
                    at.gate_up});
-    all.push_back({{source("ffn_down").with_inputs(own.ffn)}, &plan.down_layout(), at.down});
+    all.push_back(
+        {{source(TensorRole::kDown, i).with_inputs(own_.ffn)}, &plan_.down_layout(), at.down});
   }
-  return all;
-}
+
+  /// All heads share a norm.
+  void add_head_norms(std::vector<Vector>& all, int i) const {
+    const WeightPlan::Layer& at = plan_.layer(i);
+    const auto add = [&](TensorRole role, std::size_t offset, float scale) {
+      Vector weights = vector(role, i, {0, whole_.heads.head_dim}, offset);
+      weights.order = order_;
+      weights.added = whole_.form.norm_offset;
+      weights.scale = scale;
+      all.push_back(weights);
+    };
+    add(TensorRole::kQueryNorm, *at.query_norm, whole_.form.query_scale);
+    add(TensorRole::kKeyNorm, *at.key_norm, 1);
+  }
+
+  /// One vector in the order of the QKV outputs.
+  void add_bias(std::vector<Vector>& all, int i) const {
+    std::size_t offset = *plan_.layer(i).qkv_bias;
+    const auto add = [&](TensorRole role, const Slice& used, const HeadOrder& order) {
+      all.push_back(vector(role, i, used, offset));
+      all.back().order = order;
+      offset += used.count * sizeof(float);
+    };
+    add(TensorRole::kQueryBias, q_, order_);
+    add(TensorRole::kKeyBias, kv_, order_);
+    add(TensorRole::kValueBias, kv_, {});
+  }
+
+  const TensorFile& file_;
+  const ModelConfig& whole_;
+  const WeightPlan& plan_;
+  const bool alone_;
+  const HeadOrder order_;
+  const PartSlices own_;
+  const Slice q_;   // rows of the queries
+  const Slice kv_;  // of the keys, and of the values
+};
 
 std::uint64_t file_bytes(const std::vector<Matrix>& matrices) {
   std::uint64_t bytes = 0;
@@ -109,11 +213,9 @@ std::uint64_t file_bytes(const std::vector<Matrix>& matrices) {
   return bytes;
 }
 
-std::uint64_t norm_bytes(const GgufFile& file) {
+std::uint64_t file_bytes(const std::vector<Vector>& vectors) {
   std::uint64_t bytes = 0;
-  for (const TensorInfo& tensor : file.tensors()) {
-    if (tensor.shape.size() == 1) bytes += tensor.bytes;
-  }
+  for (const Vector& vector : vectors) bytes += vector.tensor->bytes;
   return bytes;
 }
 
@@ -141,7 +243,7 @@ TensorInfo slice(const TensorInfo& tensor, Interval rows) {
   return part;
 }
 
-void check_finite(const GgufFile& file, const TensorInfo& tensor, const float* values,
+void check_finite(const TensorFile& file, const TensorInfo& tensor, const float* values,
                   std::int64_t count) {
   if (all_finite(values, count)) return;
   throw DataError(
@@ -172,17 +274,20 @@ void on_threads(int threads, const std::function<void()>& work) {
 class Filler {
  public:
   /// `total`: bytes of the file that will be read.
-  Filler(const GgufFile& file, Bytes block, std::uint64_t total, const LoadProgress& progress)
+  Filler(const TensorFile& file, Bytes block, std::uint64_t total, const LoadProgress& progress)
       : file_(file), block_(block), total_(total), progress_(progress) {}
 
-  void fill_norm(std::string_view tensor_name, std::size_t offset) {
-    const TensorInfo& tensor = *file_.find(tensor_name);
+  void fill(const Vector& vector) {
+    const TensorInfo& tensor = *vector.tensor;
     std::vector<std::byte> raw(tensor.bytes);
     file_.read(tensor, raw);
-    const std::span<float> values{reinterpret_cast<float*>(block_.data() + offset),
-                                  static_cast<std::size_t>(tensor.shape.front())};
+    std::vector<float> values(tensor.shape.front());
     dequantize(tensor.type, raw, values);
     check_finite(file_, tensor, values.data(), std::ssize(values));
+    auto* out = reinterpret_cast<float*>(block_.data() + vector.offset);
+    for (std::int64_t i = 0; i < vector.used.count; ++i) {
+      out[i] = (values[vector.file_index(i)] + vector.added) * vector.scale;
+    }
     advance(tensor.bytes);
   }
 
@@ -274,7 +379,7 @@ class Filler {
     if (progress_) progress_(done_, total_);
   }
 
-  const GgufFile& file_;
+  const TensorFile& file_;
   Bytes block_;
   const std::uint64_t total_;
   const LoadProgress& progress_;
@@ -287,25 +392,17 @@ class Filler {
 
 }  // namespace
 
-std::int64_t interleaved_row(std::int64_t row, int head_dim) {
-  const std::int64_t half = head_dim / 2;
-  const std::int64_t in_head = row % head_dim;
-  return row - in_head + 2 * (in_head % half) + in_head / half;
-}
-
-std::uint64_t fill_weights(const GgufFile& file, const ModelConfig& whole, const ModelPart& part,
+std::uint64_t fill_weights(const TensorFile& file, const ModelConfig& whole, const ModelPart& part,
                            const WeightPlan& plan, Bytes block, int threads,
                            const LoadProgress& progress) {
   expects(block.size() >= plan.bytes() && threads > 0, "a block of the planned size");
-  const std::vector<Matrix> all = matrices(file, whole, part, plan);
-  const std::uint64_t total = file_bytes(all) + norm_bytes(file);
+  const Recipe recipe(file, whole, part, plan);
+  const std::vector<Matrix> matrices = recipe.matrices();
+  const std::vector<Vector> vectors = recipe.vectors();
+  const std::uint64_t total = file_bytes(matrices) + file_bytes(vectors);
   Filler filler(file, block, total, progress);
-  filler.fill_norm("output_norm.weight", plan.output_norm());
-  for (int i = 0; i < whole.layers; ++i) {
-    filler.fill_norm(str("blk.{}.attn_norm.weight", i), plan.layer(i).attention_norm);
-    filler.fill_norm(str("blk.{}.ffn_norm.weight", i), plan.layer(i).ffn_norm);
-  }
-  const std::vector<Panel> work = panels(all);
+  for (const Vector& vector : vectors) filler.fill(vector);
+  const std::vector<Panel> work = panels(matrices);
   on_threads(threads, [&] { filler.fill_panels(work); });
   return total;
 }

@@ -31,6 +31,15 @@ WeightPlan::WeightPlan(const ModelConfig& config, TensorType embedding, const Mo
     layer.ffn_norm = place(norm_bytes);
     layer.gate_up = place(gate_up_->bytes());
     layer.down = place(down_->bytes());
+    if (config.qkv_bias) layer.qkv_bias = place_values(config.q_width() + 2 * config.kv_width());
+    if (config.qk_norm) {
+      layer.query_norm = place_values(config.heads.head_dim);
+      layer.key_norm = place_values(config.heads.head_dim);
+    }
+    if (config.post_norms) {
+      layer.attention_post_norm = place(norm_bytes);
+      layer.ffn_post_norm = place(norm_bytes);
+    }
     layers_.push_back(layer);
   }
   output_norm_ = place(norm_bytes);

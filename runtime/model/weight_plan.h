@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "runtime/model/gguf.h"
@@ -16,7 +17,7 @@ namespace longspan {
 class WeightPlan {
  public:
   /// For the part of the model that `config` describes. `embedding`: the type of the file's
-  /// `token_embd.weight`.
+  /// table.
   WeightPlan(const ModelConfig& config, TensorType embedding, const ModelOps& ops);
 
   /// Offsets from the start of the block, all multiples of 64.
@@ -27,6 +28,12 @@ class WeightPlan {
     std::size_t ffn_norm;
     std::size_t gate_up;
     std::size_t down;
+    // Of models that have them:
+    std::optional<std::size_t> qkv_bias = {};  // (q_width + 2 kv_width)
+    std::optional<std::size_t> query_norm = {};
+    std::optional<std::size_t> key_norm = {};
+    std::optional<std::size_t> attention_post_norm = {};
+    std::optional<std::size_t> ffn_post_norm = {};
   };
 
   /// Of the whole block.
@@ -52,6 +59,7 @@ class WeightPlan {
  private:
   /// Takes the next free bytes; returns where they begin.
   std::size_t place(std::size_t bytes);
+  std::size_t place_values(std::int64_t values) { return place(values * sizeof(float)); }
 
   std::unique_ptr<MatrixLayout> qkv_;
   std::unique_ptr<MatrixLayout> attention_output_;

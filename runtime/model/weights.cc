@@ -10,19 +10,17 @@
 #include "comm/log.h"
 #include "comm/str.h"
 #include "runtime/model/block_offer.h"
-#include "runtime/model/llama_tensors.h"
 #include "runtime/model/model_part.h"
+#include "runtime/model/model_tensors.h"
 #include "runtime/model/shared_block.h"
 #include "runtime/model/weight_plan.h"
 
 namespace longspan {
 namespace {
 
-TensorType embedding_type(const GgufFile& file) { return file.find("token_embd.weight")->type; }
-
 /// One load: gives the filled block, by one of three ways.
 struct Loading {
-  const GgufFile& file;
+  const TensorFile& file;
   const ModelConfig& config;
   const WeightPlan& plan;
   const HostRanks& host;
@@ -108,27 +106,39 @@ struct Loading {
 struct ModelWeights::Parts {
   explicit Parts(WeightPlan the_plan) : plan(std::move(the_plan)) {}
 
-  void lay_out(const ModelConfig& config, TensorType type) {
-    const auto at = [this](std::size_t offset) { return block.bytes().data() + offset; };
-    const auto norm = [&](std::size_t offset) {
-      return NormWeight{reinterpret_cast<const float*>(at(offset)), config.hidden,
-                        config.norm_epsilon};
+  const std::byte* at(std::size_t offset) const { return block.bytes().data() + offset; }
+  /// Null where the model has none.
+  const float* values(std::optional<std::size_t> offset) const {
+    return offset ? reinterpret_cast<const float*>(at(*offset)) : nullptr;
+  }
+
+  LayerWeights layer(const ModelConfig& config, const WeightPlan::Layer& offsets) const {
+    const auto norm = [&](std::optional<std::size_t> offset, int width) {
+      return NormWeight{values(offset), width, config.norm_epsilon};
     };
+    const int hidden = config.hidden, dim = config.heads.head_dim;
+    return {.attention_norm = norm(offsets.attention_norm, hidden),
+            .qkv = {&plan.qkv_layout(), at(offsets.qkv), "matmul qkv"},
+            .qkv_bias = values(offsets.qkv_bias),
+            .query_norm = norm(offsets.query_norm, dim),
+            .key_norm = norm(offsets.key_norm, dim),
+            .attention_output = {&plan.attention_output_layout(), at(offsets.attention_output),
+                                 "matmul attention_output"},
+            .attention_post_norm = norm(offsets.attention_post_norm, hidden),
+            .ffn_norm = norm(offsets.ffn_norm, hidden),
+            .gate_up = {&plan.gate_up_layout(), at(offsets.gate_up), "matmul gate_up"},
+            .down = {&plan.down_layout(), at(offsets.down), "matmul down"},
+            .ffn_post_norm = norm(offsets.ffn_post_norm, hidden)};
+  }
+
+  void lay_out(const ModelConfig& config, TensorType type) {
     embedding = {type,
                  {at(plan.embedding()), byte_size(type, config.hidden) * config.vocabulary},
                  config.vocabulary,
-                 config.hidden};
-    for (int i = 0; i < config.layers; ++i) {
-      const WeightPlan::Layer& offsets = plan.layer(i);
-      layers.push_back({norm(offsets.attention_norm),
-                        {&plan.qkv_layout(), at(offsets.qkv), "matmul qkv"},
-                        {&plan.attention_output_layout(), at(offsets.attention_output),
-                         "matmul attention_output"},
-                        norm(offsets.ffn_norm),
-                        {&plan.gate_up_layout(), at(offsets.gate_up), "matmul gate_up"},
-                        {&plan.down_layout(), at(offsets.down), "matmul down"}});
-    }
-    output_norm = norm(plan.output_norm());
+                 config.hidden,
+                 config.embedding_scale};
+    for (int i = 0; i < config.layers; ++i) layers.push_back(layer(config, plan.layer(i)));
+    output_norm = {values(plan.output_norm()), config.hidden, config.norm_epsilon};
     output = {&plan.output_layout(), at(plan.output()), "matmul logits"};
   }
 
@@ -141,15 +151,15 @@ struct ModelWeights::Parts {
   PackedMatrix output;
 };
 
-ModelWeights ModelWeights::load(const GgufFile& file, const ModelConfig& config,
+ModelWeights ModelWeights::load(const TensorFile& file, const ModelConfig& config,
                                 const ModelOps& ops, const HostRanks& host,
                                 const LoadOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  check_llama_tensors(file, config);
+  check_tensors(file, config);
   const ModelConfig own = part_of(config, options.part);
-  auto parts = std::make_unique<Parts>(WeightPlan(own, embedding_type(file), ops));
+  auto parts = std::make_unique<Parts>(WeightPlan(own, embedding_type(file, config), ops));
   parts->block = Loading{file, config, parts->plan, host, options, parts->report}.block();
-  parts->lay_out(own, embedding_type(file));
+  parts->lay_out(own, embedding_type(file, config));
   parts->report.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return ModelWeights(std::move(parts));

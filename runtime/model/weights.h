@@ -11,30 +11,35 @@
 // unlinked file in $TMPDIR instead; a rank that cannot open that either loads a copy of its own
 // and says so in one warning.
 //
-// Queries and keys are converted here from the file's interleaved-RoPE row order to the half-split
-// order that rope.h rotates.
+// Queries and keys are converted here from the file's order of rows to the half-split order that
+// rope.h rotates (head_order.h).
 #pragma once
 
 #include <cstdint>
 #include <memory>
 
 #include "comm/communicator.h"
-#include "runtime/model/gguf.h"
 #include "runtime/model/host_ranks.h"
 #include "runtime/model/model_config.h"
 #include "runtime/model/ops.h"
+#include "runtime/model/tensor_file.h"
 #include "runtime/model/weight_filler.h"
 
 namespace longspan {
 
-/// Widths are those of the rank's part.
+/// Widths are those of the rank's part. Biases and norms that the model has not are null.
 struct LayerWeights {
   NormWeight attention_norm;
-  PackedMatrix qkv;               // (q_width + 2 kv_width, hidden)
+  PackedMatrix qkv;                 // (q_width + 2 kv_width, hidden)
+  const float* qkv_bias = nullptr;  // (q_width + 2 kv_width)
+  NormWeight query_norm;            // of each query head, (head_dim)
+  NormWeight key_norm;
   PackedMatrix attention_output;  // (hidden, q_width)
+  NormWeight attention_post_norm;
   NormWeight ffn_norm;
   PackedMatrix gate_up;  // (2 ffn, hidden): gate first
   PackedMatrix down;     // (hidden, ffn)
+  NormWeight ffn_post_norm;
 };
 
 struct LoadOptions {
@@ -60,7 +65,7 @@ class ModelWeights {
   /// Every rank of `host` calls this with the same file and its (whole) configuration. Throws
   /// DataError naming the tensor that is missing, unknown, misshapen or holds a value that is not
   /// finite; the other ranks throw what their leader threw.
-  static ModelWeights load(const GgufFile& file, const ModelConfig& config, const ModelOps& ops,
+  static ModelWeights load(const TensorFile& file, const ModelConfig& config, const ModelOps& ops,
                            const HostRanks& host, const LoadOptions& options);
   ~ModelWeights();
   ModelWeights(ModelWeights&&) noexcept;

@@ -24,11 +24,26 @@ struct RowParts {
         q(rows.qkv + row * (heads.query_heads + 2LL * heads.kv_heads) * heads.head_dim),
         k(q + 1LL * heads.query_heads * heads.head_dim),
         v(k + 1LL * heads.kv_heads * heads.head_dim),
-        cosines(rows.angles + row * heads.head_dim) {}
+        cosines(rows.angles + row * heads.head_dim),
+        bias(rows.bias) {}
 
-  void rotate(const float* head, float* out) const {
-    const int half = heads.head_dim / 2;
+  /// Biased, normed if there is such a norm, and turned.
+  void rotate(const float* head, const NormWeight& norm, float* out) const {
+    const int dim = heads.head_dim, half = dim / 2;
+    std::array<float, kMostHeadDim> prepared;
+    if (bias) head = add_bias(head, prepared.data());
+    if (norm.weight) {
+      rms_norm_row(head, norm.weight, dim, norm.epsilon, prepared.data());
+      head = prepared.data();
+    }
     rotate_head(head, cosines, cosines + half, half, out);
+  }
+
+  /// head + its part of the bias, which is written to `out` and returned.
+  const float* add_bias(const float* head, float* out) const {
+    const float* own = bias + (head - q);
+    for (int i = 0; i < heads.head_dim; ++i) out[i] = head[i] + own[i];
+    return out;
   }
 
   HeadShape heads;
@@ -36,6 +51,7 @@ struct RowParts {
   const float* k;
   const float* v;
   const float* cosines;  // then sines
+  const float* bias;     // of q, k and v, or null
 };
 
 void rotate_queries(const QkvRows& rows, std::int64_t row, float* q_out) {
@@ -43,7 +59,7 @@ void rotate_queries(const QkvRows& rows, std::int64_t row, float* q_out) {
   const std::int64_t dim = rows.heads.head_dim;
   float* out = q_out + row * rows.heads.query_heads * dim;
   for (int head = 0; head < rows.heads.query_heads; ++head) {
-    parts.rotate(parts.q + head * dim, out + head * dim);
+    parts.rotate(parts.q + head * dim, rows.query_norm, out + head * dim);
   }
 }
 
@@ -53,12 +69,14 @@ void store_row(const QkvRows& rows, std::int64_t row, const KvView& to, std::int
   for (int head = 0; head < rows.heads.kv_heads; ++head) {
     const KvView at = to.shifted(to.offset(column, head, dim));
     const float* v = parts.v + 1LL * head * dim;
+    std::array<float, kMostHeadDim> biased;
+    if (rows.bias) v = parts.add_bias(v, biased.data());
     if (to.type == KvType::kFloat32) {
-      parts.rotate(parts.k + 1LL * head * dim, at.keys());
+      parts.rotate(parts.k + 1LL * head * dim, rows.key_norm, at.keys());
       std::copy_n(v, dim, at.values());
     } else {
       std::array<float, kMostHeadDim> rotated;
-      parts.rotate(parts.k + 1LL * head * dim, rotated.data());
+      parts.rotate(parts.k + 1LL * head * dim, rows.key_norm, rotated.data());
       narrow(to.type, rotated.data(), dim, at.k);
       narrow(to.type, v, dim, at.v);
     }
@@ -69,6 +87,8 @@ void embed_row(const Embedding& embedding, TokenId token, float* out) {
   const std::size_t row_bytes = byte_size(embedding.type, embedding.hidden);
   dequantize(embedding.type, embedding.table.subspan(token * row_bytes, row_bytes),
              {out, static_cast<std::size_t>(embedding.hidden)});
+  if (embedding.scale == 1) return;
+  for (int i = 0; i < embedding.hidden; ++i) out[i] *= embedding.scale;
 }
 
 TraceLabel of_rows(const char* name, std::int64_t rows) {
@@ -155,14 +175,19 @@ class CpuModelOps final : public ModelOps {
     });
   }
 
-  void swiglu(Stream& stream, const float* gate_up, std::int64_t rows, int ffn,
-              float* out) override {
-    as_cpu(stream).enqueue(of_rows("swiglu", rows), [=] {
+  void glu(Stream& stream, const float* gate_up, std::int64_t rows, int ffn, Activation activation,
+           float* out) override {
+    as_cpu(stream).enqueue(of_rows("glu", rows), [=] {
+      const auto unit = activation == Activation::kSilu ? swiglu_row : geglu_row;
       for_rows(rows, ffn, [&](std::int64_t row) {
         const float* gate = gate_up + row * 2 * ffn;
-        swiglu_row(gate, gate + ffn, ffn, out + row * ffn);
+        unit(gate, gate + ffn, ffn, out + row * ffn);
       });
     });
+  }
+
+  void clear(Stream& stream, float* out, std::int64_t values) override {
+    as_cpu(stream).enqueue(of_rows("clear", 1), [=] { std::fill_n(out, values, 0.0f); });
   }
 
   void gather_rows(Stream& stream, const float* x, int width, std::vector<std::int64_t> rows,

@@ -91,6 +91,19 @@ void swiglu_row(const float* gate, const float* up, std::int64_t width, float* o
   });
 }
 
+// (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)).
+void geglu_row(const float* gate, const float* up, std::int64_t width, float* out) {
+  constexpr float kTwiceSqrt2OverPi = 1.59576912160573071f;
+  vectorised([=]() LONGSPAN_INLINE_BODY {
+#pragma omp simd
+    for (std::int64_t i = 0; i < width; ++i) {
+      const float x = gate[i];
+      const float u2 = kTwiceSqrt2OverPi * (x + 0.044715f * x * x * x);
+      out[i] = x / (1.0f + fast_exp(-u2)) * up[i];
+    }
+  });
+}
+
 void rotate_head(const float* x, const float* cosines, const float* sines, std::int64_t half,
                  float* out) {
   vectorised([=]() LONGSPAN_INLINE_BODY {

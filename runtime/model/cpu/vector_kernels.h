@@ -11,6 +11,8 @@ void rms_norm_row(const float* x, const float* weight, std::int64_t hidden, floa
                   float* out);
 /// out = gate / (1 + exp(-gate)) * up.
 void swiglu_row(const float* gate, const float* up, std::int64_t width, float* out);
+/// out = gelu(gate) * up, with gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+void geglu_row(const float* gate, const float* up, std::int64_t width, float* out);
 /// One head of 2 * half values in half-split form.
 void rotate_head(const float* x, const float* cosines, const float* sines, std::int64_t half,
                  float* out);

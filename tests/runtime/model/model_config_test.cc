@@ -62,7 +62,7 @@ TEST_F(ModelConfigTest, TheShapeOfATinyModelIsRead) {
   EXPECT_EQ(tiny.heads.head_dim, 24);
   EXPECT_EQ(tiny.vocabulary, 300);
   EXPECT_EQ(tiny.context, 4096);
-  EXPECT_EQ(tiny.rope_base, 500000);
+  EXPECT_EQ(tiny.ropes.distinct().front().base, 500000);
   EXPECT_FLOAT_EQ(tiny.norm_epsilon, 1e-5f);
   EXPECT_FALSE(tiny.tied_output);
 }
@@ -79,7 +79,7 @@ TEST_F(ModelConfigTest, WhatTheFileLeavesOutIsDerived) {
   EXPECT_EQ(tiny.name, "model");
   EXPECT_EQ(tiny.heads.kv_heads, 4);
   EXPECT_EQ(tiny.heads.head_dim, 16);
-  EXPECT_EQ(tiny.rope_base, 10000);
+  EXPECT_EQ(tiny.ropes.distinct().front().base, 10000);
   EXPECT_EQ(tiny.vocabulary, 288);
   EXPECT_TRUE(tiny.tied_output);
 }

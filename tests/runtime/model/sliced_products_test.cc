@@ -82,7 +82,7 @@ class SlicedProductsTest : public testing::Test {
     ops_->matmul(stream, heads.data(), rows, w.attention_output, result.projected.data(),
                  Output::kAccumulate);
     ops_->matmul(stream, in.data(), rows, w.gate_up, gate_up.data(), Output::kOverwrite);
-    ops_->swiglu(stream, gate_up.data(), rows, config_.ffn, active.data());
+    ops_->glu(stream, gate_up.data(), rows, config_.ffn, config_.activation, active.data());
     ops_->matmul(stream, active.data(), rows, w.down, result.mlp.data(), Output::kAccumulate);
     ops_->matmul(stream, in.data(), rows, vocabulary_.matrix(), result.logits.data(),
                  Output::kOverwrite);

@@ -57,7 +57,7 @@ TEST_F(TokenizerSmolLm2Test, TheModelIsAsItsCardSays) {
   EXPECT_EQ(config.heads.head_dim, 64);
   EXPECT_EQ(config.vocabulary, 49152);
   EXPECT_EQ(config.context, 8192);
-  EXPECT_EQ(config.rope_base, 100000);
+  EXPECT_EQ(config.ropes.distinct().front().base, 100000);
   EXPECT_TRUE(config.tied_output);
   EXPECT_EQ(tokenizer_.description(), "gpt2 (smollm), 49152 tokens, 48900 merges");
   EXPECT_EQ(tokenizer_.end_of_text(), 2);

@@ -68,9 +68,12 @@ class RowByRowOps final : public ModelOps {
                       std::vector<KvTarget> targets) override {
     ops_->rope_and_store(stream, rows, q_out, std::move(targets));
   }
-  void swiglu(Stream& stream, const float* gate_up, std::int64_t rows, int ffn,
-              float* out) override {
-    ops_->swiglu(stream, gate_up, rows, ffn, out);
+  void glu(Stream& stream, const float* gate_up, std::int64_t rows, int ffn, Activation activation,
+           float* out) override {
+    ops_->glu(stream, gate_up, rows, ffn, activation, out);
+  }
+  void clear(Stream& stream, float* out, std::int64_t values) override {
+    ops_->clear(stream, out, values);
   }
   void gather_rows(Stream& stream, const float* x, int width, std::vector<std::int64_t> rows,
                    float* out) override {

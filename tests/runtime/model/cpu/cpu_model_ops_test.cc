@@ -180,7 +180,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, RopeAndStoreTest,
 TEST_F(CpuModelOpsTest, SwigluTakesGateAndUpFromOneRow) {
   const auto gate_up = test::random_values(3 * 2 * 10, 1, -4, 4);
   std::vector<float> out(3 * 10, NAN);
-  ops_->swiglu(stream_, gate_up.data(), 3, 10, out.data());
+  ops_->glu(stream_, gate_up.data(), 3, 10, Activation::kSilu, out.data());
   stream_.synchronize();
   for (int row = 0; row < 3; ++row) {
     for (int i = 0; i < 10; ++i) {
@@ -226,7 +226,7 @@ TEST_F(CpuModelOpsTest, NoRowsAreNoWorkAnywhere) {
   ops_->add_sum(stream_, {}, 8, nullptr);
   ops_->rope_angles(stream_, rope, {}, nullptr);
   ops_->rope_and_store(stream_, {nullptr, nullptr, 0, {1, 1, 16}}, nullptr, {});
-  ops_->swiglu(stream_, nullptr, 0, 8, nullptr);
+  ops_->glu(stream_, nullptr, 0, 8, Activation::kSilu, nullptr);
   ops_->gather_rows(stream_, nullptr, 8, {}, nullptr);
   EXPECT_NO_THROW(stream_.synchronize());
 }
