@@ -62,7 +62,8 @@ std::string generate_help() {
 
 Usage: longspan generate MODEL PROMPT [options]
   MODEL is a GGUF file. Every rank must be able to read it. The likeliest token is taken at each
-  step, so the same prompt gives the same text at every degree.
+  step unless --temperature, another option of its group or the model says to draw; either way the
+  same prompt and seed give the same text at every degree.
 {}{}{}{})",
       described(texts(generate_options())), environment_note(generate_options()[4]),
       kGenerateExamples, exit_codes());

@@ -22,6 +22,7 @@
 #include "comm/log.h"
 #include "launch/attention_options.h"
 #include "launch/bench/bench_options.h"
+#include "launch/sampling_options.h"
 #include "scheduler/placement.h"
 
 namespace longspan {
@@ -71,6 +72,7 @@ struct GenerateOptions {
   std::vector<int> compare_degrees;
 
   AttentionOptions attention;
+  SamplingOptions sampling;
 
   bool ignore_eos = false;
   int logprobs = 0;
