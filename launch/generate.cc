@@ -16,6 +16,7 @@
 #include "launch/allowed_strategies.h"
 #include "launch/answer_comparison.h"
 #include "launch/answer_json.h"
+#include "launch/chat_prompts.h"
 #include "launch/commands.h"
 #include "launch/generate_run.h"
 #include "launch/instances.h"
@@ -146,6 +147,12 @@ Sampling make_sampling(const GenerateOptions& options, const Tokenizer& tokenize
       asked.uses_model_defaults ? generation_config_of(options.model) : GenerationConfig{};
   return resolved(asked, defaults, tokenizer.end_of_text(), options.ignore_eos,
                   tokenizer.vocabulary());
+}
+
+std::vector<Prompt> prompts(const GenerateOptions& options, const Tokenizer& tokenizer) {
+  std::vector<Prompt> list = read_prompts(options.prompt);
+  if (options.chat.wraps) wrap_in_chat(list, options.chat, options.model, tokenizer);
+  return list;
 }
 
 std::vector<JobRequest> make_requests(const GenerateOptions& options, const Tokenizer& tokenizer,
@@ -307,7 +314,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
     if (coordinator) sampling = make_sampling(options, opened.tokenizer);
     if (!coordinator || late) return std::vector<JobRequest>();
     return make_requests(options, opened.tokenizer, opened.config, sampling,
-                         read_prompts(options.prompt));
+                         prompts(options, opened.tokenizer));
   });
   LoadModelOptions load{.precision = agreed_precision(machine, options.dtype), .tp = options.tp};
   if (options.memory_limit_bytes) load.memory_limit = *options.memory_limit_bytes;
@@ -322,7 +329,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
     requests = agree_on(machine.control(), [&] {
       if (!coordinator) return std::vector<JobRequest>();
       return make_requests(options, model.tokenizer, model.config, sampling,
-                           read_prompts(options.prompt));
+                           prompts(options, model.tokenizer));
     });
   }
 

@@ -20,6 +20,7 @@ constexpr Range kTokenIds{0, std::numeric_limits<TokenId>::max()};
 constexpr Range kAnyNumber{std::numeric_limits<std::int64_t>::min(),
                            std::numeric_limits<std::int64_t>::max()};
 
+constexpr std::string_view kGroupChat = "Conversation";
 constexpr std::string_view kGroupSplit = "How the sequence is split";
 constexpr std::string_view kGroupAttention = "Approximate attention (never unless asked for)";
 constexpr std::string_view kGroupTokens = "What is generated and reported";
@@ -75,6 +76,12 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kPromptGroup, "prompts", "FILE.jsonl",
       "several: one {\"prompt\": TEXT} or {\"prompt_ids\": [ids]} a line; answers come in order"},
      apply_prompt<PromptKind::kLines>},
+
+    {{kGroupChat, "chat", "",
+      "take each prompt as a user's message, in the words of the model's chat template"},
+     [](auto& o, auto& given) { o.chat.wraps = switch_position(given); }},
+    {{kGroupChat, "system", "TEXT", "with --chat: the system message before it (default: none)"},
+     [](auto& o, auto& given) { o.chat.system = given.value; }},
 
     {{kGroupSplit, "degree", "N",
       "ranks that share one sequence, with --tp instances of ranks; the others idle (default: all "

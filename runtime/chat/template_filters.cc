@@ -28,6 +28,8 @@ struct Use {
   BoundArguments bound(std::string_view name, std::initializer_list<std::string_view> names) const {
     return {name, names, arguments};
   }
+  /// The same for filters that pass over whatever is false, none among it.
+  Values items_if_any() const { return value.truth() ? items() : Values(); }
   Values items() const {
     Values all = elements(value);
     budget.charge(all.size());
@@ -379,16 +381,17 @@ Value map(const Use& use) {
   Values out;
   if (use.arguments.positional.empty()) {
     const BoundArguments given = use.bound("map", {"attribute", "default"});
-    for (const Value& item : use.items()) {
+    for (const Value& item : use.items_if_any()) {
       Value found = attribute_path(item, given.required(0), use.budget);
       out.push_back(found.is_undefined() && given[1] ? *given[1] : std::move(found));
     }
     return out;
   }
   const std::string name = printed(use.arguments.positional[0]);
-  if (!has_filter(name)) throw TemplateFault(str("No filter named '{}'.", name));
   const CallArguments rest = rest_of(use.arguments, 1);
-  for (const Value& item : use.items()) out.push_back(filtered(name, item, rest, use.budget));
+  for (const Value& item : use.items_if_any()) {
+    out.push_back(filtered(name, item, rest, use.budget));
+  }
   return out;
 }
 
@@ -404,11 +407,10 @@ Value choose(const Use& use) {
   CallArguments rest;
   if (has_named_test) {
     name = printed(use.arguments.positional[before]);
-    if (!has_test(name)) throw TemplateFault(str("No test named '{}'.", name));
     rest = rest_of(use.arguments, before + 1);
   }
   Values out;
-  for (const Value& item : use.items()) {
+  for (const Value& item : use.items_if_any()) {
     const Value looked_at =
         kByAttribute ? attribute_path(item, use.arguments.positional[0], use.budget) : item;
     const bool passes = has_named_test ? passes_test(name, looked_at, rest) : looked_at.truth();
@@ -480,7 +482,9 @@ bool has_filter(std::string_view name) { return filters().contains(name); }
 TemplateValue filtered(const std::string& name, const TemplateValue& value,
                        const CallArguments& arguments, TemplateBudget& budget) {
   budget.charge();
-  return filters().at(name)({value, arguments, budget});
+  const auto filter = filters().find(name);
+  if (filter == filters().end()) throw TemplateFault(str("No filter named '{}'.", name));
+  return filter->second({value, arguments, budget});
 }
 
 }  // namespace longspan

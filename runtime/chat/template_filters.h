@@ -11,7 +11,8 @@
 namespace longspan {
 
 bool has_filter(std::string_view name);
-/// Of a filter that exists.
+/// Faults when there is no such filter, as Jinja does when it comes to one in a branch: a template
+/// may ask for one that is not there in a branch that is never taken.
 TemplateValue filtered(const std::string& name, const TemplateValue& value,
                        const CallArguments& arguments, TemplateBudget& budget);
 

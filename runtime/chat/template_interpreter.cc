@@ -20,6 +20,29 @@ struct TemplateInterpreter::Scope {
   ScopePtr parent;
 };
 
+namespace {
+
+/// As Python's dict(): of another dictionary or of pairs, then of names.
+Value made_dict(const CallArguments& given) {
+  TemplateDict dict;
+  if (given.positional.size() > 1) throw TemplateFault("dict() takes one argument, and names");
+  for (const Value& from : given.positional) {
+    if (from.is_dict()) {
+      dict = from.dict();
+      continue;
+    }
+    for (const Value& item : elements(from)) {
+      const std::vector<Value> pair = elements(item);
+      if (pair.size() != 2) throw TemplateFault("dict() needs pairs of key and value");
+      dict.set(pair[0], pair[1]);
+    }
+  }
+  for (const auto& [name, value] : given.named) dict.set(name, value);
+  return dict;
+}
+
+}  // namespace
+
 /// Holds its scope weakly: the scope holds the macro.
 class TemplateInterpreter::Macro : public TemplateObject {
  public:
@@ -50,11 +73,7 @@ TemplateInterpreter::TemplateInterpreter(const TemplateDict& variables)
   names["range"] = template_function([this](const auto& given) { return make_range(given); });
   names["namespace"] =
       template_function([this](const auto& given) { return make_namespace(given); });
-  names["dict"] = template_function([](const CallArguments& given) -> Value {
-    TemplateDict dict;
-    for (const auto& [name, value] : given.named) dict.set(name, value);
-    return dict;
-  });
+  names["dict"] = template_function([](const CallArguments& given) { return made_dict(given); });
   for (const auto& [name, value] : variables.items()) names[name.text()] = value;
 }
 

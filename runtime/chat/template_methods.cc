@@ -172,6 +172,42 @@ Value join_method(const Self& self, const Arguments& arguments) {
   return out;
 }
 
+/// The argument that a field of str.format() names; `next` is that of {}.
+Value formatted_field(const std::string& field, std::size_t& next, const Arguments& arguments) {
+  const bool is_number = std::ranges::all_of(field, [](char c) { return is_digit(c); });
+  if (is_number && field.size() < 4) {
+    const std::size_t index = field.empty() ? next++ : std::stoul(field);
+    if (index < arguments.positional.size()) return arguments.positional[index];
+  }
+  for (const auto& [name, value] : arguments.named) {
+    if (name == field) return value;
+  }
+  throw TemplateFault(str("format(): there is no argument for {{{}}}", field.substr(0, 40)));
+}
+
+/// str.format() with {}, {0} and {name}; what follows a name in the braces is not supported.
+Value format(const Self& self, const Arguments& arguments) {
+  std::string out;
+  std::size_t next = 0;
+  const std::string& text = self.text();
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const bool is_brace = text[at] == '{' || text[at] == '}';
+    if (!is_brace || text.compare(at, 2, std::string(2, text[at])) == 0) {
+      out += text[at];
+      at += is_brace ? 1 : 0;
+      continue;
+    }
+    const std::size_t end = text.find('}', at);
+    if (text[at] == '}' || end == std::string::npos)
+      throw TemplateFault("format(): a single brace");
+    const std::string field = text.substr(at + 1, end - at - 1);
+    out += printed(formatted_field(field, next, arguments));
+    self.budget.charge_text(out.size() > kMostTemplateBytes ? out.size() : end - at);
+    at = end;
+  }
+  return out;
+}
+
 template <bool (*kHas)(char32_t)>
 Value all_characters(const Self& self, const Arguments& arguments) {
   const BoundArguments given("this method", {}, arguments);
@@ -246,6 +282,7 @@ const Table& text_methods() {
                            {"index", text_index},
                            {"count", text_count},
                            {"join", join_method},
+                           {"format", format},
                            {"isdigit", all_characters<is_digit>},
                            {"isalpha", all_characters<is_letter>},
                            {"isalnum", all_characters<is_letter_or_digit>},

@@ -116,7 +116,7 @@ std::optional<Value> own_attribute(const Value& value, const std::string& name,
 
 std::optional<Value> own_item(const Value& value, const Value& key) {
   if (value.is_dict()) {
-    const Value* found = value.dict().find(key);
+    const Value* found = is_hashable(key) ? value.dict().find(key) : nullptr;
     return found ? std::optional(*found) : std::nullopt;
   }
   if (!is_whole(key) || !is_repeatable(value)) return std::nullopt;

@@ -5,9 +5,7 @@
 #include <charconv>
 
 #include "comm/str.h"
-#include "runtime/chat/template_filters.h"
 #include "runtime/chat/template_lexer.h"
-#include "runtime/chat/template_tests.h"
 
 namespace longspan {
 namespace {
@@ -413,7 +411,6 @@ class Parser {
   ExpressionPtr filter(ExpressionPtr value) {
     auto filter = made(Kind::kFilter);
     filter->text = dotted_name();
-    if (!has_filter(filter->text)) fail(str("No filter named '{}'.", filter->text));
     filter->parts.push_back(std::move(value));
     arguments(*filter);
     return finished(std::move(filter));
@@ -430,7 +427,6 @@ class Parser {
     const bool is_negated = skip_word("not");
     auto test = made(Kind::kTest);
     test->text = dotted_name();
-    if (!has_test(test->text)) fail(str("No test named '{}'.", test->text));
     test->parts.push_back(std::move(value));
     if (is_operator("(")) {
       arguments(*test);

@@ -8,7 +8,7 @@
 
 namespace longspan {
 
-/// `source` is UTF-8. Throws TemplateSyntaxFault, also for a filter or test that does not exist.
+/// `source` is UTF-8. Throws TemplateSyntaxFault.
 Statements parse_template(std::string_view source);
 
 }  // namespace longspan

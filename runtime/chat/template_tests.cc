@@ -121,7 +121,9 @@ bool has_test(std::string_view name) { return tests().contains(name); }
 
 bool passes_test(const std::string& name, const TemplateValue& value,
                  const CallArguments& arguments) {
-  return tests().at(name)(value, arguments);
+  const auto test = tests().find(name);
+  if (test == tests().end()) throw TemplateFault(str("No test named '{}'.", name));
+  return test->second(value, arguments);
 }
 
 }  // namespace longspan

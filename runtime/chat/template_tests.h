@@ -9,7 +9,7 @@
 namespace longspan {
 
 bool has_test(std::string_view name);
-/// Of a test that exists.
+/// Faults when there is no such test.
 bool passes_test(const std::string& name, const TemplateValue& value,
                  const CallArguments& arguments);
 

@@ -26,6 +26,7 @@ std::string key_text(const Value& key) {
     return text;
   }
   if (key.is_undefined()) refuse_undefined(key);
+  if (key.is_object()) return str("o{}", static_cast<const void*>(key.object().get()));
   throw TemplateFault(str("unhashable type: '{}'", key.type_name()));
 }
 
@@ -121,6 +122,7 @@ void TemplateDict::set(const TemplateValue& key, TemplateValue value) {
 }
 
 const TemplateValue* TemplateDict::find(const TemplateValue& key) const {
+  if (key.is_undefined()) return nullptr;
   const auto at = index_.find(key_text(key));
   return at == index_.end() ? nullptr : &items_[at->second].second;
 }
@@ -132,6 +134,13 @@ const TemplateValue* TemplateDict::find(const std::string& key) const {
 
 TemplateValue TemplateObject::call(const CallArguments&) {
   throw TemplateFault(str("'{}' object is not callable", type_name()));
+}
+
+bool is_hashable(const TemplateValue& key) {
+  if (key.is_list()) {
+    return key.list().is_tuple && std::ranges::all_of(key.list().items, is_hashable);
+  }
+  return !key.is_dict();
 }
 
 bool equal(const TemplateValue& a, const TemplateValue& b) {

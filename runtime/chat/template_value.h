@@ -133,6 +133,8 @@ class TemplateObject {
   virtual TemplateValue call(const CallArguments& arguments);
 };
 
+/// Whether Python could make `key` the key of a dictionary.
+bool is_hashable(const TemplateValue& key);
 /// As Python's ==, between values of any kinds.
 bool equal(const TemplateValue& a, const TemplateValue& b);
 /// As Python's <, and a fault between kinds that have no order.

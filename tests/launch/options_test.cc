@@ -141,6 +141,13 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
   EXPECT_EQ(options.log_level, LogLevel::kDebug);
 }
 
+TEST(OptionsTest, AConversationMayBeginWithASystemMessage) {
+  EXPECT_FALSE(generate_of("--prompt x").chat.wraps);
+  EXPECT_TRUE(generate_of("--prompt x --chat").chat.wraps);
+  EXPECT_EQ(generate_of("--prompt x --chat").chat.system, std::nullopt);
+  EXPECT_EQ(generate_of("--prompt x --chat --system y").chat.system, "y");
+}
+
 TEST(OptionsTest, EveryLayoutHasAWord) {
   EXPECT_EQ(generate_of("--prompt x --layout block-cyclic").layout, Layout::kBlockCyclic);
   EXPECT_EQ(generate_of("--prompt x --layout striped").layout, Layout::kStriped);
@@ -376,6 +383,10 @@ INSTANTIATE_TEST_SUITE_P(
                 "not '1,x'"},
         Refusal{"generate m --prompt x --generation-config auto",
                 "--generation-config must be model or none, not 'auto'"},
+        Refusal{"generate m --prompt x --system y",
+                "--system is a message of a conversation; add --chat"},
+        Refusal{"generate m --prompt-ids x --chat",
+                "--chat needs the prompt as text, but --prompt-ids gives token ids"},
         Refusal{"generate m --beams 2", "unknown flag --beams; see longspan generate --help"},
         Refusal{"inspect m --degree 1", "unknown flag --degree; see longspan inspect --help"},
         Refusal{"generate m --prompt", "--prompt needs a value"},
