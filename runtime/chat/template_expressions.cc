@@ -140,7 +140,10 @@ Value TemplateInterpreter::filter_chain(const Expression& chain, const Value& va
 
 Value TemplateInterpreter::evaluate_test(const Expression& expression, const ScopePtr& scope) {
   const Value value = evaluate(*expression.parts[0], scope);
-  return passes_test(expression.text, value, arguments_of(expression, scope));
+  const CallArguments arguments = arguments_of(expression, scope);
+  budget_.charge(value.weight());
+  for (const Value& argument : arguments.positional) budget_.charge(argument.weight());
+  return passes_test(expression.text, value, arguments);
 }
 
 Value TemplateInterpreter::evaluate_comparison(const Expression& expression,
@@ -148,7 +151,7 @@ Value TemplateInterpreter::evaluate_comparison(const Expression& expression,
   Value left = evaluate(*expression.parts[0], scope);
   for (std::size_t i = 0; i < expression.operators.size(); ++i) {
     Value right = evaluate(*expression.parts[i + 1], scope);
-    if (right.is_text()) budget_.charge_text(right.text().size());
+    budget_.charge(left.weight() + right.weight());
     if (!compares(expression.operators[i], left, right)) return false;
     left = std::move(right);
   }
@@ -159,6 +162,7 @@ Value TemplateInterpreter::evaluate_concatenation(const Expression& expression,
                                                   const ScopePtr& scope) {
   std::string text;
   for (const Value& part : evaluate_all(expression.parts, scope)) {
+    budget_.charge(part.weight());
     const std::string more = printed(part);
     budget_.charge_text(text.size() + more.size() > kMostTemplateBytes ? text.size() + more.size()
                                                                        : more.size());

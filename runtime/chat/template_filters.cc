@@ -31,15 +31,13 @@ struct Use {
   /// The same for filters that pass over whatever is false, none among it.
   Values items_if_any() const { return value.truth() ? items() : Values(); }
   Values items() const {
-    Values all = elements(value);
-    budget.charge(all.size());
-    return all;
+    budget.charge(value.weight());
+    return elements(value);
   }
   /// The value as text.
   std::string text() const {
-    std::string made = printed(value);
-    budget.charge_text(made.size());
-    return made;
+    budget.charge(value.weight());
+    return printed(value);
   }
 };
 using Filter = Value (*)(const Use&);
@@ -109,12 +107,14 @@ Value rounded(const Use& use) {
   if (method == "ceil") return std::ceil(number * scale) / scale;
   if (method == "floor") return std::floor(number * scale) / scale;
   if (method != "common") throw TemplateFault("method must be common, ceil or floor");
+  if (!use.value.is_float() && precision >= 0) return use.value;  // an int stays one
   if (precision <= 0) {
     const double rest = std::nearbyint(number * scale) / scale;
-    // Jinja gives back an int where it was given one.
-    return use.value.is_float() ? Value(rest) : Value(static_cast<std::int64_t>(rest));
+    if (use.value.is_float()) return rest;
+    const auto whole = truncated(rest);
+    if (!whole) throw TemplateFault("a number needs more than 64 bits");
+    return *whole;
   }
-  if (!use.value.is_float()) return use.value;
   char digits[700];
   const auto end = std::to_chars(digits, digits + sizeof digits, number, std::chars_format::fixed,
                                  static_cast<int>(precision));
@@ -195,6 +195,7 @@ Value to_json(const Use& use) {
     style.item_separator = printed(both[0]);
     style.key_separator = printed(both[1]);
   }
+  use.budget.charge(use.value.weight());
   std::string text = json_text(use.value, style);
   use.budget.charge_text(text.size());
   return text;
@@ -413,6 +414,7 @@ Value choose(const Use& use) {
   for (const Value& item : use.items_if_any()) {
     const Value looked_at =
         kByAttribute ? attribute_path(item, use.arguments.positional[0], use.budget) : item;
+    use.budget.charge(looked_at.weight());
     const bool passes = has_named_test ? passes_test(name, looked_at, rest) : looked_at.truth();
     if (passes == kKeeps) out.push_back(item);
   }

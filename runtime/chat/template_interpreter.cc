@@ -105,6 +105,11 @@ void TemplateInterpreter::write(std::string& out, const std::string& text) {
   out += text;
 }
 
+void TemplateInterpreter::write_value(std::string& out, const Value& value) {
+  budget_.charge(value.weight());
+  write(out, printed(value));
+}
+
 TemplateInterpreter::Flow TemplateInterpreter::run(const Statements& statements,
                                                    const ScopePtr& scope, std::string& out) {
   const TemplateNesting nested(depth_);
@@ -125,7 +130,7 @@ TemplateInterpreter::Flow TemplateInterpreter::run(const Statement& statement,
       write(out, statement.text);
       return Flow::kOn;
     case kOutput:
-      write(out, printed(evaluate(*statement.value, scope)));
+      write_value(out, evaluate(*statement.value, scope));
       return Flow::kOn;
     case kIf:
       return run_if(statement, scope, out);

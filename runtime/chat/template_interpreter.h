@@ -38,6 +38,7 @@ class TemplateInterpreter {
   static ScopePtr inside(const ScopePtr& scope);
   TemplateValue look_up(const Scope& scope, const std::string& name) const;
   void write(std::string& out, const std::string& text);
+  void write_value(std::string& out, const TemplateValue& value);
 
   Flow run(const Statements& statements, const ScopePtr& scope, std::string& out);
   Flow run(const Statement& statement, const ScopePtr& scope, std::string& out);

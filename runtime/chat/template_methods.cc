@@ -41,6 +41,11 @@ std::size_t at_most(const BoundArguments& given, std::size_t index) {
   return most < 0 ? std::string::npos : static_cast<std::size_t>(most);
 }
 
+/// Searching from the end takes time that grows with the product of both.
+void charge_backwards(const Self& self, const std::string& part) {
+  self.budget.charge((self.text().size() / 64 + 1) * (part.size() / 64));
+}
+
 template <bool kLeft, bool kRight>
 Value strip(const Self& self, const Arguments& arguments) {
   const BoundArguments given("strip", {"chars"}, arguments);
@@ -68,6 +73,7 @@ Value rsplit_method(const Self& self, const Arguments& arguments) {
   }
   const std::string& separator = expect_text(*given[0]);
   if (separator.empty()) throw TemplateFault("empty separator");
+  charge_backwards(self, separator);
   std::string_view rest = self.text();
   std::vector<std::string> parts;
   for (std::size_t most = at_most(given, 1); parts.size() < most;) {
@@ -138,7 +144,8 @@ template <bool kFirst>
 Value find_method(const Self& self, const Arguments& arguments) {
   const BoundArguments given(kFirst ? "find" : "rfind", {"sub"}, arguments);
   const std::string& part = expect_text(given.required(0));
-  const std::size_t at = kFirst ? self.text().find(part) : self.text().rfind(part);
+  if (!kFirst) charge_backwards(self, part);
+  const std::size_t at = kFirst ? find_part(self.text(), part) : self.text().rfind(part);
   if (at == std::string::npos) return std::int64_t{-1};
   return static_cast<std::int64_t>(count_characters(self.text().substr(0, at)));
 }
@@ -331,8 +338,8 @@ std::optional<TemplateValue> method_of(const TemplateValue& value, const std::st
   if (found == table.end()) return std::nullopt;
   return template_function(
       [value, method = found->second, &budget](const CallArguments& arguments) {
-        if (value.is_text()) budget.charge_text(value.text().size());
-        if (value.is_list()) budget.charge(value.list().items.size());
+        budget.charge(value.weight());
+        for (const Value& argument : arguments.positional) budget.charge(argument.weight());
         return method({value, budget}, arguments);
       });
 }

@@ -214,7 +214,7 @@ TemplateValue attribute_of(const TemplateValue& value, const std::string& name,
 TemplateValue item_of(const TemplateValue& value, const TemplateValue& key,
                       TemplateBudget& budget) {
   if (value.is_undefined()) refuse_undefined(value);
-  if (value.is_text()) budget.charge_text(value.text().size());
+  budget.charge(key.weight() + (value.is_text() ? value.weight() : 0));
   if (auto item = own_item(value, key)) return *item;
   if (key.is_text()) {
     if (auto own = own_attribute(value, key.text(), budget)) return *own;

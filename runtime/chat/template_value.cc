@@ -53,12 +53,23 @@ int depth_around(const Value& value) {
   return depth;
 }
 
+std::size_t weight_with(std::size_t others, const Value& value) {
+  constexpr std::size_t kHeaviest = std::size_t{1} << 20;
+  const std::size_t weight = others + value.weight();
+  if (weight > kHeaviest) throw TemplateFault("a list or dictionary holds too much");
+  return weight;
+}
+
 }  // namespace
 
 TemplateValue::TemplateValue(std::vector<TemplateValue> items, bool is_tuple) {
-  int depth = 1;
-  for (const Value& item : items) depth = std::max(depth, depth_around(item));
-  value_ = std::make_shared<const TemplateList>(TemplateList{std::move(items), is_tuple, depth});
+  TemplateList list{{}, is_tuple};
+  for (const Value& item : items) {
+    list.depth = std::max(list.depth, depth_around(item));
+    list.weight = weight_with(list.weight, item);
+  }
+  list.items = std::move(items);
+  value_ = std::make_shared<const TemplateList>(std::move(list));
 }
 
 TemplateValue::TemplateValue(TemplateDict dict)
@@ -79,6 +90,12 @@ std::int64_t TemplateValue::integer(std::string_view what) const {
 int TemplateValue::depth() const {
   if (is_list()) return list().depth;
   return is_dict() ? dict().depth() : 0;
+}
+
+std::size_t TemplateValue::weight() const {
+  if (is_text()) return 1 + text().size() / 64;
+  if (is_list()) return list().weight;
+  return is_dict() ? dict().weight() : 1;
 }
 
 bool TemplateValue::truth() const {
@@ -113,6 +130,7 @@ const void* TemplateValue::identity() const {
 
 void TemplateDict::set(const TemplateValue& key, TemplateValue value) {
   depth_ = std::max(depth_, depth_around(value));
+  weight_ = weight_with(weight_with(weight_, key), value);
   const auto [at, is_new] = index_.try_emplace(key_text(key), items_.size());
   if (is_new) {
     items_.emplace_back(key, std::move(value));
@@ -177,7 +195,7 @@ bool less(const TemplateValue& a, const TemplateValue& b) {
 
 bool contains(const TemplateValue& container, const TemplateValue& item) {
   if (container.is_text()) {
-    if (item.is_text()) return container.text().find(item.text()) != std::string::npos;
+    if (item.is_text()) return find_part(container.text(), item.text()) != std::string::npos;
     throw TemplateFault(str("'in <string>' requires string as left operand, not {}",
                             item.is_undefined() ? "Undefined" : item.type_name()));
   }

@@ -39,7 +39,8 @@ struct None {};
 struct TemplateList {
   std::vector<TemplateValue> items;
   bool is_tuple = false;
-  int depth = 1;  // of lists and dictionaries in each other
+  int depth = 1;           // of lists and dictionaries in each other
+  std::size_t weight = 1;  // of all that is in it
 };
 
 class TemplateValue {
@@ -84,6 +85,9 @@ class TemplateValue {
 
   /// How deep lists and dictionaries lie in each other; 0 for all else.
   int depth() const;
+  /// What it costs to look at all of it: 1, and 1 for 64 bytes of text, and what its items weigh.
+  /// One item that lies in a list twice counts twice: a small program makes a huge value so.
+  std::size_t weight() const;
   /// As Python's bool().
   bool truth() const;
   /// Python's name of the type.
@@ -111,10 +115,12 @@ class TemplateDict {
   const TemplateValue* find(const std::string& key) const;
   const std::vector<Item>& items() const { return items_; }
   int depth() const { return depth_; }
+  std::size_t weight() const { return weight_; }
 
  private:
   std::vector<Item> items_;
   int depth_ = 1;
+  std::size_t weight_ = 1;
   std::unordered_map<std::string, std::size_t> index_;  // by key_text()
 };
 

@@ -1,10 +1,12 @@
 #include "runtime/chat/unicode_text.h"
 
 #include <locale.h>
+#include <string.h>
 #include <wctype.h>
 
 #include <algorithm>
 #include <functional>
+#include <unordered_set>
 #include <utility>
 
 namespace longspan {
@@ -123,9 +125,14 @@ std::string_view stripped(std::string_view text, Ends ends) {
 }
 
 std::string_view stripped(std::string_view text, std::string_view drop, Ends ends) {
-  const std::vector<std::string_view> set = characters(drop);
-  return strip_where(text, ends,
-                     [&](std::string_view c) { return std::ranges::count(set, c) > 0; });
+  const std::vector<std::string_view> list = characters(drop);
+  const std::unordered_set<std::string_view> set(list.begin(), list.end());
+  return strip_where(text, ends, [&](std::string_view c) { return set.contains(c); });
+}
+
+std::size_t find_part(std::string_view text, std::string_view part) {
+  const void* at = memmem(text.data(), text.size(), part.data(), part.size());
+  return at == nullptr ? std::string_view::npos : static_cast<const char*>(at) - text.data();
 }
 
 std::vector<std::string> lines_of(std::string_view text) {
@@ -170,7 +177,7 @@ std::vector<std::string> split(std::string_view text, std::string_view separator
                                std::size_t most) {
   std::vector<std::string> parts;
   for (std::size_t at; parts.size() < most; text.remove_prefix(at + separator.size())) {
-    at = text.find(separator);
+    at = find_part(text, separator);
     if (at == std::string_view::npos) break;
     parts.emplace_back(text.substr(0, at));
   }

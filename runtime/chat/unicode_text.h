@@ -37,6 +37,10 @@ struct Ends {
 std::string_view stripped(std::string_view text, Ends ends = {});
 std::string_view stripped(std::string_view text, std::string_view drop, Ends ends = {});
 
+/// Where `part` comes first, in bytes, or npos; in time that grows with both, not with their
+/// product.
+std::size_t find_part(std::string_view text, std::string_view part);
+
 /// As str.splitlines(), without the ends of the lines.
 std::vector<std::string> lines_of(std::string_view text);
 /// The words between white space, as str.split() without an argument, after `most` splits the rest.

@@ -159,6 +159,12 @@ TEST(ChatTemplateTest, NoTextGrowsBeyondItsLimit) {
   EXPECT_THAT(refusal("{% set x = 'a' * 4000000 %}{{ x }}{{ x }}"), HasSubstr("bytes"));
   EXPECT_THAT(refusal("{{ ('a' * 4000000) | replace('a', 'bb') }}"), HasSubstr("bytes"));
   EXPECT_THAT(refusal("{{ (['a' * 1000] * 9999) | join }}"), HasSubstr("bytes"));
+  EXPECT_THAT(refusal("{% set n = namespace(x=[1]) %}{% for i in range(60) %}"
+                      "{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}"),
+              HasSubstr("holds too much"));
+  EXPECT_THAT(refusal("{{ ('a' * 4000000).rfind('b' * 2000000 ~ 'a') }}"), HasSubstr("steps"));
+  EXPECT_EQ(rendered("{{ ('a' * 4000000).find('a' * 2000000 ~ 'b') }}"), "-1");
+  EXPECT_EQ(rendered("{{ ('a' * 2000000).strip('b' * 2000000 ~ 'a') }}"), "");
   EXPECT_EQ(rendered("{{ 'a' * 4194304 }}").size(), 4194304u);
 }
 
