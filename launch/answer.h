@@ -13,9 +13,12 @@ namespace longspan {
 
 struct Answer {
   std::vector<TokenId> prompt;
-  std::vector<Scored> tokens;  // without the token that stopped it
-  bool stopped = false;        // by the model, not by --max-tokens
-  bool complete = false;       // not cut off by a signal
+  std::vector<Scored> tokens;            // without the token that stopped it
+  bool stopped = false;                  // by the model or a stop, not by --max-tokens
+  std::optional<TokenId> stop_id;        // the token that stopped it, if one did
+  std::optional<std::string> stop_text;  // the text that did
+  double last_margin = 1;                // of the last draw, the token that stopped it included
+  bool complete = false;                 // not cut off by a signal
   std::string text;
   // How the prompt was read: the strategies of its chunks in order ("ring", "gather-q, ring"), why
   // the last was taken, and what they were predicted to take in all layers together, seconds.

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "comm/str.h"
 #include "runtime/engine/instance_ranks.h"
 
 namespace longspan {
@@ -19,6 +20,28 @@ json logprobs_of(const Answer& answer) {
     list.push_back({{"id", token.chosen.id}, {"logprob", token.chosen.logprob}, {"top", top}});
   }
   return list;
+}
+
+/// The seed of answers that draw nothing says nothing.
+json sampling_of(const Sampling& sampling) {
+  json bias = json::object();
+  for (const TokenBias& one : sampling.bias) bias[str("{}", one.id)] = one.bias;
+  return {{"temperature", sampling.temperature},
+          {"top_k", sampling.top_k},
+          {"top_p", sampling.top_p},
+          {"min_p", sampling.min_p},
+          {"repetition_penalty", sampling.repetition_penalty},
+          {"presence_penalty", sampling.presence_penalty},
+          {"frequency_penalty", sampling.frequency_penalty},
+          {"logit_bias", bias},
+          {"min_tokens", sampling.min_tokens},
+          {"stop_ids", sampling.stops},
+          {"seed", sampling.draws() ? json(sampling.seed) : json(nullptr)}};
+}
+
+json stop_of(const Answer& answer) {
+  if (answer.stop_text) return *answer.stop_text;
+  return answer.stop_id ? json(*answer.stop_id) : json(nullptr);
 }
 
 json timings_of(const Answer& answer, const RunFacts& run) {
@@ -68,6 +91,8 @@ std::string answer_json(const Answer& answer, const RunFacts& run) {
                  {"ids", ids},
                  {"text", answer.text},
                  {"finish_reason", finish_of(answer)},
+                 {"stop_reason", stop_of(answer)},
+                 {"sampling", sampling_of(run.sampling)},
                  {"logprobs", logprobs_of(answer)},
                  {"degree", run.degree},
                  {"tp", run.tp},

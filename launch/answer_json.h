@@ -7,6 +7,7 @@
 #include "attention/approximation.h"
 #include "launch/answer.h"
 #include "runtime/engine/messages.h"
+#include "runtime/model/sampling.h"
 
 namespace longspan {
 
@@ -20,6 +21,7 @@ struct RunFacts {
   std::string kv_dtype;
   std::string decode_strategy;  // "shipped"
   AttentionKind attention = AttentionKind::kExact;
+  Sampling sampling;
   double load_s = 0;
   std::vector<RankSummary> ranks;
   int top = 0;  // alternatives asked for

@@ -2,13 +2,38 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
+#include <utility>
 
 #include "comm/str.h"
 #include "launch/terminal.h"
+#include "runtime/model/stop_strings.h"
 
 namespace longspan {
 namespace {
+
+/// Tokens to text, up to a stop.
+class AnswerText {
+ public:
+  AnswerText(const Tokenizer& tokenizer, const std::vector<std::string>& stops)
+      : text_(tokenizer, Detokenizer::Start::kContinuation), stops_(stops) {}
+
+  /// What may be shown now.
+  std::string push(TokenId id, bool stops_count) {
+    const std::string text = text_.push(id);
+    return stops_count ? stops_.push(text) : stops_.pass(text);
+  }
+  std::string finish() {
+    const std::string rest = stops_.push(text_.finish());
+    return rest + stops_.finish();
+  }
+  const std::optional<std::string>& stop() const { return stops_.found(); }
+
+ private:
+  Detokenizer text_;
+  StopStrings stops_;
+};
 
 /// Listens to the coordinator. With several prompts the text of a later one waits until the ones
 /// before it are complete, so that answers come in order.
@@ -21,7 +46,7 @@ class Collector {
         progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
     for (const JobRequest& request : input.requests) {
       answers_.push_back({.prompt = request.admission.prompt});
-      texts_.emplace_back(model.tokenizer, Detokenizer::Start::kContinuation);
+      texts_.emplace_back(model.tokenizer, input.stop_texts);
     }
     if (input.stream) announce(0);
   }
@@ -34,6 +59,11 @@ class Collector {
                 },
             .token = [this](RequestId id, const Scored& scored) { token(id, scored); },
             .nll = [this](RequestId id, double sum) { nll(id, sum); }};
+  }
+
+  /// Requests whose text has come to a stop: the engine knows tokens only.
+  void end_stopped(Coordinator& coordinator) {
+    for (RequestId id : std::exchange(ended_, {})) coordinator.end(id);
   }
 
   /// The answers as far as they came, at the end of a run or when it was cut short.
@@ -79,16 +109,29 @@ class Collector {
     const JobRequest& request = input_.requests[id];
     answer.last_token = now();
     if (answer.sampled++ == 0) answer.first_token = answer.last_token;
-    answer.stopped = scored.chosen.id == request.stop;
-    answer.complete = answer.stopped || answer.sampled == request.max_new;
-    if (!answer.stopped) {
+    answer.last_margin = scored.margin;
+    const Sampling& sampling = request.admission.sampling;
+    if (std::ranges::count(sampling.stops, scored.chosen.id) > 0) {
+      answer.stop_id = scored.chosen.id;
+    } else {
       answer.tokens.push_back(scored);
-      add_text(id, texts_[id].push(scored.chosen.id));
+      const bool stops_count = answer.sampled > sampling.min_tokens;
+      add_text(id, texts_[id].push(scored.chosen.id, stops_count));
     }
-    if (answer.complete) add_text(id, texts_[id].finish());
+    complete_if_over(id);
     while (input_.stream && shown_ + 1 < std::ssize(answers_) && answers_[shown_].complete) {
       announce(++shown_);
     }
+  }
+
+  void complete_if_over(RequestId id) {
+    Answer& answer = answers_[id];
+    const bool last = answer.stop_id || answer.sampled == input_.requests[id].max_new;
+    if (last) add_text(id, texts_[id].finish());
+    answer.stop_text = texts_[id].stop();
+    if (answer.stop_text && !last) ended_.push_back(id);
+    answer.stopped = answer.stop_id || answer.stop_text;
+    answer.complete = last || answer.stopped;
   }
 
   void add_text(std::size_t id, const std::string& text) {
@@ -116,7 +159,8 @@ class Collector {
   int layers_;
   PrefillProgress progress_;
   std::vector<Answer> answers_;
-  std::vector<Detokenizer> texts_;
+  std::vector<AnswerText> texts_;
+  std::vector<RequestId> ended_;  // by their text, since the last step
   std::int64_t shown_ = 0;
 };
 
@@ -131,7 +175,8 @@ void run_prompts(Machine& machine, LoadedModel& model, const JobOptions& options
   Collector collector(*input, model, options.degree);
   JobInput job{.requests = input->requests,
                .listener = collector.listener(),
-               .interrupted = input->interrupted};
+               .interrupted = input->interrupted,
+               .between_steps = [&](Coordinator& c) { collector.end_stopped(c); }};
   try {
     result.ranks = run_job(machine, model, options, &job);
   } catch (...) {

@@ -18,6 +18,7 @@ namespace longspan {
 /// What rank 0 is to run: one entry of `requests` per prompt, ids 0, 1, ...
 struct RunInput {
   std::vector<JobRequest> requests;
+  std::vector<std::string> stop_texts;  // end each answer, but not before its min_tokens
   const std::atomic<bool>* interrupted = nullptr;
   std::chrono::steady_clock::time_point loaded;  // weights and prompts: seconds count from here
   bool stream = false;                           // text to standard output as it comes

@@ -23,6 +23,10 @@ Examples:
     mpirun -np 2 --bind-to none longspan generate model.gguf --prompt-file report.txt --trace t
     longspan trace merge t    # then open t/trace.json in https://ui.perfetto.dev
 
+  Ask an instruction-tuned model, drawing its words, the same ones each time:
+    longspan generate model.gguf --chat --system "Answer in one sentence." \
+        --prompt "Why is the sky blue?" --temperature 0.7 --top-p 0.9 --seed 1
+
   Under Slurm, several prompts, one JSON object a line:
     srun --mpi=pmix -K -n 4 longspan generate model.gguf --prompts questions.jsonl --json
 
@@ -61,11 +65,12 @@ std::string generate_help() {
       R"(longspan generate: read a prompt, its tokens split over the ranks, and write a continuation.
 
 Usage: longspan generate MODEL PROMPT [options]
-  MODEL is a GGUF file or a Hugging Face folder (config.json and safetensors). Every rank must be
-  able to read it. The likeliest token is taken at each
-  step, so the same prompt gives the same text at every degree.
+  MODEL is a GGUF file or a Hugging Face folder (config.json, tokenizer.json and safetensors). Every
+  rank must be able to read it. The likeliest token is taken at each step unless --temperature,
+  another option of its group or the model says to draw; either way the same prompt and seed give
+  the same text at every degree.
 {}{}{}{})",
-      described(texts(generate_options())), environment_note(generate_options()[4]),
+      described(texts(generate_options())), environment_note(generate_options()[6]),
       kGenerateExamples, exit_codes());
 }
 

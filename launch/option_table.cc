@@ -1,6 +1,7 @@
 #include "launch/option_table.h"
 
 #include <array>
+#include <limits>
 
 #include "comm/error.h"
 #include "comm/str.h"
@@ -14,10 +15,16 @@ constexpr Range kRows{1, 65536};
 constexpr Range kThreads{1, 4096};
 constexpr Range kPageTokens{1, 1024};
 constexpr Range kTopLogprobs{0, 20};
+constexpr Range kTopK{-1, std::numeric_limits<TokenId>::max()};
+constexpr Range kTokenIds{0, std::numeric_limits<TokenId>::max()};
+constexpr Range kAnyNumber{std::numeric_limits<std::int64_t>::min(),
+                           std::numeric_limits<std::int64_t>::max()};
 
+constexpr std::string_view kGroupChat = "Conversation";
 constexpr std::string_view kGroupSplit = "How the sequence is split";
 constexpr std::string_view kGroupAttention = "Approximate attention (never unless asked for)";
 constexpr std::string_view kGroupTokens = "What is generated and reported";
+constexpr std::string_view kGroupSampling = "How tokens are chosen";
 constexpr std::string_view kGroupLimits = "Limits and logging";
 
 void apply_ring_shape(GenerateOptions& options, const Given& given) {
@@ -48,6 +55,13 @@ void apply_prompt(GenerateOptions& options, const Given& given) {
   options.prompt = {kKind, given.value};
 }
 
+std::vector<TokenId> stop_ids(const Given& given) {
+  std::vector<TokenId> ids = number_list(given, kTokenIds, 1);
+  if (ids.size() <= kMostStopIds) return ids;
+  throw UsageError(
+      str("{} names {} tokens; {} are the most", given.name, ids.size(), kMostStopIds));
+}
+
 void apply_prefill_chunk(GenerateOptions& options, const Given& given) {
   if (given.value == "auto") return;
   options.prefill_chunk = size(given, {});
@@ -62,6 +76,12 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kPromptGroup, "prompts", "FILE.jsonl",
       "several: one {\"prompt\": TEXT} or {\"prompt_ids\": [ids]} a line; answers come in order"},
      apply_prompt<PromptKind::kLines>},
+
+    {{kGroupChat, "chat", "",
+      "take each prompt as a user's message, in the words of the model's chat template"},
+     [](auto& o, auto& given) { o.chat.wraps = switch_position(given); }},
+    {{kGroupChat, "system", "TEXT", "with --chat: the system message before it (default: none)"},
+     [](auto& o, auto& given) { o.chat.system = given.value; }},
 
     {{kGroupSplit, "degree", "N",
       "ranks that share one sequence, with --tp instances of ranks; the others idle (default: all "
@@ -196,6 +216,59 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
      [](auto& o, auto& given) { o.force_ids = some_text(given); }},
     {{kGroupTokens, "json", "", "print one JSON object a prompt instead of text"},
      [](auto& o, auto& given) { o.json = switch_position(given); }},
+
+    {{kGroupSampling, "temperature", "T",
+      "0 takes the likeliest token at each step; up to 2: draw, likely tokens the more often the "
+      "lower it is (default: the model's, see --generation-config; else 1 if --top-k, --top-p, "
+      "--min-p or --seed is given, or 0)"},
+     [](auto& o, auto& given) { o.sampling.temperature = real_number(given, kTemperatures); }},
+    {{kGroupSampling, "top-k", "K",
+      "draw from the K likeliest tokens; 0 or -1: all (default: all)"},
+     [](auto& o, auto& given) { o.sampling.top_k = whole_number(given, kTopK); }},
+    {{kGroupSampling, "top-p", "P",
+      "draw from the fewest tokens that are this probable together, above 0 and up to 1 (default: "
+      "1)"},
+     [](auto& o, auto& given) { o.sampling.top_p = real_number(given, kTopPs); }},
+    {{kGroupSampling, "min-p", "P",
+      "draw from tokens at least P times as probable as the likeliest, 0 to 1 (default: 0)"},
+     [](auto& o, auto& given) { o.sampling.min_p = real_number(given, kMinPs); }},
+    {{kGroupSampling, "repetition-penalty", "X",
+      "divides the logits of tokens of prompt and answer (multiplies negative ones), above 0 and "
+      "up "
+      "to 10 (default: 1)"},
+     [](auto& o, auto& given) {
+       o.sampling.repetition_penalty = real_number(given, kRepetitionPenalties);
+     }},
+    {{kGroupSampling, "presence-penalty", "X",
+      "taken from the logits of tokens that the answer has, -2 to 2 (default: 0)"},
+     [](auto& o, auto& given) { o.sampling.presence_penalty = real_number(given, kPenalties); }},
+    {{kGroupSampling, "frequency-penalty", "X",
+      "the same, for each time that it has them, -2 to 2 (default: 0)"},
+     [](auto& o, auto& given) { o.sampling.frequency_penalty = real_number(given, kPenalties); }},
+    {{kGroupSampling, "logit-bias", "ID:BIAS,...",
+      "added to the logits of these tokens, -100 to 100 each (default: none)"},
+     [](auto& o, auto& given) { o.sampling.bias = token_biases(given.name, given.value); }},
+    {{kGroupSampling, "seed", "N",
+      "whole number from which all draws follow: the same text at every degree, chunk and layout "
+      "(default: another one each time; --json shows it)"},
+     [](auto& o, auto& given) { o.sampling.seed = whole_number(given, kAnyNumber); }},
+    {{kGroupSampling, "stop", "TEXT",
+      "end the answer before this text, or before any of several: [\"one\", \"two\"], 16 of 256 "
+      "bytes at most (default: none)"},
+     [](auto& o, auto& given) { o.sampling.stop_texts = stop_texts(given.name, given.value); }},
+    {{kGroupSampling, "stop-ids", "ID,ID,...",
+      "end the answer at these tokens too, 64 at most (default: the model's end of text alone)"},
+     [](auto& o, auto& given) { o.sampling.stop_ids = stop_ids(given); }},
+    {{kGroupSampling, "min-tokens", "N",
+      "no end of text, --stop-ids or --stop before N tokens (default: 0)"},
+     [](auto& o, auto& given) { o.sampling.min_tokens = size(given, {.least = 0}); }},
+    {{kGroupSampling, "generation-config", "WORD",
+      "where defaults of temperature, top-k, top-p, min-p and repetition-penalty come from: the "
+      "model folder's generation_config.json (model), or nowhere (none) (default: model)"},
+     [](auto& o, auto& given) {
+       constexpr std::array<std::string_view, 2> kWords = {"model", "none"};
+       o.sampling.uses_model_defaults = one_of(given, kWords) == 0;
+     }},
 
     {{kGroupLimits, "max-num-seqs", "N", "sequences that run together (default: 64)"},
      [](auto& o, auto& given) { o.max_num_seqs = static_cast<int>(whole_number(given, kRows)); }},

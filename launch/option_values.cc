@@ -114,6 +114,12 @@ double share(const Given& given) {
   return *number;
 }
 
+double real_number(const Given& given, const RealRange& range) {
+  const auto number = spelled<double>(given.value);
+  if (!number || !range.holds(*number)) refuse(given, range.text());
+  return *number;
+}
+
 std::vector<int> number_list(const Given& given, Range range, std::size_t fewest) {
   std::vector<int> numbers;
   for (const std::string& part : parts(given.value)) {

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/model/sampling_ranges.h"
+
 namespace longspan {
 
 /// A value as it was given, and under which name: "--degree" or "LONGSPAN_DEGREE".
@@ -33,6 +35,8 @@ int power_of_two(const Given& given, Range range);
 std::chrono::milliseconds seconds(const Given& given);
 /// Above 0 and up to 1.
 double share(const Given& given);
+/// Fractions allowed.
+double real_number(const Given& given, const RealRange& range);
 /// At least `fewest` whole numbers with commas between them.
 std::vector<int> number_list(const Given& given, Range range, std::size_t fewest);
 /// One or more sizes, each as size() reads it, with commas between them.

@@ -173,6 +173,12 @@ void expect_no_contradiction(const GenerateOptions& options) {
     throw UsageError(str("--attention {} reads a prompt in one step; leave out --prefill-chunk",
                          name(options.attention.kind)));
   }
+  if (options.chat.system && !options.chat.wraps) {
+    throw UsageError("--system is a message of a conversation; add --chat");
+  }
+  if (options.chat.wraps && options.prompt.kind == PromptKind::kIdsFile) {
+    throw UsageError("--chat needs the prompt as text, but --prompt-ids gives token ids");
+  }
   if (options.force_ids && !options.compare_degrees.empty()) {
     throw UsageError("--compare-degrees compares chosen tokens, but --force-ids chooses them all");
   }

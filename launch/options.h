@@ -23,6 +23,7 @@
 #include "comm/log.h"
 #include "launch/attention_options.h"
 #include "launch/bench/bench_options.h"
+#include "launch/sampling_options.h"
 #include "scheduler/placement.h"
 
 namespace longspan {
@@ -42,6 +43,12 @@ struct PromptSource {
   bool from_standard_input() const { return kind != PromptKind::kText && value == "-"; }
 };
 
+/// Whether a prompt is a user's message of a conversation.
+struct ChatOptions {
+  bool wraps = false;
+  std::optional<std::string> system;  // the message before it
+};
+
 inline constexpr std::int64_t kDefaultMaxTokens = 128;
 
 /// MxG: a ring of M hosts, in each a ring of G ranks.
@@ -53,6 +60,7 @@ struct RingShape {
 struct GenerateOptions {
   std::string model;
   PromptSource prompt;
+  ChatOptions chat;
   std::optional<std::int64_t> max_tokens;  // absent: kDefaultMaxTokens, or what the context leaves
 
   int tp = 1;                 // ranks of an instance, which hold the weights together
@@ -73,6 +81,7 @@ struct GenerateOptions {
   std::vector<int> compare_degrees;
 
   AttentionOptions attention;
+  SamplingOptions sampling;
 
   bool ignore_eos = false;
   int logprobs = 0;

@@ -123,7 +123,7 @@ void StepPlanner::completed(const std::vector<SampledToken>& sampled) {
     if (request == running_.end()) continue;  // aborted meanwhile
     request->last_token = one.token;
     ++request->sampled;
-    const bool stopped = one.token == request->shape.stop_token;
+    const bool stopped = std::ranges::count(request->shape.stop_tokens, one.token) > 0;
     if (stopped || request->sampled == request->shape.max_new) leave(request);
   }
 }

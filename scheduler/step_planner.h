@@ -30,9 +30,9 @@ struct PlannerOptions {
 /// One request as the planner sees it.
 struct RequestShape {
   RequestId id = 0;
-  std::int64_t prompt_tokens = 0;  // 1 at least
-  std::int64_t max_new = 0;        // 1 at least
-  std::int32_t stop_token = -1;    // ends the request when sampled; -1: none
+  std::int64_t prompt_tokens = 0;         // 1 at least
+  std::int64_t max_new = 0;               // 1 at least
+  std::vector<std::int32_t> stop_tokens;  // each ends the request when sampled
   bool wants_nll = false;
 };
 

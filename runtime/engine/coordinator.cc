@@ -22,15 +22,16 @@ std::vector<int> Coordinator::others() const {
   return ranks;
 }
 
-bool Coordinator::submit(Admission admission, std::int64_t max_new, TokenId stop, bool wants_nll) {
+bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_nll) {
   admission.length = std::ssize(admission.prompt) + max_new;
   const RequestShape shape{.id = admission.request,
                            .prompt_tokens = std::ssize(admission.prompt),
                            .max_new = max_new,
-                           .stop_token = stop,
+                           .stop_tokens = admission.sampling.stops,
                            .wants_nll = wants_nll};
   if (!planner_.submit(shape)) return false;
   prompt_tokens_[shape.id] = shape.prompt_tokens;
+  if (admission.sampling.looks_back()) looking_back_.insert(shape.id);
   control_.send(others(), to_message(admission));
   worker_.admit(std::move(admission));
   return true;
@@ -61,10 +62,14 @@ bool Coordinator::step() {
 }
 
 /// To the group; to everyone when requests have finished or pages move, since any rank may hold
-/// their pages.
+/// their pages, and when rows look back.
 void Coordinator::announce(const StepOrder& order) {
   const bool of_pages = !order.plan.finished.empty() || !order.plan.moves.empty();
-  std::vector<int> peers = of_pages ? others() : worker_.ranks().all(order.plan.group);
+  const bool looks_back = std::ranges::any_of(order.plan.decode, [&](const DecodeStep& row) {
+    return looking_back_.contains(row.request);
+  });
+  std::vector<int> peers =
+      of_pages || looks_back ? others() : worker_.ranks().all(order.plan.group);
   std::erase(peers, control_.rank());
   control_.send(peers, to_message(order));
 }

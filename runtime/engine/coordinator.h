@@ -3,6 +3,8 @@
 //   planner --plan--> every rank of the group --report--> planner, listener
 //
 // A plan that ends requests or moves pages goes to all ranks, since any of them may hold the pages.
+// So does one with rows of a request whose penalties look back: a rank that comes to own its next
+// page samples for it, and must know every token until then.
 //
 // The coordinator is a worker too: between sending a plan and collecting the reports it does its
 // own part of the step.
@@ -10,6 +12,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "runtime/engine/control_channel.h"
@@ -50,8 +53,9 @@ class Coordinator {
   void use_for_decode(DecodeStrategy strategy) { decode_strategy_ = strategy; }
 
   /// Tells every rank of the request and queues it. False when it can never fit.
-  [[nodiscard]] bool submit(Admission admission, std::int64_t max_new, TokenId stop,
-                            bool wants_nll);
+  [[nodiscard]] bool submit(Admission admission, std::int64_t max_new, bool wants_nll);
+  /// Before the next step: the request gets no more tokens.
+  void end(RequestId request) { planner_.abort(request); }
   /// As StepPlanner::move(): before the next step.
   [[nodiscard]] bool move_page(RequestId request, std::int64_t page, int to) {
     return planner_.move(request, page, to);
@@ -73,6 +77,7 @@ class Coordinator {
   DecodeStrategy decode_strategy_ = DecodeStrategy::kShipped;
   Listener listener_;
   std::map<RequestId, std::int64_t> prompt_tokens_;
+  std::set<RequestId> looking_back_;
 };
 
 /// The loop of every other rank: obeys until told to stop.

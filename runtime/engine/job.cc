@@ -91,8 +91,7 @@ std::vector<RankSummary> coordinate(ControlChannel& control, Worker& worker, Job
   Coordinator coordinator(control, worker, planner, strategies, input.listener);
   coordinator.use_for_decode(decode_strategy);
   for (JobRequest& request : input.requests) {
-    const bool fits =
-        coordinator.submit(request.admission, request.max_new, request.stop, request.wants_nll);
+    const bool fits = coordinator.submit(request.admission, request.max_new, request.wants_nll);
     expects(fits, "memory was planned for the longest request");
   }
   do {

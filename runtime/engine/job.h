@@ -39,7 +39,6 @@ struct JobOptions {
 struct JobRequest {
   Admission admission;
   std::int64_t max_new = 1;
-  TokenId stop = -1;
   bool wants_nll = false;
 };
 

@@ -14,6 +14,38 @@ WireReader open(const Message& message, MessageType expected) {
   return WireReader(message.payload);
 }
 
+void put(WireWriter& out, const Sampling& sampling) {
+  out.put(sampling.temperature);
+  out.put(sampling.top_k);
+  out.put(sampling.top_p);
+  out.put(sampling.min_p);
+  out.put(sampling.repetition_penalty);
+  out.put(sampling.presence_penalty);
+  out.put(sampling.frequency_penalty);
+  out.put(sampling.bias);
+  out.put(sampling.min_tokens);
+  out.put(sampling.stops);
+  out.put(sampling.seed);
+  out.put(sampling.choice);
+}
+
+Sampling read_sampling(WireReader& in) {
+  Sampling sampling;
+  in.read(sampling.temperature);
+  in.read(sampling.top_k);
+  in.read(sampling.top_p);
+  in.read(sampling.min_p);
+  in.read(sampling.repetition_penalty);
+  in.read(sampling.presence_penalty);
+  in.read(sampling.frequency_penalty);
+  in.read(sampling.bias);
+  in.read(sampling.min_tokens);
+  in.read(sampling.stops);
+  in.read(sampling.seed);
+  in.read(sampling.choice);
+  return sampling;
+}
+
 void put(WireWriter& out, const PrefillChunk& chunk) {
   out.put(chunk.request);
   out.put(chunk.first);
@@ -42,6 +74,7 @@ void put(WireWriter& out, const RowResult& row) {
   out.put(row.request);
   out.put(row.scored.chosen);
   out.put(row.scored.top);
+  out.put(row.scored.margin);
 }
 
 RowResult read_row(WireReader& in) {
@@ -49,6 +82,7 @@ RowResult read_row(WireReader& in) {
   in.read(row.request);
   in.read(row.scored.chosen);
   in.read(row.scored.top);
+  in.read(row.scored.margin);
   return row;
 }
 
@@ -61,6 +95,7 @@ Message to_message(const Admission& admission) {
   out.put(admission.forced);
   out.put(admission.top);
   out.put(admission.length);
+  put(out, admission.sampling);
   return {MessageType::kAdmission, out.take()};
 }
 
@@ -72,6 +107,7 @@ Admission read_admission(const Message& message) {
   in.read(admission.forced);
   in.read(admission.top);
   in.read(admission.length);
+  admission.sampling = read_sampling(in);
   return admission;
 }
 

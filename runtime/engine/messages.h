@@ -29,7 +29,8 @@ struct Admission {
   RequestId request = 0;
   std::vector<TokenId> prompt;
   std::vector<TokenId> forced;
-  int top = 0;  // alternatives to report with each token
+  int top = 0;        // alternatives to report with each token
+  Sampling sampling;  // its stops end the request
   /// Prompt and all tokens that may be generated: fixed when the sequence starts, since the keys of
   /// some models are turned by it.
   std::int64_t length = 0;

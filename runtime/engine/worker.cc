@@ -54,8 +54,13 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
 
 void Worker::admit(Admission admission) {
   const RequestId id = admission.request;
-  sequences_.emplace(
-      id, Sequence{std::move(admission), PageTable(kv_.pages(), instance_, kv_.tails())});
+  TokenCounts history;
+  if (admission.sampling.looks_back()) {
+    for (TokenId token : admission.prompt) history[token] = 0;
+  }
+  sequences_.emplace(id,
+                     Sequence{std::move(admission), PageTable(kv_.pages(), instance_, kv_.tails()),
+                              std::move(history)});
 }
 
 bool Worker::takes_part(const StepPlan& plan) const {
@@ -66,6 +71,7 @@ StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) 
   const StepPlan& plan = order.plan;
   for (RequestId id : plan.finished) sequences_.erase(id);
   if (!plan.moves.empty()) move_pages(plan.moves);
+  note_tokens(plan);
   if (!takes_part(plan)) return {.epoch = plan.epoch};
   const ForwardStep step = make_step(order);
   StepReport report;
@@ -88,6 +94,14 @@ TraceLane* Worker::host_lane() const {
 void Worker::await_compute() {
   const TraceSpan span(host_lane(), {"wait", TraceCategory::kWait});
   compute_->synchronize();
+}
+
+/// Tokens that were sampled, wherever that was, and are computed by this step.
+void Worker::note_tokens(const StepPlan& plan) {
+  for (const DecodeStep& row : plan.decode) {
+    Sequence& sequence = sequences_.at(row.request);
+    if (sequence.admission.sampling.looks_back()) ++sequence.history[row.token];
+  }
 }
 
 /// Pages leave and arrive at once, and are free or readable only when all have.
@@ -257,11 +271,15 @@ void Worker::score_sliced(StepReport& report, const ForwardStep& step,
 
 RowResult Worker::score_row(const ForwardStep& step, const RequestRow& row,
                             std::span<const float> logits) const {
-  const Admission& admission = sequences_.at(row.request).admission;
-  const std::int64_t sampled = step.positions[row.row] + 1 - std::ssize(admission.prompt);
-  std::optional<TokenId> forced;
-  if (sampled < std::ssize(admission.forced)) forced = admission.forced[sampled];
-  return {row.request, longspan::score(logits, admission.top, forced)};
+  const Sequence& sequence = sequences_.at(row.request);
+  const Admission& admission = sequence.admission;
+  const std::int64_t position = step.positions[row.row] + 1;
+  const std::int64_t sampled = position - std::ssize(admission.prompt);
+  if (sampled < std::ssize(admission.forced)) {
+    return {row.request, longspan::score(logits, admission.top, admission.forced[sampled])};
+  }
+  return {row.request,
+          sample(logits, admission.top, admission.sampling, sequence.history, sampled, position)};
 }
 
 std::span<const float> Worker::logits_row(const float* logits, std::int64_t row) const {

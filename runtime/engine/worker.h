@@ -54,6 +54,7 @@ class Worker {
   struct Sequence {
     Admission admission;
     PageTable pages;
+    TokenCounts history;  // if its sampling looks back
   };
   /// A row of the step whose next token this rank samples.
   struct RequestRow {
@@ -61,6 +62,7 @@ class Worker {
     std::int64_t row;
   };
 
+  void note_tokens(const StepPlan& plan);
   void move_pages(const std::vector<PageMove>& moves);
   ForwardStep make_step(const StepOrder& order);
   void add_chunk(ForwardStep& step, const PrefillChunk& chunk);

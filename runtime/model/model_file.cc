@@ -26,7 +26,7 @@ int open_to_read(const std::filesystem::path& path) {
 }
 
 std::uint64_t regular_file_bytes(int fd, const std::filesystem::path& path) {
-  struct stat status {};
+  struct stat status{};
   if (fstat(fd, &status) != 0) {
     throw IoError(str("{}: cannot ask its size: {}", path.string(), std::strerror(errno)));
   }

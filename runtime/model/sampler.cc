@@ -6,6 +6,9 @@
 #include "comm/error.h"
 #include "comm/str.h"
 #include "runtime/model/cpu/vector_kernels.h"
+#include "runtime/model/draw.h"
+#include "runtime/model/logit_adjustments.h"
+#include "runtime/model/philox.h"
 
 namespace longspan {
 namespace {
@@ -93,9 +96,25 @@ Scored score(std::span<const float> logits, int top_k, std::optional<TokenId> fo
 
   const std::size_t wanted = std::clamp<std::size_t>(top_k, 1, logits.size());
   const std::vector<Candidate> best = best_of(logits, maxima, wanted);
-  Scored result{scored(forced.value_or(best.front().id)), {}};
+  Scored result{scored(forced.value_or(best.front().id)), {}, 1};
   if (top_k == 0) return result;
   for (const Candidate& candidate : best) result.top.push_back(scored(candidate.id));
+  return result;
+}
+
+Scored sample(std::span<const float> logits, int top_k, const Sampling& sampling,
+              const TokenCounts& history, std::int64_t written, std::int64_t position) {
+  if (!sampling.adjusts() && !sampling.draws()) return score(logits, top_k);
+  std::vector<float> adjusted(logits.begin(), logits.end());
+  adjust_logits(adjusted, sampling, history, written);
+  if (!sampling.draws()) {
+    const TokenId best = best_of(adjusted, piece_maxima(adjusted), 1).front().id;
+    return score(logits, top_k, best);
+  }
+  const Draw drawn =
+      draw(adjusted, sampling, uniform_number(sampling.seed, sampling.choice, position));
+  Scored result = score(logits, top_k, drawn.id);
+  result.margin = drawn.margin;
   return result;
 }
 

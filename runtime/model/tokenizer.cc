@@ -166,9 +166,10 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, DroppedBytes* dropped) const {
   if (!parts_->rules.ids_only_of.empty()) {
-    throw UsageError(str("{} has no tokenizer.json; copy the model's there, or give the prompt as "
-                         "token ids (--prompt-ids FILE)",
-                         parts_->rules.ids_only_of.string()));
+    throw UsageError(
+        str("{} has no tokenizer.json; copy the model's there, or give the prompt as "
+            "token ids (--prompt-ids FILE)",
+            parts_->rules.ids_only_of.string()));
   }
   check_text(text);
   Encoding encoding(parts_->rules, parts_->pretokenizer);

@@ -31,6 +31,10 @@ BAD_NUMBERS = [
     ("--throttle-link", ["0", "fast", "25M,", "25M,1"], "25M or 1.25G,200us"),
     ("--kv-dtype", ["float8", "half"], "auto, float32, float16, bfloat16 or int8"),
     ("--dtype", ["float16", "float"], "auto, float32 or bfloat16"),
+    ("--temperature", ["2.1"], "a number from 0 to 2"),
+    ("--top-k", ["999999"], "vocabulary"),
+    ("--stop-ids", ["288"], "vocabulary ends at"),
+    ("--min-tokens", ["129"], "0 to the 128 tokens"),
     ("--log-level", ["loud"], "(error|warning|info|debug), .* or (error|debug)"),
 ]
 

@@ -14,7 +14,7 @@ import longspan_command
 from tiny_model import END_OF_TEXT, HIDDEN, VOCABULARY, Tensor, TinyModel
 
 KEYS = {"model": str, "prompt_tokens": int, "prompt_ids": list, "prompt_nll": float, "ids": list,
-        "text": str, "finish_reason": str, "logprobs": list, "degree": int, "tp": int, "layout": str,
+        "text": str, "finish_reason": str, "stop_reason": type(None), "sampling": dict, "logprobs": list, "degree": int, "tp": int, "layout": str,
         "dtype": str, "kv_dtype": str, "strategy": str, "strategy_reason": str,
         "decode_strategy": str, "attention": str, "approximate": bool,
         "predicted_s": float, "timings": dict, "ranks": list}

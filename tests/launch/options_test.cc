@@ -83,6 +83,34 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   EXPECT_EQ(options.hang_timeout, std::chrono::seconds(120));
   EXPECT_EQ(options.trace, std::nullopt);
   EXPECT_EQ(options.log_level, LogLevel::kInfo);
+  EXPECT_FALSE(options.sampling.temperature);
+  EXPECT_FALSE(options.sampling.seed);
+  EXPECT_EQ(options.sampling.min_tokens, 0);
+  EXPECT_TRUE(options.sampling.stop_texts.empty());
+  EXPECT_TRUE(options.sampling.uses_model_defaults);
+}
+
+TEST(OptionsTest, EverySamplingFlagReachesItsField) {
+  const SamplingOptions options =
+      generate_of(
+          "--prompt x --temperature 0.7 --top-k 40 --top-p 0.9 --min-p 0.05 --repetition-penalty "
+          "1.1 --presence-penalty=-0.5 --frequency-penalty 0.25 --logit-bias 5:-1 --seed=-7 --stop "
+          "END --stop-ids 3,4 --min-tokens 2 --generation-config none")
+          .sampling;
+  EXPECT_EQ(options.temperature, 0.7);
+  EXPECT_EQ(options.top_k, 40);
+  EXPECT_EQ(options.top_p, 0.9);
+  EXPECT_EQ(options.min_p, 0.05);
+  EXPECT_EQ(options.repetition_penalty, 1.1);
+  EXPECT_EQ(options.presence_penalty, -0.5);
+  EXPECT_EQ(options.frequency_penalty, 0.25);
+  ASSERT_EQ(options.bias.size(), 1u);
+  EXPECT_EQ(options.bias[0].id, 5);
+  EXPECT_EQ(options.seed, -7);
+  EXPECT_THAT(options.stop_texts, ElementsAre("END"));
+  EXPECT_THAT(options.stop_ids, ElementsAre(3, 4));
+  EXPECT_EQ(options.min_tokens, 2);
+  EXPECT_FALSE(options.uses_model_defaults);
 }
 
 TEST(OptionsTest, EveryFlagReachesItsField) {
@@ -111,6 +139,13 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
   EXPECT_EQ(options.hang_timeout, std::chrono::milliseconds(500));
   EXPECT_EQ(options.trace, "traces");
   EXPECT_EQ(options.log_level, LogLevel::kDebug);
+}
+
+TEST(OptionsTest, AConversationMayBeginWithASystemMessage) {
+  EXPECT_FALSE(generate_of("--prompt x").chat.wraps);
+  EXPECT_TRUE(generate_of("--prompt x --chat").chat.wraps);
+  EXPECT_EQ(generate_of("--prompt x --chat").chat.system, std::nullopt);
+  EXPECT_EQ(generate_of("--prompt x --chat --system y").chat.system, "y");
 }
 
 TEST(OptionsTest, EveryLayoutHasAWord) {
@@ -324,8 +359,35 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"generate m --max_tokens 4", "unknown flag --max_tokens; nearest: --max-tokens"},
         Refusal{"generate m --hlep", "unknown flag --hlep; nearest: --help"},
         Refusal{"generate m -x", "unknown flag -x; see longspan generate --help"},
-        Refusal{"generate m --temperature 1",
-                "unknown flag --temperature; see longspan generate --help"},
+        Refusal{"generate m --prompt x --temperature -0.1",
+                "--temperature must be a number from 0 to 2, not '-0.1'"},
+        Refusal{"generate m --prompt x --temperature nan",
+                "--temperature must be a number from 0 to 2, not 'nan'"},
+        Refusal{"generate m --prompt x --top-k -2",
+                "--top-k must be a whole number from -1 to 2147483647, not '-2'"},
+        Refusal{"generate m --prompt x --top-p 0",
+                "--top-p must be a number above 0 and up to 1, not '0'"},
+        Refusal{"generate m --prompt x --min-p 1.1",
+                "--min-p must be a number from 0 to 1, not '1.1'"},
+        Refusal{"generate m --prompt x --repetition-penalty 0",
+                "--repetition-penalty must be a number above 0 and up to 10, not '0'"},
+        Refusal{"generate m --prompt x --presence-penalty 2.1",
+                "--presence-penalty must be a number from -2 to 2, not '2.1'"},
+        Refusal{"generate m --prompt x --frequency-penalty -2.1",
+                "--frequency-penalty must be a number from -2 to 2, not '-2.1'"},
+        Refusal{"generate m --prompt x --logit-bias 5:101",
+                "--logit-bias must be ID:BIAS,ID:BIAS,... with token ids and a number from -100 "
+                "to 100, not '5:101'"},
+        Refusal{"generate m --prompt x --stop-ids 1,x",
+                "--stop-ids must be whole numbers from 0 to 2147483647 with commas between them, "
+                "not '1,x'"},
+        Refusal{"generate m --prompt x --generation-config auto",
+                "--generation-config must be model or none, not 'auto'"},
+        Refusal{"generate m --prompt x --system y",
+                "--system is a message of a conversation; add --chat"},
+        Refusal{"generate m --prompt-ids x --chat",
+                "--chat needs the prompt as text, but --prompt-ids gives token ids"},
+        Refusal{"generate m --beams 2", "unknown flag --beams; see longspan generate --help"},
         Refusal{"inspect m --degree 1", "unknown flag --degree; see longspan inspect --help"},
         Refusal{"generate m --prompt", "--prompt needs a value"},
         Refusal{"generate m --prompt= x", "--prompt= has no value after the equals sign"},

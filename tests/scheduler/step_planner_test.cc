@@ -100,8 +100,8 @@ TEST(StepPlannerTest, ARequestThatEndsTakesItsMovesAlong) {
 
 TEST(StepPlannerTest, ARequestLeavesAtItsStopTokenOrItsLastToken) {
   StepPlanner planner(two_ranks());
-  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 1, .max_new = 9, .stop_token = 2}));
-  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 1, .max_new = 2, .stop_token = 2}));
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 1, .max_new = 9, .stop_tokens = {77, 2}}));
+  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 1, .max_new = 2, .stop_tokens = {77, 2}}));
   (void)planner.next();
   planner.completed({{0, 5}});
   (void)planner.next();
@@ -210,7 +210,7 @@ TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted)
       const RequestShape shape{.id = id,
                                .prompt_tokens = 1 + below(60),
                                .max_new = 1 + below(12),
-                               .stop_token = below(2) ? 3 : -1};
+                               .stop_tokens = {below(2) ? 3 : -1}};
       if (planner.submit(shape)) accepted[id] = shape;
     }
     while (const auto plan = planner.next()) planner.completed(replay.apply(*plan));

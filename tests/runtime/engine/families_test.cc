@@ -26,7 +26,7 @@ class FamiliesTest : public testing::TestWithParam<std::string> {
   void SetUp() override { model_.write(directory_.path()); }
 
   JobRequest request() const {
-    JobRequest request{.stop = -1, .wants_nll = true};
+    JobRequest request{.wants_nll = true};
     request.admission.prompt = model_.json().at("prompt").get<std::vector<TokenId>>();
     request.admission.forced = model_.json().at("forced").get<std::vector<TokenId>>();
     request.admission.top = model_.json().at("config").at("vocab_size");

@@ -11,7 +11,7 @@ std::vector<JobRequest> job_requests(const std::vector<std::int64_t>& lengths,
   std::mt19937 random(9);
   std::vector<JobRequest> list;
   for (std::int64_t length : lengths) {
-    JobRequest request{.max_new = max_new, .stop = -1, .wants_nll = true};
+    JobRequest request{.max_new = max_new, .wants_nll = true};
     request.admission.request = std::ssize(list);
     request.admission.top = 3;
     for (std::int64_t i = 0; i < length; ++i) {

@@ -49,7 +49,7 @@ TEST(MessagesTest, AnOrderSurvivesTheWire) {
 
 TEST(MessagesTest, AReportSurvivesTheWire) {
   StepReport sent{.epoch = 3};
-  sent.rows.push_back({8, {{5, -0.25}, {{5, -0.25}, {6, -2.0}}}});
+  sent.rows.push_back({8, {{5, -0.25}, {{5, -0.25}, {6, -2.0}}, 0.125}});
   sent.rows.push_back({9, {{1, -0.5}, {}}});
   sent.nll.push_back({8, 12.5});
   const StepReport report = read_report(to_message(sent));
@@ -58,6 +58,7 @@ TEST(MessagesTest, AReportSurvivesTheWire) {
   EXPECT_EQ(report.rows[0].request, 8);
   EXPECT_EQ(report.rows[0].scored.chosen, (TokenScore{5, -0.25}));
   EXPECT_THAT(report.rows[0].scored.top, ElementsAre(TokenScore{5, -0.25}, TokenScore{6, -2.0}));
+  EXPECT_EQ(report.rows[0].scored.margin, 0.125);
   EXPECT_TRUE(report.rows[1].scored.top.empty());
   ASSERT_EQ(report.nll.size(), 1u);
   EXPECT_EQ(report.nll[0].sum, 12.5);
@@ -65,10 +66,40 @@ TEST(MessagesTest, AReportSurvivesTheWire) {
 
 TEST(MessagesTest, AdmissionsAndSummariesSurviveTheWire) {
   const Admission admission =
-      read_admission(to_message(Admission{.request = 1, .prompt = {3, 4}, .forced = {}, .top = 5}));
+      read_admission(to_message(Admission{.request = 1,
+                                          .prompt = {3, 4},
+                                          .forced = {},
+                                          .top = 5,
+                                          .sampling = {.temperature = 0.5,
+                                                       .top_k = 40,
+                                                       .top_p = 0.75,
+                                                       .min_p = 0.25,
+                                                       .repetition_penalty = 1.5,
+                                                       .presence_penalty = -1,
+                                                       .frequency_penalty = 2,
+                                                       .bias = {{7, -3}},
+                                                       .min_tokens = 9,
+                                                       .stops = {2, 8},
+                                                       .seed = -6,
+                                                       .choice = 3}}));
   EXPECT_THAT(admission.prompt, ElementsAre(3, 4));
   EXPECT_TRUE(admission.forced.empty());
   EXPECT_EQ(admission.top, 5);
+  const Sampling& sampling = admission.sampling;
+  EXPECT_EQ(sampling.temperature, 0.5);
+  EXPECT_EQ(sampling.top_k, 40);
+  EXPECT_EQ(sampling.top_p, 0.75);
+  EXPECT_EQ(sampling.min_p, 0.25);
+  EXPECT_EQ(sampling.repetition_penalty, 1.5);
+  EXPECT_EQ(sampling.presence_penalty, -1);
+  EXPECT_EQ(sampling.frequency_penalty, 2);
+  ASSERT_EQ(sampling.bias.size(), 1u);
+  EXPECT_EQ(sampling.bias[0].id, 7);
+  EXPECT_EQ(sampling.bias[0].bias, -3);
+  EXPECT_EQ(sampling.min_tokens, 9);
+  EXPECT_THAT(sampling.stops, ElementsAre(2, 8));
+  EXPECT_EQ(sampling.seed, -6);
+  EXPECT_EQ(sampling.choice, 3u);
   const RankSummary summary = read_summary(to_message(RankSummary{
       .rank = 2, .host = "node1", .device = "cpu", .kv_pages_used = 3, .sent_bytes = 99}));
   EXPECT_EQ(summary.rank, 2);

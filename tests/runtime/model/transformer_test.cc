@@ -109,7 +109,7 @@ class TransformerTest : public testing::Test {
     std::mt19937 random(9);
     std::vector<JobRequest> list;
     for (int length : {3, 1, kPrompt}) {
-      JobRequest request{.max_new = 6, .stop = -1, .wants_nll = true};
+      JobRequest request{.max_new = 6, .wants_nll = true};
       request.admission.request = std::ssize(list);
       for (int i = 0; i < length; ++i) {
         request.admission.prompt.push_back(static_cast<TokenId>(random() % 256));
