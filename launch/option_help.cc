@@ -79,8 +79,8 @@ std::string inspect_help() {
       R"(longspan inspect: what a model file holds, without loading its weights.
 
 Usage: longspan inspect MODEL [options]
-  MODEL is a GGUF file or a Hugging Face folder. Printed are architecture, shapes, tensor types, tokenizer, context length
-  and the bytes of KV that one token takes.
+  MODEL is a GGUF file or a Hugging Face folder. Printed are architecture, shapes, tensor types,
+  tokenizer, context length and the bytes of KV that one token takes.
 {}{}
 Examples:
   longspan inspect model.gguf
