@@ -4,7 +4,8 @@
     gguf_to_folder.py MODEL.gguf FOLDER
 
 Q and K get back the rows in half-split order that the GGUF converter took apart. The folder has
-config.json and model.safetensors, and no tokenizer.
+config.json, model.safetensors, and the tokenizer.json of a byte-level vocabulary that splits as
+SmolLM2's does.
 Needs: pip install gguf
 """
 
@@ -78,6 +79,38 @@ def main():
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     write_safetensors(folder / "model.safetensors", tensors)
+    write_tokenizer(folder, reader)
+
+
+def write_tokenizer(folder, reader):
+    """tokenizer.json, and tokenizer_config.json for the token that ends a text."""
+    def value(key):
+        return reader.fields["tokenizer.ggml." + key].contents()
+
+    if (value("model"), value("pre")) != ("gpt2", "smollm"):
+        sys.exit("gguf_to_folder: only SmolLM2's tokenizer is written out")
+    tokens, kinds = value("tokens"), value("token_type")
+    control = [i for i, kind in enumerate(kinds) if kind == gguf.TokenType.CONTROL]
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [{"id": i, "content": tokens[i], "special": True, **flags}
+                         for i in control],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Digits", "individual_digits": True}, {**byte_level, "use_regex": True}]},
+        "post_processor": None,
+        "decoder": {**byte_level, "use_regex": True},
+        "model": {"type": "BPE", "dropout": None, "unk_token": None,
+                  "continuing_subword_prefix": None, "end_of_word_suffix": None,
+                  "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+                  "vocab": {token: i for i, token in enumerate(tokens)},
+                  "merges": value("merges")},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False) + "\n")
+    end = tokens[value("eos_token_id")]
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": end}) + "\n")
 
 
 def write_safetensors(path, tensors):
