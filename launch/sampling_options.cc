@@ -56,30 +56,33 @@ double temperature(const SamplingOptions& options, const GenerationConfig& defau
 }
 
 std::vector<TokenId> stops(const SamplingOptions& options, const GenerationConfig& defaults,
-                           std::span<const TokenId> ends, bool ignore_eos) {
+                           std::span<const TokenId> ends, bool ignore_eos,
+                           std::int64_t vocabulary) {
   std::vector<TokenId> ids = options.stop_ids;
   if (!ignore_eos) {
     ids.insert(ids.end(), ends.begin(), ends.end());
     ids.insert(ids.end(), defaults.end_of_text.begin(), defaults.end_of_text.end());
   }
+  // What a model names beyond its vocabulary never comes; what a person names there was refused.
+  std::erase_if(ids, [&](TokenId id) { return id >= vocabulary; });
   std::ranges::sort(ids);
   ids.erase(std::ranges::unique(ids).begin(), ids.end());
   return ids;
 }
 
-void expect_in_vocabulary(const Sampling& sampling, std::int64_t vocabulary) {
+void expect_in_vocabulary(const SamplingOptions& options, std::int64_t vocabulary) {
   const auto expect_id = [&](const char* flag, TokenId id) {
     if (id < vocabulary) return;
     throw UsageError(
         str("{} names token {}, but the vocabulary ends at {}", flag, id, vocabulary - 1));
   };
-  for (TokenId id : sampling.stops) expect_id("--stop-ids, or the model,", id);
-  for (const TokenBias& bias : sampling.bias) expect_id("--logit-bias", bias.id);
-  if (sampling.top_k > vocabulary) {
+  for (TokenId id : options.stop_ids) expect_id("--stop-ids", id);
+  for (const TokenBias& bias : options.bias) expect_id("--logit-bias", bias.id);
+  if (options.top_k.value_or(0) > vocabulary) {
     throw UsageError(
         str("--top-k must be from 1 to the {} tokens of the vocabulary, or 0 for all, "
             "not {}",
-            vocabulary, sampling.top_k));
+            vocabulary, *options.top_k));
   }
 }
 
@@ -122,6 +125,7 @@ std::vector<TokenBias> token_biases(const std::string& name, const std::string& 
 
 Sampling resolved(const SamplingOptions& options, const GenerationConfig& defaults,
                   std::span<const TokenId> ends, bool ignore_eos, std::int64_t vocabulary) {
+  expect_in_vocabulary(options, vocabulary);
   Sampling sampling{.temperature = temperature(options, defaults),
                     .top_k = options.top_k.value_or(defaults.top_k.value_or(0)),
                     .top_p = options.top_p.value_or(defaults.top_p.value_or(1)),
@@ -132,11 +136,10 @@ Sampling resolved(const SamplingOptions& options, const GenerationConfig& defaul
                     .frequency_penalty = options.frequency_penalty,
                     .bias = options.bias,
                     .min_tokens = options.min_tokens,
-                    .stops = stops(options, defaults, ends, ignore_eos)};
+                    .stops = stops(options, defaults, ends, ignore_eos, vocabulary)};
   // A model's filter may be wider than its vocabulary; a person's is a mistake.
   if (!options.top_k) sampling.top_k = std::min(sampling.top_k, vocabulary);
   sampling.top_k = std::max<std::int64_t>(sampling.top_k, 0);
-  expect_in_vocabulary(sampling, vocabulary);
   if (sampling.draws()) sampling.seed = options.seed ? *options.seed : fresh_seed();
   return sampling;
 }

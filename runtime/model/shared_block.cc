@@ -18,9 +18,7 @@ namespace longspan {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-#ifndef MADV_COLLAPSE
-constexpr int MADV_COLLAPSE = 25;  // Linux 6.1; older ones refuse it
-#endif
+constexpr int kCollapse = 25;  // MADV_COLLAPSE: Linux 6.1; older ones refuse it
 
 void* expect_mapped(void* start, std::size_t bytes) {
   if (start == MAP_FAILED) {
@@ -101,7 +99,7 @@ void BlockFile::use_large_pages() const {
   for (std::size_t at = 0; at < memory.size(); at += kHugePage) {
     *const_cast<volatile std::byte*>(&memory[at]) = std::byte{0};
   }
-  madvise(memory.data(), memory.size(), MADV_COLLAPSE);
+  madvise(memory.data(), memory.size(), kCollapse);
 }
 
 std::optional<BlockFile> BlockFile::try_temporary(std::size_t bytes) {

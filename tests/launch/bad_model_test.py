@@ -125,7 +125,7 @@ class BadModelTest(RefusalTest):
                            r"none\.gguf.*No such file")
 
     def test_a_folder(self):
-        self.refuses_model("folder", str(self.folder), BAD_DATA, "folder")
+        self.refuses_model("folder", str(self.folder), NO_INPUT, "neither model.safetensors")
 
     def test_a_pipe_does_not_hang(self):
         os.mkfifo(self.folder / "pipe")

@@ -74,6 +74,8 @@ TEST(SamplingOptionsTest, TheModelsEndsDoNotCountWhereTheyAreIgnored) {
   };
   EXPECT_THAT(stops(false), ElementsAre(2, 7, 9));
   EXPECT_THAT(stops(true), ElementsAre(9));
+  const GenerationConfig beyond{.end_of_text = {kVocabulary, 7}};
+  EXPECT_THAT(resolved({}, beyond, kEnds, false, kVocabulary).stops, ElementsAre(2, 7));
 }
 
 TEST(SamplingOptionsTest, WhatIsOutsideTheVocabularyIsRefused) {
