@@ -18,7 +18,7 @@ from tiny_model import HIDDEN, LAYERS, VOCABULARY, Tensor, TinyModel
 USAGE, BAD_DATA, NO_INPUT, IO = 2, 65, 66, 74
 TOKENS = 5
 KERNELS = {"embed", "rope_angles", "rms_norm", "matmul qkv", "rope", "attend", "finish",
-           "matmul attention_output", "matmul gate_up", "swiglu", "matmul down", "matmul logits",
+           "matmul attention_output", "matmul gate_up", "glu", "matmul down", "matmul logits",
            "attend_decode", "merge", "copy_kv"}
 
 
