@@ -575,17 +575,28 @@ class Parser {
       statement.conditions.push_back(expression_or_tuple());
       end_tag();
       statement.bodies.push_back(statements({"elif", "else", "endif"}));
-      if (current().kind == LexemeKind::kEnd)
-        fail("unexpected end of template; 'endif' is missing");
-      ++at_;
+      begin_next_tag("endif");
       if (skip_word("elif")) continue;
-      if (skip_word("else")) {
-        statement.bodies.push_back(body_until("endif"));
-      } else {
-        expect_word("endif");
-        end_tag();
-      }
+      else_or_end(statement, "endif");
       return statement;
+    }
+  }
+
+  /// Steps into the tag that ended a body; `missing` ends the statement.
+  void begin_next_tag(std::string_view missing) {
+    if (current().kind == LexemeKind::kEnd) {
+      fail(str("unexpected end of template; '{}' is missing", missing));
+    }
+    ++at_;
+  }
+
+  /// The body of an `else`, if there is one, and the end of the statement.
+  void else_or_end(Statement& statement, std::string_view end) {
+    if (skip_word("else")) {
+      statement.bodies.push_back(body_until(end));
+    } else {
+      expect_word(end);
+      end_tag();
     }
   }
 
@@ -607,14 +618,8 @@ class Parser {
     ++loops_;
     statement.bodies.push_back(statements({"endfor", "else"}));
     --loops_;
-    if (current().kind == LexemeKind::kEnd) fail("unexpected end of template; 'endfor' is missing");
-    ++at_;
-    if (skip_word("else")) {
-      statement.bodies.push_back(body_until("endfor"));
-    } else {
-      expect_word("endfor");
-      end_tag();
-    }
+    begin_next_tag("endfor");
+    else_or_end(statement, "endfor");
     return statement;
   }
 

@@ -156,21 +156,21 @@ def without_bytes_added(file):
     return file
 
 
-def mistral():
-    """As llama2, the way newer versions convert it."""
+def llama2_with_metaspace(prepend_scheme, split):
     file = llama2()
     file["normalizer"] = None
-    file["pre_tokenizer"] = {"type": "Metaspace", "replacement": MARK, "prepend_scheme": "first",
-                             "split": False}
+    file["pre_tokenizer"] = {"type": "Metaspace", "replacement": MARK,
+                             "prepend_scheme": prepend_scheme, "split": split}
     return file
+
+
+def mistral():
+    """As llama2, the way newer versions convert it."""
+    return llama2_with_metaspace("first", split=False)
 
 
 def metaspace():
-    file = llama2()
-    file["normalizer"] = None
-    file["pre_tokenizer"] = {"type": "Metaspace", "replacement": MARK, "prepend_scheme": "always",
-                             "split": True}
-    return file
+    return llama2_with_metaspace("always", split=True)
 
 
 def gemma():
