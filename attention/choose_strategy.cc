@@ -12,23 +12,42 @@ namespace {
 
 constexpr double kAsGood = 1.02;
 
+bool on_one_host(const SplitSetting& setting) {
+  return std::ranges::adjacent_find(setting.hosts, std::not_equal_to()) == setting.hosts.end();
+}
+
 }  // namespace
 
-std::string pointless(Strategy strategy, const SplitSetting& setting, bool identity) {
-  const std::vector<int>& hosts = setting.hosts;
-  const bool one_host = std::ranges::adjacent_find(hosts, std::not_equal_to()) == hosts.end();
-  if (strategy == Strategy::kDoubleRing && one_host) return "one host: no better than ring";
-  if (!passes_keys(strategy) && !identity && hosts.size() > 1) {
+std::string pointless(const PlannedStrategy& plan, const SplitSetting& setting, bool identity) {
+  if (plan.strategy == Strategy::kDoubleRing && plan.inner == setting.degree()) {
+    return "one host that does not divide: the same as ring";
+  }
+  if (!passes_keys(plan.strategy) && !identity && setting.degree() > 1) {
     return "pages of this chunk are kept by other ranks than compute them";
   }
   return "";
 }
 
+namespace {
+
+/// Two rings inside a host hand streams over more often than one, which no rate says. What they
+/// gain, where ranks share a port, is believed if it was seen.
+std::string unproven(const PlannedStrategy& plan, const SplitSetting& setting,
+                     const MachineRates& rates) {
+  if (plan.strategy != Strategy::kDoubleRing || !on_one_host(setting)) return "";
+  const bool probed =
+      std::ranges::find(rates.probed, plan, &ProbedStrategy::plan) != rates.probed.end();
+  return probed ? "" : "one host: no better than ring, as far as is measured";
+}
+
+}  // namespace
+
 Candidate examine(const PlannedStrategy& plan, const StrategyQuestion& question,
                   const MachineRates& rates) {
   const WireShape wire = question.wire();
   Candidate candidate{.plan = plan,
-                      .dropped = pointless(plan.strategy, question.setting, question.identity)};
+                      .dropped = pointless(plan, question.setting, question.identity)};
+  if (candidate.dropped.empty()) candidate.dropped = unproven(plan, question.setting, rates);
   int layers = 0;
   for (const LayerShape& kind : question.layers) {
     candidate.staging_bytes =

@@ -56,9 +56,9 @@ struct StrategyChoice {
   std::vector<Candidate> candidates;
 };
 
-/// Why a strategy that is legal is still not worth looking at, for a chunk that has the identity or
+/// Why a plan that is legal is still not worth looking at, for a chunk that has the identity or
 /// not; empty if it is.
-std::string pointless(Strategy strategy, const SplitSetting& setting, bool identity);
+std::string pointless(const PlannedStrategy& plan, const SplitSetting& setting, bool identity);
 
 /// What a legal plan would cost, and why it is not considered if it is not.
 Candidate examine(const PlannedStrategy& plan, const StrategyQuestion& question,

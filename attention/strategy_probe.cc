@@ -45,7 +45,7 @@ std::vector<PlannedStrategy> plans_of(const HeadShape& heads, const ProbedGroup&
   std::vector<PlannedStrategy> plans;
   for (Strategy strategy : kStrategies) {
     const auto usable = usable_plans(strategy, setting);
-    if (usable.empty() || !pointless(strategy, setting, true).empty()) continue;
+    if (usable.empty() || !pointless(usable.front(), setting, true).empty()) continue;
     plans.push_back(usable.front());
   }
   return plans;

@@ -69,6 +69,27 @@ TEST(ChooseStrategyTest, WhatProbesShowDecidesShortChunksAndNotLongOnes) {
   }
 }
 
+// Rings inside one host are believed to be worth their hand-overs if that was seen.
+TEST(ChooseStrategyTest, ADoubleRingOnOneHostIsChosenOnlyByWhatProbesShow) {
+  const PlannedStrategy ring{Strategy::kRing}, rings{Strategy::kDoubleRing, 2};
+  StrategyQuestion asked = question(0, 256, 4);
+  asked.planned = {ring, rings};
+  MachineRates rates = network(1e9);
+  rates.grid = {.new_pages = {1}, .cached_pages = {0}};
+  rates.probed = {{ring, {{6e-4, 1e-4}}}};
+  const StrategyChoice unseen = choose_strategy(asked, rates);
+  EXPECT_EQ(unseen.plan, ring);
+  EXPECT_THAT(candidate(unseen, Strategy::kDoubleRing).dropped, HasSubstr("as far as is measured"));
+  rates.probed.push_back({rings, {{5e-4, 1e-4}}});
+  EXPECT_EQ(choose_strategy(asked, rates).plan, rings);
+
+  asked = question(0, 256, 3);
+  asked.planned = {ring, {Strategy::kDoubleRing, 3}};
+  rates.probed = {{ring, {{6e-4, 1e-4}}}, {{Strategy::kDoubleRing, 3}, {{1e-4, 1e-4}}}};
+  EXPECT_THAT(candidate(choose_strategy(asked, rates), Strategy::kDoubleRing).dropped,
+              HasSubstr("the same as ring"));
+}
+
 // One strategy serves all layers: what counts is their sum, and the memory of the greediest.
 TEST(ChooseStrategyTest, LayersUnderSeveralMasksCountEachByItsNumber) {
   const Deal deal{.first = 60'000, .count = 512, .ranks = 4, .block = 16};
