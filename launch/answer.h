@@ -13,6 +13,8 @@ namespace longspan {
 
 struct Answer {
   std::vector<TokenId> prompt;
+  std::int64_t kept = 0;                 // leading tokens of it whose keys were there before
+  std::int64_t read = 0;                 // the others, as far as that came
   std::vector<Scored> tokens;            // without the token that stopped it
   bool stopped = false;                  // by the model or a stop, not by --max-tokens
   std::optional<TokenId> stop_id;        // the token that stopped it, if one did
@@ -36,7 +38,7 @@ struct Answer {
   double prefill_s() const { return sampled > 0 ? first_token - prefill_start : 0; }
   double decode_s() const { return last_token - first_token; }
   double prefill_tokens_per_s() const {
-    return prefill_s() > 0 ? static_cast<double>(prompt.size()) / prefill_s() : 0;
+    return prefill_s() > 0 ? static_cast<double>(read) / prefill_s() : 0;
   }
   double decode_tokens_per_s() const {
     return decode_s() > 0 ? static_cast<double>(sampled - 1) / decode_s() : 0;

@@ -78,36 +78,51 @@ json finish_of(const Answer& answer) {
   return answer.complete ? json("length") : json(nullptr);
 }
 
-}  // namespace
-
-std::string answer_json(const Answer& answer, const RunFacts& run) {
+json object_of(const Answer& answer, const RunFacts& run) {
   json ids = json::array();
   for (const Scored& token : answer.tokens) ids.push_back(token.chosen.id);
   const auto nll = answer.prompt_nll();
-  json object = {{"model", run.model},
-                 {"prompt_tokens", answer.prompt.size()},
-                 {"prompt_ids", answer.prompt},
-                 {"prompt_nll", nll ? json(*nll) : json(nullptr)},
-                 {"ids", ids},
-                 {"text", answer.text},
-                 {"finish_reason", finish_of(answer)},
-                 {"stop_reason", stop_of(answer)},
-                 {"sampling", sampling_of(run.sampling)},
-                 {"logprobs", logprobs_of(answer)},
-                 {"degree", run.degree},
-                 {"tp", run.tp},
-                 {"layout", run.layout},
-                 {"dtype", run.dtype},
-                 {"kv_dtype", run.kv_dtype},
-                 {"strategy", answer.strategy},
-                 {"strategy_reason", answer.strategy_reason},
-                 {"decode_strategy", run.decode_strategy},
-                 {"attention", name(run.attention)},
-                 {"approximate", run.attention != AttentionKind::kExact},
-                 {"predicted_s", answer.predicted_s},
-                 {"timings", timings_of(answer, run)},
-                 {"ranks", ranks_of(run)}};
+  return {{"model", run.model},
+          {"prompt_tokens", answer.prompt.size()},
+          {"prompt_ids", answer.prompt},
+          {"prompt_nll", nll ? json(*nll) : json(nullptr)},
+          {"ids", ids},
+          {"text", answer.text},
+          {"finish_reason", finish_of(answer)},
+          {"stop_reason", stop_of(answer)},
+          {"sampling", sampling_of(run.sampling)},
+          {"logprobs", logprobs_of(answer)},
+          {"degree", run.degree},
+          {"tp", run.tp},
+          {"layout", run.layout},
+          {"dtype", run.dtype},
+          {"kv_dtype", run.kv_dtype},
+          {"strategy", answer.strategy},
+          {"strategy_reason", answer.strategy_reason},
+          {"decode_strategy", run.decode_strategy},
+          {"attention", name(run.attention)},
+          {"approximate", run.attention != AttentionKind::kExact},
+          {"predicted_s", answer.predicted_s},
+          {"timings", timings_of(answer, run)}};
+}
+
+std::string line_of(const json& object) {
   return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace
+
+std::string answer_json(const Answer& answer, const RunFacts& run) {
+  json object = object_of(answer, run);
+  object["ranks"] = ranks_of(run);
+  return line_of(object);
+}
+
+std::string turn_json(const Answer& answer, const RunFacts& run) {
+  json object = object_of(answer, run);
+  object["kept_tokens"] = answer.kept;
+  object["prefilled_tokens"] = answer.read;
+  return line_of(object);
 }
 
 }  // namespace longspan

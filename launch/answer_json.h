@@ -1,4 +1,4 @@
-// One answer as the JSON object of `longspan generate --json`.
+// One answer as the JSON object of `longspan generate --json` and `longspan chat --json`.
 #pragma once
 
 #include <string>
@@ -29,5 +29,8 @@ struct RunFacts {
 
 /// One line, without its end.
 std::string answer_json(const Answer& answer, const RunFacts& run);
+/// The same of a turn of a conversation: with what was kept and read of its prompt, and without the
+/// ranks, which report at the end.
+std::string turn_json(const Answer& answer, const RunFacts& run);
 
 }  // namespace longspan

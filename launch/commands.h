@@ -9,6 +9,10 @@ namespace longspan {
 /// Reads a prompt with its sequence split over the ranks and writes a continuation. Throws Error.
 ExitCode generate(const GenerateOptions& options);
 
+/// A conversation on standard input and output, with its sequence split over the ranks. Throws
+/// Error.
+ExitCode chat(const ConversationOptions& options);
+
 /// Prints what a model file holds. Throws Error.
 ExitCode inspect(const InspectOptions& options);
 

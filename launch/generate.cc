@@ -6,33 +6,23 @@
 #include <chrono>
 #include <iostream>
 #include <memory>
-#include <numeric>
 #include <span>
 
-#include "attention/calibration.h"
 #include "comm/agreement.h"
-#include "comm/host_memory.h"
-#include "comm/link_throttle.h"
 #include "comm/machine.h"
 #include "comm/str.h"
-#include "launch/allowed_strategies.h"
 #include "launch/answer_comparison.h"
 #include "launch/answer_json.h"
 #include "launch/chat_prompts.h"
 #include "launch/commands.h"
 #include "launch/generate_run.h"
-#include "launch/instances.h"
 #include "launch/on_machine.h"
 #include "launch/progress.h"
 #include "launch/prompts.h"
+#include "launch/run_setup.h"
 #include "launch/terminal.h"
 #include "launch/trace_recording.h"
-#include "launch/version.h"
-#include "runtime/engine/calibration_cache.h"
-#include "runtime/engine/deal_of_chunk.h"
-#include "runtime/engine/instance_ranks.h"
 #include "runtime/engine/load_model.h"
-#include "runtime/model/model_part.h"
 
 namespace longspan {
 namespace {
@@ -41,94 +31,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_between(Clock::time_point a, Clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
-}
-
-/// How one degree is to share a sequence.
-struct Split {
-  int degree = 1;
-  std::vector<PlannedStrategy> plans;  // one, or several to choose from
-  std::vector<int> hosts;              // a number for each rank's
-};
-
-/// Pages are as narrow as what is computed with, unless asked otherwise.
-KvType kv_type(const GenerateOptions& options, Precision precision) {
-  return options.kv_type.value_or(precision == Precision::kBFloat16 ? KvType::kBFloat16
-                                                                    : KvType::kFloat32);
-}
-
-JobOptions job_options(const GenerateOptions& options, const Split& split,
-                       const MachineRates& rates, Precision precision) {
-  JobOptions job{.degree = split.degree,
-                 .page_tokens = options.page_tokens,
-                 .layout = dealt_by(options.layout),
-                 .chunk_tokens = options.prefill_chunk,
-                 .keep = options.keep,
-                 .kv_type = kv_type(options, precision),
-                 .plans = split.plans,
-                 .decode_strategy = options.decode_strategy,
-                 .attention = approximation(options.attention),
-                 .rates = rates,
-                 .hosts = split.hosts,
-                 .max_running = options.max_num_seqs,
-                 .hang_timeout = options.hang_timeout};
-  if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
-  return job;
-}
-
-std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
-                          const ModelConfig& model, const std::vector<int>& degrees) {
-  const std::vector<int> hosts = hosts_of_ranks(machine);
-  const InstanceRanks instances(options.tp);
-  return agree_on(machine.control(), [&] {
-    expect_usable_tp(options.tp, model);
-    expect_whole_choices(options.tp, model, approximation(options.attention));
-    const HeadShape heads = part_of(model, {.index = 0, .ranks = options.tp}).heads;
-    std::vector<Split> list;
-    for (int degree : degrees) {
-      std::vector<int> of_group;  // where each instance has its first rank
-      for (int i = 0; i < degree; ++i) of_group.push_back(hosts[instances.rank_of(i, 0)]);
-      list.push_back({degree, allowed_strategies(options, heads, of_group), of_group});
-    }
-    return list;
-  });
-}
-
-/// The ranks that attend with this one, where instances are split so.
-ProbedGroup probed_group(Machine& machine, const GenerateOptions& options, const Split& split) {
-  const InstanceRanks instances(options.tp);
-  ProbedGroup group{.ranks = {}, .hosts = split.hosts};
-  if (instances.instance_of(machine.rank()) >= split.degree) return group;
-  std::vector<int> all(split.degree);
-  std::iota(all.begin(), all.end(), 0);
-  group.ranks = instances.with_part(all, instances.part_of(machine.rank()));
-  return group;
-}
-
-/// Measured, or read from an earlier start, if there is a choice.
-MachineRates machine_rates(Machine& machine, const GenerateOptions& options,
-                           AttentionKernels& kernels, const Split& split) {
-  const std::string link = options.throttle_link.value_or("");
-  if (split.plans.size() < 2) {
-    return default_rates(kernels.isa(), machine.threads(), parse_link_throttle(link));
-  }
-  const ProbedGroup group = probed_group(machine, options, split);
-  return rates_for(machine, kernels, options.calibrate,
-                   calibration_key(machine, kernels, group, build_name(), link), group,
-                   calibration_folder());
-}
-
-std::vector<int> degrees(const GenerateOptions& options, int ranks) {
-  const int instances = count_instances(options.tp, ranks);
-  std::vector<int> list = options.compare_degrees;
-  if (list.empty()) list.push_back(options.degree.value_or(instances));
-  for (int degree : list) {
-    if (degree <= instances) continue;
-    const std::int64_t needed = std::int64_t{degree} * options.tp;
-    throw UsageError(
-        str("degree {} needs {} ranks{}, but the job has {}; start it with mpirun -np {}", degree,
-            needed, options.tp > 1 ? str(" (--tp {})", options.tp) : "", ranks, needed));
-  }
-  return list;
 }
 
 /// Prompt and answer must fit the model's context. Unless asked for, --max-tokens gives way.
@@ -158,14 +60,6 @@ void expect_room_for(std::int64_t min_tokens, std::int64_t max_new, const std::s
   if (min_tokens <= max_new) return;
   throw UsageError(str("--min-tokens must be from 0 to the {} tokens that may follow {}, not {}",
                        max_new, which, min_tokens));
-}
-
-/// How tokens are chosen; rank 0 alone reads the model's defaults and draws a seed.
-Sampling make_sampling(const GenerateOptions& options, const Tokenizer& tokenizer) {
-  const SamplingOptions& asked = options.sampling;
-  const GenerationConfig defaults =
-      asked.uses_model_defaults ? generation_config_of(options.model) : GenerationConfig{};
-  return resolved(asked, defaults, tokenizer.ends(), options.ignore_eos, tokenizer.vocabulary());
 }
 
 std::vector<Prompt> prompts(const GenerateOptions& options, const Tokenizer& tokenizer) {
@@ -211,12 +105,6 @@ void print_logprobs(const Answer& answer, const Tokenizer& tokenizer) {
     const TokenId id = token.chosen.id;
     std::cout << str("  {}\n", tokenizer.decode({&id, 1}));
   }
-}
-
-/// "4 ranks", "2 instances of 3 ranks"
-std::string ranks_text(int degree, int tp) {
-  if (tp == 1) return str("{} rank{}", degree, degree == 1 ? "" : "s");
-  return str("{} instance{} of {} ranks", degree, degree == 1 ? "" : "s", tp);
 }
 
 /// "read 7,639 tokens in 18.4 s (415 tokens/s) over 4 ranks, wrote ..." for each answer.
@@ -309,12 +197,6 @@ class Conversation {
   int first_degree_ = 0;
 };
 
-void say_loaded(const GenerateOptions& options, const LoadedModel& model, double seconds) {
-  if (options.json) return;
-  std::cerr << str("longspan: loaded {} in {:.1f} s, {} of weights\n", options.model, seconds,
-                   human_bytes(model.host_weight_bytes));
-}
-
 /// All that can be refused is refused before the weights are read, unless the prompt comes from
 /// standard input: a person who types it should find the model ready.
 ExitCode generate_on(Machine& machine, const GenerateOptions& options,
@@ -336,13 +218,8 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
     return make_requests(options, opened.tokenizer, opened.config, sampling,
                          prompts(options, opened.tokenizer));
   });
-  LoadModelOptions load{.precision = agreed_precision(machine, options.dtype), .tp = options.tp};
-  if (options.memory_limit_bytes) load.memory_limit = *options.memory_limit_bytes;
-  LoadingBar bar(shows_on_terminal(STDERR_FILENO));
-  if (coordinator) {
-    load.progress = [&](std::uint64_t done, std::uint64_t total) { bar.bytes(done, total); };
-  }
-  LoadedModel model = load_model(machine, std::move(opened), load);
+  const Precision precision = agreed_precision(machine, options.dtype);
+  LoadedModel model = load_with_bar(machine, options, std::move(opened), precision);
   const auto loaded = Clock::now();
   if (coordinator) say_loaded(options, model, seconds_between(start, loaded));
   if (late) {
@@ -370,19 +247,11 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   ExitCode code = ExitCode::kClean;
   for (std::size_t i = 0; i < split_list.size(); ++i) {
     const Split& split = split_list[i];
-    const RunFacts facts{.model = model.config.name,
-                         .degree = split.degree,
-                         .tp = options.tp,
-                         .layout = std::string(name(options.layout)),
-                         .dtype = std::string(name(load.precision)),
-                         .kv_dtype = std::string(name(kv_type(options, load.precision))),
-                         .decode_strategy = std::string(name(options.decode_strategy)),
-                         .attention = options.attention.kind,
-                         .sampling = sampling,
-                         .load_s = seconds_between(start, loaded)};
+    const RunFacts facts = run_facts(options, model, split.degree, precision, sampling,
+                                     seconds_between(start, loaded));
     RunResult result;
     try {
-      run_prompts(machine, model, job_options(options, split, rates[i], load.precision),
+      run_prompts(machine, model, job_options(options, split, rates[i], precision),
                   talk ? &talk->input() : nullptr, result);
     } catch (...) {
       if (talk) talk->show_failed(result, facts);

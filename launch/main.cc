@@ -27,6 +27,7 @@ ExitCode print(const std::string& text) {
 /// Runs the command; one overload per kind of request.
 struct Dispatch {
   ExitCode operator()(const GenerateOptions& options) const { return generate(options); }
+  ExitCode operator()(const ConversationOptions& options) const { return chat(options); }
   ExitCode operator()(const InspectOptions& options) const { return inspect(options); }
   ExitCode operator()(const TraceMergeOptions& options) const { return trace_merge(options); }
   ExitCode operator()(const BenchAttentionOptions& options) const {

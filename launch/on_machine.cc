@@ -34,21 +34,27 @@ std::unique_ptr<Machine> open_machine(const MachineRequest& request) {
 
 }  // namespace
 
-ExitCode on_machine(
-    const MachineRequest& request,
-    const std::function<ExitCode(Machine&, const std::atomic<bool>& interrupted)>& command) {
-  const InterruptWatch interrupt;
+ExitCode on_machine(const MachineRequest& request,
+                    const std::function<ExitCode(Machine&)>& command) {
   const std::unique_ptr<Machine> machine = open_machine(request);
   start_log(request.log_level, machine->rank(), machine->size());
   log(LogLevel::kDebug, machine->placement());
   try {
-    return command(*machine, interrupt.interrupted());
+    return command(*machine);
   } catch (const Error& error) {
     if (error.everywhere()) throw;
     leave_alone(*machine, error.code(), error.what());
   } catch (const std::exception& error) {
     leave_alone(*machine, ExitCode::kInternal, str("internal error: {}", error.what()));
   }
+}
+
+ExitCode on_machine(
+    const MachineRequest& request,
+    const std::function<ExitCode(Machine&, const std::atomic<bool>& interrupted)>& command) {
+  const InterruptWatch interrupt;
+  return on_machine(request,
+                    [&](Machine& machine) { return command(machine, interrupt.interrupted()); });
 }
 
 }  // namespace longspan

@@ -22,9 +22,14 @@ struct MachineRequest {
   LogLevel log_level = LogLevel::kInfo;
 };
 
-/// Runs `command` on this rank's machine; every rank calls it. `interrupted` becomes true after a
-/// Ctrl-C or SIGTERM on this rank. Throws what all ranks have agreed to throw; a failure of this
+/// Runs `command` on this rank's machine; every rank calls it. What signals mean is the caller's,
+/// who has begun to watch for them. Throws what all ranks have agreed to throw; a failure of this
 /// rank alone ends the process.
+ExitCode on_machine(const MachineRequest& request,
+                    const std::function<ExitCode(Machine&)>& command);
+
+/// The same for a command that ends after a signal: `interrupted` becomes true after a
+/// Ctrl-C or SIGTERM on this rank.
 ExitCode on_machine(
     const MachineRequest& request,
     const std::function<ExitCode(Machine&, const std::atomic<bool>& interrupted)>& command);

@@ -34,6 +34,21 @@ More ranks than cores: mpirun --oversubscribe. As root in a container, Open MPI 
 OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1.
 )";
 
+constexpr std::string_view kChatExamples = R"(
+Examples:
+  Talk to a model, one rank:
+    longspan chat model.gguf
+
+  Over four ranks of this host, about a document, whose keys stay where they are from turn to turn:
+    mpirun -np 4 --bind-to none longspan chat model.gguf --system "Answer in one sentence."
+    > /file report.txt
+    > What is it about?
+    > And who wrote it?
+
+  Two questions from a pipe, one JSON object an answer:
+    printf 'What is MPI?\nWho made it?\n' | longspan chat model.gguf --json
+)";
+
 }  // namespace
 
 std::string program_help() {
@@ -44,6 +59,7 @@ Usage: longspan COMMAND ...
 
 Commands:
   generate MODEL    read a prompt, its tokens split over all ranks, and write a continuation
+  chat MODEL        a conversation over all ranks, which reads of each turn only what is new
   inspect MODEL     print a model's architecture, shapes, tokenizer and KV bytes per token
   trace merge DIR   make one trace of the ranks' traces that generate --trace DIR wrote
   bench WHAT        measure attention, decode or messages over ranks, beside yardsticks of this run
@@ -55,6 +71,7 @@ Options:
 Try:
   longspan generate model.gguf --prompt "The capital of France is" --max-tokens 8
   mpirun -np 4 --bind-to none longspan generate model.gguf --prompt-file report.txt
+  longspan chat model.gguf
   longspan generate --help
 {})",
       exit_codes());
@@ -72,6 +89,37 @@ Usage: longspan generate MODEL PROMPT [options]
 {}{}{}{})",
       described(texts(generate_options())), environment_note(generate_options()[6]),
       kGenerateExamples, exit_codes());
+}
+
+std::string_view chat_commands() {
+  return R"(  line \             a backslash at the end: the message goes on in the next line
+  /file PATH        the file's text goes before your next message (several: in their order); an
+                    empty line sends it alone
+  /reset            begin anew, with an empty conversation
+  /help             these lines
+  /quit             leave, as the end of the input does: exit code 0
+  Ctrl-C            during an answer: end it, what is written stays in the conversation; a second
+                    time, or when a message is awaited: leave. Under mpirun it ends the job: there,
+                    and on any terminal, Enter during an answer ends the answer
+)";
+}
+
+std::string chat_help() {
+  return str(
+      R"(longspan chat: a conversation with a model, its keys and values kept from turn to turn.
+
+Usage: longspan chat MODEL [options]
+  MODEL is a GGUF file or a Hugging Face folder with a chat template. Each line of standard input is
+  a message, and its answer is written as it comes. A turn gives the tokens that the whole
+  conversation gives as one prompt, and reads only what is new of it; a line on standard error says
+  how much that was.
+
+{}
+  A message that begins with a slash needs a space before it. One for which the conversation has no
+  room left is refused, and all stays as it was.
+{}{}{}{})",
+      chat_commands(), described(texts(conversation_options())),
+      environment_note(conversation_options()[2]), kChatExamples, exit_codes());
 }
 
 std::string inspect_help() {

@@ -8,6 +8,9 @@ namespace longspan {
 
 std::string program_help();
 std::string generate_help();
+std::string chat_help();
+/// What a line of a conversation can be besides a message.
+std::string_view chat_commands();
 std::string inspect_help();
 std::string trace_help();
 

@@ -40,6 +40,8 @@ std::vector<OptionText> texts(std::span<const Option<Options>> options) {
 inline constexpr std::string_view kPromptGroup = "Prompt (exactly one)";
 
 std::span<const Option<GenerateOptions>> generate_options();
+/// Those of `generate` that make sense for the answers of a conversation, and its own.
+std::span<const Option<GenerateOptions>> conversation_options();
 std::span<const Option<InspectOptions>> inspect_options();
 std::span<const Option<TraceMergeOptions>> trace_merge_options();
 

@@ -212,6 +212,21 @@ Command parse_generate(const Words& words, const Environment& environment) {
   return parsed;
 }
 
+Command parse_chat(const Words& words, const Environment& environment) {
+  const auto options = texts(conversation_options());
+  Arguments arguments = read_words("chat", "MODEL", options, words);
+  if (arguments.wants_help) return HelpRequest{chat_help()};
+  add_environment(arguments, options, environment);
+  ConversationOptions parsed{.run = applied(arguments, conversation_options())};
+  parsed.run.model = arguments.subject;
+  parsed.run.chat.wraps = true;
+  expect_no_contradiction(parsed.run);
+  if (parsed.run.logprobs > 0 && !parsed.run.json) {
+    throw UsageError("--logprobs are numbers beside a conversation's text; add --json");
+  }
+  return parsed;
+}
+
 Command parse_inspect(const Words& words, const Environment& environment) {
   const auto options = texts(inspect_options());
   Arguments arguments = read_words("inspect", "MODEL", options, words);
@@ -271,8 +286,8 @@ Command parse_bench(const Words& words, const Environment& environment) {
 }
 
 [[noreturn]] void refuse_first_word(const std::string& word) {
-  const Words known =
-      is_flag(word) ? Words{"--help", "--version"} : Words{"generate", "inspect", "trace", "bench"};
+  const Words known = is_flag(word) ? Words{"--help", "--version"}
+                                    : Words{"generate", "chat", "inspect", "trace", "bench"};
   const std::string kind = is_flag(word) ? "flag" : "command";
   const auto nearest = nearest_word(word, known);
   const std::string hint =
@@ -288,6 +303,7 @@ Command parse_command_line(const std::vector<std::string>& arguments,
   const std::string& first = arguments.front();
   const Words rest(arguments.begin() + 1, arguments.end());
   if (first == "generate") return parse_generate(rest, environment);
+  if (first == "chat") return parse_chat(rest, environment);
   if (first == "inspect") return parse_inspect(rest, environment);
   if (first == "trace") return parse_trace(rest, environment);
   if (first == "bench") return parse_bench(rest, environment);

@@ -50,6 +50,7 @@ struct ChatOptions {
 };
 
 inline constexpr std::int64_t kDefaultMaxTokens = 128;
+inline constexpr std::int64_t kDefaultAnswerTokens = 2048;  // of `longspan chat`
 
 /// MxG: a ring of M hosts, in each a ring of G ranks.
 struct RingShape {
@@ -61,7 +62,9 @@ struct GenerateOptions {
   std::string model;
   PromptSource prompt;
   ChatOptions chat;
-  std::optional<std::int64_t> max_tokens;  // absent: kDefaultMaxTokens, or what the context leaves
+  std::optional<std::int64_t> max_tokens;  // absent: the command's default, or what is left
+  /// Of a whole conversation. Absent: the model's context, or what memory holds of it.
+  std::optional<std::int64_t> max_model_len;
 
   int tp = 1;                 // ranks of an instance, which hold the weights together
   std::optional<int> degree;  // instances that split the sequence; absent: all
@@ -97,6 +100,11 @@ struct GenerateOptions {
   LogLevel log_level = LogLevel::kInfo;
 };
 
+/// A conversation, whose answers come about as those of `generate`; `run.chat` says how it begins.
+struct ConversationOptions {
+  GenerateOptions run;
+};
+
 struct InspectOptions {
   std::string model;
   bool json = false;
@@ -114,9 +122,9 @@ struct HelpRequest {
   std::string text;
 };
 
-using Command =
-    std::variant<GenerateOptions, InspectOptions, TraceMergeOptions, BenchAttentionOptions,
-                 BenchDecodeOptions, BenchCommOptions, VersionRequest, HelpRequest>;
+using Command = std::variant<GenerateOptions, ConversationOptions, InspectOptions,
+                             TraceMergeOptions, BenchAttentionOptions, BenchDecodeOptions,
+                             BenchCommOptions, VersionRequest, HelpRequest>;
 
 /// `arguments`: argv without the program's name. Throws UsageError.
 Command parse_command_line(const std::vector<std::string>& arguments,

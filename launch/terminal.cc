@@ -44,4 +44,6 @@ bool shows_on_terminal(int fd) {
   return is_pipe(fd) && is_launcher(getppid()) && is_terminal_of(getppid(), fd);
 }
 
+bool reads_from_terminal() { return shows_on_terminal(STDIN_FILENO); }
+
 }  // namespace longspan

@@ -9,6 +9,9 @@ namespace longspan {
 /// Whether what this process writes to `fd` (1 or 2) shows up on a terminal.
 bool shows_on_terminal(int fd);
 
+/// Whether what this process reads from standard input is typed on a terminal.
+bool reads_from_terminal();
+
 /// Whether `fd` of another process is a terminal; false if that cannot be known.
 bool is_terminal_of(pid_t process, int fd);
 

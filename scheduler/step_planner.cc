@@ -22,9 +22,30 @@ StepPlanner::StepPlanner(PlannerOptions options)
     : options_(std::move(options)), free_(options_.capacity) {}
 
 bool StepPlanner::submit(const RequestShape& request) {
-  if (!place(request, options_.capacity)) return false;
+  if (!request.fits_its_room() || !place(request, options_.capacity)) return false;
   waiting_.push_back(request);
   return true;
+}
+
+std::optional<std::int64_t> StepPlanner::extend(const RequestShape& request, std::int64_t common) {
+  const auto held = find_in(held_, request.id);
+  if (held == held_.end()) throw std::logic_error("only a request that is held goes on");
+  RequestShape shape = request;
+  shape.room = held->shape.room;
+  if (!shape.fits_its_room()) return std::nullopt;
+  const std::int64_t keep = kept(*held, std::min(common, shape.prompt_tokens - 1));
+  held->shape = std::move(shape);
+  held->computed = keep;
+  held->sampled = 0;
+  running_.push_back(std::move(*held));
+  held_.erase(held);
+  return keep;
+}
+
+std::int64_t StepPlanner::kept(const Running& held, std::int64_t common) const {
+  const std::int64_t keep = std::min(common, held.computed), page = options_.page_tokens;
+  const bool cuts_full_page = keep / page != held.computed / page;
+  return options_.rounds_full_pages && cuts_full_page ? keep / page * page : keep;
 }
 
 /// Pages lie with the ranks that compute them where layout and retention allow.
@@ -54,7 +75,9 @@ std::optional<StepPlan> StepPlanner::next() {
 }
 
 bool StepPlanner::try_start() {
-  if (waiting_.empty() || std::ssize(running_) >= options_.max_running) return false;
+  if (waiting_.empty() || std::ssize(running_) + std::ssize(held_) >= options_.max_running) {
+    return false;
+  }
   const RequestShape& shape = waiting_.front();
   auto owners = place(shape, free_);
   if (!owners) return false;
@@ -72,7 +95,7 @@ PrefillChunk StepPlanner::next_chunk(Running& request) const {
   chunk.block = options_.whole_pages
                     ? options_.page_tokens
                     : compute_block(count, std::ssize(options_.group), options_.page_tokens);
-  if (request.computed == 0) chunk.owners = request.owners;
+  if (!std::exchange(request.placed, true)) chunk.owners = request.owners;
   chunk.samples = count == left;
   chunk.wants_nll = request.shape.wants_nll;
   request.computed += count;
@@ -94,7 +117,7 @@ StepPlan StepPlanner::decode_step() {
 }
 
 bool StepPlanner::move(RequestId id, std::int64_t page, int to) {
-  const auto request = find(id);
+  const auto request = find_in(running_, id);
   if (request == running_.end() || page < 0) return false;
   if ((page + 1) * options_.page_tokens > request->computed) return false;
   if (std::ranges::count(options_.group, to) == 0 || free_[to] == 0) return false;
@@ -112,34 +135,51 @@ const std::vector<int>& StepPlanner::owners(RequestId id) const {
   return request->owners;
 }
 
-std::deque<StepPlanner::Running>::iterator StepPlanner::find(RequestId id) {
-  return std::ranges::find(running_, id, [](const Running& r) { return r.shape.id; });
+std::deque<StepPlanner::Running>::iterator StepPlanner::find_in(std::deque<Running>& list,
+                                                                RequestId id) {
+  return std::ranges::find(list, id, [](const Running& r) { return r.shape.id; });
+}
+
+bool StepPlanner::holds(RequestId id) const {
+  return std::ranges::any_of(held_, [id](const Running& r) { return r.shape.id == id; });
 }
 
 void StepPlanner::completed(const std::vector<SampledToken>& sampled) {
   for (const Leaving& page : std::exchange(leaving_, {})) ++free_[page.from];
   for (const SampledToken& one : sampled) {
-    const auto request = find(one.request);
+    const auto request = find_in(running_, one.request);
     if (request == running_.end()) continue;  // aborted meanwhile
     request->last_token = one.token;
     ++request->sampled;
     const bool stopped = std::ranges::count(request->shape.stop_tokens, one.token) > 0;
-    if (stopped || request->sampled == request->shape.max_new) leave(request);
+    if (stopped || request->sampled == request->shape.max_new) finish(request);
   }
 }
 
-void StepPlanner::abort(RequestId id) {
+void StepPlanner::end(RequestId id) {
   std::erase_if(waiting_, [&](const RequestShape& shape) { return shape.id == id; });
-  const auto request = find(id);
-  if (request != running_.end()) leave(request);
+  const auto request = find_in(running_, id);
+  if (request != running_.end()) finish(request);
 }
 
-void StepPlanner::leave(std::deque<Running>::iterator request) {
+void StepPlanner::abort(RequestId id) {
+  end(id);
+  const auto request = find_in(held_, id);
+  if (request != held_.end()) leave(held_, request);
+}
+
+void StepPlanner::finish(std::deque<Running>::iterator request) {
+  if (request->shape.room == 0) return leave(running_, request);
+  held_.push_back(std::move(*request));
+  running_.erase(request);
+}
+
+void StepPlanner::leave(std::deque<Running>& list, std::deque<Running>::iterator request) {
   const RequestId id = request->shape.id;
   for (int owner : request->owners) ++free_[owner];
   std::erase_if(moves_, [id](const PageMove& move) { return move.request == id; });
   left_.push_back(id);
-  running_.erase(request);
+  list.erase(request);
 }
 
 }  // namespace longspan

@@ -4,8 +4,12 @@
 //
 // A pure state machine: no I/O, clock, threads or MPI. Memory is promised before work starts: a
 // request gets the owners of all pages it can ever need when it starts, so it never runs out.
+//
+// A request with `room` is a conversation: at its end it is held with what was computed of it, and
+// extend() goes on from there with a longer prompt, or one that differs from some position on.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -24,7 +28,8 @@ struct PlannerOptions {
   Retention keep = Retention::kSpread;
   bool whole_pages = false;  // deal by pages even where ranks go idle: each keeps what it computes
   std::int64_t chunk_tokens = 512;  // of the whole group; the last chunk takes what is left
-  int max_running = 64;             // requests that have started and not ended
+  int max_running = 64;             // requests that have started and not been forgotten
+  bool rounds_full_pages = false;   // a page that was full cannot be cut: its end is part of it
 };
 
 /// One request as the planner sees it.
@@ -34,12 +39,19 @@ struct RequestShape {
   std::int64_t max_new = 0;               // 1 at least
   std::vector<std::int32_t> stop_tokens;  // each ends the request when sampled
   bool wants_nll = false;
+  /// 0, or the most tokens it may come to have, those of later prompts included: then it is held at
+  /// its end.
+  std::int64_t room = 0;
+
+  std::int64_t longest_prompt() const { return std::max(prompt_tokens, room - 1); }
+  bool fits_its_room() const { return room == 0 || prompt_tokens + max_new <= room; }
 };
 
 /// Pages that `request` can come to need. The last token sampled is never computed, so it needs no
 /// place.
 constexpr std::int64_t worst_pages(const RequestShape& request, std::int64_t page_tokens) {
-  return pages_for(request.prompt_tokens + request.max_new - 1, page_tokens);
+  return pages_for(std::max(request.prompt_tokens + request.max_new, request.room) - 1,
+                   page_tokens);
 }
 
 /// A token sampled by the step that next() planned last.
@@ -52,19 +64,30 @@ class StepPlanner {
  public:
   explicit StepPlanner(PlannerOptions options);
 
-  /// Queues a request. False, and nothing is queued, when it does not even fit an idle group.
+  /// Queues a request. False, and nothing is queued, when it does not even fit an idle group, or
+  /// its own room.
   [[nodiscard]] bool submit(const RequestShape& request);
+  /// Goes on with a held request, whose prompt, limits and stops are now those of `request`, and of
+  /// whose tokens the first `common` are still the same. Returns how many positions stay as they
+  /// were computed: at most those, and not the last of the prompt, whose row samples. Nothing, and
+  /// nothing changes, when it does not fit the room.
+  [[nodiscard]] std::optional<std::int64_t> extend(const RequestShape& request,
+                                                   std::int64_t common);
 
   /// The next step; nothing when all requests are finished. Call completed() before the next one.
   std::optional<StepPlan> next();
-  /// What the last step sampled. Requests that reached their end leave.
+  /// What the last step sampled. Requests that reached their end leave or are held.
   void completed(const std::vector<SampledToken>& sampled);
   /// Moves a page of a running request to another rank of the group, before the next step. False,
   /// and nothing changes, unless the page is full, has not been moved since the last step, and `to`
   /// is another rank with a page to spare: at the source the page is free only after the step.
   [[nodiscard]] bool move(RequestId request, std::int64_t page, int to);
+  /// The request gets no more tokens: it leaves, or is held.
+  void end(RequestId request);
   /// Drops a request, whatever its state.
   void abort(RequestId request);
+  /// Whether extend() can go on with the request.
+  bool holds(RequestId request) const;
 
   /// World ranks that own the pages of a running request, of all it can ever need.
   const std::vector<int>& owners(RequestId request) const;
@@ -78,6 +101,7 @@ class StepPlanner {
     std::int64_t computed = 0;    // positions whose KV is stored
     std::int64_t sampled = 0;     // tokens
     std::int32_t last_token = 0;  // not yet computed
+    bool placed = false;          // ranks know the owners
     bool prefilling() const { return computed < shape.prompt_tokens; }
   };
 
@@ -87,18 +111,22 @@ class StepPlanner {
     int from = 0;
   };
 
-  std::deque<Running>::iterator find(RequestId request);
+  static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
   bool try_start();
   std::optional<std::vector<int>> place(const RequestShape& request,
                                         const std::vector<std::int64_t>& free) const;
   PrefillChunk next_chunk(Running& request) const;
   StepPlan decode_step();
-  void leave(std::deque<Running>::iterator request);
+  /// How much of `common` positions of `held` can stay.
+  std::int64_t kept(const Running& held, std::int64_t common) const;
+  void finish(std::deque<Running>::iterator request);
+  void leave(std::deque<Running>& list, std::deque<Running>::iterator request);
 
   PlannerOptions options_;
   std::vector<std::int64_t> free_;
   std::deque<RequestShape> waiting_;
   std::deque<Running> running_;
+  std::deque<Running> held_;      // at their end, with what was computed of them
   std::vector<RequestId> left_;   // to be told in the next plan
   std::vector<PageMove> moves_;   // likewise
   std::vector<Leaving> leaving_;  // pages of moves that no step has done yet

@@ -96,8 +96,8 @@ ChatTemplateSource chat_template_of(const std::string& model) {
                                                            : chat_template_of_gguf(GgufFile(model));
   if (source) return *source;
   throw DataError(
-      str("{}: the model has no chat template; give the prompt as the model wants it, "
-          "without --chat",
+      str("{}: the model has no chat template; use longspan generate, without --chat, and give the "
+          "prompt as the model wants it",
           model));
 }
 

@@ -7,6 +7,16 @@
 #include "comm/str.h"
 
 namespace longspan {
+namespace {
+
+RequestShape shape_of(const Admission& admission, std::int64_t max_new) {
+  return {.id = admission.request,
+          .prompt_tokens = std::ssize(admission.prompt),
+          .max_new = max_new,
+          .stop_tokens = admission.sampling.stops};
+}
+
+}  // namespace
 
 Coordinator::Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options,
                          StrategyPickerOptions strategies, Listener listener)
@@ -22,19 +32,45 @@ std::vector<int> Coordinator::others() const {
   return ranks;
 }
 
-bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_nll) {
-  admission.length = std::ssize(admission.prompt) + max_new;
-  const RequestShape shape{.id = admission.request,
-                           .prompt_tokens = std::ssize(admission.prompt),
-                           .max_new = max_new,
-                           .stop_tokens = admission.sampling.stops,
-                           .wants_nll = wants_nll};
+bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_nll,
+                         std::int64_t room) {
+  RequestShape shape = shape_of(admission, max_new);
+  shape.wants_nll = wants_nll;
+  shape.room = room;
   if (!planner_.submit(shape)) return false;
-  prompt_tokens_[shape.id] = shape.prompt_tokens;
-  if (admission.sampling.looks_back()) looking_back_.insert(shape.id);
+  admission.length = room > 0 ? room : shape.prompt_tokens + max_new;
+  if (room > 0) conversations_[shape.id].room = room;
+  admit(std::move(admission));
+  return true;
+}
+
+std::optional<std::int64_t> Coordinator::extend(Admission admission, std::int64_t max_new) {
+  const Conversation& before = conversations_.at(admission.request);
+  const auto common = std::ranges::mismatch(before.tokens, admission.prompt).in1;
+  const std::optional<std::int64_t> keep =
+      planner_.extend(shape_of(admission, max_new), common - before.tokens.begin());
+  if (!keep) return std::nullopt;
+  admission.length = before.room;
+  admit(std::move(admission));
+  return keep;
+}
+
+/// On all ranks. All tokens of one that goes on travel again, so that nothing drawn from them, as
+/// what penalties look back on, can differ from a request that begins.
+void Coordinator::admit(Admission admission) {
+  const RequestId id = admission.request;
+  prompt_tokens_[id] = std::ssize(admission.prompt);
+  looking_back_.erase(id);
+  if (admission.sampling.looks_back()) looking_back_.insert(id);
+  const auto conversation = conversations_.find(id);
+  if (conversation != conversations_.end()) conversation->second.tokens = admission.prompt;
   control_.send(others(), to_message(admission));
   worker_.admit(std::move(admission));
-  return true;
+}
+
+void Coordinator::forget(RequestId request) {
+  planner_.abort(request);
+  conversations_.erase(request);
 }
 
 bool Coordinator::step() {
@@ -89,6 +125,10 @@ void Coordinator::collect(const StepPlan& plan, const StepReport& own) {
   for (const StepReport& report : reports) {
     for (const RowResult& row : report.rows) {
       sampled.push_back({row.request, row.scored.chosen.id});
+      const auto conversation = conversations_.find(row.request);
+      if (conversation != conversations_.end()) {
+        conversation->second.tokens.push_back(row.scored.chosen.id);
+      }
       listener_.token(row.request, row.scored);
     }
     for (const NllSum& part : report.nll) nll[part.request] += part.sum;

@@ -12,6 +12,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -52,10 +53,21 @@ class Coordinator {
   /// How decode rows are shared from the next step on; shipped until told.
   void use_for_decode(DecodeStrategy strategy) { decode_strategy_ = strategy; }
 
-  /// Tells every rank of the request and queues it. False when it can never fit.
-  [[nodiscard]] bool submit(Admission admission, std::int64_t max_new, bool wants_nll);
+  /// Tells every rank of the request and queues it. With `room` it is a conversation of up to so
+  /// many tokens, and is held at its end. False when it can never fit.
+  [[nodiscard]] bool submit(Admission admission, std::int64_t max_new, bool wants_nll,
+                            std::int64_t room = 0);
+  /// Goes on with the held request of that name as `admission`. Returns how many leading positions
+  /// need not be computed again: those of the tokens that both have, but for the prompt's last, and
+  /// of a page that was rounded all or none. Nothing, and all stays as it was, when it does not fit
+  /// the room.
+  [[nodiscard]] std::optional<std::int64_t> extend(Admission admission, std::int64_t max_new);
+  /// Whether the request is held.
+  bool holds(RequestId request) const { return planner_.holds(request); }
   /// Before the next step: the request gets no more tokens.
-  void end(RequestId request) { planner_.abort(request); }
+  void end(RequestId request) { planner_.end(request); }
+  /// The same, and a request that would be held is forgotten.
+  void forget(RequestId request);
   /// As StepPlanner::move(): before the next step.
   [[nodiscard]] bool move_page(RequestId request, std::int64_t page, int to) {
     return planner_.move(request, page, to);
@@ -66,6 +78,7 @@ class Coordinator {
   std::vector<RankSummary> stop();
 
  private:
+  void admit(Admission admission);
   void announce(const StepOrder& order);
   void collect(const StepPlan& plan, const StepReport& own);
   std::vector<int> others() const;
@@ -76,7 +89,13 @@ class Coordinator {
   StrategyPicker picker_;
   DecodeStrategy decode_strategy_ = DecodeStrategy::kShipped;
   Listener listener_;
+  struct Conversation {
+    std::int64_t room = 0;
+    std::vector<TokenId> tokens;  // of its last prompt, and what was sampled since
+  };
+
   std::map<RequestId, std::int64_t> prompt_tokens_;
+  std::map<RequestId, Conversation> conversations_;
   std::set<RequestId> looking_back_;
 };
 

@@ -18,31 +18,35 @@ std::int64_t chunk_tokens(const JobOptions& options) {
   return options.chunk_tokens.value_or(kPerRank * options.degree);
 }
 
-JobShape shape_of(const JobOptions& options, const JobInput& input) {
-  JobShape shape{.degree = options.degree,
-                 .page_tokens = options.page_tokens,
-                 .chunk_tokens = chunk_tokens(options),
-                 .ffn_block_rows = options.ffn_block_rows,
-                 .keep = options.keep,
-                 .kv_type = options.kv_type,
-                 .max_running = options.max_running,
-                 .plans = options.plans,
-                 .decode_strategies = {options.decode_strategy},
-                 .attention = options.attention};
-  for (const JobRequest& request : input.requests) {
-    shape.requests.push_back(
-        {.prompt_tokens = std::ssize(request.admission.prompt), .max_new = request.max_new});
+JobShape shape_of(const JobOptions& options, const std::vector<RequestShape>& requests) {
+  return {.degree = options.degree,
+          .page_tokens = options.page_tokens,
+          .chunk_tokens = chunk_tokens(options),
+          .ffn_block_rows = options.ffn_block_rows,
+          .keep = options.keep,
+          .kv_type = options.kv_type,
+          .max_running = options.max_running,
+          .plans = options.plans,
+          .decode_strategies = {options.decode_strategy},
+          .attention = options.attention,
+          .requests = requests};
+}
+
+WorkerMemory planned_memory(const LoadedModel& model, const JobOptions& options,
+                            SessionInput& input, std::int64_t left) {
+  if (input.room_gives_way) {
+    input.shapes.front().room = longest_room(model.config, shape_of(options, input.shapes), left);
   }
-  return shape;
+  return plan_memory(model.config, shape_of(options, input.shapes), left);
 }
 
 /// Rank 0 plans, everyone learns the plan or the reason why there is none.
 WorkerMemory agreed_memory(Machine& machine, const LoadedModel& model, const JobOptions& options,
-                           const JobInput* input) {
+                           SessionInput* input) {
   const std::int64_t left = memory_left_per_rank(machine, model, options.memory_limit);
   std::vector<std::byte> plan = agree_on(machine.control(), [&] {
     WireWriter out;
-    if (input) out.put(plan_memory(model.config, shape_of(options, *input), left));
+    if (input) out.put(planned_memory(model, options, *input, left));
     return out.take();
   });
   broadcast(machine.control(), plan, 0, Patience::forever());
@@ -61,7 +65,8 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
       .keep = options.keep,
       .whole_pages = options.plans.size() == 1 && !passes_keys(options.plans.front().strategy),
       .chunk_tokens = chunk_tokens(options),
-      .max_running = options.max_running};
+      .max_running = options.max_running,
+      .rounds_full_pages = has_scales(options.kv_type)};
   planner.group.resize(options.degree);
   std::iota(planner.group.begin(), planner.group.end(), 0);
   planner.capacity.assign(options.degree, memory.kv.pages);
@@ -84,26 +89,21 @@ StrategyPickerOptions picker_options(const JobOptions& options, const ModelConfi
   return picker;
 }
 
-std::vector<RankSummary> coordinate(ControlChannel& control, Worker& worker, JobInput& input,
-                                    const PlannerOptions& planner,
-                                    const StrategyPickerOptions& strategies,
-                                    DecodeStrategy decode_strategy) {
-  Coordinator coordinator(control, worker, planner, strategies, input.listener);
-  coordinator.use_for_decode(decode_strategy);
-  for (JobRequest& request : input.requests) {
+/// Submits all requests and runs them to their end.
+void drive(Coordinator& coordinator, const JobInput& input) {
+  for (const JobRequest& request : input.requests) {
     const bool fits = coordinator.submit(request.admission, request.max_new, request.wants_nll);
     expects(fits, "memory was planned for the longest request");
   }
   do {
     if (input.between_steps) input.between_steps(coordinator);
   } while (!(input.interrupted && *input.interrupted) && coordinator.step());
-  return coordinator.stop();
 }
 
 }  // namespace
 
-std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const JobOptions& options,
-                                 JobInput* input) {
+std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
+                                     const JobOptions& options, SessionInput* input) {
   WorkerMemory memory = agreed_memory(machine, model, options, input);
   const InstanceRanks ranks(model.config.part.ranks);
   expects(machine.size() % ranks.tp() == 0, "every rank belongs to an instance");
@@ -115,8 +115,23 @@ std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const Job
     follow_coordinator(control, *worker);
     return {};
   }
-  return coordinate(control, *worker, *input, planner_options(options, memory),
-                    picker_options(options, model.config, memory), options.decode_strategy);
+  Coordinator coordinator(control, *worker, planner_options(options, memory),
+                          picker_options(options, model.config, memory), input->listener);
+  coordinator.use_for_decode(options.decode_strategy);
+  input->drive(coordinator);
+  return coordinator.stop();
+}
+
+std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const JobOptions& options,
+                                 JobInput* input) {
+  if (!input) return run_session(machine, model, options, nullptr);
+  SessionInput session{.listener = input->listener,
+                       .drive = [&](Coordinator& coordinator) { drive(coordinator, *input); }};
+  for (const JobRequest& request : input->requests) {
+    session.shapes.push_back(
+        {.prompt_tokens = std::ssize(request.admission.prompt), .max_new = request.max_new});
+  }
+  return run_session(machine, model, options, &session);
 }
 
 }  // namespace longspan

@@ -51,6 +51,23 @@ struct JobInput {
   std::function<void(Coordinator&)> between_steps;  // if any: called before each step
 };
 
+/// What rank 0 needs for a job whose requests are not known when it starts.
+struct SessionInput {
+  /// Of the requests that run at once: memory is planned for them.
+  std::vector<RequestShape> shapes;
+  /// Whether the room of the one shape there is gives way to what memory holds; `drive` can read
+  /// there what it has become.
+  bool room_gives_way = false;
+  Coordinator::Listener listener;
+  /// Submits requests and runs steps. The session ends when it returns; other ranks wait for as
+  /// long as it takes.
+  std::function<void(Coordinator&)> drive;
+};
+
+/// As run_job(), for requests that come while it runs.
+std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
+                                     const JobOptions& options, SessionInput* input);
+
 /// Every rank calls this with the same options; rank 0 with the input, the others without. The
 /// model says how many ranks form an instance (InstanceRanks). Returns the ranks' summaries on rank
 /// 0. A failure to plan or allocate on any rank is thrown on all.

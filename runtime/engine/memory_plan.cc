@@ -50,16 +50,26 @@ PrefillLimits prefill_limits(const JobShape& job, std::int64_t rows, std::int64_
           .page_tokens = job.page_tokens};
 }
 
-[[noreturn]] void refuse(const KvPageShape& page, const JobShape& job, int tp,
-                         std::int64_t longest_pages, std::int64_t per_rank, std::int64_t scratch) {
-  const std::int64_t kv = longest_pages * static_cast<std::int64_t>(page.page_bytes()) * tp;
+/// A plan, or why there is none.
+struct Draft {
+  WorkerMemory memory;
+  std::int64_t longest_pages = 0;
+  std::int64_t scratch = 0;  // bytes
+  bool fits = false;
+};
+
+[[noreturn]] void refuse(const Draft& draft, const JobShape& job, int tp, std::int64_t per_rank) {
+  const auto page_bytes = static_cast<std::int64_t>(draft.memory.kv.page.page_bytes());
+  const std::int64_t kv = draft.longest_pages * page_bytes * tp;
   const int ranks = job.degree * tp;
-  throw OutOfMemory(str(
-      "the longest request needs {} of KV cache over {} and {} of scratch on each, but a rank has "
-      "{} left; shorten the prompt or --max-tokens, lower --prefill-chunk, choose a narrower "
-      "--kv-dtype, or use more ranks",
-      human_bytes(kv), ranks == 1 ? "1 rank" : str("{} ranks", ranks), human_bytes(scratch),
-      human_bytes(per_rank)));
+  const std::int64_t room = job.requests.empty() ? 0 : job.requests.front().room;
+  throw OutOfMemory(
+      str("{} needs {} of KV cache over {} and {} of scratch on each, but a rank has {} left; {}, "
+          "lower --prefill-chunk, choose a narrower --kv-dtype, or use more ranks",
+          room > 0 ? str("a conversation of {} tokens", room) : "the longest request",
+          human_bytes(kv), ranks == 1 ? "1 rank" : str("{} ranks", ranks),
+          human_bytes(draft.scratch), human_bytes(per_rank),
+          room > 0 ? "lower --max-model-len" : "shorten the prompt or --max-tokens"));
 }
 
 /// What one set of strategies costs a rank.
@@ -84,12 +94,10 @@ StrategySet strategies_that_fit(const JobShape& job, std::int64_t longest_pages,
   return fitting.empty() ? StrategySet{PlannedStrategy{}} : fitting;
 }
 
-}  // namespace
-
-WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::int64_t per_rank) {
+Draft draft_of(const ModelConfig& config, const JobShape& job, std::int64_t per_rank) {
   std::int64_t longest_prompt = 0, longest_pages = 0;
   for (const RequestShape& request : job.requests) {
-    longest_prompt = std::max(longest_prompt, request.prompt_tokens);
+    longest_prompt = std::max(longest_prompt, request.longest_prompt());
     longest_pages = std::max(longest_pages, worst_pages(request, job.page_tokens));
   }
   const int running = std::min<int>(job.max_running, std::ssize(job.requests));
@@ -125,11 +133,36 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
   memory.limits.strategies = strategies_that_fit(job, longest_pages, cost_of);
   const auto [scratch, pages] = cost_of(memory.limits.strategies);
   const bool spread_fits = job.keep != Retention::kSpread || pages >= share(job, longest_pages);
-  if (scratch > per_rank || pages * job.degree < longest_pages || !spread_fits) {
-    refuse(page, job, config.part.ranks, longest_pages, per_rank, scratch);
-  }
+  const bool fits = scratch <= per_rank && pages * job.degree >= longest_pages && spread_fits;
   memory.kv = store(pages);
-  return memory;
+  return {memory, longest_pages, scratch, fits};
+}
+
+}  // namespace
+
+WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::int64_t per_rank) {
+  const Draft draft = draft_of(config, job, per_rank);
+  if (!draft.fits) refuse(draft, job, config.part.ranks, per_rank);
+  return draft.memory;
+}
+
+std::int64_t longest_room(const ModelConfig& config, const JobShape& job, std::int64_t per_rank) {
+  constexpr std::int64_t kLeast = 2;  // a prompt and an answer
+  expects(job.requests.size() == 1, "one conversation has the memory");
+  JobShape tried = job;
+  std::int64_t& room = tried.requests.front().room;
+  const auto fits = [&](std::int64_t tokens) {
+    room = tokens;
+    return draft_of(config, tried, per_rank).fits;
+  };
+  const std::int64_t wanted = room;
+  if (fits(wanted)) return wanted;
+  std::int64_t most = kLeast, too_much = wanted;
+  while (too_much - most > job.page_tokens) {
+    const std::int64_t middle = most + (too_much - most) / 2;
+    (fits(middle) ? most : too_much) = middle;
+  }
+  return most;
 }
 
 }  // namespace longspan

@@ -1,6 +1,6 @@
 // What the coordinator and the workers say to each other.
 //
-//   coordinator -> worker   Admission   a request exists: its tokens, what to measure
+//   coordinator -> worker   Admission   a request exists, or goes on: its tokens, what to measure
 //                           StepOrder   do this step, this way
 //                           Stop        leave; answered with a RankSummary
 //   worker -> coordinator   StepReport  what the step sampled and measured
@@ -31,8 +31,8 @@ struct Admission {
   std::vector<TokenId> forced;
   int top = 0;        // alternatives to report with each token
   Sampling sampling;  // its stops end the request
-  /// Prompt and all tokens that may be generated: fixed when the sequence starts, since the keys of
-  /// some models are turned by it.
+  /// Prompt and all tokens that may be generated, or the room for them: fixed when the sequence
+  /// starts, since the keys of some models are turned by it.
   std::int64_t length = 0;
 };
 

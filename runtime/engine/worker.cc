@@ -54,13 +54,15 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
 
 void Worker::admit(Admission admission) {
   const RequestId id = admission.request;
+  const auto known = sequences_.find(id);
+  PageTable pages = known == sequences_.end() ? PageTable(kv_.pages(), instance_, kv_.tails())
+                                              : std::move(known->second.pages);
   TokenCounts history;
   if (admission.sampling.looks_back()) {
     for (TokenId token : admission.prompt) history[token] = 0;
   }
-  sequences_.emplace(id,
-                     Sequence{std::move(admission), PageTable(kv_.pages(), instance_, kv_.tails()),
-                              std::move(history)});
+  sequences_.insert_or_assign(id,
+                              Sequence{std::move(admission), std::move(pages), std::move(history)});
 }
 
 bool Worker::takes_part(const StepPlan& plan) const {
@@ -158,7 +160,7 @@ std::vector<Mask> Worker::masks_of(const Sequence& sequence) const {
 
 void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk) {
   Sequence& sequence = sequences_.at(chunk.request);
-  if (chunk.first == 0) sequence.pages.promise(chunk.owners);
+  if (!chunk.owners.empty()) sequence.pages.promise(chunk.owners);
   sequence.pages.open(chunk.first + chunk.count);
   const Deal deal = deal_of(chunk, step.group.size());
   const SequenceStorage storage = storage_of(step.group, sequence);

@@ -40,6 +40,7 @@ class Worker {
   /// Allocates everything this rank will ever need. Throws OutOfMemory.
   Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory);
 
+  /// A request of a name that is known goes on with its pages; all else is as of a new one.
   void admit(Admission admission);
   /// Does this rank's part of the step and waits for it; a rank outside the group only forgets what
   /// is finished. `layer_done`, if any, hears of each layer on the stream's own thread.

@@ -4,6 +4,8 @@
 
 #include <map>
 #include <random>
+#include <stdexcept>
+#include <tuple>
 
 namespace longspan {
 namespace {
@@ -138,6 +140,114 @@ TEST(StepPlannerTest, AnAbortedRequestIsForgottenInTheNextPlan) {
   const auto plan = planner.next();
   EXPECT_THAT(plan->finished, ElementsAre(0));
   EXPECT_EQ(plan->prefill[0].request, 1);
+}
+
+/// A conversation with room for 24 tokens, to its end: 6 of a prompt, 3 of an answer, the last of
+/// which is not computed.
+StepPlanner held_planner(PlannerOptions options = two_ranks()) {
+  StepPlanner planner(std::move(options));
+  EXPECT_TRUE(planner.submit({.id = 3, .prompt_tokens = 6, .max_new = 3, .room = 24}));
+  const auto first = planner.next();
+  EXPECT_THAT(first->prefill[0].owners, ElementsAre(0, 1, 0, 1, 0, 1)) << "of its room";
+  for (int token : {50, 51, 52}) {
+    if (token != 50) (void)planner.next();
+    planner.completed({{3, token}});
+  }
+  EXPECT_EQ(planner.next(), std::nullopt);
+  return planner;
+}
+
+TEST(StepPlannerTest, AConversationIsHeldAtItsEndAndGoesOnBehindWhatIsKept) {
+  StepPlanner planner = held_planner();
+  EXPECT_TRUE(planner.holds(3));
+  EXPECT_TRUE(planner.idle());
+  EXPECT_EQ(planner.extend({.id = 3, .prompt_tokens = 17, .max_new = 2}, 9), 8);
+  EXPECT_FALSE(planner.holds(3));
+  const auto chunk = planner.next();
+  EXPECT_TRUE(chunk->finished.empty());
+  EXPECT_EQ(chunk->prefill[0].first, 8);
+  EXPECT_EQ(chunk->prefill[0].count, 6);
+  EXPECT_TRUE(chunk->prefill[0].owners.empty()) << "they are known";
+  EXPECT_FALSE(chunk->prefill[0].samples);
+  planner.completed({});
+  EXPECT_TRUE(planner.next()->prefill[0].samples);
+  planner.completed({{3, 60}});
+  const auto row = planner.next();
+  EXPECT_EQ(row->decode[0].position, 17);
+  EXPECT_EQ(row->decode[0].token, 60);
+  EXPECT_EQ(row->decode[0].master, 0);
+  planner.completed({{3, 61}});
+  EXPECT_TRUE(planner.holds(3));
+}
+
+TEST(StepPlannerTest, WhatIsKeptEndsWithWhatIsCommonComputedAndBeforeTheRowThatSamples) {
+  for (const auto& [common, prompt, keep] :
+       {std::tuple{0, 9, 0}, {1, 9, 1}, {7, 9, 7}, {8, 9, 8}, {9, 10, 8}, {8, 8, 7}, {1, 1, 0}}) {
+    StepPlanner planner = held_planner();
+    EXPECT_EQ(planner.extend({.id = 3, .prompt_tokens = prompt, .max_new = 1}, common), keep);
+    const auto plan = planner.next();
+    EXPECT_EQ(plan->prefill[0].first, keep);
+    EXPECT_TRUE(plan->prefill[0].owners.empty());
+  }
+}
+
+// 8 of 4 a page are computed: both pages were full. With a ninth, the third is open.
+TEST(StepPlannerTest, APageThatIsRoundedWhenFullStaysWholeOrNotAtAll) {
+  PlannerOptions options = two_ranks();
+  options.rounds_full_pages = true;
+  for (const auto& [common, keep] : {std::pair{8, 8}, {7, 4}, {5, 4}, {4, 4}, {3, 0}}) {
+    StepPlanner planner = held_planner(options);
+    EXPECT_EQ(planner.extend({.id = 3, .prompt_tokens = 12, .max_new = 1}, common), keep);
+  }
+  StepPlanner planner = held_planner(options);
+  ASSERT_EQ(planner.extend({.id = 3, .prompt_tokens = 11, .max_new = 1}, 8), 8);
+  (void)planner.next();
+  planner.completed({{3, 1}});
+  EXPECT_EQ(planner.extend({.id = 3, .prompt_tokens = 12, .max_new = 1}, 9), 9);
+}
+
+TEST(StepPlannerTest, ATurnThatDoesNotFitTheRoomIsRefusedAndTheConversationStaysHeld) {
+  StepPlanner planner = held_planner();
+  EXPECT_EQ(planner.extend({.id = 3, .prompt_tokens = 20, .max_new = 5}, 8), std::nullopt);
+  EXPECT_TRUE(planner.holds(3));
+  EXPECT_EQ(planner.next(), std::nullopt);
+  EXPECT_EQ(planner.extend({.id = 3, .prompt_tokens = 20, .max_new = 4}, 8), 8);
+  EXPECT_FALSE(planner.submit({.id = 4, .prompt_tokens = 2, .max_new = 3, .room = 4}));
+  EXPECT_THROW((void)planner.extend({.id = 5, .prompt_tokens = 2, .max_new = 1}, 0),
+               std::logic_error);
+}
+
+TEST(StepPlannerTest, AConversationThatIsEndedKeepsWhatWasReadUnlessItIsDropped) {
+  StepPlanner planner(two_ranks());
+  ASSERT_TRUE(planner.submit({.id = 3, .prompt_tokens = 14, .max_new = 2, .room = 24}));
+  (void)planner.next();
+  planner.completed({});
+  planner.end(3);
+  EXPECT_EQ(planner.next(), std::nullopt);
+  EXPECT_EQ(planner.extend({.id = 3, .prompt_tokens = 14, .max_new = 2}, 14), 6);
+  (void)planner.next();
+  planner.completed({});
+  planner.abort(3);
+  EXPECT_FALSE(planner.holds(3));
+  ASSERT_TRUE(planner.submit({.id = 4, .prompt_tokens = 31, .max_new = 1, .room = 32}));
+  EXPECT_THAT(planner.next()->finished, ElementsAre(3));
+}
+
+TEST(StepPlannerTest, AHeldConversationKeepsItsMemoryAndItsPlaceAmongThoseThatRun) {
+  PlannerOptions options = two_ranks();
+  options.max_running = 1;
+  StepPlanner planner = held_planner(options);
+  ASSERT_TRUE(planner.submit({.id = 4, .prompt_tokens = 2, .max_new = 1}));
+  EXPECT_EQ(planner.next(), std::nullopt);
+  planner.abort(3);
+  EXPECT_EQ(planner.next()->prefill[0].request, 4);
+
+  StepPlanner full = held_planner();  // 6 of 8 pages
+  ASSERT_TRUE(full.submit({.id = 4, .prompt_tokens = 10, .max_new = 1}));
+  EXPECT_EQ(full.next(), std::nullopt);
+  ASSERT_TRUE(full.submit({.id = 5, .prompt_tokens = 8, .max_new = 1}));
+  full.abort(4);
+  EXPECT_EQ(full.next()->prefill[0].request, 5);
 }
 
 /// Replays plans as a cluster would: pages owned, positions computed.

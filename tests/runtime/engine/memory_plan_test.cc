@@ -161,6 +161,30 @@ TEST(MemoryPlanTest, ABlockBoundsTheWidestActivationsWhateverTheChunk) {
   }
 }
 
+// As a request that fills it with its prompt, and more of it never fits.
+TEST(MemoryPlanTest, AConversationIsPlannedForItsRoomAndTheLongestIsFound) {
+  for (Retention keep : {Retention::kSpread, Retention::kFewest}) {
+    JobShape talk = job({{}});
+    talk.keep = keep;
+    talk.requests = {{.room = 10'000}};
+    JobShape prompt = talk;
+    prompt.requests = {{.prompt_tokens = 9'999, .max_new = 1}};
+    const std::int64_t needed = bytes(plan_memory(config(), talk, kPlenty));
+    EXPECT_EQ(needed, bytes(plan_memory(config(), prompt, kPlenty)));
+    EXPECT_EQ(longest_room(config(), talk, kPlenty), 10'000);
+    EXPECT_EQ(longest_room(config(), talk, needed), 10'000);
+    EXPECT_EQ(longest_room(config(), talk, 0), 2);
+
+    const std::int64_t left = needed / 4;
+    const std::int64_t less = longest_room(config(), talk, left);
+    EXPECT_LT(less, 9'000);
+    talk.requests.front().room = less;
+    EXPECT_LE(bytes(plan_memory(config(), talk, left)), left);
+    talk.requests.front().room = less + 2 * kRanks * talk.page_tokens;
+    EXPECT_THROW((void)plan_memory(config(), talk, left), OutOfMemory);
+  }
+}
+
 TEST(MemoryPlanTest, WhatCannotFitIsRefusedWithTheNumbers) {
   try {
     plan_memory(config(), job({{}}), 1 << 20);

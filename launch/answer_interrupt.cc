@@ -1,0 +1,49 @@
+#include "launch/answer_interrupt.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "comm/error.h"
+#include "launch/watched_signals.h"
+
+namespace longspan {
+
+AnswerInterrupt::AnswerInterrupt() {
+  if (pipe2(pipe_.data(), O_CLOEXEC) != 0) throw IoError("no pipe for signals could be opened");
+  block_watched_signals();
+  thread_ = std::thread([this] { watch(); });
+}
+
+AnswerInterrupt::~AnswerInterrupt() {
+  closing_ = true;
+  pthread_kill(thread_.native_handle(), SIGTERM);  // wakes the wait; nobody else sees it
+  thread_.join();
+  for (int end : pipe_) close(end);
+}
+
+void AnswerInterrupt::begin_answer() {
+  ends_answer_ = false;
+  phase_ = Phase::kAnswering;
+}
+
+bool AnswerInterrupt::leaves_at(int signal) {
+  if (signal == 0) return false;
+  if (signal != SIGINT) return true;
+  if (phase_ == Phase::kFollowing) return false;
+  return phase_ == Phase::kAwaitingMessage || ends_answer_.exchange(true);
+}
+
+void AnswerInterrupt::watch() {
+  int signal = 0;
+  while (!leaves_at(signal) && !closing_) signal = signal_within(std::chrono::hours(1));
+  if (closing_) return;
+  ends_answer_ = true;
+  leaving_ = true;
+  const char byte = 0;
+  [[maybe_unused]] const ssize_t written = write(pipe_[1], &byte, 1);  // an empty pipe has room
+  await_end(signal);
+  if (!closing_) leave_after(signal);
+}
+
+}  // namespace longspan

@@ -1,0 +1,50 @@
+// Ctrl-C in a conversation: during an answer it ends the answer, else the command.
+//
+//   message awaited     answer comes                     message awaited
+//   Ctrl-C: leave       1st: end the answer, 2nd: leave  Ctrl-C: leave
+//
+// SIGTERM always leaves. What is left to do then has as long as InterruptWatch gives it.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <thread>
+
+namespace longspan {
+
+class AnswerInterrupt {
+ public:
+  /// Takes over SIGINT and SIGTERM of the whole process. Create it before any other thread. Throws
+  /// IoError.
+  AnswerInterrupt();
+  ~AnswerInterrupt();
+  AnswerInterrupt(const AnswerInterrupt&) = delete;
+  AnswerInterrupt& operator=(const AnswerInterrupt&) = delete;
+
+  /// For a rank that does as rank 0 says, which alone understands a Ctrl-C.
+  void leave_to_rank_0() { phase_ = Phase::kFollowing; }
+  void begin_answer();
+  void end_answer() { phase_ = Phase::kAwaitingMessage; }
+
+  /// Whether the answer that was begun last is to end.
+  bool ends_answer() const { return ends_answer_; }
+  /// Whether the command is to end. From then on there is something to read from leaving_fd().
+  const std::atomic<bool>& leaving() const { return leaving_; }
+  int leaving_fd() const { return pipe_[0]; }
+
+ private:
+  enum class Phase { kAwaitingMessage, kAnswering, kFollowing };
+
+  void watch();
+  /// Whether the process is to leave because of `signal`.
+  bool leaves_at(int signal);
+
+  std::atomic<Phase> phase_ = Phase::kAwaitingMessage;
+  std::atomic<bool> ends_answer_ = false;
+  std::atomic<bool> leaving_ = false;
+  std::atomic<bool> closing_ = false;
+  std::array<int, 2> pipe_{};
+  std::thread thread_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,187 @@
+#include "launch/chat_talk.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <iostream>
+#include <utility>
+
+#include "comm/error.h"
+#include "comm/str.h"
+#include "launch/run_setup.h"
+#include "launch/terminal.h"
+
+namespace longspan {
+
+ChatTalk::ChatTalk(ChatTalkOptions options, RunFacts facts, const LoadedModel& model,
+                   const ChatWording& wording, AnswerInterrupt& interrupt)
+    : options_(std::move(options)),
+      facts_(std::move(facts)),
+      model_(model),
+      wording_(wording),
+      interrupt_(interrupt),
+      lines_(STDIN_FILENO, interrupt.leaving_fd()),
+      input_(lines_, options_.terminal) {
+  if (options_.system) messages_.push_back({"system", *options_.system});
+}
+
+Coordinator::Listener ChatTalk::listener() {
+  return {.prefill =
+              [this](const Progress& chunk) {
+                recorder_->prefill(chunk, now());
+                const std::int64_t kept = recorder_->answer().kept;
+                if (!progress_) return;
+                progress_->chunk(chunk.prompt_done - kept, chunk.prompt_chunk,
+                                 chunk.prompt_total - kept);
+              },
+          .layer =
+              [this](int layer) {
+                if (progress_) progress_->layer(layer);
+              },
+          .token =
+              [this](RequestId, const Scored& scored) {
+                if (progress_) progress_->finish();
+                show(recorder_->token(scored, now()));
+              },
+          .nll = [](RequestId, double) {}};
+}
+
+void ChatTalk::run(Coordinator& coordinator, std::int64_t room) {
+  room_ = room;
+  while (!interrupt_.leaving()) {
+    const ChatRequest request = input_.next();
+    switch (request.kind) {
+      case ChatRequest::Kind::kLeave:
+        if (options_.terminal) std::cerr << std::endl;
+        return;
+      case ChatRequest::Kind::kReset:
+        reset(coordinator);
+        break;
+      case ChatRequest::Kind::kMessage:
+        take_turn(coordinator, request.message);
+        break;
+    }
+  }
+}
+
+void ChatTalk::reset(Coordinator& coordinator) {
+  coordinator.forget(request_);
+  std::erase_if(messages_, [](const ChatMessage& message) { return message.role != "system"; });
+  std::cerr << "longspan: a new conversation\n" << std::flush;
+}
+
+/// A message without an answer is taken back, so that the conversation is as it was.
+void ChatTalk::take_turn(Coordinator& coordinator, const std::string& message) {
+  messages_.push_back({"user", message});
+  const auto prompt = tokens();
+  if (!prompt) {
+    messages_.pop_back();
+    return;
+  }
+  turn_began_ = Clock::now();
+  interrupt_.begin_answer();
+  answer(coordinator, *prompt);
+  interrupt_.end_answer();
+  const Answer& answer = recorder_->answer();
+  report(answer);
+  if (answer.sampled == 0) {
+    messages_.pop_back();
+  } else {
+    messages_.push_back({"assistant", answer.text});
+  }
+}
+
+std::optional<std::vector<TokenId>> ChatTalk::tokens() const {
+  try {
+    const std::string& message = messages_.back().content;
+    expect_utf8(message, "the message");
+    std::vector<TokenId> ids =
+        tokens_of({.text = wording_(messages_), .ids = {}}, model_.tokenizer, "the conversation");
+    if (std::ssize(ids) < room_) return ids;
+    std::cerr << str(
+        "longspan: with this message the conversation has {} tokens, and there is room "
+        "for {} (--max-model-len), one of them for an answer; the message is left out: "
+        "send a shorter one, or /reset to begin anew\n",
+        with_thousands(std::ssize(ids)), with_thousands(room_));
+  } catch (const Error& error) {
+    std::cerr << str("longspan: {}; the message is left out\n", error.what());
+  }
+  return std::nullopt;
+}
+
+void ChatTalk::answer(Coordinator& coordinator, const std::vector<TokenId>& prompt) {
+  begin(coordinator, prompt, std::min(options_.max_tokens, room_ - std::ssize(prompt)));
+  bool more = coordinator.step();
+  while (more) {
+    if (is_to_end()) coordinator.end(request_);
+    more = coordinator.step();
+  }
+  if (progress_) progress_->finish();
+  if (!recorder_->answer().complete) show(recorder_->finish());
+}
+
+void ChatTalk::begin(Coordinator& coordinator, const std::vector<TokenId>& prompt,
+                     std::int64_t max_new) {
+  const bool goes_on = coordinator.holds(request_);
+  if (!goes_on) ++request_;
+  Admission admission{
+      .request = request_, .prompt = prompt, .top = options_.top, .sampling = facts_.sampling};
+  std::int64_t kept = 0;
+  if (goes_on) {
+    const auto keep = coordinator.extend(std::move(admission), max_new);
+    expects(keep.has_value(), "what is longer than the room was refused");
+    kept = *keep;
+  } else {
+    const bool fits = coordinator.submit(std::move(admission), max_new, false, room_);
+    expects(fits, "memory was planned for the room");
+  }
+  recorder_.emplace(RecordedRequest{.prompt = prompt,
+                                    .kept = kept,
+                                    .sampling = facts_.sampling,
+                                    .max_new = max_new,
+                                    .stop_texts = options_.stop_texts},
+                    Readers{.degree = facts_.degree, .layers = model_.config.layers},
+                    model_.tokenizer);
+  progress_.reset();
+  const bool shows = shows_on_terminal(STDERR_FILENO);
+  if (shows || !options_.json) progress_.emplace(model_.config.layers, shows);
+}
+
+bool ChatTalk::is_to_end() {
+  if (recorder_->ended_by_text() || interrupt_.ends_answer()) return true;
+  return options_.terminal && lines_.take_empty_line();
+}
+
+void ChatTalk::show(const std::string& text) {
+  if (!options_.json) std::cout << text << std::flush;
+}
+
+void ChatTalk::report(const Answer& answer) const {
+  if (options_.json) {
+    std::cout << turn_json(answer, facts_) << std::endl;
+    return;
+  }
+  if (answer.sampled > 0) std::cout << std::endl;
+  std::string line = str("longspan: kept {} tokens, read {}", with_thousands(answer.kept),
+                         with_thousands(answer.read));
+  if (answer.sampled > 0) {
+    line += str(" in {:.2f} s ({:.0f} tokens/s) over {}, wrote {}", answer.prefill_s(),
+                answer.prefill_tokens_per_s(), ranks_text(facts_.degree, facts_.tp),
+                with_thousands(std::ssize(answer.tokens)));
+  }
+  if (answer.sampled > 1) {
+    line += str(" in {:.2f} s ({:.1f} tokens/s)", answer.decode_s(), answer.decode_tokens_per_s());
+  }
+  std::cerr << str("{}{}\n", line, end_of(answer)) << std::flush;
+}
+
+/// Why an answer ended that the model did not end.
+std::string ChatTalk::end_of(const Answer& answer) const {
+  if (answer.stopped) return "";
+  if (answer.sampled == 0) return "; ended before there was an answer: the message is left out";
+  if (!answer.complete) return "; ended by you";
+  if (answer.sampled == options_.max_tokens) return "; cut at --max-tokens";
+  return str("; the conversation is full: {} tokens, /reset begins anew", with_thousands(room_));
+}
+
+}  // namespace longspan

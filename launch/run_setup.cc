@@ -1,0 +1,154 @@
+#include "launch/run_setup.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <iostream>
+#include <numeric>
+
+#include "attention/calibration.h"
+#include "comm/agreement.h"
+#include "comm/error.h"
+#include "comm/host_memory.h"
+#include "comm/link_throttle.h"
+#include "comm/str.h"
+#include "launch/allowed_strategies.h"
+#include "launch/instances.h"
+#include "launch/progress.h"
+#include "launch/terminal.h"
+#include "launch/version.h"
+#include "runtime/engine/calibration_cache.h"
+#include "runtime/engine/deal_of_chunk.h"
+#include "runtime/engine/instance_ranks.h"
+#include "runtime/model/generation_config.h"
+#include "runtime/model/model_part.h"
+
+namespace longspan {
+namespace {
+
+/// Pages are as narrow as what is computed with, unless asked otherwise.
+KvType kv_type(const GenerateOptions& options, Precision precision) {
+  return options.kv_type.value_or(precision == Precision::kBFloat16 ? KvType::kBFloat16
+                                                                    : KvType::kFloat32);
+}
+
+/// The ranks that attend with this one, where instances are split so.
+ProbedGroup probed_group(Machine& machine, const GenerateOptions& options, const Split& split) {
+  const InstanceRanks instances(options.tp);
+  ProbedGroup group{.ranks = {}, .hosts = split.hosts};
+  if (instances.instance_of(machine.rank()) >= split.degree) return group;
+  std::vector<int> all(split.degree);
+  std::iota(all.begin(), all.end(), 0);
+  group.ranks = instances.with_part(all, instances.part_of(machine.rank()));
+  return group;
+}
+
+}  // namespace
+
+std::vector<int> degrees(const GenerateOptions& options, int ranks) {
+  const int instances = count_instances(options.tp, ranks);
+  std::vector<int> list = options.compare_degrees;
+  if (list.empty()) list.push_back(options.degree.value_or(instances));
+  for (int degree : list) {
+    if (degree <= instances) continue;
+    const std::int64_t needed = std::int64_t{degree} * options.tp;
+    throw UsageError(
+        str("degree {} needs {} ranks{}, but the job has {}; start it with mpirun -np {}", degree,
+            needed, options.tp > 1 ? str(" (--tp {})", options.tp) : "", ranks, needed));
+  }
+  return list;
+}
+
+std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
+                          const ModelConfig& model, const std::vector<int>& degrees) {
+  const std::vector<int> hosts = hosts_of_ranks(machine);
+  const InstanceRanks instances(options.tp);
+  return agree_on(machine.control(), [&] {
+    expect_usable_tp(options.tp, model);
+    expect_whole_choices(options.tp, model, approximation(options.attention));
+    const HeadShape heads = part_of(model, {.index = 0, .ranks = options.tp}).heads;
+    std::vector<Split> list;
+    for (int degree : degrees) {
+      std::vector<int> of_group;  // where each instance has its first rank
+      for (int i = 0; i < degree; ++i) of_group.push_back(hosts[instances.rank_of(i, 0)]);
+      list.push_back({degree, allowed_strategies(options, heads, of_group), of_group});
+    }
+    return list;
+  });
+}
+
+MachineRates machine_rates(Machine& machine, const GenerateOptions& options,
+                           AttentionKernels& kernels, const Split& split) {
+  const std::string link = options.throttle_link.value_or("");
+  if (split.plans.size() < 2) {
+    return default_rates(kernels.isa(), machine.threads(), parse_link_throttle(link));
+  }
+  const ProbedGroup group = probed_group(machine, options, split);
+  return rates_for(machine, kernels, options.calibrate,
+                   calibration_key(machine, kernels, group, build_name(), link), group,
+                   calibration_folder());
+}
+
+JobOptions job_options(const GenerateOptions& options, const Split& split,
+                       const MachineRates& rates, Precision precision) {
+  JobOptions job{.degree = split.degree,
+                 .page_tokens = options.page_tokens,
+                 .layout = dealt_by(options.layout),
+                 .chunk_tokens = options.prefill_chunk,
+                 .keep = options.keep,
+                 .kv_type = kv_type(options, precision),
+                 .plans = split.plans,
+                 .decode_strategy = options.decode_strategy,
+                 .attention = approximation(options.attention),
+                 .rates = rates,
+                 .hosts = split.hosts,
+                 .max_running = options.max_num_seqs,
+                 .hang_timeout = options.hang_timeout};
+  if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
+  return job;
+}
+
+LoadedModel load_with_bar(Machine& machine, const GenerateOptions& options, OpenedModel opened,
+                          Precision precision) {
+  LoadModelOptions load{.precision = precision, .tp = options.tp};
+  if (options.memory_limit_bytes) load.memory_limit = *options.memory_limit_bytes;
+  LoadingBar bar(shows_on_terminal(STDERR_FILENO));
+  if (machine.rank() == 0) {
+    load.progress = [&](std::uint64_t done, std::uint64_t total) { bar.bytes(done, total); };
+  }
+  return load_model(machine, std::move(opened), load);
+}
+
+void say_loaded(const GenerateOptions& options, const LoadedModel& model, double seconds) {
+  if (options.json) return;
+  std::cerr << str("longspan: loaded {} in {:.1f} s, {} of weights\n", options.model, seconds,
+                   human_bytes(model.host_weight_bytes));
+}
+
+Sampling make_sampling(const GenerateOptions& options, const Tokenizer& tokenizer) {
+  const SamplingOptions& asked = options.sampling;
+  const GenerationConfig defaults =
+      asked.uses_model_defaults ? generation_config_of(options.model) : GenerationConfig{};
+  return resolved(asked, defaults, tokenizer.ends(), options.ignore_eos, tokenizer.vocabulary());
+}
+
+RunFacts run_facts(const GenerateOptions& options, const LoadedModel& model, int degree,
+                   Precision precision, const Sampling& sampling, double load_s) {
+  return {.model = model.config.name,
+          .degree = degree,
+          .tp = options.tp,
+          .layout = std::string(name(options.layout)),
+          .dtype = std::string(name(precision)),
+          .kv_dtype = std::string(name(kv_type(options, precision))),
+          .decode_strategy = std::string(name(options.decode_strategy)),
+          .attention = options.attention.kind,
+          .sampling = sampling,
+          .load_s = load_s};
+}
+
+std::string ranks_text(int degree, int tp) {
+  if (tp == 1) return str("{} rank{}", degree, degree == 1 ? "" : "s");
+  return str("{} instance{} of {} ranks", degree, degree == 1 ? "" : "s", tp);
+}
+
+}  // namespace longspan

@@ -1,0 +1,54 @@
+// What the commands that run a model over ranks have in common: from options to a job.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "comm/machine.h"
+#include "launch/answer_json.h"
+#include "launch/options.h"
+#include "runtime/engine/job.h"
+#include "runtime/engine/load_model.h"
+
+namespace longspan {
+
+/// How one degree is to share a sequence.
+struct Split {
+  int degree = 1;
+  std::vector<PlannedStrategy> plans;  // one, or several to choose from
+  std::vector<int> hosts;              // a number for each rank's
+};
+
+/// The degrees that are asked for, one unless they are compared; all instances unless one is named.
+/// Throws UsageError where the job's `ranks` are too few.
+std::vector<int> degrees(const GenerateOptions& options, int ranks);
+
+/// Every rank calls it; the same on all. Throws UsageError where model and options do not go
+/// together.
+std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
+                          const ModelConfig& model, const std::vector<int>& degrees);
+
+/// Measured, or read from an earlier start, if there is a choice. Every rank calls it.
+MachineRates machine_rates(Machine& machine, const GenerateOptions& options,
+                           AttentionKernels& kernels, const Split& split);
+
+JobOptions job_options(const GenerateOptions& options, const Split& split,
+                       const MachineRates& rates, Precision precision);
+
+/// Every rank calls it; a bar on rank 0's terminal shows how far it is.
+LoadedModel load_with_bar(Machine& machine, const GenerateOptions& options, OpenedModel opened,
+                          Precision precision);
+/// A line for people, unless they asked for JSON.
+void say_loaded(const GenerateOptions& options, const LoadedModel& model, double seconds);
+
+/// How tokens are chosen; rank 0 alone reads the model's defaults and draws a seed.
+Sampling make_sampling(const GenerateOptions& options, const Tokenizer& tokenizer);
+
+/// All but what the ranks report at the end.
+RunFacts run_facts(const GenerateOptions& options, const LoadedModel& model, int degree,
+                   Precision precision, const Sampling& sampling, double load_s);
+
+/// "4 ranks", "2 instances of 3 ranks"
+std::string ranks_text(int degree, int tp);
+
+}  // namespace longspan
