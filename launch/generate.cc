@@ -20,6 +20,7 @@
 #include "launch/answer_json.h"
 #include "launch/chat_prompts.h"
 #include "launch/commands.h"
+#include "launch/device_defaults.h"
 #include "launch/generate_run.h"
 #include "launch/instances.h"
 #include "launch/on_machine.h"
@@ -43,6 +44,11 @@ double seconds_between(Clock::time_point a, Clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
 }
 
+// A GPU is full with more rows than a CPU: those of a chunk that each rank computes, and those that
+// go through norms and products together.
+constexpr std::int64_t kGpuChunkRows = 8192;
+constexpr std::int64_t kGpuBlockRows = 4096;
+
 /// How one degree is to share a sequence.
 struct Split {
   int degree = 1;
@@ -56,10 +62,10 @@ KvType kv_type(const GenerateOptions& options, Precision precision) {
                                                                     : KvType::kFloat32);
 }
 
-JobOptions job_options(const GenerateOptions& options, const Split& split,
+JobOptions job_options(Machine& machine, const GenerateOptions& options, const Split& split,
                        const MachineRates& rates, Precision precision) {
   JobOptions job{.degree = split.degree,
-                 .page_tokens = options.page_tokens,
+                 .page_tokens = *options.page_tokens,
                  .layout = dealt_by(options.layout),
                  .chunk_tokens = options.prefill_chunk,
                  .keep = options.keep,
@@ -72,6 +78,10 @@ JobOptions job_options(const GenerateOptions& options, const Split& split,
                  .max_running = options.max_num_seqs,
                  .hang_timeout = options.hang_timeout};
   if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
+  if (machine.backend() == Backend::kCuda) {
+    job.ffn_block_rows = kGpuBlockRows;
+    if (!job.chunk_tokens) job.chunk_tokens = kGpuChunkRows * split.degree;
+  }
   return job;
 }
 
@@ -317,9 +327,11 @@ void say_loaded(const GenerateOptions& options, const LoadedModel& model, double
 
 /// All that can be refused is refused before the weights are read, unless the prompt comes from
 /// standard input: a person who types it should find the model ready.
-ExitCode generate_on(Machine& machine, const GenerateOptions& options,
+ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
                      const std::atomic<bool>& interrupted) {
   const auto start = Clock::now();
+  const GenerateOptions options =
+      agree_on(machine.control(), [&] { return suited_to(machine.backend(), asked); });
   const std::vector<int> list =
       agree_on(machine.control(), [&] { return degrees(options, machine.size()); });
   std::optional<TraceRecording> trace;
@@ -327,7 +339,8 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   const bool coordinator = machine.rank() == 0;
   const bool late = options.prompt.from_standard_input();
 
-  OpenedModel opened = open_model(machine, options.model);
+  OpenedModel opened = open_model(machine, options.model,
+                                  options.dummy_weights ? LoadFormat::kDummy : LoadFormat::kAuto);
   const std::vector<Split> split_list = splits(machine, options, opened.config, list);
   Sampling sampling;
   std::vector<JobRequest> requests = agree_on(machine.control(), [&] {
@@ -382,7 +395,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                          .load_s = seconds_between(start, loaded)};
     RunResult result;
     try {
-      run_prompts(machine, model, job_options(options, split, rates[i], load.precision),
+      run_prompts(machine, model, job_options(machine, options, split, rates[i], load.precision),
                   talk ? &talk->input() : nullptr, result);
     } catch (...) {
       if (talk) talk->show_failed(result, facts);
@@ -404,6 +417,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
 ExitCode generate(const GenerateOptions& options) {
   return on_machine({.threads = options.threads,
                      .bind = options.bind,
+                     .backend = options.backend,
                      .hang_timeout = options.hang_timeout,
                      .throttle_link = options.throttle_link,
                      .log_level = options.log_level},
