@@ -22,6 +22,8 @@ class ThrottledMachine final : public Machine {
   const std::string& host() const override { return inner_->host(); }
   int threads() const override { return inner_->threads(); }
   std::string placement() const override { return inner_->placement(); }
+  Backend backend() const override { return inner_->backend(); }
+  std::optional<std::int64_t> device_memory_left() override { return inner_->device_memory_left(); }
   bool abandoned() const override { return inner_->abandoned(); }
 
  private:

@@ -50,8 +50,8 @@ std::vector<PlannedStrategy> allowed_strategies(const GenerateOptions& options,
                                                 const HeadShape& heads, std::vector<int> hosts) {
   const SplitSetting setting{.heads = heads,
                              .layout = options.layout,
-                             .block = options.page_tokens,
-                             .page_tokens = options.page_tokens,
+                             .block = *options.page_tokens,
+                             .page_tokens = *options.page_tokens,
                              .spread = options.keep == Retention::kSpread,
                              .hosts = std::move(hosts)};
   if (options.ring_shape) return {with_ring_shape(*options.ring_shape, setting.degree())};

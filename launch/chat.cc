@@ -11,6 +11,7 @@
 #include "launch/answer_interrupt.h"
 #include "launch/chat_talk.h"
 #include "launch/commands.h"
+#include "launch/device_defaults.h"
 #include "launch/on_machine.h"
 #include "launch/run_setup.h"
 #include "launch/terminal.h"
@@ -63,8 +64,10 @@ ChatTalkOptions talk_options(const GenerateOptions& options) {
           .terminal = reads_from_terminal()};
 }
 
-ExitCode chat_on(Machine& machine, const GenerateOptions& options, AnswerInterrupt& interrupt) {
+ExitCode chat_on(Machine& machine, const GenerateOptions& asked, AnswerInterrupt& interrupt) {
   const auto start = Clock::now();
+  const GenerateOptions options =
+      agree_on(machine.control(), [&] { return suited_to(machine.backend(), asked); });
   const bool coordinator = machine.rank() == 0;
   if (!coordinator) interrupt.leave_to_rank_0();
   const std::vector<int> degree =
@@ -100,7 +103,7 @@ ExitCode chat_on(Machine& machine, const GenerateOptions& options, AnswerInterru
       talk->run(engine, planned);
     };
   }
-  run_session(machine, model, job_options(options, split, rates, precision),
+  run_session(machine, model, job_options(machine, options, split, rates, precision),
               coordinator ? &session : nullptr);
   if (trace) trace->finish(!options.json);
   return any_rank(machine.control(), interrupt.leaving()) ? ExitCode::kInterrupted
@@ -114,6 +117,7 @@ ExitCode chat(const ConversationOptions& options) {
   const GenerateOptions& run = options.run;
   return on_machine({.threads = run.threads,
                      .bind = run.bind,
+                     .backend = run.backend,
                      .hang_timeout = run.hang_timeout,
                      .throttle_link = run.throttle_link,
                      .log_level = run.log_level},

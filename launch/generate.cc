@@ -15,6 +15,7 @@
 #include "launch/answer_json.h"
 #include "launch/chat_prompts.h"
 #include "launch/commands.h"
+#include "launch/device_defaults.h"
 #include "launch/generate_run.h"
 #include "launch/on_machine.h"
 #include "launch/progress.h"
@@ -199,9 +200,11 @@ class Conversation {
 
 /// All that can be refused is refused before the weights are read, unless the prompt comes from
 /// standard input: a person who types it should find the model ready.
-ExitCode generate_on(Machine& machine, const GenerateOptions& options,
+ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
                      const std::atomic<bool>& interrupted) {
   const auto start = Clock::now();
+  const GenerateOptions options =
+      agree_on(machine.control(), [&] { return suited_to(machine.backend(), asked); });
   const std::vector<int> list =
       agree_on(machine.control(), [&] { return degrees(options, machine.size()); });
   std::optional<TraceRecording> trace;
@@ -209,7 +212,8 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   const bool coordinator = machine.rank() == 0;
   const bool late = options.prompt.from_standard_input();
 
-  OpenedModel opened = open_model(machine, options.model);
+  OpenedModel opened = open_model(machine, options.model,
+                                  options.dummy_weights ? LoadFormat::kDummy : LoadFormat::kAuto);
   const std::vector<Split> split_list = splits(machine, options, opened.config, list);
   Sampling sampling;
   std::vector<JobRequest> requests = agree_on(machine.control(), [&] {
@@ -251,7 +255,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                                      seconds_between(start, loaded));
     RunResult result;
     try {
-      run_prompts(machine, model, job_options(options, split, rates[i], precision),
+      run_prompts(machine, model, job_options(machine, options, split, rates[i], precision),
                   talk ? &talk->input() : nullptr, result);
     } catch (...) {
       if (talk) talk->show_failed(result, facts);
@@ -273,6 +277,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
 ExitCode generate(const GenerateOptions& options) {
   return on_machine({.threads = options.threads,
                      .bind = options.bind,
+                     .backend = options.backend,
                      .hang_timeout = options.hang_timeout,
                      .throttle_link = options.throttle_link,
                      .log_level = options.log_level},

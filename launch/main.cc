@@ -37,7 +37,8 @@ struct Dispatch {
   ExitCode operator()(const BenchCommOptions& options) const { return bench_comm(options); }
   ExitCode operator()(const HelpRequest& request) const { return print(request.text); }
   ExitCode operator()(const VersionRequest&) const {
-    const std::vector<std::string> libraries = {mpi_library_version(), onednn_version()};
+    std::vector<std::string> libraries = {mpi_library_version(), onednn_version()};
+    if (const auto cuda = cuda_support()) libraries.push_back(*cuda);
     return print(version_text(libraries));
   }
 };

@@ -26,10 +26,17 @@ namespace {
 std::unique_ptr<Machine> open_machine(const MachineRequest& request) {
   auto machine = Machine::open({.threads = request.threads.value_or(0),
                                 .bind = request.bind,
+                                .backend = request.backend,
                                 .hang_timeout = request.hang_timeout});
   if (!request.throttle_link) return machine;
   return std::make_unique<ThrottledMachine>(std::move(machine),
                                             *parse_link_throttle(*request.throttle_link));
+}
+
+/// A build for GPUs that finds none is slower than was hoped for.
+void say_if_without_gpu(Machine& machine) {
+  if (machine.rank() != 0 || machine.backend() != Backend::kCpu || !cuda_support()) return;
+  log(LogLevel::kWarning, "no rank sees a GPU: computing on CPUs (--backend cuda says why)");
 }
 
 }  // namespace
@@ -39,6 +46,7 @@ ExitCode on_machine(const MachineRequest& request,
   const std::unique_ptr<Machine> machine = open_machine(request);
   start_log(request.log_level, machine->rank(), machine->size());
   log(LogLevel::kDebug, machine->placement());
+  if (!request.backend) say_if_without_gpu(*machine);
   try {
     return command(*machine);
   } catch (const Error& error) {

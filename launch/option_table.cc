@@ -123,7 +123,7 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "prompt tokens that the ranks together read in one step, or auto (default: auto)"},
      apply_prefill_chunk},
     {{kGroupSplit, "page-tokens", "N",
-      "tokens of one KV page, a power of two from 1 to 1024 (default: 16)"},
+      "tokens of one KV page, a power of two from 1 to 1024 (default: 16, on GPUs 128)"},
      [](auto& o, auto& given) { o.page_tokens = power_of_two(given, kPageTokens); }},
     {{kGroupSplit, "keep", "WORD",
       "where the prompt's KV stays: spread over all ranks, or on the fewest that hold it, which "
@@ -139,10 +139,14 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "auto: where ranks share a host and the launcher has not bound them, compute threads of each "
       "keep to cores of its own, of one NUMA node if they fit; none: they do not (default: auto)"},
      [](auto& o, auto& given) { o.bind = bind_word(given); }},
+    {{kGroupSplit, "backend", "WORD",
+      "what computes: cpu; cuda, with a GPU for each rank; or auto: GPUs, unless no rank sees one "
+      "(default: auto)"},
+     [](auto& o, auto& given) { o.backend = backend_word(given); }},
     {{kGroupSplit, "dtype", "WORD",
       "what matrices are stored and multiplied in: float32, bfloat16 (half the memory, rounds "
-      "weights and activations; sums stay float32) or auto: bfloat16 where all ranks have AMX "
-      "(default: auto)"},
+      "weights and activations; sums stay float32) or auto: bfloat16 on GPUs and where all ranks "
+      "have AMX (default: auto)"},
      apply_dtype},
     {{kGroupSplit, "kv-dtype", "WORD",
       "how the KV cache is stored: auto, float32, float16, bfloat16 or int8; the narrow ones take "
@@ -272,6 +276,14 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
 
     {{kGroupLimits, "max-num-seqs", "N", "sequences that run together (default: 64)"},
      [](auto& o, auto& given) { o.max_num_seqs = static_cast<int>(whole_number(given, kRows)); }},
+    {{kGroupLimits, "load-format", "WORD",
+      "auto: the model's weights; dummy: made-up ones, for a folder with no more than a "
+      "config.json, "
+      "to measure with (default: auto)"},
+     [](auto& o, auto& given) {
+       constexpr std::array<std::string_view, 2> kWords = {"auto", "dummy"};
+       o.dummy_weights = one_of(given, kWords) == 1;
+     }},
     {{kGroupLimits, "memory-limit", "BYTES",
       "plan for at most this much memory on each host, as 500M or 2G (k 1000, K 1024; m, M, g, G "
       "alike) (default: what the host or its cgroup has)"},

@@ -84,6 +84,13 @@ Binding bind_word(const Given& given) {
   return static_cast<Binding>(one_of(given, kWords));
 }
 
+std::optional<Backend> backend_word(const Given& given) {
+  constexpr std::array kBackends{Backend::kCpu, Backend::kCuda};
+  const std::size_t word = one_of(given, names(kBackends, {"auto"}));
+  if (word == 0) return std::nullopt;
+  return kBackends[word - 1];
+}
+
 LogLevel log_level_word(const Given& given) {
   constexpr std::array<std::string_view, 4> kWords = {"debug", "info", "warning", "error"};
   return static_cast<LogLevel>(one_of(given, kWords));

@@ -12,6 +12,7 @@
 #include "attention/segment.h"
 #include "attention/shard_layout.h"
 #include "attention/strategy.h"
+#include "comm/backend.h"
 #include "comm/binding.h"
 #include "comm/log.h"
 #include "launch/option_values.h"
@@ -32,6 +33,8 @@ std::optional<Precision> dtype_word(const Given& given);
 AttentionKind attention_word(const Given& given);
 CalibrationEffort calibrate_word(const Given& given);
 Binding bind_word(const Given& given);
+/// Nothing for "auto".
+std::optional<Backend> backend_word(const Given& given);
 LogLevel log_level_word(const Given& given);
 /// The text, once parse_link_throttle() understands it.
 std::string link_throttle_text(const Given& given);

@@ -18,6 +18,7 @@
 #include "attention/kv_type.h"
 #include "attention/shard_layout.h"
 #include "attention/strategy.h"
+#include "comm/backend.h"
 #include "comm/binding.h"
 #include "comm/launcher.h"
 #include "comm/log.h"
@@ -60,6 +61,7 @@ struct RingShape {
 
 struct GenerateOptions {
   std::string model;
+  bool dummy_weights = false;  // made up, for the model folder's config.json
   PromptSource prompt;
   ChatOptions chat;
   std::optional<std::int64_t> max_tokens;  // absent: the command's default, or what is left
@@ -75,12 +77,13 @@ struct GenerateOptions {
   DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   CalibrationEffort calibrate = CalibrationEffort::kQuick;
   std::optional<std::int64_t> prefill_chunk;  // tokens of one step of the group; absent: automatic
-  int page_tokens = 16;
+  std::optional<int> page_tokens;             // absent: what suits the device
   Retention keep = Retention::kSpread;
   std::optional<Precision> dtype;  // absent: what is fastest here
   std::optional<KvType> kv_type;   // of KV pages; absent: as is computed
   std::optional<int> threads;      // per rank; absent: allowed cores / local ranks
   Binding bind = Binding::kAuto;   // of compute threads to cores
+  std::optional<Backend> backend;  // absent: GPUs where there are any
   std::vector<int> compare_degrees;
 
   AttentionOptions attention;

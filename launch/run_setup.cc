@@ -26,6 +26,11 @@
 namespace longspan {
 namespace {
 
+// A GPU is full with more rows than a CPU: those of a chunk that each rank computes, and those that
+// go through norms and products together.
+constexpr std::int64_t kGpuChunkRows = 8192;
+constexpr std::int64_t kGpuBlockRows = 4096;
+
 /// Pages are as narrow as what is computed with, unless asked otherwise.
 KvType kv_type(const GenerateOptions& options, Precision precision) {
   return options.kv_type.value_or(precision == Precision::kBFloat16 ? KvType::kBFloat16
@@ -89,10 +94,10 @@ MachineRates machine_rates(Machine& machine, const GenerateOptions& options,
                    calibration_folder());
 }
 
-JobOptions job_options(const GenerateOptions& options, const Split& split,
+JobOptions job_options(Machine& machine, const GenerateOptions& options, const Split& split,
                        const MachineRates& rates, Precision precision) {
   JobOptions job{.degree = split.degree,
-                 .page_tokens = options.page_tokens,
+                 .page_tokens = *options.page_tokens,
                  .layout = dealt_by(options.layout),
                  .chunk_tokens = options.prefill_chunk,
                  .keep = options.keep,
@@ -105,6 +110,10 @@ JobOptions job_options(const GenerateOptions& options, const Split& split,
                  .max_running = options.max_num_seqs,
                  .hang_timeout = options.hang_timeout};
   if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
+  if (machine.backend() == Backend::kCuda) {
+    job.ffn_block_rows = kGpuBlockRows;
+    if (!job.chunk_tokens) job.chunk_tokens = kGpuChunkRows * split.degree;
+  }
   return job;
 }
 

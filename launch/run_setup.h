@@ -32,7 +32,8 @@ std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
 MachineRates machine_rates(Machine& machine, const GenerateOptions& options,
                            AttentionKernels& kernels, const Split& split);
 
-JobOptions job_options(const GenerateOptions& options, const Split& split,
+/// `options` must have been suited to the machine's backend (device_defaults.h).
+JobOptions job_options(Machine& machine, const GenerateOptions& options, const Split& split,
                        const MachineRates& rates, Precision precision);
 
 /// Every rank calls it; a bar on rank 0's terminal shows how far it is.

@@ -1,5 +1,7 @@
 #include "comm/cuda/cuda_device.h"
 
+#include <cstdlib>
+
 #include "comm/cuda/cuda_check.h"
 #include "comm/cuda/cuda_stream.h"
 #include "comm/error.h"
@@ -7,6 +9,13 @@
 #include "comm/str.h"
 
 namespace longspan {
+namespace {
+
+constexpr int kMajor = CUDART_VERSION / 1000, kMinor = CUDART_VERSION % 1000 / 10;
+
+}  // namespace
+
+std::string cuda_version() { return str("CUDA {}.{}", kMajor, kMinor); }
 
 int cuda_device_count() {
   int count = 0;
@@ -16,13 +25,23 @@ int cuda_device_count() {
   int driver = 0;
   const bool has_driver = cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0;
   if (code == cudaErrorInsufficientDriver && has_driver) {
-    constexpr int kMajor = CUDART_VERSION / 1000, kMinor = CUDART_VERSION % 1000 / 10;
     throw DeviceError(
         str("the NVIDIA driver supports CUDA {}.{}, but this build needs {}.{}: "
             "install a newer driver (R580 for CUDA 13.0)",
             driver / 1000, driver % 1000 / 10, kMajor, kMinor));
   }
   return 0;
+}
+
+std::string reason_for_no_gpu() {
+  int driver = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+    cudaGetLastError();
+    return "there is no NVIDIA driver on this host: install one (R580 or newer for CUDA 13.0)";
+  }
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (visible == nullptr) return "the NVIDIA driver finds no GPU: see what nvidia-smi says";
+  return str("no GPU is visible to this process, where CUDA_VISIBLE_DEVICES is '{}'", visible);
 }
 
 CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
@@ -38,6 +57,23 @@ CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
   cuda_check(cudaGetDeviceProperties(&properties, ordinal), str("GPU {}", ordinal));
   name_ = str("{}, {}", properties.name,
               human_bytes(static_cast<std::int64_t>(properties.totalGlobalMem)));
+}
+
+std::string CudaDevice::uuid() const {
+  cudaDeviceProp properties{};
+  cuda_check(cudaGetDeviceProperties(&properties, ordinal_), str("GPU {}", ordinal_));
+  std::string text = "GPU-";
+  for (const char byte : properties.uuid.bytes) {
+    text += str("{:02x}", static_cast<unsigned char>(byte));
+  }
+  return text;
+}
+
+std::int64_t CudaDevice::free_bytes() const {
+  cuda_check(cudaSetDevice(ordinal_), str("GPU {}", ordinal_));
+  std::size_t free = 0, total = 0;
+  cuda_check(cudaMemGetInfo(&free, &total), str("GPU {}: asking for free memory", ordinal_));
+  return static_cast<std::int64_t>(free);
 }
 
 Buffer CudaDevice::allocate(std::size_t bytes) {

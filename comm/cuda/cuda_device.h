@@ -4,6 +4,7 @@
 // driver when it is first asked.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -14,6 +15,10 @@ namespace longspan {
 /// Visible GPUs (CUDA_VISIBLE_DEVICES is CUDA's to honour). 0 when there is none or no driver.
 /// Throws DeviceError when the driver is too old for this build, naming the one it needs.
 int cuda_device_count();
+/// Of this build, not the driver: "CUDA 13.0".
+std::string cuda_version();
+/// Why there are none, and what to do about it: a line for a person.
+std::string reason_for_no_gpu();
 
 class CudaDevice final : public Device {
  public:
@@ -21,6 +26,10 @@ class CudaDevice final : public Device {
   explicit CudaDevice(int ordinal);
 
   int ordinal() const { return ordinal_; }
+  /// The same in every process that sees this GPU: "GPU-5f1c...".
+  std::string uuid() const;
+  /// Of its memory, what nobody has taken.
+  std::int64_t free_bytes() const;
 
   Buffer allocate(std::size_t bytes) override;
   std::unique_ptr<Stream> new_stream() override;

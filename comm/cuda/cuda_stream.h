@@ -51,6 +51,9 @@ class CudaStream final : public Stream {
   ~CudaStream() override;
 
   cudaStream_t native() const { return stream_; }
+  /// Where failures of this stream's own work are left, by its host work or by others that know of
+  /// one.
+  const std::shared_ptr<CudaFailure>& failure() const { return failures_.front(); }
 
   Event record() override;
   void wait(const Event& event) override;

@@ -5,6 +5,9 @@
 
 #include "comm/agreement.h"
 #include "comm/error.h"
+#include "comm/host_memory.h"
+#include "comm/log.h"
+#include "comm/str.h"
 #include "runtime/engine/load_model.h"
 #include "runtime/engine/memory_plan.h"
 #include "runtime/engine/wire.h"
@@ -51,6 +54,20 @@ WorkerMemory agreed_memory(Machine& machine, const LoadedModel& model, const Job
   });
   broadcast(machine.control(), plan, 0, Patience::forever());
   return WireReader(plan).read<WorkerMemory>();
+}
+
+/// What the memory of a GPU is taken for, which is hard to see from outside.
+void say_plan(Machine& machine, const LoadedModel& model, const WorkerMemory& memory) {
+  const auto left = machine.device_memory_left();
+  if (!left || machine.rank() != 0) return;
+  const auto kv = static_cast<std::int64_t>(memory.kv.bytes());
+  const std::int64_t all = memory.bytes(model.config);
+  log(LogLevel::kInfo,
+      str("{}: {} of weights, {} of KV for {} tokens, {} of activations; {} stay free",
+          machine.device().description(),
+          human_bytes(static_cast<std::int64_t>(model.weights.bytes())), human_bytes(kv),
+          memory.kv.pages * memory.kv.page.page_tokens, human_bytes(all - kv),
+          human_bytes(*left - all)));
 }
 
 /// For a rank beyond the degree, which only waits for the end.
@@ -105,6 +122,7 @@ void drive(Coordinator& coordinator, const JobInput& input) {
 std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
                                      const JobOptions& options, SessionInput* input) {
   WorkerMemory memory = agreed_memory(machine, model, options, input);
+  say_plan(machine, model, memory);
   const InstanceRanks ranks(model.config.part.ranks);
   expects(machine.size() % ranks.tp() == 0, "every rank belongs to an instance");
   if (ranks.instance_of(machine.rank()) >= options.degree) memory = nothing_but(memory.kv.page);

@@ -10,6 +10,7 @@
 #include "comm/host_memory.h"
 #include "comm/str.h"
 #include "runtime/engine/instance_ranks.h"
+#include "runtime/model/folder_config.h"
 #include "runtime/model/folder_tokenizer.h"
 #include "runtime/model/gguf.h"
 #include "runtime/model/model_folder.h"
@@ -25,15 +26,24 @@ std::int64_t host_budget(std::optional<std::int64_t> limit, std::int64_t used) {
   return limit ? std::min(available, *limit - used) : available;
 }
 
-void check_weights_fit(std::int64_t needed, const LoadModelOptions& options) {
-  const std::int64_t budget = host_budget(options.memory_limit, 0);
+/// `place`: where the memory is.
+void check_weights_fit(std::int64_t needed, std::int64_t budget, const std::string& place,
+                       const LoadModelOptions& options) {
   if (needed <= budget) return;
   throw OutOfMemory(str(
-      "the weights take {} at {}, but {} of memory is available on this host{}; use a smaller "
+      "the weights take {} at {}, but {} of memory is available on {}{}; use a smaller "
       "model{} or a larger machine",
       human_bytes(needed), name(options.precision), human_bytes(std::max<std::int64_t>(0, budget)),
-      options.memory_limit ? " (--memory-limit)" : "",
+      place, options.memory_limit ? " (--memory-limit)" : "",
       options.precision == Precision::kFloat32 ? ", --dtype bfloat16" : ""));
+}
+
+/// What is left of a device with memory of its own, less what nobody plans: scratch that grows with
+/// calls, kernels that are loaded late, buffers of links.
+std::optional<std::int64_t> device_budget(Machine& machine) {
+  constexpr std::int64_t kUnplanned = std::int64_t{1} << 30;
+  const auto left = machine.device_memory_left();
+  return left ? std::optional(*left - kUnplanned) : std::nullopt;
 }
 
 /// Of this host's ranks those that hold the same part as this one, which may share a block.
@@ -51,15 +61,30 @@ std::set<int> parts_on_host(Machine& machine, const InstanceRanks& ranks) {
   return parts;
 }
 
+std::int64_t part_weight_bytes(const OpenedModel& opened, int part, int tp, const ModelOps& ops) {
+  const TensorType embedding =
+      opened.file ? embedding_type(*opened.file, opened.config) : TensorType::kBF16;
+  const ModelConfig config = part_of(opened.config, {.index = part, .ranks = tp});
+  return static_cast<std::int64_t>(WeightPlan(config, embedding, ops).bytes());
+}
+
 std::int64_t host_weight_bytes(const OpenedModel& opened, const std::set<int>& parts, int tp,
                                const ModelOps& ops) {
-  const TensorType embedding = embedding_type(*opened.file, opened.config);
   std::int64_t bytes = 0;
-  for (int part : parts) {
-    const ModelConfig config = part_of(opened.config, {.index = part, .ranks = tp});
-    bytes += static_cast<std::int64_t>(WeightPlan(config, embedding, ops).bytes());
-  }
+  for (int part : parts) bytes += part_weight_bytes(opened, part, tp, ops);
   return bytes;
+}
+
+/// In the host's memory, from where a device with memory of its own gets a copy.
+void check_weights_fit(Machine& machine, std::int64_t host_bytes, std::int64_t own_bytes,
+                       const LoadModelOptions& options) {
+  const auto of_device = device_budget(machine);
+  if (!of_device) {
+    check_weights_fit(host_bytes, host_budget(options.memory_limit, 0), "this host", options);
+    return;
+  }
+  check_weights_fit(host_bytes, available_host_memory(), "this host", options);
+  check_weights_fit(own_bytes, *of_device, machine.device().description(), options);
 }
 
 }  // namespace
@@ -77,12 +102,18 @@ OpenedModel open_model(const std::string& path) {
   return {std::move(file), std::move(config), std::move(tokenizer)};
 }
 
-OpenedModel open_model(Machine& machine, const std::string& path) {
-  return agree_on(machine.control(), [&] { return open_model(path); });
+OpenedModel open_model(Machine& machine, const std::string& path, LoadFormat format) {
+  return agree_on(machine.control(), [&] {
+    if (format == LoadFormat::kAuto) return open_model(path);
+    ModelConfig config = read_folder_config(path);
+    Tokenizer tokenizer = folder_tokenizer(path, config.vocabulary);
+    return OpenedModel{nullptr, std::move(config), std::move(tokenizer)};
+  });
 }
 
 Precision agreed_precision(Machine& machine, std::optional<Precision> wish) {
   if (wish) return *wish;
+  if (machine.backend() == Backend::kCuda) return Precision::kBFloat16;
   const bool all = minimum(machine.control(), fastest_cpu_precision() == Precision::kBFloat16) == 1;
   return all ? Precision::kBFloat16 : Precision::kFloat32;
 }
@@ -94,21 +125,32 @@ LoadedModel load_model(Machine& machine, OpenedModel opened, const LoadModelOpti
   // Each part's leader fills a block, all at once.
   const int threads =
       std::max<int>(1, machine.threads() * std::ssize(machine.host_ranks()) / std::ssize(parts));
-  auto ops = new_cpu_model_ops(options.precision);
+  const bool on_gpu = machine.backend() == Backend::kCuda;
+  auto ops = agree_on(machine.control(), [&] {
+    return on_gpu ? new_cuda_model_ops(machine.device(), options.precision)
+                  : new_cpu_model_ops(options.precision);
+  });
   // Before loading, since ranks that share weights wait for each other inside.
   const std::int64_t host_bytes = agree_on(machine.control(), [&] {
     const std::int64_t bytes = host_weight_bytes(opened, parts, options.tp, *ops);
-    check_weights_fit(bytes, options);
+    const int part = ranks.part_of(machine.rank());
+    const std::int64_t on_host = on_gpu && !opened.file ? 0 : bytes;
+    check_weights_fit(machine, on_host, part_weight_bytes(opened, part, options.tp, *ops), options);
     return bytes;
   });
   return agree_on(machine.control(), [&] {
     const ModelPart part{.index = ranks.part_of(machine.rank()), .ranks = options.tp};
     ModelWeights weights =
-        ModelWeights::load(*opened.file, opened.config, *ops, sharing,
-                           {.threads = threads, .progress = options.progress, .part = part});
+        opened.file ? ModelWeights::load(*opened.file, opened.config, *ops, sharing,
+                                         {.threads = threads,
+                                          .progress = options.progress,
+                                          .part = part,
+                                          .device = on_gpu ? &machine.device() : nullptr})
+                    : ModelWeights::made_up(opened.config, *ops, machine.device(), part);
     ModelConfig config = part_of(opened.config, part);
     const float scale = 1.0f / std::sqrt(static_cast<float>(config.heads.head_dim));
-    auto kernels = new_cpu_attention_kernels(config.heads, scale, options.precision);
+    auto kernels = on_gpu ? new_cuda_attention_kernels(machine.device(), config.heads, scale)
+                          : new_cpu_attention_kernels(config.heads, scale, options.precision);
     return LoadedModel{.tokenizer = std::move(opened.tokenizer),
                        .config = std::move(config),
                        .weights = std::move(weights),
@@ -120,8 +162,14 @@ LoadedModel load_model(Machine& machine, OpenedModel opened, const LoadModelOpti
 
 std::int64_t memory_left_per_rank(Machine& machine, const LoadedModel& model,
                                   std::optional<std::int64_t> memory_limit) {
-  const std::int64_t budget = host_budget(memory_limit, model.host_weight_bytes);
-  const std::int64_t own = budget / std::ssize(machine.host_ranks());
+  const std::int64_t ranks = std::ssize(machine.host_ranks());
+  std::int64_t own = 0;
+  if (const auto of_device = device_budget(machine)) {
+    const auto weights = static_cast<std::int64_t>(model.weights.bytes());
+    own = memory_limit ? std::min(*of_device, *memory_limit / ranks - weights) : *of_device;
+  } else {
+    own = host_budget(memory_limit, model.host_weight_bytes) / ranks;
+  }
   return minimum(machine.control(), own);
 }
 

@@ -17,7 +17,7 @@ namespace longspan {
 
 struct LoadModelOptions {
   Precision precision = Precision::kFloat32;  // of matrix products and attention
-  /// The most this host's ranks may use together; absent: what the host has.
+  /// The most this host's ranks may use together; absent: what the host, or its GPUs, have.
   std::optional<std::int64_t> memory_limit;
   /// Ranks of an instance, which hold the weights together (InstanceRanks): one of
   /// usable_part_counts(), of which the number of ranks is a multiple.
@@ -26,15 +26,18 @@ struct LoadModelOptions {
   std::function<void(std::uint64_t, std::uint64_t)> progress;
 };
 
+/// Dummy: the configuration of a folder, and made-up weights.
+enum class LoadFormat { kAuto, kDummy };
+
 /// What a model says of itself: enough to check prompts and plan memory before weights are read.
 struct OpenedModel {
-  std::unique_ptr<TensorFile> file;
+  std::unique_ptr<TensorFile> file;  // null: weights are made up
   ModelConfig config;
   Tokenizer tokenizer;
 };
 
-/// `wish`, or else what is fastest on every rank of the job: bfloat16 where all have AMX, float32
-/// if any has not. Every rank calls it.
+/// `wish`, or else what is fastest on every rank of the job: bfloat16 on GPUs or where all have
+/// AMX, float32 if any has not. Every rank calls it.
 Precision agreed_precision(Machine& machine, std::optional<Precision> wish);
 
 /// The GGUF file or Hugging Face folder at `path`, its weights unread. Throws MissingInput or
@@ -43,11 +46,12 @@ OpenedModel open_model(const std::string& path);
 
 /// Every rank calls these two alike; a failure of any rank is thrown on all. open_model throws
 /// MissingInput or DataError, load_model DataError or OutOfMemory.
-OpenedModel open_model(Machine& machine, const std::string& path);
+OpenedModel open_model(Machine& machine, const std::string& path,
+                       LoadFormat format = LoadFormat::kAuto);
 LoadedModel load_model(Machine& machine, OpenedModel opened, const LoadModelOptions& options);
 
-/// Bytes that the scarcest rank of the job can still take, each rank having an equal share of its
-/// host's, idle ones too. The same on every rank.
+/// Bytes that the scarcest rank of the job can still take: of its device's memory, or of an equal
+/// share of its host's, idle ranks having one too. The same on every rank.
 std::int64_t memory_left_per_rank(Machine& machine, const LoadedModel& model,
                                   std::optional<std::int64_t> memory_limit);
 

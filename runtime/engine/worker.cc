@@ -246,7 +246,7 @@ void Worker::score_rows(StepReport& report, const ForwardStep& step,
     const std::span<const RequestRow> some = rows.first(std::min(most, rows.size()));
     std::vector<std::int64_t> indices;
     for (const RequestRow& row : some) indices.push_back(row.row);
-    const float* logits = transformer_.logits(*compute_, indices);
+    const float* logits = on_host(transformer_.logits(*compute_, indices), std::ssize(indices));
     await_compute();
     if (!has_logits()) continue;
     for (std::size_t i = 0; i < some.size(); ++i) {
@@ -261,7 +261,7 @@ void Worker::score_sliced(StepReport& report, const ForwardStep& step,
   const std::int64_t most = transformer_.limits().logit_rows;
   for (std::int64_t first = 0; first < step.decode_rows(); first += most) {
     const std::int64_t count = std::min(most, step.decode_rows() - first);
-    const float* logits = transformer_.sliced_logits(*compute_, step, first, count);
+    const float* logits = on_host(transformer_.sliced_logits(*compute_, step, first, count), count);
     await_compute();
     for (const RequestRow& row : rows) {
       const std::int64_t at = row.row - step.chunk_rows() - first;
@@ -284,6 +284,16 @@ RowResult Worker::score_row(const ForwardStep& step, const RequestRow& row,
           sample(logits, admission.top, admission.sampling, sequence.history, sampled, position)};
 }
 
+/// Where the host reads `rows` rows of logits once the stream is past this.
+const float* Worker::on_host(const float* logits, std::int64_t rows) {
+  if (machine_.backend() == Backend::kCpu || !has_logits()) return logits;
+  host_logits_.resize(rows * model_.config.vocabulary);
+  const std::span<const float> there(logits, host_logits_.size());
+  machine_.device().copy(*compute_, std::as_writable_bytes(std::span(host_logits_)),
+                         std::as_bytes(there));
+  return host_logits_.data();
+}
+
 std::span<const float> Worker::logits_row(const float* logits, std::int64_t row) const {
   const int vocabulary = model_.config.vocabulary;
   return {logits + row * vocabulary, static_cast<std::size_t>(vocabulary)};
@@ -297,7 +307,7 @@ void Worker::sum_nll(StepReport& report, const ForwardStep& step, RequestId requ
     const std::int64_t count = std::min(most, step.chunk_rows() - row);
     std::vector<std::int64_t> rows(count);
     std::iota(rows.begin(), rows.end(), row);
-    const float* logits = transformer_.logits(*compute_, rows);
+    const float* logits = on_host(transformer_.logits(*compute_, rows), count);
     await_compute();
     if (!has_logits()) continue;
     for (std::int64_t i = 0; i < count; ++i) {

@@ -79,6 +79,7 @@ class Worker {
   void score_sliced(StepReport& report, const ForwardStep& step, std::span<const RequestRow> rows);
   RowResult score_row(const ForwardStep& step, const RequestRow& row,
                       std::span<const float> logits) const;
+  const float* on_host(const float* logits, std::int64_t rows);
   std::span<const float> logits_row(const float* logits, std::int64_t row) const;
   void sum_nll(StepReport& report, const ForwardStep& step, RequestId request);
 
@@ -94,6 +95,7 @@ class Worker {
   std::int64_t resident_before_;
   KvStore kv_;
   Transformer transformer_;
+  std::vector<float> host_logits_;  // a copy, where the host cannot read the device's memory
   std::map<RequestId, Sequence> sequences_;
   std::int64_t bad_attention_;       // bad partials counted by the kernels up to the last step
   std::unique_ptr<Stream> compute_;  // last: drains before what its work touches goes

@@ -1,4 +1,6 @@
 // The shape of a model in a Hugging Face folder, from its config.json. See model_config.h.
+#include "runtime/model/folder_config.h"
+
 #include <array>
 #include <cmath>
 #include <string>
@@ -228,13 +230,13 @@ void read_gemma(FolderKeys& keys, ModelConfig& config) {
 
 }  // namespace
 
-ModelConfig read_model_config(const ModelFolder& folder) {
-  FolderKeys keys(folder.path() / "config.json");
+ModelConfig read_folder_config(const std::filesystem::path& folder) {
+  FolderKeys keys(folder / "config.json");
   const Family& family = find_family(keys);
   refuse_unbuilt(keys);
   ModelConfig config;
-  config.name = folder.path().filename().string();
-  if (config.name.empty()) config.name = folder.path().parent_path().filename().string();
+  config.name = folder.filename().string();
+  if (config.name.empty()) config.name = folder.parent_path().filename().string();
   config.architecture = family.architecture;
   config.layers = static_cast<int>(keys.require_int("num_hidden_layers", 1, kMostLayers));
   config.hidden = static_cast<int>(keys.require_int("hidden_size", 1, kWidest));
@@ -252,6 +254,11 @@ ModelConfig read_model_config(const ModelFolder& folder) {
   if (family.gemma) read_gemma(keys, config);
   keys.ignore(kIrrelevant);
   keys.refuse_unread();
+  return config;
+}
+
+ModelConfig read_model_config(const ModelFolder& folder) {
+  ModelConfig config = read_folder_config(folder.path());
   check_tensors(folder, config);
   return config;
 }

@@ -110,6 +110,9 @@ class ModelOps {
   virtual std::string description() const = 0;
   /// The layout for matrices of this shape, as matmul() wants it.
   virtual std::unique_ptr<MatrixLayout> new_matrix_layout(int outputs, int inputs) const = 0;
+  /// What an embedding table is kept as, to be looked up in by embed(): as the file has it, or as
+  /// float32 or bfloat16.
+  virtual TensorType embedding_type(TensorType in_file) const { return in_file; }
 
   /// out[i] = row tokens[i] of the table, scaled. Ids must lie inside the vocabulary.
   virtual void embed(Stream& stream, const Embedding& embedding, std::vector<TokenId> tokens,
@@ -149,5 +152,9 @@ class ModelOps {
 /// Runs on CPU streams, with as many threads as the stream was given. Matrices lie in, and products
 /// are taken in, `precision`.
 std::unique_ptr<ModelOps> new_cpu_model_ops(Precision precision = Precision::kFloat32);
+
+/// The same on a CUDA device, which outlives them; matrices are packed on the host and then copied
+/// there. Throws ConfigError if this build has no CUDA, DeviceError where cuBLASLt is missing.
+std::unique_ptr<ModelOps> new_cuda_model_ops(Device& device, Precision precision);
 
 }  // namespace longspan

@@ -28,6 +28,15 @@ class RopeTable {
   void angles(std::span<const std::int64_t> positions,
               std::span<float> out /*(positions, head_dim)*/) const;
 
+  // What they are made of, for devices that compute them by themselves.
+
+  /// Radians per position, of each pair of dimensions.
+  std::span<const double> frequencies() const { return frequencies_; }
+  /// Pairs that turn; those behind have the cosine 1, whatever the scale.
+  std::size_t turned() const { return turned_; }
+  /// Of cosines and sines of pairs that turn.
+  double scale() const { return scale_; }
+
  private:
   std::vector<double> frequencies_;  // radians per position
   std::size_t turned_;               // of them; the others are 0

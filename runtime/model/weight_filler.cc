@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <exception>
 #include <mutex>
 #include <optional>
@@ -67,9 +68,12 @@ struct Vector {
 /// A matrix of the block: its sources' rows, one below the other.
 struct Matrix {
   std::vector<Source> sources;
-  const MatrixLayout* layout = nullptr;  // null: not packed, only kept
-  std::size_t packed = 0;                // where
-  std::optional<std::size_t> kept = {};  // where the file's bytes of the only source stay
+  const MatrixLayout* layout = nullptr;     // null: not packed, only kept
+  std::size_t packed = 0;                   // where
+  std::optional<std::size_t> kept = {};     // where rows of the only source stay unpacked
+  TensorType kept_type = TensorType::kF32;  // the file's, or one that they are converted to
+
+  bool keeps_file_bytes() const { return kept && kept_type == sources.front().tensor->type; }
 };
 
 /// What a thread works on at once: rows [first, first + count) of a matrix.
@@ -142,11 +146,15 @@ class Recipe {
   void add_ends(std::vector<Matrix>& all) const {
     const Source embedding = source(TensorRole::kEmbedding);
     if (whole_.tied_output && alone_) {  // read once
-      all.push_back({{embedding}, &plan_.output_layout(), plan_.output(), plan_.embedding()});
+      all.push_back({{embedding},
+                     &plan_.output_layout(),
+                     plan_.output(),
+                     plan_.embedding(),
+                     plan_.embedding_type()});
       return;
     }
     const Source output = whole_.tied_output ? embedding : source(TensorRole::kOutput);
-    all.push_back({{embedding}, nullptr, 0, plan_.embedding()});
+    all.push_back({{embedding}, nullptr, 0, plan_.embedding(), plan_.embedding_type()});
     all.push_back({{output.with_rows(own_.vocabulary)}, &plan_.output_layout(), plan_.output()});
   }
 
@@ -327,10 +335,25 @@ class Filler {
       }
       start += source.rows();
     }
+    if (matrix.kept && !matrix.keeps_file_bytes()) keep(matrix, panel, scratch.values);
     if (matrix.layout == nullptr) return;
     matrix.layout->pack(scratch.values.data(), static_cast<int>(panel.first),
                         static_cast<int>(panel.count),
                         block_.subspan(matrix.packed, matrix.layout->bytes()));
+  }
+
+  /// The panel's rows as the type that the matrix is kept as.
+  void keep(const Matrix& matrix, const Panel& panel, const std::vector<float>& values) {
+    const std::int64_t inputs = matrix.sources.front().inputs.count;
+    std::byte* to =
+        block_.data() + *matrix.kept + panel.first * byte_size(matrix.kept_type, inputs);
+    const std::int64_t count = panel.count * inputs;
+    if (matrix.kept_type == TensorType::kF32) {
+      std::memcpy(to, values.data(), count * sizeof(float));
+    } else {
+      expects(matrix.kept_type == TensorType::kBF16, "a table is kept as float32 or bfloat16");
+      narrow_row(values.data(), count, reinterpret_cast<std::uint16_t*>(to));
+    }
   }
 
   /// `rows`: of those that the matrix has of the source.
@@ -341,7 +364,7 @@ class Filler {
     const TensorInfo part = slice(*source.tensor, in_file);
     scratch.raw.resize(part.bytes);
     Bytes raw = scratch.raw;
-    if (matrix.kept) {
+    if (matrix.keeps_file_bytes()) {
       raw = block_.subspan(*matrix.kept + part.offset - source.tensor->offset, part.bytes);
     }
     file_.read(part, raw);

@@ -19,10 +19,11 @@ WeightPlan::WeightPlan(const ModelConfig& config, TensorType embedding, const Mo
       gate_up_(ops.new_matrix_layout(2 * config.ffn, config.hidden)),
       down_(ops.new_matrix_layout(config.hidden, config.ffn)),
       output_layout_(ops.new_matrix_layout(vocabulary_slice(config.vocabulary, config.part).count,
-                                           config.hidden)) {
+                                           config.hidden)),
+      embedding_type_(ops.embedding_type(embedding)) {
   const std::size_t norm_bytes = config.hidden * sizeof(float);
   header_ = place(kHeaderBytes);
-  embedding_ = place(byte_size(embedding, config.hidden) * config.vocabulary);
+  embedding_ = place(byte_size(embedding_type_, config.hidden) * config.vocabulary);
   for (int i = 0; i < config.layers; ++i) {
     Layer layer{};
     layer.attention_norm = place(norm_bytes);

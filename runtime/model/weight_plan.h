@@ -17,7 +17,7 @@ namespace longspan {
 class WeightPlan {
  public:
   /// For the part of the model that `config` describes. `embedding`: the type of the file's
-  /// table.
+  /// table, which `ops` may keep as another.
   WeightPlan(const ModelConfig& config, TensorType embedding, const ModelOps& ops);
 
   /// Offsets from the start of the block, all multiples of 64.
@@ -46,6 +46,7 @@ class WeightPlan {
   std::size_t header() const { return header_; }
 
   std::size_t embedding() const { return embedding_; }
+  TensorType embedding_type() const { return embedding_type_; }
   const Layer& layer(int index) const { return layers_[index]; }
   std::size_t output_norm() const { return output_norm_; }
   std::size_t output() const { return output_; }
@@ -66,6 +67,7 @@ class WeightPlan {
   std::unique_ptr<MatrixLayout> gate_up_;
   std::unique_ptr<MatrixLayout> down_;
   std::unique_ptr<MatrixLayout> output_layout_;
+  TensorType embedding_type_;
   std::size_t header_ = 0;
   std::size_t embedding_ = 0;
   std::vector<Layer> layers_;

@@ -10,6 +10,7 @@
 #include "comm/log.h"
 #include "comm/str.h"
 #include "runtime/model/block_offer.h"
+#include "runtime/model/dummy_weights.h"
 #include "runtime/model/model_part.h"
 #include "runtime/model/model_tensors.h"
 #include "runtime/model/shared_block.h"
@@ -106,7 +107,16 @@ struct Loading {
 struct ModelWeights::Parts {
   explicit Parts(WeightPlan the_plan) : plan(std::move(the_plan)) {}
 
-  const std::byte* at(std::size_t offset) const { return block.bytes().data() + offset; }
+  const std::byte* at(std::size_t offset) const {
+    return (copy.bytes().empty() ? block.bytes() : copy.bytes()).data() + offset;
+  }
+  void move_to(Device& device) {
+    copy = device.allocate(plan.bytes());
+    const std::unique_ptr<Stream> stream = device.new_stream();
+    device.copy(*stream, copy.bytes(), block.bytes());
+    stream->synchronize();
+    block = Mapping();
+  }
   /// Null where the model has none.
   const float* values(std::optional<std::size_t> offset) const {
     return offset ? reinterpret_cast<const float*>(at(*offset)) : nullptr;
@@ -131,7 +141,8 @@ struct ModelWeights::Parts {
             .ffn_post_norm = norm(offsets.ffn_post_norm, hidden)};
   }
 
-  void lay_out(const ModelConfig& config, TensorType type) {
+  void lay_out(const ModelConfig& config) {
+    const TensorType type = plan.embedding_type();
     embedding = {type,
                  {at(plan.embedding()), byte_size(type, config.hidden) * config.vocabulary},
                  config.vocabulary,
@@ -144,6 +155,7 @@ struct ModelWeights::Parts {
 
   WeightPlan plan;
   Mapping block;
+  Buffer copy;  // of the block, on a device with memory of its own
   LoadReport report;
   Embedding embedding;
   std::vector<LayerWeights> layers;
@@ -159,7 +171,21 @@ ModelWeights ModelWeights::load(const TensorFile& file, const ModelConfig& confi
   const ModelConfig own = part_of(config, options.part);
   auto parts = std::make_unique<Parts>(WeightPlan(own, embedding_type(file, config), ops));
   parts->block = Loading{file, config, parts->plan, host, options, parts->report}.block();
-  parts->lay_out(own, embedding_type(file, config));
+  if (options.device) parts->move_to(*options.device);
+  parts->lay_out(own);
+  parts->report.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return ModelWeights(std::move(parts));
+}
+
+ModelWeights ModelWeights::made_up(const ModelConfig& config, const ModelOps& ops, Device& device,
+                                   const ModelPart& part) {
+  const auto start = std::chrono::steady_clock::now();
+  const ModelConfig own = part_of(config, part);
+  auto parts = std::make_unique<Parts>(WeightPlan(own, TensorType::kBF16, ops));
+  parts->copy = device.allocate(parts->plan.bytes());
+  fill_with_dummies(device, own, parts->plan, parts->copy.bytes());
+  parts->lay_out(own);
   parts->report.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return ModelWeights(std::move(parts));

@@ -11,6 +11,8 @@
 // unlinked file in $TMPDIR instead; a rank that cannot open that either loads a copy of its own
 // and says so in one warning.
 //
+// A device with memory of its own gets a copy of the block, and the host's is then let go.
+//
 // Queries and keys are converted here from the file's order of rows to the half-split order that
 // rope.h rotates (head_order.h).
 #pragma once
@@ -47,6 +49,8 @@ struct LoadOptions {
   int threads = 1;
   LoadProgress progress = {};  // called on the leader
   ModelPart part = {};         // what is loaded of the model; the same on all ranks of `host`
+  /// Where the block is copied to when it is filled; null: it stays in the host's memory.
+  Device* device = nullptr;
   /// How long the other ranks wait for the leader.
   Patience patience = Patience::forever();
 };
@@ -67,6 +71,10 @@ class ModelWeights {
   /// finite; the other ranks throw what their leader threw.
   static ModelWeights load(const TensorFile& file, const ModelConfig& config, const ModelOps& ops,
                            const HostRanks& host, const LoadOptions& options);
+  /// Made-up weights in the device's memory (dummy_weights.h), for `part` of the model: no file is
+  /// read and nothing is shared. Throws OutOfMemory.
+  static ModelWeights made_up(const ModelConfig& config, const ModelOps& ops, Device& device,
+                              const ModelPart& part);
   ~ModelWeights();
   ModelWeights(ModelWeights&&) noexcept;
   ModelWeights& operator=(ModelWeights&&) noexcept;
@@ -76,7 +84,8 @@ class ModelWeights {
   const NormWeight& output_norm() const;
   const PackedMatrix& output() const;  // (vocabulary, hidden), or the part's tokens of it
 
-  /// Bytes of the block, which ranks of a host with the same part share.
+  /// Bytes of the block, which ranks of a host with the same part share, unless their devices have
+  /// copies.
   std::size_t bytes() const;
   const LoadReport& report() const;
 

@@ -30,6 +30,7 @@ BAD_NUMBERS = [
     ("--calibrate", ["fast", "on"], "off, quick or full"),
     ("--throttle-link", ["0", "fast", "25M,", "25M,1"], "25M or 1.25G,200us"),
     ("--kv-dtype", ["float8", "half"], "auto, float32, float16, bfloat16 or int8"),
+    ("--backend", ["gpu", "CUDA"], "auto, cpu or cuda"),
     ("--dtype", ["float16", "float"], "auto, float32 or bfloat16"),
     ("--temperature", ["2.1"], "a number from 0 to 2"),
     ("--top-k", ["999999"], "vocabulary"),

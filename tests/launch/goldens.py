@@ -56,7 +56,7 @@ def run(options, row, cases):
         prompts.flush()
         environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1",
                            OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", LONGSPAN_CALIBRATE="off",
-                           LONGSPAN_DTYPE="float32")
+                           LONGSPAN_DTYPE="float32", LONGSPAN_BACKEND="cpu")
         done = subprocess.run(command(options, row) + ["--prompts", prompts.name], text=True,
                               capture_output=True, env=environment)
     if done.returncode != 0:

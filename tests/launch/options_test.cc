@@ -63,7 +63,8 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   EXPECT_EQ(options.tp, 1);
   EXPECT_EQ(options.layout, Layout::kBlockCyclic);
   EXPECT_EQ(options.prefill_chunk, std::nullopt);
-  EXPECT_EQ(options.page_tokens, 16);
+  EXPECT_FALSE(options.page_tokens);  // 16, or what suits a GPU
+  EXPECT_FALSE(options.backend);
   EXPECT_EQ(options.keep, Retention::kSpread);
   EXPECT_EQ(options.threads, std::nullopt);
   EXPECT_EQ(options.kv_type, std::nullopt);

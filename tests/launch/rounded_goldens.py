@@ -27,7 +27,8 @@ def answer_to(case, line):
             [*line, "--prompt", case["text"], "--force-ids", ids.name], text=True,
             capture_output=True, env=dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1",
                                           OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-                                          LONGSPAN_CALIBRATE="off", LONGSPAN_DTYPE="float32"))
+                                          LONGSPAN_CALIBRATE="off", LONGSPAN_DTYPE="float32",
+                                          LONGSPAN_BACKEND="cpu"))
     if done.returncode != 0:
         sys.exit(f"{' '.join(line)}: exit code {done.returncode}\n{done.stderr}")
     return json.loads(done.stdout)

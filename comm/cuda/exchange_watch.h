@@ -1,0 +1,71 @@
+// Sees to it that exchanges on GPU streams end: by themselves, or by their deadline.
+//
+// A GPU that waits for a peer waits for ever, and so does the host that waits for the GPU. So a
+// thread looks at the events around each exchange: the deadline counts from when the stream reached
+// it. One that is overdue, or an error that the transport reports, fails the streams of all
+// exchanges that are not done, and then the transport is told to give up, upon which they go on.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "comm/cuda/cuda_stream.h"
+
+namespace longspan {
+
+class ExchangeWatch {
+ public:
+  /// What the transport knows of a failure; nothing as long as all is well. Any thread.
+  using FindError = std::function<std::optional<std::string>()>;
+  /// Ends all that is under way. Called once, by the watch's thread.
+  using GiveUp = std::function<void()>;
+
+  /// `ordinal`: of the GPU whose streams these are.
+  ExchangeWatch(int ordinal, FindError find_error, GiveUp give_up);
+  ~ExchangeWatch();
+  ExchangeWatch(const ExchangeWatch&) = delete;
+  ExchangeWatch& operator=(const ExchangeWatch&) = delete;
+
+  struct Exchange {
+    Event reached;  // the stream is there
+    Event done;
+    std::shared_ptr<CudaFailure> failure;  // the stream's
+    std::optional<std::chrono::milliseconds> deadline;
+    std::string overdue;  // what to say then
+  };
+  void add(Exchange exchange);
+  /// Why exchanges were given up, if they were.
+  std::optional<std::string> failure() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Watched {
+    Exchange exchange;
+    std::optional<Clock::time_point> begun;
+  };
+
+  void run();
+  /// Lets go of what is done; the reason if any is overdue or the transport has failed.
+  std::optional<std::string> look(std::vector<Watched>& watched);
+  void fail(const std::vector<Watched>& watched, const std::string& reason);
+
+  const int ordinal_;
+  const FindError find_error_;
+  const GiveUp give_up_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable news_;
+  std::vector<Exchange> added_;
+  std::optional<std::string> failure_;
+  bool closing_ = false;
+  std::thread thread_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,37 @@
+#include "launch/device_defaults.h"
+
+#include "comm/error.h"
+#include "comm/str.h"
+
+namespace longspan {
+namespace {
+
+constexpr int kCpuPageTokens = 16;
+constexpr int kCudaPageTokens = 128;  // a tile of attention
+
+void expect_done_on_gpus(const GenerateOptions& options) {
+  if (options.kv_type && *options.kv_type != KvType::kFloat32) {
+    throw UsageError(str("--kv-dtype {} is for --backend cpu; GPUs keep keys in float32 so far",
+                         name(*options.kv_type)));
+  }
+  if (approximation(options.attention).needs_choice()) {
+    throw UsageError(
+        str("--attention {} is for --backend cpu; GPUs do exact, sinks and star so far",
+            name(options.attention.kind)));
+  }
+}
+
+}  // namespace
+
+GenerateOptions suited_to(Backend backend, GenerateOptions options) {
+  if (backend == Backend::kCpu) {
+    options.page_tokens = options.page_tokens.value_or(kCpuPageTokens);
+    return options;
+  }
+  expect_done_on_gpus(options);
+  options.page_tokens = options.page_tokens.value_or(kCudaPageTokens);
+  options.kv_type = KvType::kFloat32;
+  return options;
+}
+
+}  // namespace longspan

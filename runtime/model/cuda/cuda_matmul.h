@@ -1,0 +1,67 @@
+// Matrix products on a GPU: by cuBLASLt, whose choice of a kernel is kept for each shape.
+//
+//   x float32 --> bfloat16 --\                         sums in float32, no TF32,
+//                             cuBLASLt --> out float32  no sums whose order is a matter of luck
+//   w bfloat16 --------------/
+//
+// In float32 x is multiplied as it is.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+
+#include "attention/cuda/shared_scratch.h"
+#include "comm/cuda/cuda_device.h"
+#include "runtime/model/cuda/cublaslt.h"
+#include "runtime/model/cuda/cuda_matrix_layout.h"
+#include "runtime/model/ops.h"
+
+namespace longspan {
+
+class CudaMatmul {
+ public:
+  /// Allocates what products need while they run. Borrows the device, which must be the current
+  /// one. Throws DeviceError where cuBLASLt is missing.
+  explicit CudaMatmul(CudaDevice& device);
+  ~CudaMatmul();
+  CudaMatmul(const CudaMatmul&) = delete;
+  CudaMatmul& operator=(const CudaMatmul&) = delete;
+
+  /// Enqueues out (rows, w.outputs.count) = x (rows, w.inputs.count) times the slice, or adds to
+  /// it. Streams take turns.
+  void multiply(cudaStream_t stream, const float* x, std::int64_t rows, const MatrixSlice& w,
+                float* out, Output output);
+
+  std::string version() const { return library_.version(); }
+
+ private:
+  /// One product as cuBLASLt is asked for it: both factors by rows, in one type.
+  struct Product {
+    const void* x;
+    const void* w;
+    float* out;
+    std::int64_t rows;
+    int outputs;
+    int inputs;
+    std::int64_t x_stride;
+    std::int64_t w_stride;
+    Precision precision;
+  };
+  struct Key;
+  struct Plan;
+
+  void multiply(cudaStream_t stream, const Product& product, Output output, Bytes workspace);
+  /// Null where cuBLASLt has no kernel for it.
+  const Plan* plan(const Product& product);
+  std::unique_ptr<Plan> new_plan(const Product& product) const;
+
+  const CublasLt& library_;
+  cublasLtHandle_t handle_ = nullptr;
+  SharedScratch scratch_;  // its turn guards the plans, too
+  std::map<Key, std::unique_ptr<Plan>> plans_;
+};
+
+}  // namespace longspan

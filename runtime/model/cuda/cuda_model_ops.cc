@@ -1,0 +1,179 @@
+#include "runtime/model/cuda/cuda_model_ops.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "attention/cuda/descriptor_pool.h"
+#include "attention/head_dim.h"
+#include "comm/cuda/cuda_check.h"
+#include "comm/cuda/cuda_device.h"
+#include "comm/cuda/cuda_stream.h"
+#include "comm/error.h"
+#include "comm/str.h"
+#include "runtime/model/cuda/cuda_matmul.h"
+#include "runtime/model/cuda/cuda_matrix_layout.h"
+#include "runtime/model/cuda/rope_kernels.h"
+#include "runtime/model/cuda/row_kernels.h"
+
+namespace longspan {
+namespace {
+
+/// The device, made current: launches go to streams of the current one only.
+CudaDevice& current(Device& device) {
+  auto* cuda = dynamic_cast<CudaDevice*>(&device);
+  expects(cuda != nullptr, "these operations run on a CUDA device");
+  cuda_check(cudaSetDevice(cuda->ordinal()), str("GPU {}", cuda->ordinal()));
+  return *cuda;
+}
+
+/// The pages that the target's columns lie in: no more of its table is sent to the GPU.
+std::span<const std::int32_t> pages_of(const KvTarget& target) {
+  if (!target.to.table || target.rows == 0) return {};
+  const std::int64_t first = target.column0 / target.to.page_tokens;
+  const std::int64_t last = (target.column0 + target.rows - 1) / target.to.page_tokens;
+  return {target.to.table + first, static_cast<std::size_t>(last - first + 1)};
+}
+
+class CudaModelOps final : public ModelOps {
+ public:
+  CudaModelOps(Device& device, Precision precision)
+      : device_(current(device)), precision_(precision), descriptors_(device), matmul_(device_) {}
+
+  std::string description() const override {
+    return str("{}, {}", matmul_.version(), name(precision_));
+  }
+
+  std::unique_ptr<MatrixLayout> new_matrix_layout(int outputs, int inputs) const override {
+    return std::make_unique<CudaMatrixLayout>(outputs, inputs, precision_);
+  }
+
+  TensorType embedding_type(TensorType in_file) const override {
+    if (block_values(in_file) == 1) return in_file;
+    return precision_ == Precision::kBFloat16 ? TensorType::kBF16 : TensorType::kF32;
+  }
+
+  void embed(Stream& stream, const Embedding& embedding, std::vector<TokenId> tokens,
+             float* out) override {
+    expects(std::ranges::all_of(tokens,
+                                [&](TokenId id) { return id >= 0 && id < embedding.vocabulary; }),
+            "tokens lie inside the vocabulary");
+    with_list<TokenId>(stream, tokens, [&](const TokenId* list, cudaStream_t to) {
+      launch_embed(embedding, list, std::ssize(tokens), out, to);
+    });
+  }
+
+  void rms_norm(Stream& stream, const float* x, std::int64_t rows, const NormWeight& norm,
+                float* out) override {
+    launch_rms_norm(x, rows, norm, out, native(stream));
+  }
+
+  void matmul(Stream& stream, const float* x, std::int64_t rows, const PackedMatrix& w, float* out,
+              Output output) override {
+    matmul_slice(stream, x, rows, slice_outputs(w, {0, w.layout->outputs()}), out, output);
+  }
+
+  void matmul_slice(Stream& stream, const float* x, std::int64_t rows, const MatrixSlice& w,
+                    float* out, Output output) override {
+    matmul_.multiply(native(stream), x, rows, w, out, output);
+  }
+
+  void add_sum(Stream& stream, std::vector<const float*> parts, std::int64_t values,
+               float* out) override {
+    with_list<const float*>(stream, parts, [&](const float* const* list, cudaStream_t to) {
+      launch_add_sum(list, std::ssize(parts), values, out, to);
+    });
+  }
+
+  void rope_angles(Stream& stream, const RopeTable& rope, std::vector<std::int64_t> positions,
+                   float* angles) override {
+    if (positions.empty()) return;
+    const cudaStream_t to = native(stream);
+    const std::span<const double> frequencies = rope.frequencies();
+    Descriptors& descriptors =
+        descriptors_.take(Descriptors::room<std::int64_t>(std::ssize(positions)) +
+                          Descriptors::room<double>(std::ssize(frequencies)));
+    const RopeAngles work{.positions = descriptors.add(std::span<const std::int64_t>(positions)),
+                          .rows = std::ssize(positions),
+                          .frequencies = descriptors.add(frequencies),
+                          .half = static_cast<int>(frequencies.size()),
+                          .turned = static_cast<int>(rope.turned()),
+                          .scale = rope.scale(),
+                          .out = angles};
+    descriptors_.enqueue(descriptors, to, [&] { launch_rope_angles(work, to); });
+  }
+
+  void rope_and_store(Stream& stream, const QkvRows& rows, float* q_out,
+                      std::vector<KvTarget> targets) override {
+    expects(rows.heads.head_dim % 2 == 0 && rows.heads.head_dim <= kMostHeadDim,
+            "heads have pairs of dimensions, 256 dimensions at most");
+    const cudaStream_t to = native(stream);
+    launch_turn_queries(rows, q_out, to);
+    std::erase_if(targets, [](const KvTarget& target) { return target.rows == 0; });
+    if (!targets.empty()) store(rows, std::move(targets), to);
+  }
+
+  void glu(Stream& stream, const float* gate_up, std::int64_t rows, int ffn, Activation activation,
+           float* out) override {
+    launch_glu(gate_up, rows, ffn, activation, out, native(stream));
+  }
+
+  void clear(Stream& stream, float* out, std::int64_t values) override {
+    if (values == 0) return;
+    cuda_check(cudaMemsetAsync(out, 0, values * sizeof(float), native(stream)), "clearing values");
+  }
+
+  void gather_rows(Stream& stream, const float* x, int width, std::vector<std::int64_t> rows,
+                   float* out) override {
+    with_list<std::int64_t>(stream, rows, [&](const std::int64_t* list, cudaStream_t to) {
+      launch_gather_rows(x, width, list, std::ssize(rows), out, to);
+    });
+  }
+
+ private:
+  cudaStream_t native(Stream& stream) {
+    current(device_);
+    return as_cuda(stream).native();
+  }
+
+  /// Calls launch(the list on the GPU, the stream), unless the list is empty.
+  template <typename T, typename Launch>
+  void with_list(Stream& stream, std::span<const T> list, const Launch& launch) {
+    if (list.empty()) return;
+    const cudaStream_t to = native(stream);
+    Descriptors& descriptors = descriptors_.take(Descriptors::room<T>(std::ssize(list)));
+    const T* const there = descriptors.add(list);
+    descriptors_.enqueue(descriptors, to, [&] { launch(there, to); });
+  }
+
+  void store(const QkvRows& rows, std::vector<KvTarget> targets, cudaStream_t to) {
+    std::size_t room = Descriptors::room<KvTarget>(std::ssize(targets));
+    std::int64_t most_rows = 0;
+    for (const KvTarget& target : targets) {
+      expects(!has_scales(target.to.type), "rows are not stored into int8");
+      room += Descriptors::room<std::int32_t>(std::ssize(pages_of(target)));
+      most_rows = std::max(most_rows, target.rows);
+    }
+    Descriptors& descriptors = descriptors_.take(room);
+    for (KvTarget& target : targets) {
+      if (!target.to.table) continue;
+      target.to.table = descriptors.add(pages_of(target));
+      target.column0 %= target.to.page_tokens;  // the table now begins at its page
+    }
+    const KvTarget* there = descriptors.add(std::span<const KvTarget>(targets));
+    descriptors_.enqueue(descriptors, to,
+                         [&] { launch_store_kv(rows, there, std::ssize(targets), most_rows, to); });
+  }
+
+  CudaDevice& device_;
+  Precision precision_;
+  DescriptorPool descriptors_;
+  CudaMatmul matmul_;
+};
+
+}  // namespace
+
+std::unique_ptr<ModelOps> make_cuda_model_ops(Device& device, Precision precision) {
+  return std::make_unique<CudaModelOps>(device, precision);
+}
+
+}  // namespace longspan

@@ -1,0 +1,15 @@
+// ModelOps on CUDA streams.
+#pragma once
+
+#include <memory>
+
+#include "attention/precision.h"
+#include "comm/device.h"
+#include "runtime/model/ops.h"
+
+namespace longspan {
+
+/// See new_cuda_model_ops() in ops.h, which programs use.
+std::unique_ptr<ModelOps> make_cuda_model_ops(Device& device, Precision precision);
+
+}  // namespace longspan
