@@ -54,22 +54,21 @@ std::optional<std::string> ChatInput::joined_lines() {
 std::optional<ChatRequest> ChatInput::command(const std::string& line) {
   const std::size_t end = std::min(line.find_first_of(" \t"), line.size());
   const std::string word = line.substr(0, end), rest = trimmed(line.substr(end));
+  const bool alone = rest.empty();
   if (word == "/file") {
     add_document(rest);
-  } else if (!rest.empty()) {
-    say(str("{} takes nothing; begin a message with a space if it begins with a slash", word));
-  } else if (word == "/quit") {
+  } else if (word == "/quit" && alone) {
     return ChatRequest{.kind = ChatRequest::Kind::kLeave, .message = {}};
-  } else if (word == "/reset") {
+  } else if (word == "/reset" && alone) {
     documents_.clear();
     return ChatRequest{.kind = ChatRequest::Kind::kReset, .message = {}};
-  } else if (word == "/help") {
+  } else if (word == "/help" && alone) {
     std::cerr << chat_commands() << std::flush;
   } else {
     say(
-        str("there is no {}; /help says what there is, and a message that begins with a slash "
-            "needs a space before it",
-            word));
+        str("there is no command {}; /help says what there is, and a message that begins with a "
+            "slash needs a space before it",
+            line));
   }
   return std::nullopt;
 }

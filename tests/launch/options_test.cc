@@ -53,6 +53,34 @@ std::string refusal(const std::string& line, const Variables& variables = {}) {
   return refusal(split(line), variables);
 }
 
+TEST(OptionsTest, AConversationTakesWhatMakesSenseForItsAnswers) {
+  const auto command = parse_command_line(
+      split("chat m.gguf --system Hm --max-model-len 8K --max-tokens 9 --degree 3 --json "
+            "--attention sinks --logprobs 2"),
+      environment_of({{"LONGSPAN_SEED", "5"}, {"LONGSPAN_PROMPT", "Hello"}}));
+  const GenerateOptions& options = std::get<ConversationOptions>(command).run;
+  EXPECT_EQ(options.model, "m.gguf");
+  EXPECT_TRUE(options.chat.wraps);
+  EXPECT_EQ(options.chat.system, "Hm");
+  EXPECT_EQ(options.max_model_len, 8192);
+  EXPECT_EQ(options.max_tokens, 9);
+  EXPECT_EQ(options.degree, 3);
+  EXPECT_TRUE(options.json);
+  EXPECT_EQ(options.attention.kind, AttentionKind::kSinks);
+  EXPECT_EQ(options.sampling.seed, 5);
+}
+
+TEST(OptionsTest, AConversationRefusesWhatItCannotKeep) {
+  EXPECT_THAT(refusal("chat m.gguf --attention star"), HasSubstr("exact"));
+  EXPECT_THAT(refusal("chat m.gguf --prompt Hi"), HasSubstr("unknown flag --prompt"));
+  EXPECT_THAT(refusal("chat m.gguf --block-tokens 5"), HasSubstr("unknown flag"));
+  EXPECT_THAT(refusal("chat m.gguf --max-model-len 1"), HasSubstr("--max-model-len"));
+  EXPECT_THAT(refusal("chat m.gguf --logprobs 2"), HasSubstr("add --json"));
+  EXPECT_THAT(refusal("generate m.gguf --prompt Hi --max-model-len 9"), HasSubstr("unknown flag"));
+  EXPECT_THAT(refusal("chat"), HasSubstr("longspan chat MODEL"));
+  EXPECT_THAT(refusal("chatt m.gguf"), HasSubstr("nearest: chat"));
+}
+
 TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   const GenerateOptions options = generate_of("--prompt Hello");
   EXPECT_EQ(options.model, "m.gguf");
