@@ -328,6 +328,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   const bool late = options.prompt.from_standard_input();
 
   OpenedModel opened = open_model(machine, options.model);
+  if (options.rope_float32) opened.config.ropes.use_float32_angles();
   const std::vector<Split> split_list = splits(machine, options, opened.config, list);
   Sampling sampling;
   std::vector<JobRequest> requests = agree_on(machine.control(), [&] {
@@ -376,6 +377,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                          .layout = std::string(name(options.layout)),
                          .dtype = std::string(name(load.precision)),
                          .kv_dtype = std::string(name(kv_type(options, load.precision))),
+                         .rope_float32 = options.rope_float32,
                          .decode_strategy = std::string(name(options.decode_strategy)),
                          .attention = options.attention.kind,
                          .sampling = sampling,
