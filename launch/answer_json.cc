@@ -97,6 +97,7 @@ json object_of(const Answer& answer, const RunFacts& run) {
           {"layout", run.layout},
           {"dtype", run.dtype},
           {"kv_dtype", run.kv_dtype},
+          {"rope_float32", run.rope_float32},
           {"strategy", answer.strategy},
           {"strategy_reason", answer.strategy_reason},
           {"decode_strategy", run.decode_strategy},

@@ -19,6 +19,7 @@ struct RunFacts {
   std::string layout;
   std::string dtype;
   std::string kv_dtype;
+  bool rope_float32 = false;
   std::string decode_strategy;  // "shipped"
   AttentionKind attention = AttentionKind::kExact;
   Sampling sampling;

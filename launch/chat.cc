@@ -75,7 +75,7 @@ ExitCode chat_on(Machine& machine, const GenerateOptions& asked, AnswerInterrupt
   std::optional<TraceRecording> trace;
   if (options.trace) trace.emplace(machine, *options.trace);
 
-  OpenedModel opened = open_model(machine, options.model);
+  OpenedModel opened = open_asked(machine, options);
   const Split split = splits(machine, options, opened.config, degree).front();
   const std::int64_t room =
       agree_on(machine.control(), [&] { return wanted_room(options, opened.config); });

@@ -14,6 +14,9 @@ void expect_done_on_gpus(const GenerateOptions& options) {
     throw UsageError(str("--kv-dtype {} is for --backend cpu; GPUs keep keys in float32 so far",
                          name(*options.kv_type)));
   }
+  if (options.rope_float32) {
+    throw UsageError("--rope-float32 is for --backend cpu; GPUs turn by exact angles");
+  }
   if (approximation(options.attention).needs_choice()) {
     throw UsageError(
         str("--attention {} is for --backend cpu; GPUs do exact, sinks and star so far",

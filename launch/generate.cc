@@ -212,8 +212,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
   const bool coordinator = machine.rank() == 0;
   const bool late = options.prompt.from_standard_input();
 
-  OpenedModel opened = open_model(machine, options.model,
-                                  options.dummy_weights ? LoadFormat::kDummy : LoadFormat::kAuto);
+  OpenedModel opened = open_asked(machine, options);
   const std::vector<Split> split_list = splits(machine, options, opened.config, list);
   Sampling sampling;
   std::vector<JobRequest> requests = agree_on(machine.control(), [&] {

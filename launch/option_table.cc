@@ -155,6 +155,10 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "is "
       "full, by a scale for each head of the page) (default: auto, as it is computed)"},
      apply_kv_dtype},
+    {{kGroupSplit, "rope-float32", "",
+      "compute RoPE's angles in float32, as Hugging Face transformers does, to compare with it; a "
+      "millionth token is then turned up to a tenth of a radian off (default: exact angles)"},
+     [](auto& o, auto& given) { o.rope_float32 = switch_position(given); }},
     {{kGroupSplit, "compare-degrees", "N,N,...",
       "run at each degree and compare token by token; exit 1 at the first that differs"},
      [](auto& o, auto& given) { o.compare_degrees = number_list(given, kRanks, 2); }},

@@ -81,6 +81,7 @@ struct GenerateOptions {
   Retention keep = Retention::kSpread;
   std::optional<Precision> dtype;  // absent: what is fastest here
   std::optional<KvType> kv_type;   // of KV pages; absent: as is computed
+  bool rope_float32 = false;       // angles as transformers computes them
   std::optional<int> threads;      // per rank; absent: allowed cores / local ranks
   Binding bind = Binding::kAuto;   // of compute threads to cores
   std::optional<Backend> backend;  // absent: GPUs where there are any

@@ -117,6 +117,13 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
   return job;
 }
 
+OpenedModel open_asked(Machine& machine, const GenerateOptions& options) {
+  OpenedModel opened = open_model(machine, options.model,
+                                  options.dummy_weights ? LoadFormat::kDummy : LoadFormat::kAuto);
+  if (options.rope_float32) opened.config.ropes.use_float32_angles();
+  return opened;
+}
+
 LoadedModel load_with_bar(Machine& machine, const GenerateOptions& options, OpenedModel opened,
                           Precision precision) {
   LoadModelOptions load{.precision = precision, .tp = options.tp};
@@ -149,6 +156,7 @@ RunFacts run_facts(const GenerateOptions& options, const LoadedModel& model, int
           .layout = std::string(name(options.layout)),
           .dtype = std::string(name(precision)),
           .kv_dtype = std::string(name(kv_type(options, precision))),
+          .rope_float32 = options.rope_float32,
           .decode_strategy = std::string(name(options.decode_strategy)),
           .attention = options.attention.kind,
           .sampling = sampling,

@@ -36,6 +36,9 @@ MachineRates machine_rates(Machine& machine, const GenerateOptions& options,
 JobOptions job_options(Machine& machine, const GenerateOptions& options, const Split& split,
                        const MachineRates& rates, Precision precision);
 
+/// The model that is named, to be read and turned as is asked for. Every rank calls it.
+OpenedModel open_asked(Machine& machine, const GenerateOptions& options);
+
 /// Every rank calls it; a bar on rank 0's terminal shows how far it is.
 LoadedModel load_with_bar(Machine& machine, const GenerateOptions& options, OpenedModel opened,
                           Precision precision);

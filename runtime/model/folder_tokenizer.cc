@@ -1,6 +1,7 @@
 #include "runtime/model/folder_tokenizer.h"
 
 #include "comm/str.h"
+#include "runtime/model/folder_ends.h"
 #include "runtime/model/tokenizer_json.h"
 #include "runtime/model/tokenizer_rules.h"
 
@@ -10,6 +11,7 @@ namespace {
 TokenizerRules ids_only(const std::filesystem::path& folder, int vocabulary) {
   TokenizerRules rules{.kind = "ids only", .ids_only_of = folder};
   for (int id = 0; id < vocabulary; ++id) rules.bytes.push_back(str("<{}>", id));
+  rules.ends = folder_ends(folder, vocabulary);
   return rules;
 }
 

@@ -1,27 +1,47 @@
 #include "runtime/model/rope.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 #include "comm/error.h"
 
 namespace longspan {
 namespace {
 
-using Frequencies = std::vector<double>;
+// `Real` is double, or float where transformers' results are wanted: then each operation rounds,
+// and their order is the one of its modeling_rope_utils.py. The bounds of YaRN are Python numbers
+// there, so they are double here either way.
+template <typename Real>
+using PerPair = std::vector<Real>;
 
-Frequencies plain(double base, int rotated) {
-  Frequencies frequencies;
-  for (int i = 0; i < rotated / 2; ++i) frequencies.push_back(std::pow(base, -2.0 * i / rotated));
-  return frequencies;
+/// Tokens per radian of each pair, before any rule.
+template <typename Real>
+PerPair<Real> periods(Real base, int rotated) {
+  PerPair<Real> list;
+  for (int i = 0; i < rotated / 2; ++i) {
+    list.push_back(std::pow(base, static_cast<Real>(2 * i) / static_cast<Real>(rotated)));
+  }
+  return list;
+}
+
+template <typename Real>
+PerPair<Real> inverses(PerPair<Real> periods) {
+  for (Real& period : periods) period = 1 / period;
+  return periods;
 }
 
 /// The base at which a sequence of `length` turns its slowest dimension as far as one of the
 /// model's context does.
-double dynamic_base(const RopeSpec& spec, int rotated, std::int64_t length) {
-  const auto context = static_cast<double>(spec.original_context);
-  const double stretch = std::max(static_cast<double>(length), context) / context;
-  return spec.base * std::pow(spec.factor * stretch - (spec.factor - 1), rotated / (rotated - 2.0));
+template <typename Real>
+Real dynamic_base(const RopeSpec& spec, int rotated, std::int64_t length) {
+  const auto factor = static_cast<Real>(spec.factor);
+  const Real stretched = factor * static_cast<Real>(std::max(length, spec.original_context)) /
+                         static_cast<Real>(spec.original_context);
+  const double grown = std::pow(static_cast<double>(stretched - static_cast<Real>(spec.factor - 1)),
+                                rotated / (rotated - 2.0));
+  return static_cast<Real>(spec.base) * static_cast<Real>(grown);
 }
 
 /// The dimension, not whole, that makes `turns` turns in the original context.
@@ -32,7 +52,8 @@ double dimension_of(const RopeSpec& spec, int rotated, double turns) {
 
 /// Dimensions faster than the first bound stay, slower than the second are divided, and those
 /// between go from one to the other in a straight line.
-void apply_yarn(const RopeSpec& spec, int rotated, Frequencies& frequencies) {
+template <typename Real>
+PerPair<Real> yarn_frequencies(const RopeSpec& spec, int rotated, const PerPair<Real>& periods) {
   double first = dimension_of(spec, rotated, spec.fast_turns);
   double second = dimension_of(spec, rotated, spec.slow_turns);
   if (spec.whole_bounds) {
@@ -42,65 +63,85 @@ void apply_yarn(const RopeSpec& spec, int rotated, Frequencies& frequencies) {
   first = std::max(first, 0.0);
   second = std::min(second, rotated - 1.0);
   if (first == second) second += 0.001;  // as transformers does
-  for (std::size_t i = 0; i < frequencies.size(); ++i) {
-    const double divided =
-        std::clamp((static_cast<double>(i) - first) / (second - first), 0.0, 1.0);
-    frequencies[i] *= divided / spec.factor + (1 - divided);
-  }
-}
-
-void apply_llama3(const RopeSpec& spec, Frequencies& frequencies) {
-  for (double& frequency : frequencies) {
-    const double turns =
-        static_cast<double>(spec.original_context) * frequency / (2 * std::numbers::pi);
-    const double kept =
-        std::clamp((turns - spec.slow_turns) / (spec.fast_turns - spec.slow_turns), 0.0, 1.0);
-    frequency *= (1 - kept) / spec.factor + kept;
-  }
-}
-
-void divide(Frequencies& frequencies, const std::vector<double>& divisors) {
-  expects(divisors.size() == frequencies.size(), "a divisor for each pair of dimensions");
-  for (std::size_t i = 0; i < frequencies.size(); ++i) frequencies[i] /= divisors[i];
-}
-
-Frequencies frequencies_of(const RopeSpec& spec, int rotated, std::int64_t length) {
-  if (spec.scaling == RopeScaling::kDynamic) {
-    return plain(dynamic_base(spec, rotated, length), rotated);
-  }
-  Frequencies frequencies = plain(spec.base, rotated);
-  switch (spec.scaling) {
-    case RopeScaling::kNone:
-    case RopeScaling::kDynamic:
-      break;
-    case RopeScaling::kLinear:
-      for (double& frequency : frequencies) frequency /= spec.factor;
-      break;
-    case RopeScaling::kYarn:
-      apply_yarn(spec, rotated, frequencies);
-      break;
-    case RopeScaling::kLlama3:
-      apply_llama3(spec, frequencies);
-      break;
-    case RopeScaling::kLongRope:
-      divide(frequencies,
-             length > spec.original_context ? spec.long_divisors : spec.short_divisors);
-      break;
+  PerPair<Real> frequencies;
+  for (const Real period : periods) {
+    const Real along = (static_cast<Real>(frequencies.size()) - static_cast<Real>(first)) /
+                       static_cast<Real>(second - first);
+    const Real kept = 1 - std::clamp<Real>(along, 0, 1);
+    const Real divided = 1 / (static_cast<Real>(spec.factor) * period);
+    frequencies.push_back(divided * (1 - kept) + (1 / period) * kept);
   }
   return frequencies;
+}
+
+template <typename Real>
+Real llama3_frequency(const RopeSpec& spec, Real plain) {
+  const auto factor = static_cast<Real>(spec.factor);
+  const auto context = static_cast<double>(spec.original_context);
+  const Real wavelength = (1 / plain) * static_cast<Real>(2 * std::numbers::pi);
+  if (wavelength > static_cast<Real>(context / spec.slow_turns)) return plain / factor;
+  if (wavelength < static_cast<Real>(context / spec.fast_turns)) return plain;
+  const Real turns = (1 / wavelength) * static_cast<Real>(context);
+  const Real kept = (turns - static_cast<Real>(spec.slow_turns)) /
+                    static_cast<Real>(spec.fast_turns - spec.slow_turns);
+  return (1 - kept) * plain / factor + kept * plain;
+}
+
+template <typename Real>
+void multiply(PerPair<Real>& periods, const std::vector<double>& factors) {
+  expects(factors.size() == periods.size(), "a divisor for each pair of dimensions");
+  for (std::size_t i = 0; i < periods.size(); ++i) periods[i] *= static_cast<Real>(factors[i]);
+}
+
+/// Radians per position of each pair.
+template <typename Real>
+PerPair<Real> frequencies_of(const RopeSpec& spec, int rotated, std::int64_t length) {
+  PerPair<Real> plain = periods(static_cast<Real>(spec.base), rotated);
+  switch (spec.scaling) {
+    case RopeScaling::kNone:
+      break;
+    case RopeScaling::kDynamic:
+      return inverses(periods(dynamic_base<Real>(spec, rotated, length), rotated));
+    case RopeScaling::kLinear: {
+      PerPair<Real> frequencies = inverses(std::move(plain));
+      for (Real& frequency : frequencies) frequency /= static_cast<Real>(spec.factor);
+      return frequencies;
+    }
+    case RopeScaling::kYarn:
+      return yarn_frequencies(spec, rotated, plain);
+    case RopeScaling::kLlama3: {
+      PerPair<Real> frequencies = inverses(std::move(plain));
+      for (Real& frequency : frequencies) frequency = llama3_frequency(spec, frequency);
+      return frequencies;
+    }
+    case RopeScaling::kLongRope:
+      multiply(plain, length > spec.original_context ? spec.long_divisors : spec.short_divisors);
+      break;
+  }
+  return inverses(std::move(plain));
 }
 
 }  // namespace
 
 RopeTable::RopeTable(const RopeSpec& spec, int head_dim, std::int64_t length)
-    : scale_(spec.attention_factor) {
+    : scale_(spec.attention_factor), float32_(spec.float32_angles) {
   const int rotated = spec.rotated > 0 ? spec.rotated : head_dim;
   expects(head_dim > 0 && head_dim % 2 == 0 && rotated % 2 == 0 && rotated <= head_dim,
           "RoPE turns pairs of dimensions");
   expects(!spec.depends_on_length() || length > 0, "the sequence has a length");
-  frequencies_ = frequencies_of(spec, rotated, length);
+  if (float32_) {
+    const PerPair<float> rounded = frequencies_of<float>(spec, rotated, length);
+    frequencies_.assign(rounded.begin(), rounded.end());
+  } else {
+    frequencies_ = frequencies_of<double>(spec, rotated, length);
+  }
   turned_ = frequencies_.size();
   frequencies_.resize(head_dim / 2, 0.0);
+}
+
+double RopeTable::angle(std::int64_t position, double frequency) const {
+  if (!float32_) return static_cast<double>(position) * frequency;
+  return static_cast<float>(position) * static_cast<float>(frequency);
 }
 
 void RopeTable::angles(std::span<const std::int64_t> positions, std::span<float> out) const {
@@ -109,10 +150,10 @@ void RopeTable::angles(std::span<const std::int64_t> positions, std::span<float>
   for (std::size_t row = 0; row < positions.size(); ++row) {
     float* cosines = out.data() + row * 2 * half;
     for (std::size_t i = 0; i < half; ++i) {
-      const double angle = static_cast<double>(positions[row]) * frequencies_[i];
+      const double turn = angle(positions[row], frequencies_[i]);
       const double scale = i < turned_ ? scale_ : 1.0;
-      cosines[i] = static_cast<float>(scale * std::cos(angle));
-      cosines[half + i] = static_cast<float>(scale * std::sin(angle));
+      cosines[i] = static_cast<float>(scale * std::cos(turn));
+      cosines[half + i] = static_cast<float>(scale * std::sin(turn));
     }
   }
 }

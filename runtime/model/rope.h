@@ -6,7 +6,10 @@
 // (head_order.h), and the rest have the angle 0: operations need not know.
 //
 // Angles are computed in double and within 1e-6 rad of exact up to position 10M: at such distances
-// float32 angles are off by a radian.
+// float32 angles are off by a radian. RopeSpec::float32_angles asks for those all the same, to
+// compare with transformers, which computes frequencies and their products with positions in
+// float32: done here in its order of operations. Only its powers are not rounded as ours are, so
+// that about one frequency in a hundred is a step of float32 off, by base and head size.
 #pragma once
 
 #include <cstdint>
@@ -38,9 +41,12 @@ class RopeTable {
   double scale() const { return scale_; }
 
  private:
+  double angle(std::int64_t position, double frequency) const;
+
   std::vector<double> frequencies_;  // radians per position
   std::size_t turned_;               // of them; the others are 0
   double scale_;                     // of cosines and sines that turn
+  bool float32_;                     // frequencies are float32 values, and so are angles
 };
 
 }  // namespace longspan

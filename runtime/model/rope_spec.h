@@ -35,6 +35,7 @@ struct RopeSpec {
   bool whole_bounds = true;           // YaRN: between whole dimensions
   std::vector<double> short_divisors = {};  // LongRoPE: one per pair of dimensions
   std::vector<double> long_divisors = {};   // of sequences longer than original_context
+  bool float32_angles = false;  // as transformers computes them, instead of exact: see rope.h
 
   bool depends_on_length() const {
     return scaling == RopeScaling::kDynamic || scaling == RopeScaling::kLongRope;
@@ -66,6 +67,10 @@ class LayerRopes {
   int index(int layer) const { return of_layer_[layer % of_layer_.size()]; }
   bool depend_on_length() const {
     return std::ranges::any_of(distinct_, &RopeSpec::depends_on_length);
+  }
+  /// From now on angles are computed in float32.
+  void use_float32_angles() {
+    for (RopeSpec& spec : distinct_) spec.float32_angles = true;
   }
 
  private:

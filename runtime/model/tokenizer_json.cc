@@ -6,6 +6,7 @@
 
 #include "comm/str.h"
 #include "runtime/model/byte_alphabet.h"
+#include "runtime/model/folder_ends.h"
 #include "runtime/model/json_file.h"
 #include "runtime/model/json_text_rules.h"
 #include "runtime/model/json_vocabulary.h"
@@ -86,15 +87,6 @@ std::string kind_of(const JsonPieces& pieces) {
   return pieces.unit == Letters::Unit::kByte ? "BPE (bytes)" : "BPE (characters)";
 }
 
-void add_end(std::vector<TokenId>& ends, const JsonView& id, const JsonVocabulary& vocabulary) {
-  const std::int64_t value = id.integer();
-  if (value < 0 || value >= vocabulary.size()) {
-    id.fail(str("is {}, outside the {} tokens: the files belong to different models", value,
-                vocabulary.size()));
-  }
-  if (std::ranges::find(ends, value) == ends.end()) ends.push_back(static_cast<TokenId>(value));
-}
-
 /// `eos_token` of tokenizer_config.json: a string or an added token.
 void read_configured_end(const std::filesystem::path& path, const JsonVocabulary& vocabulary,
                          std::vector<TokenId>& ends) {
@@ -109,23 +101,14 @@ void read_configured_end(const std::filesystem::path& path, const JsonVocabulary
   ends.push_back(id);
 }
 
-/// `eos_token_id` of generation_config.json: an id or a list.
-void read_generation_ends(const std::filesystem::path& path, const JsonVocabulary& vocabulary,
-                          std::vector<TokenId>& ends) {
-  const json file = read_json_file(path);
-  const auto ids = JsonView(file, path).find("eos_token_id");
-  if (!ids) return;
-  if (!ids->value().is_array()) return add_end(ends, *ids, vocabulary);
-  for (std::size_t i = 0; i < ids->elements(); ++i) add_end(ends, ids->element(i), vocabulary);
-}
-
 std::vector<TokenId> read_ends(const std::filesystem::path& folder,
                                const JsonVocabulary& vocabulary) {
   std::vector<TokenId> ends;
   const auto configured = folder / "tokenizer_config.json";
-  const auto generation = folder / "generation_config.json";
   if (exists(configured)) read_configured_end(configured, vocabulary, ends);
-  if (exists(generation)) read_generation_ends(generation, vocabulary, ends);
+  for (const TokenId end : folder_ends(folder, vocabulary.size())) {
+    if (std::ranges::find(ends, end) == ends.end()) ends.push_back(end);
+  }
   return ends;
 }
 

@@ -11,7 +11,7 @@
 namespace longspan {
 
 /// Reads `path` and, in the same folder if they exist, the ids that end a text:
-/// generation_config.json's `eos_token_id` and tokenizer_config.json's `eos_token`, that one first.
+/// tokenizer_config.json's `eos_token`, then those of folder_ends().
 ///
 /// `embedding`: rows of the model's embedding, if known. No token may lie outside; rows without a
 /// token stand for nothing and count in Tokenizer::vocabulary().

@@ -15,7 +15,7 @@ from tiny_model import END_OF_TEXT, HIDDEN, VOCABULARY, Tensor, TinyModel
 
 KEYS = {"model": str, "prompt_tokens": int, "prompt_ids": list, "prompt_nll": float, "ids": list,
         "text": str, "finish_reason": str, "stop_reason": type(None), "sampling": dict, "logprobs": list, "degree": int, "tp": int, "layout": str,
-        "dtype": str, "kv_dtype": str, "strategy": str, "strategy_reason": str,
+        "dtype": str, "kv_dtype": str, "rope_float32": bool, "strategy": str, "strategy_reason": str,
         "decode_strategy": str, "attention": str, "approximate": bool,
         "predicted_s": float, "timings": dict, "ranks": list}
 TIMINGS = ["load_s", "prefill_s", "decode_s", "ttft_s", "prefill_tokens_per_s",
@@ -85,6 +85,7 @@ class JsonTest(unittest.TestCase):
         self.assertEqual(answer["layout"], "zigzag")
         self.assertEqual(answer["dtype"], "float32")
         self.assertEqual(answer["kv_dtype"], "float32")
+        self.assertFalse(answer["rope_float32"])
         self.assertEqual(answer["strategy"], "ring")
         self.assertEqual(answer["strategy_reason"], "nothing to choose from")
         self.assertEqual(answer["decode_strategy"], "shipped")
@@ -92,6 +93,17 @@ class JsonTest(unittest.TestCase):
         self.assertEqual(answer["prompt_tokens"], 11)
         self.assertEqual(len(answer["ids"]), 5)
         self.assertEqual([token["id"] for token in answer["logprobs"]], answer["ids"])
+
+    def test_float32_angles_are_another_computation(self):
+        """On a tiny model the two differ in the last digits, and every rank turns alike."""
+        asked = ["--prompt", "abcdefgh" * 25, "--max-tokens", "2", "--prompt-nll"]
+        exact = self.answer(*asked)
+        alone = self.answer(*asked, "--rope-float32")
+        split = self.answer(*asked, "--rope-float32", ranks=3)
+        self.assertTrue(alone["rope_float32"] and split["rope_float32"])
+        self.assertNotEqual(alone["prompt_nll"], exact["prompt_nll"])
+        self.assertAlmostEqual(alone["prompt_nll"], exact["prompt_nll"], delta=1e-3)
+        self.assertAlmostEqual(alone["prompt_nll"], split["prompt_nll"], places=5)
 
     def test_the_strategy_of_every_chunk_is_told(self):
         """A link so slow that keys are worth sending only while there are few of them."""

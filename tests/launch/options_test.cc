@@ -96,6 +96,7 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   EXPECT_EQ(options.keep, Retention::kSpread);
   EXPECT_EQ(options.threads, std::nullopt);
   EXPECT_EQ(options.kv_type, std::nullopt);
+  EXPECT_FALSE(options.rope_float32);
   EXPECT_EQ(options.dtype, std::nullopt);
   EXPECT_FALSE(options.strategy);
   EXPECT_EQ(options.decode_strategy, DecodeStrategy::kShipped);
@@ -147,7 +148,7 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
       "--prompt-file - --degree 3 --tp 2 --layout zigzag --prefill-chunk 64 --page-tokens 128 "
       "--keep fewest --threads 2 --max-tokens=1 --ignore-eos --logprobs 20 --prompt-nll "
       "--force-ids ids.json --json --max-num-seqs 4 --memory-limit 512M --hang-timeout 0.5 "
-      "--log-level debug --dtype float32 --trace traces");
+      "--log-level debug --dtype float32 --rope-float32 --trace traces");
   EXPECT_EQ(options.prompt.kind, PromptKind::kTextFile);
   EXPECT_EQ(options.prompt.value, "-");
   EXPECT_EQ(options.degree, 3);
@@ -163,6 +164,7 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
   EXPECT_TRUE(options.prompt_nll);
   EXPECT_EQ(options.force_ids, "ids.json");
   EXPECT_TRUE(options.json);
+  EXPECT_TRUE(options.rope_float32);
   EXPECT_EQ(options.max_num_seqs, 4);
   EXPECT_EQ(options.memory_limit_bytes, 512u << 20);
   EXPECT_EQ(options.hang_timeout, std::chrono::milliseconds(500));

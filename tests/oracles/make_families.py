@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Makes tests/data/families: tiny random models of each family, as transformers computes them.
+"""Makes tiny random models of each family and with many head sizes, as transformers computes them.
 
-    make_families.py tests/data/families
+    make_families.py tests/data/families tests/data/head_sizes
 
 Writes NAME.json per model: config.json in the dialect of transformers 5 and of 4, the recipe of the
-weights, token ids, and the log-probabilities that transformers gives. The weights themselves are
-not kept: every value is a hash of its tensor's name and its place (`values` below), which the test
-computes again, so a file is a few kilobytes.
+weights, token ids, the log-probabilities that transformers gives, and how far its own bfloat16 is
+from those. The weights themselves are not kept: every value is a hash of its tensor's name and its
+place (`values` below), which the test computes again, so a file is a few kilobytes.
 
 Run with torch 2.15.0 and transformers 5.24.0, float32, eager attention. Not part of CI, whose
 machines have no room for torch.
@@ -194,6 +194,30 @@ MODELS = {
 }
 
 
+
+
+def with_head_size(size):
+    """Where a vector, a tile or a power of two is not filled, it shows; a model of one query group."""
+    return (
+        "Llama",
+        shape_of_llama(
+            vocab_size=31,
+            hidden_size=30,
+            intermediate_size=24,
+            num_attention_heads=3,
+            num_key_value_heads=1,
+            head_dim=size,
+        ),
+        "F32",
+        1,
+    )
+
+
+HEAD_SIZES = {
+    f"{size:03}": with_head_size(size) for size in [16, 24, 40, 72, 80, 96, 120, 160, 200, 248, 256]
+}
+
+
 def new_model(family, arguments):
     torch.manual_seed(0)
     prefix = "Gemma3Text" if family == "Gemma3" else family
@@ -239,22 +263,36 @@ def dialect_4(config):
     return old
 
 
-def reference(model, ids):
+def rows_of(model, ids):
+    """Log-probabilities behind each token."""
     with torch.no_grad():
-        rows = torch.log_softmax(model(torch.tensor([ids])).logits[0].double(), dim=-1)
-    nll = -sum(rows[i, ids[i + 1]].item() for i in range(PROMPT - 1))
-    forced = [[round(v, 7) for v in row.tolist()] for row in rows[PROMPT - 1 : -1]]
-    return nll, forced
+        return torch.log_softmax(model(torch.tensor([ids])).logits[0].double(), dim=-1)
 
 
-def main():
-    out = pathlib.Path(sys.argv[1])
+def own_error(rows, rounded):
+    """Of transformers in bfloat16, in the log-probabilities kept here."""
+    off = (rounded - rows)[PROMPT - 1 : -1].abs()
+    return {"mean": round(off.mean().item(), 5), "max": round(off.max().item(), 5)}
+
+
+def in_bfloat16(model):
+    """As if it were loaded so: RoPE's frequencies, which are no parameters, stay float32."""
+    for weight in model.parameters():
+        weight.data = weight.data.to(torch.bfloat16)
+    return model
+
+
+def make(out, models):
     out.mkdir(parents=True, exist_ok=True)
-    for name, (family, arguments, dtype, shards) in MODELS.items():
+    for name, (family, arguments, dtype, shards) in models.items():
         model = new_model(family, arguments)
         weights = fill(model, dtype)
-        ids = [(17 * i * i + 5 * i + 3) % VOCABULARY for i in range(PROMPT + FORCED)]
-        nll, logprobs = reference(model, ids)
+        vocabulary = model.config.vocab_size
+        ids = [(17 * i * i + 5 * i + 3) % vocabulary for i in range(PROMPT + FORCED)]
+        rows = rows_of(model, ids)
+        nll = -sum(rows[i, ids[i + 1]].item() for i in range(PROMPT - 1))
+        rounded = rows_of(in_bfloat16(model), ids)
+        logprobs = [[round(v, 7) for v in row.tolist()] for row in rows[PROMPT - 1 : -1]]
         config = json.loads(model.config.to_json_string())
         config["architectures"] = [type(model).__name__]
         case = {
@@ -268,10 +306,18 @@ def main():
             "forced": ids[PROMPT:],
             "nll": nll,  # of the prompt's tokens behind the first
             "logprobs": logprobs,  # (forced, vocabulary)
+            "bfloat16": own_error(rows, rounded),
         }
         (out / f"{name}.json").write_text(json.dumps(case) + "\n")
         top = max(max(row) for row in logprobs)
-        print(f"{name}: nll {nll:.4f}, likeliest {top:.3f}")
+        off = case["bfloat16"]["mean"]
+        print(f"{name}: nll {nll:.4f}, likeliest {top:.3f}, bfloat16 off by {off:.3f}")
+
+
+def main():
+    families, head_sizes = map(pathlib.Path, sys.argv[1:])
+    make(families, MODELS)
+    make(head_sizes, HEAD_SIZES)
 
 
 if __name__ == "__main__":

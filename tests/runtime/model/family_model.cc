@@ -10,8 +10,8 @@
 namespace longspan::test {
 namespace {
 
-std::filesystem::path data_folder() {
-  return std::filesystem::path(LONGSPAN_TEST_DATA_DIR) / "families";
+std::filesystem::path data_folder(const std::string& folder) {
+  return std::filesystem::path(LONGSPAN_TEST_DATA_DIR) / folder;
 }
 
 TensorType type_of(const std::string& dtype) {
@@ -42,17 +42,17 @@ std::vector<float> values(const std::string& name, std::int64_t count, double ce
 
 }  // namespace
 
-std::vector<std::string> FamilyModel::names() {
+std::vector<std::string> FamilyModel::names(const std::string& folder) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(data_folder())) {
+  for (const auto& entry : std::filesystem::directory_iterator(data_folder(folder))) {
     names.push_back(entry.path().stem().string());
   }
   std::ranges::sort(names);
   return names;
 }
 
-FamilyModel::FamilyModel(const std::string& name) {
-  std::ifstream file(data_folder() / (name + ".json"));
+FamilyModel::FamilyModel(const std::string& name, const std::string& folder) {
+  std::ifstream file(data_folder(folder) / (name + ".json"));
   json_ = nlohmann::json::parse(file);
 }
 

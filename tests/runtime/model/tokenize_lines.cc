@@ -3,6 +3,8 @@
 //
 //   "text"     ids of the text
 //   [1, 2]     the text that becomes complete with each id, and what is left at the end
+//   {"text": "text"}   how many ids it has, and seconds of processor time that it took: [7, 0.001]
+#include <ctime>
 #include <exception>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -31,11 +33,16 @@ std::vector<std::string> stream(const Tokenizer& tokenizer, const std::vector<To
   return parts;
 }
 
-void answer(const Tokenizer& tokenizer, const nlohmann::json& line) {
-  const nlohmann::json reply =
-      line.is_string() ? nlohmann::json(tokenizer.encode(line.get<std::string>()))
-                       : nlohmann::json(stream(tokenizer, line.get<std::vector<TokenId>>()));
-  std::cout << reply.dump() << '\n';
+nlohmann::json timed(const Tokenizer& tokenizer, const std::string& text) {
+  const std::clock_t start = std::clock();
+  const std::size_t ids = tokenizer.encode(text).size();
+  return {ids, static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC};
+}
+
+nlohmann::json answer(const Tokenizer& tokenizer, const nlohmann::json& line) {
+  if (line.is_string()) return tokenizer.encode(line.get<std::string>());
+  if (line.is_object()) return timed(tokenizer, line.at("text").get<std::string>());
+  return stream(tokenizer, line.get<std::vector<TokenId>>());
 }
 
 }  // namespace
@@ -49,7 +56,7 @@ int main(int argc, char** argv) {
   try {
     const auto tokenizer = longspan::open(argv[1]);
     for (std::string line; std::getline(std::cin, line);) {
-      longspan::answer(tokenizer, nlohmann::json::parse(line));
+      std::cout << longspan::answer(tokenizer, nlohmann::json::parse(line)).dump() << '\n';
     }
   } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';

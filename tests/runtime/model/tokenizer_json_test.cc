@@ -141,6 +141,16 @@ TEST(TokenizerJsonTest, EndsComeFromTheFilesBeside) {
               ThrowsMessage<DataError>(HasSubstr("key eos_token_id[1] is 7, outside the 7")));
 }
 
+TEST(TokenizerJsonTest, TheModelsConfigNamesEndsWhereNoFileForGenerationIs) {
+  Folder folder(byte_level());
+  folder.write("config.json", R"({"eos_token_id": [6, 2, 6, 32000]})");
+  EXPECT_THAT(folder.load().ends(), ElementsAre(6, 2));
+  folder.write("config.json", R"({"eos_token_id": 3})");
+  EXPECT_THAT(folder.load().ends(), ElementsAre(3));
+  folder.write("generation_config.json", "{}");
+  EXPECT_THAT(folder.load().ends(), ElementsAre());
+}
+
 TEST(TokenizerJsonTest, RowsOfTheEmbeddingWithoutATokenStandForNothing) {
   const Tokenizer tokenizer = Folder(byte_level()).load(10);
   EXPECT_EQ(tokenizer.vocabulary(), 10);
