@@ -309,10 +309,20 @@ class Conversation {
   int first_degree_ = 0;
 };
 
-void say_loaded(const GenerateOptions& options, const LoadedModel& model, double seconds) {
+/// "checked", "none" or "ignored": what became of the model's manifest.
+std::string manifest_word(const GenerateOptions& options, const OpenedModel& opened) {
+  return options.no_verify ? "ignored" : opened.manifest ? "checked" : "none";
+}
+
+void say_loaded(const GenerateOptions& options, const LoadedModel& model, double seconds,
+                const std::string& manifest) {
   if (options.json) return;
-  std::cerr << str("longspan: loaded {} in {:.1f} s, {} of weights\n", options.model, seconds,
-                   human_bytes(model.host_weight_bytes));
+  const LoadReport& report = model.weights.report();
+  std::cerr << str("longspan: loaded {} in {:.1f} s: {} read at {:.2f} GB/s, {} of weights{}\n",
+                   options.model, seconds,
+                   human_bytes(static_cast<std::int64_t>(report.file_bytes)),
+                   report.gigabytes_per_second(), human_bytes(model.host_weight_bytes),
+                   manifest == "checked" ? ", files as the manifest lists them" : "");
 }
 
 /// All that can be refused is refused before the weights are read, unless the prompt comes from
@@ -327,7 +337,8 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   const bool coordinator = machine.rank() == 0;
   const bool late = options.prompt.from_standard_input();
 
-  OpenedModel opened = open_model(machine, options.model);
+  OpenedModel opened = open_model(machine, options.model,
+                                  options.no_verify ? ManifestUse::kIgnore : ManifestUse::kCheck);
   const std::vector<Split> split_list = splits(machine, options, opened.config, list);
   Sampling sampling;
   std::vector<JobRequest> requests = agree_on(machine.control(), [&] {
@@ -338,13 +349,18 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
   });
   LoadModelOptions load{.precision = agreed_precision(machine, options.dtype), .tp = options.tp};
   if (options.memory_limit_bytes) load.memory_limit = *options.memory_limit_bytes;
-  LoadingBar bar(shows_on_terminal(STDERR_FILENO));
+  LoadingBar checking("checking", shows_on_terminal(STDERR_FILENO));
+  LoadingBar bar("loading", shows_on_terminal(STDERR_FILENO));
   if (coordinator) {
+    load.check_progress = [&](std::uint64_t done, std::uint64_t total) {
+      checking.bytes(done, total);
+    };
     load.progress = [&](std::uint64_t done, std::uint64_t total) { bar.bytes(done, total); };
   }
+  const std::string manifest = manifest_word(options, opened);
   LoadedModel model = load_model(machine, std::move(opened), load);
   const auto loaded = Clock::now();
-  if (coordinator) say_loaded(options, model, seconds_between(start, loaded));
+  if (coordinator) say_loaded(options, model, seconds_between(start, loaded), manifest);
   if (late) {
     requests = agree_on(machine.control(), [&] {
       if (!coordinator) return std::vector<JobRequest>();
@@ -379,7 +395,9 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& options,
                          .decode_strategy = std::string(name(options.decode_strategy)),
                          .attention = options.attention.kind,
                          .sampling = sampling,
-                         .load_s = seconds_between(start, loaded)};
+                         .load_s = seconds_between(start, loaded),
+                         .load = model.weights.report(),
+                         .manifest = manifest};
     RunResult result;
     try {
       run_prompts(machine, model, job_options(options, split, rates[i], load.precision),

@@ -1,12 +1,9 @@
 #include "runtime/model/weight_filler.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "attention/shard_layout.h"
@@ -17,6 +14,7 @@
 #include "runtime/model/head_order.h"
 #include "runtime/model/model_part.h"
 #include "runtime/model/model_tensors.h"
+#include "runtime/model/shared_work.h"
 
 namespace longspan {
 namespace {
@@ -251,26 +249,6 @@ void check_finite(const TensorFile& file, const TensorInfo& tensor, const float*
           file.path().string(), tensor.name));
 }
 
-/// Runs `work` on `threads` threads at once; the first failure is rethrown when all are done.
-void on_threads(int threads, const std::function<void()>& work) {
-  std::mutex mutex;
-  std::exception_ptr failure;
-  {
-    std::vector<std::jthread> team;
-    for (int i = 0; i < threads; ++i) {
-      team.emplace_back([&] {
-        try {
-          work();
-        } catch (...) {
-          const std::lock_guard lock(mutex);
-          if (!failure) failure = std::current_exception();
-        }
-      });
-    }
-  }
-  if (failure) std::rethrow_exception(failure);
-}
-
 class Filler {
  public:
   /// `total`: bytes of the file that will be read.
@@ -291,22 +269,7 @@ class Filler {
     advance(tensor.bytes);
   }
 
-  /// Takes panels until none is left or another thread failed.
-  void fill_panels(const std::vector<Panel>& panels) {
-    Scratch scratch;
-    while (!failed_) {
-      const std::size_t index = next_++;
-      if (index >= panels.size()) return;
-      try {
-        fill(panels[index], scratch);
-      } catch (...) {
-        failed_ = true;
-        throw;
-      }
-    }
-  }
-
- private:
+  /// For the use of one thread.
   struct Scratch {
     std::vector<std::byte> raw;
     std::vector<float> values;
@@ -333,6 +296,7 @@ class Filler {
                         block_.subspan(matrix.packed, matrix.layout->bytes()));
   }
 
+ private:
   /// `rows`: of those that the matrix has of the source.
   void read_rows(const Matrix& matrix, const Source& source, Interval rows, Scratch& scratch,
                  float* values) {
@@ -384,8 +348,6 @@ class Filler {
   const std::uint64_t total_;
   const LoadProgress& progress_;
 
-  std::atomic<std::size_t> next_ = 0;
-  std::atomic<bool> failed_ = false;
   std::mutex mutex_;  // guards done_, and calls to progress_
   std::uint64_t done_ = 0;
 };
@@ -403,7 +365,9 @@ std::uint64_t fill_weights(const TensorFile& file, const ModelConfig& whole, con
   Filler filler(file, block, total, progress);
   for (const Vector& vector : vectors) filler.fill(vector);
   const std::vector<Panel> work = panels(matrices);
-  on_threads(threads, [&] { filler.fill_panels(work); });
+  std::vector<Filler::Scratch> scratch(threads);
+  share_work(work.size(), threads,
+             [&](std::size_t i, int thread) { filler.fill(work[i], scratch[thread]); });
   return total;
 }
 
