@@ -2,7 +2,6 @@
 // writes is UTF-8, and its budget bounds the time.
 #include <cstddef>
 #include <cstdint>
-#include <ctime>
 #include <string>
 #include <string_view>
 
@@ -10,13 +9,13 @@
 #include "runtime/chat/chat_template.h"
 #include "runtime/chat/template_budget.h"
 #include "runtime/model/tokenizer.h"
+#include "tests/fuzz/processor_time.h"
 #include "tests/fuzz/require.h"
 
 namespace longspan {
 namespace {
 
-// Of the processor, so that a machine that stalls is no finding. A step of the budget takes less
-// than a microsecond here, sanitizers included; what the budget does not see takes longer.
+// A step of the budget takes a few microseconds with sanitizers; what it does not see takes longer.
 constexpr double kMostSeconds = 10;
 
 const TemplateDict& variables() {
@@ -32,19 +31,15 @@ const TemplateDict& variables() {
   return all;
 }
 
-double processor_seconds() {
-  return static_cast<double>(std::clock()) / static_cast<double>(CLOCKS_PER_SEC);
-}
-
 void render(std::string_view source) {
-  const double start = processor_seconds();
+  const double start = test::processor_seconds();
   try {
     const std::string text = ChatTemplate(source, "t").render(variables(), 0);
     test::require(find_invalid_utf8(text) == std::string::npos, "half a character");
     test::require(text.size() <= kMostTemplateBytes, "more text than the budget allows");
   } catch (const DataError&) {
   }
-  test::require(processor_seconds() - start < kMostSeconds, "a template took too long");
+  test::require(test::processor_seconds() - start < kMostSeconds, "a template took too long");
 }
 
 }  // namespace
