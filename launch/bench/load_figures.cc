@@ -27,8 +27,9 @@ double slowest(Machine& machine, Work&& work) {
 }
 
 /// In memory as weights get theirs.
-Mapping kept(LoadYardstick& yardstick) {
+Mapping kept(LoadYardstick& yardstick, int threads) {
   Mapping memory = Mapping::anonymous(yardstick.values() * sizeof(float));
+  memory.populate_for_writing(threads);
   yardstick.keep({reinterpret_cast<float*>(memory.bytes().data()),
                   static_cast<std::size_t>(yardstick.values())});
   return memory;
@@ -67,7 +68,7 @@ LoadFigures measure_load(Machine& machine, const BenchLoadOptions& options,
     loaded.reset();
     Mapping memory;
     yardsticks.push_back(slowest(machine, [&] {
-      if (leads) memory = kept(yardstick);
+      if (leads) memory = kept(yardstick, figures.threads);
     }));
     memory = {};
     in_cache.push_back(slowest(machine, [&] {

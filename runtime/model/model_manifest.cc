@@ -93,7 +93,11 @@ ModelManifest ModelManifest::read(const std::filesystem::path& file) {
 
 std::optional<ModelManifest> ModelManifest::find(const ModelFiles& files) {
   if (!std::filesystem::exists(files.manifest)) return std::nullopt;
-  return read(files.manifest);
+  try {
+    return read(files.manifest);
+  } catch (const DataError& error) {  // which knows the file, but not what it is for
+    throw DataError(str("{}: the manifest is damaged: {}", error.what(), fix(files)));
+  }
 }
 
 ModelManifest ModelManifest::made_of(const ModelFiles& files, int threads,

@@ -165,8 +165,9 @@ TEST_F(ModelManifestTest, ADamagedManifestIsToldByKey) {
     return str(R"({{"longspan_manifest": 1, "files": {{"{}": {}}}}})", name, content);
   };
   const std::string digest(64, 'a');
-  EXPECT_THAT(refused(""), HasSubstr("not JSON"));
-  EXPECT_THAT(refused("[]"), HasSubstr("longspan_manifest"));
+  EXPECT_THAT(refused(""), AllOf(HasSubstr("not JSON"), HasSubstr("the manifest is damaged"),
+                                 HasSubstr("--force"), HasSubstr("--no-verify")));
+  EXPECT_THAT(refused("[]"), HasSubstr("is a list"));
   EXPECT_THAT(refused("{}"), HasSubstr("longspan_manifest"));
   EXPECT_THAT(refused(R"({"longspan_manifest": 2, "files": {}})"),
               AllOf(HasSubstr("longspan_manifest"), HasSubstr("is 2"), HasSubstr("reads 1")));
