@@ -276,10 +276,16 @@ class Filler {
     std::vector<float> blocks;  // of one row
   };
 
+  /// What shrinks and grows again is cleared again.
+  template <typename T>
+  static void grow(std::vector<T>& room, std::size_t size) {
+    if (room.size() < size) room.resize(size);
+  }
+
   void fill(const Panel& panel, Scratch& scratch) {
     const Matrix& matrix = *panel.matrix;
     const std::int64_t inputs = matrix.sources.front().inputs.count;
-    scratch.values.resize(panel.count * inputs);
+    grow(scratch.values, panel.count * inputs);
     std::int64_t start = -panel.first;  // of the source, counted from the panel's first row
     for (const Source& source : matrix.sources) {
       const Interval rows{std::max<std::int64_t>(0, -start),
@@ -303,8 +309,8 @@ class Filler {
     rows = {rows.begin + source.rows_used.first, rows.end + source.rows_used.first};
     const Interval in_file = source.file_rows(rows);
     const TensorInfo part = slice(*source.tensor, in_file);
-    scratch.raw.resize(part.bytes);
-    Bytes raw = scratch.raw;
+    grow(scratch.raw, part.bytes);
+    Bytes raw = std::span(scratch.raw).first(part.bytes);
     if (matrix.kept) {
       raw = block_.subspan(*matrix.kept + part.offset - source.tensor->offset, part.bytes);
     }

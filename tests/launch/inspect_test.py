@@ -38,7 +38,7 @@ class InspectTest(unittest.TestCase):
         for model, template in ((self.file(), "tiny.gguf: tokenizer.chat_template"),
                                 (self.directory(), "chat_template.jinja")):
             text = self.inspect(model)
-            for row in ("architecture +llama\n", f"layers +{LAYERS}\n",
+            for row in ("architecture +(llama|LlamaForCausalLM)\n", f"layers +{LAYERS}\n",
                         f"heads +{HEADS} query, {KV_HEADS} key/value, {HIDDEN // HEADS} values each",
                         "Ulysses degrees +1, 2, 4\n", "tensor parallel +--tp 1, 2, 4\n",
                         f"context +{CONTEXT} tokens", "tokenizer +.*, 257 tokens",
