@@ -53,6 +53,14 @@ json timings_of(const Answer& answer, const RunFacts& run) {
           {"decode_tokens_per_s", answer.decode_tokens_per_s()}};
 }
 
+/// How the weights got here.
+json load_of(const RunFacts& run) {
+  return {{"read_bytes", run.load.file_bytes},
+          {"read_s", run.load.seconds},
+          {"read_gb_per_s", run.load.gigabytes_per_second()},
+          {"manifest", run.manifest}};
+}
+
 json ranks_of(const RunFacts& run) {
   const InstanceRanks instances(run.tp);
   json list = json::array();
@@ -104,7 +112,8 @@ json object_of(const Answer& answer, const RunFacts& run) {
           {"attention", name(run.attention)},
           {"approximate", run.attention != AttentionKind::kExact},
           {"predicted_s", answer.predicted_s},
-          {"timings", timings_of(answer, run)}};
+          {"timings", timings_of(answer, run)},
+          {"load", load_of(run)}};
 }
 
 std::string line_of(const json& object) {

@@ -8,6 +8,7 @@
 #include "launch/answer.h"
 #include "runtime/engine/messages.h"
 #include "runtime/model/sampling.h"
+#include "runtime/model/weights.h"
 
 namespace longspan {
 
@@ -23,7 +24,9 @@ struct RunFacts {
   std::string decode_strategy;  // "shipped"
   AttentionKind attention = AttentionKind::kExact;
   Sampling sampling;
-  double load_s = 0;
+  double load_s = 0;     // from the start of the command until weights could be used
+  LoadReport load;       // of the weights on rank 0
+  std::string manifest;  // "checked", "none" or "ignored"
   std::vector<RankSummary> ranks;
   int top = 0;  // alternatives asked for
 };

@@ -85,16 +85,19 @@ ExitCode chat_on(Machine& machine, const GenerateOptions& asked, AnswerInterrupt
     return 0;
   });
   const Precision precision = agreed_precision(machine, options.dtype);
+  const std::string manifest = manifest_word(options, opened);
   LoadedModel model = load_with_bar(machine, options, std::move(opened), precision);
   const double load_s = std::chrono::duration<double>(Clock::now() - start).count();
-  if (coordinator) say_loaded(options, model, load_s);
+  if (coordinator) say_loaded(options, model, load_s, manifest);
   const MachineRates rates = machine_rates(machine, options, *model.kernels, split);
 
   std::optional<ChatTalk> talk;
   SessionInput session{.shapes = {{.room = room}}, .room_gives_way = !options.max_model_len};
   if (coordinator) {
     talk.emplace(talk_options(options),
-                 run_facts(options, model, split.degree, precision, words->sampling, load_s), model,
+                 run_facts(options, model, split.degree, precision, words->sampling, load_s,
+                           manifest),
+                 model,
                  words->wording, interrupt);
     session.listener = talk->listener();
     session.drive = [&](Coordinator& engine) {

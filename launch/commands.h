@@ -29,4 +29,7 @@ ExitCode bench_decode(const BenchDecodeOptions& options);
 /// The same of messages between the ranks. Throws Error.
 ExitCode bench_comm(const BenchCommOptions& options);
 
+/// The same of loading a model. Throws Error.
+ExitCode bench_load(const BenchLoadOptions& options);
+
 }  // namespace longspan

@@ -222,9 +222,10 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
                          prompts(options, opened.tokenizer));
   });
   const Precision precision = agreed_precision(machine, options.dtype);
+  const std::string manifest = manifest_word(options, opened);
   LoadedModel model = load_with_bar(machine, options, std::move(opened), precision);
   const auto loaded = Clock::now();
-  if (coordinator) say_loaded(options, model, seconds_between(start, loaded));
+  if (coordinator) say_loaded(options, model, seconds_between(start, loaded), manifest);
   if (late) {
     requests = agree_on(machine.control(), [&] {
       if (!coordinator) return std::vector<JobRequest>();
@@ -251,7 +252,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
   for (std::size_t i = 0; i < split_list.size(); ++i) {
     const Split& split = split_list[i];
     const RunFacts facts = run_facts(options, model, split.degree, precision, sampling,
-                                     seconds_between(start, loaded));
+                                     seconds_between(start, loaded), manifest);
     RunResult result;
     try {
       run_prompts(machine, model, job_options(machine, options, split, rates[i], precision),

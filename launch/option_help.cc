@@ -127,12 +127,14 @@ std::string inspect_help() {
       R"(longspan inspect: what a model file holds, without loading its weights.
 
 Usage: longspan inspect MODEL [options]
-  MODEL is a GGUF file or a Hugging Face folder. Printed are architecture, shapes, tensor types,
-  tokenizer, context length and the bytes of KV that one token takes.
+  MODEL is a GGUF file or a Hugging Face folder. Printed are architecture, shapes, the Ulysses
+  degrees and --tp that its heads allow, tensor types, tokenizer, chat template, context length and
+  the bytes of KV that one token takes.
 {}{}
 Examples:
   longspan inspect model.gguf
   longspan inspect model.gguf --json
+  longspan inspect model.gguf --write-manifest    # generate will tell if the file has changed
 {})",
       described(texts(inspect_options())), environment_note(inspect_options()[0]), exit_codes());
 }

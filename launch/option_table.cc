@@ -294,6 +294,10 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
      [](auto& o, auto& given) {
        o.memory_limit_bytes = static_cast<std::size_t>(size(given, {}));
      }},
+    {{kGroupLimits, "no-verify", "",
+      "do not compare the model's files with its manifest, which inspect --write-manifest writes "
+      "(default: compare where there is one)"},
+     [](auto& o, auto& given) { o.no_verify = switch_position(given); }},
     {{kGroupLimits, "hang-timeout", "SECONDS",
       "give up an exchange between ranks that takes longer (default: 120)"},
      [](auto& o, auto& given) { o.hang_timeout = seconds(given); }},
@@ -313,6 +317,14 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
 const std::array kInspect = std::to_array<Option<InspectOptions>>({
     {{"Options", "json", "", "print one JSON object instead of text"},
      [](auto& o, auto& given) { o.json = switch_position(given); }},
+    {{"Options", "tensors", "", "list every tensor: name, type, shape (rows first) and bytes"},
+     [](auto& o, auto& given) { o.tensors = switch_position(given); }},
+    {{"Options", "write-manifest", "",
+      "read all files of the model and write their SHA-256 to MODEL.manifest.json, in a folder "
+      "longspan-manifest.json; generate then compares them before it loads the model"},
+     [](auto& o, auto& given) { o.write_manifest = switch_position(given); }},
+    {{"Options", "force", "", "with --write-manifest: replace one that says something else"},
+     [](auto& o, auto& given) { o.force = switch_position(given); }},
     {{"Options", "log-level", "WORD", "error, warning, info or debug (default: info)"},
      [](auto& o, auto& given) { o.log_level = log_level_word(given); }},
 });

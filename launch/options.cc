@@ -234,6 +234,9 @@ Command parse_inspect(const Words& words, const Environment& environment) {
   add_environment(arguments, options, environment);
   InspectOptions parsed = applied(arguments, inspect_options());
   parsed.model = arguments.subject;
+  if (parsed.force && !parsed.write_manifest) {
+    throw UsageError("--force replaces a manifest; add --write-manifest");
+  }
   return parsed;
 }
 
@@ -265,8 +268,21 @@ Command parse_one_bench(const std::string& command, std::span<const Option<Optio
   return applied(arguments, table);
 }
 
+/// The one of a model.
+Command parse_bench_load(const Words& words, const Environment& environment) {
+  const auto options = texts(bench_load_options());
+  Arguments arguments = read_words("bench load", "MODEL", options, words);
+  if (arguments.wants_help) return HelpRequest{bench_load_help()};
+  add_environment(arguments, options, environment);
+  BenchLoadOptions parsed = applied(arguments, bench_load_options());
+  parsed.model = arguments.subject;
+  return parsed;
+}
+
 Command parse_bench(const Words& words, const Environment& environment) {
-  const std::string legal = "longspan bench attention, longspan bench decode, longspan bench comm";
+  const std::string legal =
+      "longspan bench attention, longspan bench decode, longspan bench comm, longspan bench load "
+      "MODEL";
   if (words.empty()) throw UsageError(str("bench needs to know what: {}", legal));
   const std::string& what = words.front();
   const Words rest(words.begin() + 1, words.end());
@@ -282,6 +298,7 @@ Command parse_bench(const Words& words, const Environment& environment) {
   if (what == "comm") {
     return parse_one_bench("bench comm", bench_comm_options(), bench_comm_help, rest, environment);
   }
+  if (what == "load") return parse_bench_load(rest, environment);
   throw UsageError(str("unknown command bench {}; legal: {}", what, legal));
 }
 

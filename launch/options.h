@@ -97,6 +97,7 @@ struct GenerateOptions {
   bool json = false;
 
   int max_num_seqs = 64;
+  bool no_verify = false;  // load whatever the model's manifest says
   std::optional<std::size_t> memory_limit_bytes;
   std::chrono::milliseconds hang_timeout{120'000};
   std::optional<std::string> throttle_link;  // as parse_link_throttle() reads it
@@ -112,6 +113,9 @@ struct ConversationOptions {
 struct InspectOptions {
   std::string model;
   bool json = false;
+  bool tensors = false;  // lists each
+  bool write_manifest = false;
+  bool force = false;  // replaces a manifest that says something else
   LogLevel log_level = LogLevel::kInfo;
 };
 
@@ -126,9 +130,10 @@ struct HelpRequest {
   std::string text;
 };
 
-using Command = std::variant<GenerateOptions, ConversationOptions, InspectOptions,
-                             TraceMergeOptions, BenchAttentionOptions, BenchDecodeOptions,
-                             BenchCommOptions, VersionRequest, HelpRequest>;
+using Command =
+    std::variant<GenerateOptions, ConversationOptions, InspectOptions, TraceMergeOptions,
+                 BenchAttentionOptions, BenchDecodeOptions, BenchCommOptions, BenchLoadOptions,
+                 VersionRequest, HelpRequest>;
 
 /// `arguments`: argv without the program's name. Throws UsageError.
 Command parse_command_line(const std::vector<std::string>& arguments,

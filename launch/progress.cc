@@ -40,6 +40,11 @@ std::string with_thousands(std::int64_t number) {
   return grouped;
 }
 
+std::string count_text(std::size_t count, std::string_view what) {
+  return str("{} {}{}", with_thousands(static_cast<std::int64_t>(count)), what,
+             count == 1 ? "" : "s");
+}
+
 bool StatusLine::due() const {
   return terminal_ && std::chrono::steady_clock::now() - drawn_ >= kRedraw;
 }
@@ -59,7 +64,7 @@ void LoadingBar::bytes(std::uint64_t done, std::uint64_t total) {
   if (done == total) return line_.clear();
   if (!line_.due()) return;
   const double share = static_cast<double>(done) / static_cast<double>(total);
-  line_.draw(str("loading {} {} of {} ({:.0f} %)", bar(share),
+  line_.draw(str("{} {} {} of {} ({:.0f} %)", doing_, bar(share),
                  human_bytes(static_cast<std::int64_t>(done)),
                  human_bytes(static_cast<std::int64_t>(total)), 100 * share));
 }

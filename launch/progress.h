@@ -5,9 +5,12 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <utility>
 
 namespace longspan {
 
@@ -31,12 +34,14 @@ class StatusLine {
 
 class LoadingBar {
  public:
-  explicit LoadingBar(bool terminal) : line_(terminal) {}
+  /// `doing`: "loading"
+  LoadingBar(std::string doing, bool terminal) : doing_(std::move(doing)), line_(terminal) {}
 
   /// `done` of `total` bytes are read. One call at a time.
   void bytes(std::uint64_t done, std::uint64_t total);
 
  private:
+  std::string doing_;
   StatusLine line_;
 };
 
@@ -68,5 +73,8 @@ class PrefillProgress {
 
 /// "12,345".
 std::string with_thousands(std::int64_t number);
+
+/// "1 file", "2 files".
+std::string count_text(std::size_t count, std::string_view what);
 
 }  // namespace longspan

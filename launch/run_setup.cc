@@ -119,6 +119,7 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
 
 OpenedModel open_asked(Machine& machine, const GenerateOptions& options) {
   OpenedModel opened = open_model(machine, options.model,
+                                  options.no_verify ? ManifestUse::kIgnore : ManifestUse::kCheck,
                                   options.dummy_weights ? LoadFormat::kDummy : LoadFormat::kAuto);
   if (options.rope_float32) opened.config.ropes.use_float32_angles();
   return opened;
@@ -128,17 +129,30 @@ LoadedModel load_with_bar(Machine& machine, const GenerateOptions& options, Open
                           Precision precision) {
   LoadModelOptions load{.precision = precision, .tp = options.tp};
   if (options.memory_limit_bytes) load.memory_limit = *options.memory_limit_bytes;
-  LoadingBar bar(shows_on_terminal(STDERR_FILENO));
+  LoadingBar checking("checking", shows_on_terminal(STDERR_FILENO));
+  LoadingBar bar("loading", shows_on_terminal(STDERR_FILENO));
   if (machine.rank() == 0) {
+    load.check_progress = [&](std::uint64_t done, std::uint64_t total) {
+      checking.bytes(done, total);
+    };
     load.progress = [&](std::uint64_t done, std::uint64_t total) { bar.bytes(done, total); };
   }
   return load_model(machine, std::move(opened), load);
 }
 
-void say_loaded(const GenerateOptions& options, const LoadedModel& model, double seconds) {
+std::string manifest_word(const GenerateOptions& options, const OpenedModel& opened) {
+  return options.no_verify ? "ignored" : opened.manifest ? "checked" : "none";
+}
+
+void say_loaded(const GenerateOptions& options, const LoadedModel& model, double seconds,
+                const std::string& manifest) {
   if (options.json) return;
-  std::cerr << str("longspan: loaded {} in {:.1f} s, {} of weights\n", options.model, seconds,
-                   human_bytes(model.host_weight_bytes));
+  const LoadReport& report = model.weights.report();
+  std::cerr << str("longspan: loaded {} in {:.1f} s: {} read at {:.2f} GB/s, {} of weights{}\n",
+                   options.model, seconds,
+                   human_bytes(static_cast<std::int64_t>(report.file_bytes)),
+                   report.gigabytes_per_second(), human_bytes(model.host_weight_bytes),
+                   manifest == "checked" ? ", files as the manifest lists them" : "");
 }
 
 Sampling make_sampling(const GenerateOptions& options, const Tokenizer& tokenizer) {
@@ -149,7 +163,8 @@ Sampling make_sampling(const GenerateOptions& options, const Tokenizer& tokenize
 }
 
 RunFacts run_facts(const GenerateOptions& options, const LoadedModel& model, int degree,
-                   Precision precision, const Sampling& sampling, double load_s) {
+                   Precision precision, const Sampling& sampling, double load_s,
+                   const std::string& manifest) {
   return {.model = model.config.name,
           .degree = degree,
           .tp = options.tp,
@@ -160,7 +175,9 @@ RunFacts run_facts(const GenerateOptions& options, const LoadedModel& model, int
           .decode_strategy = std::string(name(options.decode_strategy)),
           .attention = options.attention.kind,
           .sampling = sampling,
-          .load_s = load_s};
+          .load_s = load_s,
+          .load = model.weights.report(),
+          .manifest = manifest};
 }
 
 std::string ranks_text(int degree, int tp) {

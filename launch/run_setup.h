@@ -42,15 +42,19 @@ OpenedModel open_asked(Machine& machine, const GenerateOptions& options);
 /// Every rank calls it; a bar on rank 0's terminal shows how far it is.
 LoadedModel load_with_bar(Machine& machine, const GenerateOptions& options, OpenedModel opened,
                           Precision precision);
+/// "checked", "none" or "ignored": what becomes of the model's manifest.
+std::string manifest_word(const GenerateOptions& options, const OpenedModel& opened);
 /// A line for people, unless they asked for JSON.
-void say_loaded(const GenerateOptions& options, const LoadedModel& model, double seconds);
+void say_loaded(const GenerateOptions& options, const LoadedModel& model, double seconds,
+                const std::string& manifest);
 
 /// How tokens are chosen; rank 0 alone reads the model's defaults and draws a seed.
 Sampling make_sampling(const GenerateOptions& options, const Tokenizer& tokenizer);
 
 /// All but what the ranks report at the end.
 RunFacts run_facts(const GenerateOptions& options, const LoadedModel& model, int degree,
-                   Precision precision, const Sampling& sampling, double load_s);
+                   Precision precision, const Sampling& sampling, double load_s,
+                   const std::string& manifest);
 
 /// "4 ranks", "2 instances of 3 ranks"
 std::string ranks_text(int degree, int tp);

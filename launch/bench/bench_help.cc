@@ -16,9 +16,11 @@ What:
   attention   a chunk's attention over the ranks, by layout and strategy; how good the choice is
   decode      attention of rows of one token each over keys on all ranks, by decode strategy
   comm        messages round the ranks, all at once
+  load MODEL  from a model's files to weights in memory
 
 Each figure is repeated in steady state, all ranks beginning together; the slowest rank counts, and
-the median. A ratio of 1.00 is as good as the yardstick. No model is needed: data is random.
+the median. A ratio of 1.00 is as good as the yardstick. Only load needs a model: other data is
+random.
 
 Examples:
   mpirun -np 4 --bind-to none longspan bench attention --layout all --plot share.svg
@@ -89,6 +91,25 @@ Examples:
   mpirun -np 2 --bind-to none longspan bench comm --bytes 64K,1M --throttle-link 1.25G,200us
 {})",
       described(texts(bench_comm_options())), environment_note(bench_comm_options()[0]),
+      exit_codes());
+}
+
+std::string bench_load_help() {
+  return str(
+      R"(longspan bench load: how long a model takes from its files to weights that can be used.
+
+Usage: longspan bench load MODEL [options], alone or under mpirun or srun
+  One rank of each host reads, dequantises and packs, with the threads of all its ranks; the others
+  map what it made. Files come from the page cache. Loading takes turns with the yardstick, as many
+  threads that read the same tensors and dequantise them into new memory, and with the same where
+  nothing is kept; the best of each counts, since other work of the machine only adds to them. More
+  --seconds, more turns.
+{}{}
+Examples:
+  longspan bench load model.gguf --seconds 20
+  mpirun -np 4 --bind-to none longspan bench load model-folder --dtype float32
+{})",
+      described(texts(bench_load_options())), environment_note(bench_load_options()[0]),
       exit_codes());
 }
 

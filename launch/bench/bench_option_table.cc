@@ -174,10 +174,26 @@ const std::array kComm = std::to_array<Option<Comm>>({
     log_level_option<Comm>(),
 });
 
+using Load = BenchLoadOptions;
+
+const std::array kLoad = std::to_array<Option<Load>>({
+    {{kGroupWhat, "dtype", "WORD",
+      "what matrices become in memory: float32, bfloat16 or auto: bfloat16 where all ranks have "
+      "AMX (default: auto)"},
+     [](auto& o, auto& given) { o.dtype = dtype_word(given); }},
+
+    threads_option<Load>(),
+    bind_option<Load>(),
+    seconds_option<Load>(),
+    json_option<Load>(),
+    log_level_option<Load>(),
+});
+
 }  // namespace
 
 std::span<const Option<BenchAttentionOptions>> bench_attention_options() { return kAttention; }
 std::span<const Option<BenchDecodeOptions>> bench_decode_options() { return kDecode; }
 std::span<const Option<BenchCommOptions>> bench_comm_options() { return kComm; }
+std::span<const Option<BenchLoadOptions>> bench_load_options() { return kLoad; }
 
 }  // namespace longspan

@@ -10,5 +10,6 @@ namespace longspan {
 std::span<const Option<BenchAttentionOptions>> bench_attention_options();
 std::span<const Option<BenchDecodeOptions>> bench_decode_options();
 std::span<const Option<BenchCommOptions>> bench_comm_options();
+std::span<const Option<BenchLoadOptions>> bench_load_options();
 
 }  // namespace longspan

@@ -49,4 +49,9 @@ struct BenchCommOptions : BenchOptions {
   std::vector<std::int64_t> bytes{1 << 10, 16 << 10, 256 << 10, 4 << 20, 16 << 20};
 };
 
+struct BenchLoadOptions : BenchOptions {
+  std::string model;
+  std::optional<Precision> dtype;  // absent: what is fastest here
+};
+
 }  // namespace longspan

@@ -14,6 +14,7 @@ Timing timing_of(std::vector<double> seconds) {
   const double median = (seconds[(count - 1) / 2] + seconds[count / 2]) / 2;
   const double middle_half = seconds[count * 3 / 4] - seconds[count / 4];
   return {.seconds = median,
+          .best = seconds.front(),
           .spread = median > 0 ? middle_half / median : 0,
           .runs = static_cast<int>(count)};
 }

@@ -7,7 +7,8 @@ namespace longspan {
 
 struct Timing {
   double seconds = 0;  // the median
-  double spread = 0;   // of the middle half of the runs, over the median
+  double best = 0;
+  double spread = 0;  // of the middle half of the runs, over the median
   int runs = 0;
 };
 

@@ -91,10 +91,13 @@ std::optional<ChatTemplateSource> chat_template_of_gguf(const GgufFile& file) {
                             .eos_token = named_token(file, "tokenizer.ggml.eos_token_id")};
 }
 
+std::optional<ChatTemplateSource> find_chat_template(const std::string& model) {
+  return std::filesystem::is_directory(model) ? chat_template_of_folder(model)
+                                              : chat_template_of_gguf(GgufFile(model));
+}
+
 ChatTemplateSource chat_template_of(const std::string& model) {
-  const auto source = std::filesystem::is_directory(model) ? chat_template_of_folder(model)
-                                                           : chat_template_of_gguf(GgufFile(model));
-  if (source) return *source;
+  if (const auto source = find_chat_template(model)) return *source;
   throw DataError(
       str("{}: the model has no chat template; use longspan generate, without --chat, and give the "
           "prompt as the model wants it",

@@ -26,7 +26,9 @@ struct ChatTemplateSource {
 std::optional<ChatTemplateSource> chat_template_of_folder(const std::string& folder);
 std::optional<ChatTemplateSource> chat_template_of_gguf(const GgufFile& file);
 
-/// Of a model as a command names it. Throws as these two, and DataError when there is none.
+/// Of a model as a command names it. Throw as these two, the second also DataError when there is
+/// none.
+std::optional<ChatTemplateSource> find_chat_template(const std::string& model);
 ChatTemplateSource chat_template_of(const std::string& model);
 
 }  // namespace longspan

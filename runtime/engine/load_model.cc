@@ -87,24 +87,47 @@ void check_weights_fit(Machine& machine, std::int64_t host_bytes, std::int64_t o
   check_weights_fit(own_bytes, *of_device, machine.device().description(), options);
 }
 
-}  // namespace
-
-OpenedModel open_model(const std::string& path) {
-  if (std::filesystem::is_directory(path)) {
-    auto folder = std::make_unique<ModelFolder>(path);
-    ModelConfig config = read_model_config(*folder);
-    Tokenizer tokenizer = folder_tokenizer(path, config.vocabulary);
-    return {std::move(folder), std::move(config), std::move(tokenizer)};
-  }
-  auto file = std::make_unique<GgufFile>(path);
-  ModelConfig config = read_model_config(*file);
-  Tokenizer tokenizer(*file);
-  return {std::move(file), std::move(config), std::move(tokenizer)};
+std::optional<ModelManifest> manifest_of(const TensorFile& model, ManifestUse use) {
+  if (use == ManifestUse::kIgnore) return std::nullopt;
+  const ModelFiles files = files_of(model);
+  std::optional<ModelManifest> manifest = ModelManifest::find(files);
+  if (manifest) manifest->expect_listed(files);
+  return manifest;
 }
 
-OpenedModel open_model(Machine& machine, const std::string& path, LoadFormat format) {
+/// Reads all files of the model, on one rank of each host.
+void check_contents(Machine& machine, const OpenedModel& opened, const LoadModelOptions& options) {
+  agree_on(machine.control(), [&] {
+    if (!opened.manifest || machine.rank() != machine.host_ranks().front()) return true;
+    const ModelFiles files = files_of(*opened.file);
+    const int threads = machine.threads() * static_cast<int>(machine.host_ranks().size());
+    opened.manifest->expect_same(ModelManifest::made_of(files, threads, options.check_progress),
+                                 files);
+    return true;
+  });
+}
+
+}  // namespace
+
+OpenedModel open_model(const std::string& path, ManifestUse use) {
+  if (std::filesystem::is_directory(path)) {
+    auto folder = std::make_unique<ModelFolder>(path);
+    std::optional<ModelManifest> manifest = manifest_of(*folder, use);
+    ModelConfig config = read_model_config(*folder);
+    Tokenizer tokenizer = folder_tokenizer(path, config.vocabulary);
+    return {std::move(folder), std::move(config), std::move(tokenizer), std::move(manifest)};
+  }
+  auto file = std::make_unique<GgufFile>(path);
+  std::optional<ModelManifest> manifest = manifest_of(*file, use);
+  ModelConfig config = read_model_config(*file);
+  Tokenizer tokenizer(*file);
+  return {std::move(file), std::move(config), std::move(tokenizer), std::move(manifest)};
+}
+
+OpenedModel open_model(Machine& machine, const std::string& path, ManifestUse use,
+                       LoadFormat format) {
   return agree_on(machine.control(), [&] {
-    if (format == LoadFormat::kAuto) return open_model(path);
+    if (format == LoadFormat::kAuto) return open_model(path, use);
     ModelConfig config = read_folder_config(path);
     Tokenizer tokenizer = folder_tokenizer(path, config.vocabulary);
     return OpenedModel{nullptr, std::move(config), std::move(tokenizer)};
@@ -138,6 +161,7 @@ LoadedModel load_model(Machine& machine, OpenedModel opened, const LoadModelOpti
     check_weights_fit(machine, on_host, part_weight_bytes(opened, part, options.tp, *ops), options);
     return bytes;
   });
+  check_contents(machine, opened, options);
   return agree_on(machine.control(), [&] {
     const ModelPart part{.index = ranks.part_of(machine.rank()), .ranks = options.tp};
     ModelWeights weights =

@@ -55,6 +55,7 @@ class GgufFile final : public TensorFile {
   explicit GgufFile(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const override { return file_.path(); }
+  std::vector<std::filesystem::path> files() const override { return {file_.path()}; }
   std::uint64_t file_bytes() const override { return file_.bytes(); }
   const std::map<std::string, Value, std::less<>>& metadata() const { return metadata_; }
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }

@@ -104,6 +104,12 @@ void ModelFolder::add(SafetensorsFile shard) {
   shards_.push_back(std::move(shard));
 }
 
+std::vector<std::filesystem::path> ModelFolder::files() const {
+  std::vector<std::filesystem::path> files;
+  for (const SafetensorsFile& shard : shards_) files.push_back(shard.file().path());
+  return files;
+}
+
 const TensorInfo* ModelFolder::find(std::string_view name) const {
   const auto found = by_name_.find(name);
   return found == by_name_.end() ? nullptr : &tensors_[found->second];

@@ -21,6 +21,7 @@ class ModelFolder final : public TensorFile {
   explicit ModelFolder(const std::filesystem::path& folder);
 
   const std::filesystem::path& path() const override { return folder_; }
+  std::vector<std::filesystem::path> files() const override;
   std::uint64_t file_bytes() const override { return begins_.back(); }
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   const TensorInfo* find(std::string_view name) const override;

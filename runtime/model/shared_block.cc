@@ -5,14 +5,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <utility>
 
 #include "comm/error.h"
 #include "comm/str.h"
+#include "runtime/model/shared_work.h"
 
 namespace longspan {
 namespace {
@@ -51,6 +54,14 @@ Bytes map_or_throw(int fd, std::size_t bytes, int protection, int flags) {
   return {static_cast<std::byte*>(memory), bytes};
 }
 
+/// Each large page of `memory`, which begins with one, on one thread.
+void for_large_pages(Bytes memory, int threads, const std::function<void(Bytes page)>& work) {
+  share_work((memory.size() + kHugePage - 1) / kHugePage, threads, [&](std::size_t page, int) {
+    const std::size_t begin = page * kHugePage;
+    work(memory.subspan(begin, std::min(kHugePage, memory.size() - begin)));
+  });
+}
+
 }  // namespace
 
 Mapping::Mapping(int fd, std::size_t bytes, bool writable)
@@ -77,6 +88,13 @@ void Mapping::populate() const {
 #endif
 }
 
+void Mapping::populate_for_writing(int threads) const {
+#ifdef MADV_POPULATE_WRITE
+  for_large_pages(bytes_, threads,
+                  [](Bytes page) { madvise(page.data(), page.size(), MADV_POPULATE_WRITE); });
+#endif
+}
+
 void Mapping::make_read_only() const { mprotect(bytes_.data(), bytes_.size(), PROT_READ); }
 
 BlockFile BlockFile::memory(std::size_t bytes) {
@@ -91,15 +109,15 @@ BlockFile BlockFile::memory(std::size_t bytes) {
   return file;
 }
 
-void BlockFile::use_large_pages() const {
+void BlockFile::use_large_pages(int threads) const {
   const Mapping mapping = map_writable();
   const Bytes memory = mapping.bytes();
-  // What holds nothing is not collapsed; what holds one small page costs no more than clearing the
-  // large one, which the first writes would have to do anyway.
-  for (std::size_t at = 0; at < memory.size(); at += kHugePage) {
-    *const_cast<volatile std::byte*>(&memory[at]) = std::byte{0};
-  }
-  madvise(memory.data(), memory.size(), kCollapse);
+  for_large_pages(memory, threads, [](Bytes page) {
+    // What holds nothing is not collapsed; what holds one small page costs no more than clearing
+    // the large one, which the first writes would have to do anyway.
+    *const_cast<volatile std::byte*>(&page.front()) = std::byte{0};
+    madvise(page.data(), page.size(), kCollapse);
+  });
 }
 
 std::optional<BlockFile> BlockFile::try_temporary(std::size_t bytes) {

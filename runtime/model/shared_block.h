@@ -29,6 +29,10 @@ class Mapping {
   Bytes bytes() const { return bytes_; }
   /// Maps every page now, so that the first step does not fault them in one by one. A hint.
   void populate() const;
+  /// Of memory that will be written: takes every page now, on `threads` threads. Threads that write
+  /// side by side meet in a large page, and then each clears one, of which all but one are thrown
+  /// away. A hint.
+  void populate_for_writing(int threads) const;
   /// Writing becomes an error from here on.
   void make_read_only() const;
 
@@ -56,8 +60,9 @@ class BlockFile {
   Mapping map_writable() const { return {fd_, bytes_, true}; }
   /// Gives a memfd that nobody has written to yet its memory in large pages, whatever the system
   /// does with shared memory by itself (its default is small ones): ranks then read weights through
-  /// fewer translations, and filling them faults less. A hint: Linux before 6.1 ignores it.
-  void use_large_pages() const;
+  /// fewer translations, and filling them faults less. Clearing them is most of that work, and
+  /// shared by `threads` threads. A hint: Linux before 6.1 ignores it.
+  void use_large_pages(int threads) const;
   /// Removes the name, if it has one; whoever has it open keeps it.
   void unlink();
   /// Nobody can write any more; call it when no writable mapping is left. Maps it for reading.

@@ -18,7 +18,9 @@ class TensorFile {
 
   /// The file or folder, for messages.
   virtual const std::filesystem::path& path() const = 0;
-  /// Of all that holds tensors.
+  /// What holds tensors: files that lie beside each other.
+  virtual std::vector<std::filesystem::path> files() const = 0;
+  /// Of all of them.
   virtual std::uint64_t file_bytes() const = 0;
   /// Every one checked: it lies inside the file and overlaps no other.
   virtual const std::vector<TensorInfo>& tensors() const = 0;

@@ -1,13 +1,10 @@
 #include "runtime/model/weight_filler.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
-#include <exception>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "attention/shard_layout.h"
@@ -18,6 +15,7 @@
 #include "runtime/model/head_order.h"
 #include "runtime/model/model_part.h"
 #include "runtime/model/model_tensors.h"
+#include "runtime/model/shared_work.h"
 
 namespace longspan {
 namespace {
@@ -259,26 +257,6 @@ void check_finite(const TensorFile& file, const TensorInfo& tensor, const float*
           file.path().string(), tensor.name));
 }
 
-/// Runs `work` on `threads` threads at once; the first failure is rethrown when all are done.
-void on_threads(int threads, const std::function<void()>& work) {
-  std::mutex mutex;
-  std::exception_ptr failure;
-  {
-    std::vector<std::jthread> team;
-    for (int i = 0; i < threads; ++i) {
-      team.emplace_back([&] {
-        try {
-          work();
-        } catch (...) {
-          const std::lock_guard lock(mutex);
-          if (!failure) failure = std::current_exception();
-        }
-      });
-    }
-  }
-  if (failure) std::rethrow_exception(failure);
-}
-
 class Filler {
  public:
   /// `total`: bytes of the file that will be read.
@@ -299,32 +277,23 @@ class Filler {
     advance(tensor.bytes);
   }
 
-  /// Takes panels until none is left or another thread failed.
-  void fill_panels(const std::vector<Panel>& panels) {
-    Scratch scratch;
-    while (!failed_) {
-      const std::size_t index = next_++;
-      if (index >= panels.size()) return;
-      try {
-        fill(panels[index], scratch);
-      } catch (...) {
-        failed_ = true;
-        throw;
-      }
-    }
-  }
-
- private:
+  /// For the use of one thread.
   struct Scratch {
     std::vector<std::byte> raw;
     std::vector<float> values;
     std::vector<float> blocks;  // of one row
   };
 
+  /// What shrinks and grows again is cleared again.
+  template <typename T>
+  static void grow(std::vector<T>& room, std::size_t size) {
+    if (room.size() < size) room.resize(size);
+  }
+
   void fill(const Panel& panel, Scratch& scratch) {
     const Matrix& matrix = *panel.matrix;
     const std::int64_t inputs = matrix.sources.front().inputs.count;
-    scratch.values.resize(panel.count * inputs);
+    grow(scratch.values, panel.count * inputs);
     std::int64_t start = -panel.first;  // of the source, counted from the panel's first row
     for (const Source& source : matrix.sources) {
       const Interval rows{std::max<std::int64_t>(0, -start),
@@ -342,6 +311,7 @@ class Filler {
                         block_.subspan(matrix.packed, matrix.layout->bytes()));
   }
 
+ private:
   /// The panel's rows as the type that the matrix is kept as.
   void keep(const Matrix& matrix, const Panel& panel, const std::vector<float>& values) {
     const std::int64_t inputs = matrix.sources.front().inputs.count;
@@ -362,8 +332,8 @@ class Filler {
     rows = {rows.begin + source.rows_used.first, rows.end + source.rows_used.first};
     const Interval in_file = source.file_rows(rows);
     const TensorInfo part = slice(*source.tensor, in_file);
-    scratch.raw.resize(part.bytes);
-    Bytes raw = scratch.raw;
+    grow(scratch.raw, part.bytes);
+    Bytes raw = std::span(scratch.raw).first(part.bytes);
     if (matrix.keeps_file_bytes()) {
       raw = block_.subspan(*matrix.kept + part.offset - source.tensor->offset, part.bytes);
     }
@@ -407,8 +377,6 @@ class Filler {
   const std::uint64_t total_;
   const LoadProgress& progress_;
 
-  std::atomic<std::size_t> next_ = 0;
-  std::atomic<bool> failed_ = false;
   std::mutex mutex_;  // guards done_, and calls to progress_
   std::uint64_t done_ = 0;
 };
@@ -426,7 +394,9 @@ std::uint64_t fill_weights(const TensorFile& file, const ModelConfig& whole, con
   Filler filler(file, block, total, progress);
   for (const Vector& vector : vectors) filler.fill(vector);
   const std::vector<Panel> work = panels(matrices);
-  on_threads(threads, [&] { filler.fill_panels(work); });
+  std::vector<Filler::Scratch> scratch(threads);
+  share_work(work.size(), threads,
+             [&](std::size_t i, int thread) { filler.fill(work[i], scratch[thread]); });
   return total;
 }
 

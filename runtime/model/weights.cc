@@ -36,6 +36,7 @@ struct Loading {
  private:
   Mapping private_block(int threads, const LoadProgress& progress) const {
     Mapping mapping = Mapping::anonymous(plan.bytes());
+    mapping.populate_for_writing(threads);
     fill(mapping.bytes(), threads, progress);
     mapping.make_read_only();
     return mapping;
@@ -65,7 +66,7 @@ struct Loading {
   /// A memfd, unless somebody cannot map it and a temporary file can be had.
   BlockFile agreed_block(BlockOffer& offer) const {
     BlockFile memory = BlockFile::memory(plan.bytes());
-    memory.use_large_pages();
+    memory.use_large_pages(options.threads);
     if (offer.offer(memory, mark(memory))) return memory;
     std::optional<BlockFile> temporary = BlockFile::try_temporary(plan.bytes());
     if (!temporary) return memory;

@@ -1,11 +1,8 @@
 // Text of any content becomes tokens and text again, streamed without half a character, in a time
 // that its length bounds. The first byte of the input chooses the family.
 #include <array>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <iostream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +11,8 @@
 #include "runtime/model/text_normalizer.h"
 #include "runtime/model/tokenizer.h"
 #include "runtime/model/tokenizer_rules.h"
+#include "tests/fuzz/processor_time.h"
+#include "tests/fuzz/require.h"
 
 namespace longspan {
 namespace {
@@ -83,23 +82,17 @@ const std::vector<Tokenizer>& tokenizers() {
   return all;
 }
 
-void require(bool condition, const char* what) {
-  if (condition) return;
-  std::cerr << what << '\n';
-  std::abort();
-}
-
 void check(const Tokenizer& tokenizer, std::string_view text) {
-  const auto start = std::chrono::steady_clock::now();
+  const double start = test::processor_seconds();
   const std::vector<TokenId> ids = tokenizer.encode(text);
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  // A thousand times what it should take, since machines stall; what is quadratic takes more.
-  require(taken.count() < 1 + static_cast<double>(text.size()) * 1e-4, "encoding took too long");
+  const double taken = test::processor_seconds() - start;
+  // A thousand times what it should take; what is quadratic takes more.
+  test::require(taken < 1 + static_cast<double>(text.size()) * 1e-4, "encoding took too long");
   Detokenizer detokenizer(tokenizer);
   for (const TokenId id : ids) {
-    require(find_invalid_utf8(detokenizer.push(id)) == std::string::npos, "half a character");
+    test::require(find_invalid_utf8(detokenizer.push(id)) == std::string::npos, "half a character");
   }
-  require(detokenizer.finish().empty(), "a text ended inside a character");
+  test::require(detokenizer.finish().empty(), "a text ended inside a character");
 }
 
 }  // namespace

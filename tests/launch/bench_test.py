@@ -9,8 +9,9 @@ import xml.etree.ElementTree as xml
 
 import longspan_command
 from refusal import RefusalTest
+from tiny_model import TinyModel
 
-USAGE, OUT_OF_MEMORY, IO = 2, 71, 74
+USAGE, NO_INPUT, OUT_OF_MEMORY, IO = 2, 66, 71, 74
 
 HEAD = {"bench": str, "version": str, "degree": int, "ranks": int, "hosts": int, "threads": int,
         "placement": str, "device": str, "throttle_link": str, "seconds_per_figure": float}
@@ -25,6 +26,7 @@ MESSAGE = {"bytes": int, **TIMING, "bytes_per_s": float, "copy_bytes_per_s": flo
 STEP = {"context": int, "rows": int, "bytes_per_rank": float, "alone": dict, "strategies": list}
 DECODE_STRATEGY = {"strategy": str, **TIMING, "bytes_per_s": float, "ratio_to_reading": float,
                    "share_of_alone": float}
+LOAD = {"best_s": float, "median_s": float, "spread": float, "runs": int}
 ROUND_TRIP = {"bytes": int, "after_work_s": float, **TIMING, "yardstick_s": float, "ratio": float}
 
 
@@ -175,6 +177,26 @@ class BenchTest(RefusalTest):
                 self.check_timing(row)
                 self.check_ratio(row["ratio"], row["seconds"], row["yardstick_s"])
 
+    def test_load(self):
+        tiny = TinyModel()
+        with tempfile.TemporaryDirectory() as folder:
+            model = pathlib.Path(folder) / "tiny.gguf"
+            model.write_bytes(tiny.bytes())
+            answers = [self.json("load", str(model), "--dtype", "float32", ranks=ranks)
+                       for ranks in (0, 3)]
+        weights = sum(len(tensor.data) for tensor in tiny.tensors)
+        for ranks, answer in zip((1, 3), answers):
+            self.assertEqual((answer["dtype"], answer["load_threads"]), ("float32", ranks))
+            self.assertEqual(answer["file_bytes"], weights)
+            self.assertGreater(answer["weight_bytes"], weights)
+            for row in (answer["load"], answer["yardstick"], answer["in_cache"]):
+                self.assertEqual(types(row), LOAD)
+                self.assertGreater(row["best_s"], 0)
+                self.assertLessEqual(row["best_s"], row["median_s"])
+                self.assertGreaterEqual(row["runs"], 3)
+            self.check_ratio(answer["ratio"], answer["load"]["best_s"],
+                             answer["yardstick"]["best_s"])
+
     def test_tables_have_a_row_for_each_figure(self):
         table = self.bench("attention", "--tokens", "8", "--layout", "striped", ranks=3)
         rows = [line for line in table.splitlines() if " striped " in line]
@@ -191,6 +213,9 @@ class BenchTest(RefusalTest):
                 ("more keys than memory", ["attention", "--tokens", "1G", "--heads", "64/64x256"],
                  OUT_OF_MEMORY,
                  "needs .* on each rank, .*lower --tokens"),
+                ("no model", ["load"], USAGE, "MODEL is missing: longspan bench load MODEL"),
+                ("a model that is not there", ["load", "/nowhere/m.gguf"], NO_INPUT,
+                 "/nowhere/m.gguf: cannot open the model: No such file"),
                 ("a plot that cannot be written",
                  ["attention", "--plot", "/nowhere/share.svg"], IO,
                  "cannot write /nowhere/share.svg: No such file")]:

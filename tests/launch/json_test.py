@@ -17,9 +17,10 @@ KEYS = {"model": str, "prompt_tokens": int, "prompt_ids": list, "prompt_nll": fl
         "text": str, "finish_reason": str, "stop_reason": type(None), "sampling": dict, "logprobs": list, "degree": int, "tp": int, "layout": str,
         "dtype": str, "kv_dtype": str, "rope_float32": bool, "strategy": str, "strategy_reason": str,
         "decode_strategy": str, "attention": str, "approximate": bool,
-        "predicted_s": float, "timings": dict, "ranks": list}
+        "predicted_s": float, "timings": dict, "load": dict, "ranks": list}
 TIMINGS = ["load_s", "prefill_s", "decode_s", "ttft_s", "prefill_tokens_per_s",
            "decode_tokens_per_s"]
+LOAD = {"read_bytes": int, "read_s": float, "read_gb_per_s": float, "manifest": str}
 RANK = {"rank": int, "instance": int, "tp_index": int, "host": str, "device": str, "kv_pages_used": int, "kv_pages_total": int,
         "planned_bytes": int, "resident_bytes": int,
         "sent_bytes": int, "received_bytes": int}
@@ -58,6 +59,12 @@ class JsonTest(unittest.TestCase):
             self.assertEqual(list(answer["timings"]), TIMINGS)
             for value in answer["timings"].values():
                 self.assertIsInstance(value, float)
+            load = answer["load"]
+            self.assertEqual({key: type(value) for key, value in load.items()}, LOAD)
+            self.assertAlmostEqual(load["read_gb_per_s"] * load["read_s"] * 1e9, load["read_bytes"],
+                                   delta=1)
+            weights = sum(len(tensor.data) for tensor in TinyModel().tensors)
+            self.assertEqual((load["read_bytes"], load["manifest"]), (weights, "none"))
             self.assertEqual([rank["rank"] for rank in answer["ranks"]], list(range(max(1, ranks))))
             for rank in answer["ranks"]:
                 self.assertEqual({key: type(value) for key, value in rank.items()}, RANK)

@@ -148,7 +148,7 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
       "--prompt-file - --degree 3 --tp 2 --layout zigzag --prefill-chunk 64 --page-tokens 128 "
       "--keep fewest --threads 2 --max-tokens=1 --ignore-eos --logprobs 20 --prompt-nll "
       "--force-ids ids.json --json --max-num-seqs 4 --memory-limit 512M --hang-timeout 0.5 "
-      "--log-level debug --dtype float32 --rope-float32 --trace traces");
+      "--log-level debug --dtype float32 --rope-float32 --trace traces --no-verify");
   EXPECT_EQ(options.prompt.kind, PromptKind::kTextFile);
   EXPECT_EQ(options.prompt.value, "-");
   EXPECT_EQ(options.degree, 3);
@@ -169,6 +169,7 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
   EXPECT_EQ(options.memory_limit_bytes, 512u << 20);
   EXPECT_EQ(options.hang_timeout, std::chrono::milliseconds(500));
   EXPECT_EQ(options.trace, "traces");
+  EXPECT_TRUE(options.no_verify);
   EXPECT_EQ(options.log_level, LogLevel::kDebug);
 }
 
@@ -321,6 +322,17 @@ TEST(OptionsTest, InspectTakesAModelAndJson) {
                   .json);
 }
 
+TEST(OptionsTest, InspectMayListTensorsAndWriteAManifest) {
+  const auto inspect = [](const std::string& line) {
+    return std::get<InspectOptions>(parse_command_line(split(line), environment_of({})));
+  };
+  const InspectOptions plain = inspect("inspect m.gguf");
+  EXPECT_FALSE(plain.tensors || plain.write_manifest || plain.force);
+  EXPECT_TRUE(inspect("inspect m.gguf --tensors").tensors);
+  EXPECT_TRUE(inspect("inspect m.gguf --write-manifest").write_manifest);
+  EXPECT_TRUE(inspect("inspect m.gguf --write-manifest --force").force);
+}
+
 TEST(OptionsTest, TraceMergeTakesAFolderAndAnOutput) {
   const auto merge = [](const std::string& line, const Variables& variables = {}) {
     return std::get<TraceMergeOptions>(
@@ -419,6 +431,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"generate m --prompt-ids x --chat",
                 "--chat needs the prompt as text, but --prompt-ids gives token ids"},
         Refusal{"generate m --beams 2", "unknown flag --beams; see longspan generate --help"},
+        Refusal{"inspect m --force", "--force replaces a manifest; add --write-manifest"},
         Refusal{"inspect m --degree 1", "unknown flag --degree; see longspan inspect --help"},
         Refusal{"generate m --prompt", "--prompt needs a value"},
         Refusal{"generate m --prompt= x", "--prompt= has no value after the equals sign"},

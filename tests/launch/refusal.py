@@ -13,10 +13,11 @@ class RefusalTest(unittest.TestCase):
     """A base: a test lists rows and calls refuses() for each."""
 
     maxDiff = None
+    ranks = RANKS
 
     def refuses(self, what, arguments, code, line, stdin=b"", **environment):
         """`line` is a pattern that the one line must contain."""
-        for ranks in RANKS:
+        for ranks in self.ranks:
             with self.subTest(what, ranks=ranks):
                 done = longspan_command.run(arguments, ranks, stdin, SECONDS, **environment)
                 said = done.stderr.decode(errors="backslashreplace")

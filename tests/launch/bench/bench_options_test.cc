@@ -153,6 +153,10 @@ TEST(BenchOptionsTest, HelpIsThereForAllAndForEach) {
   EXPECT_EQ(help("bench attention --tokens 0 --help"), bench_attention_help());
   EXPECT_EQ(help("bench decode --help"), bench_decode_help());
   EXPECT_EQ(help("bench comm --help"), bench_comm_help());
+  EXPECT_EQ(help("bench load --help"), bench_load_help());
+  for (const auto& option : bench_load_options()) {
+    EXPECT_THAT(bench_load_help(), HasSubstr("  " + option.flag()));
+  }
   for (const auto& option : bench_attention_options()) {
     EXPECT_THAT(bench_attention_help(), HasSubstr("  " + option.flag()));
   }
@@ -165,8 +169,8 @@ TEST(BenchOptionsTest, HelpIsThereForAllAndForEach) {
 }
 
 TEST(BenchOptionsTest, HelpFitsATerminalOfAHundredColumns) {
-  for (const std::string& text :
-       {bench_help(), bench_attention_help(), bench_decode_help(), bench_comm_help()}) {
+  for (const std::string& text : {bench_help(), bench_attention_help(), bench_decode_help(),
+                                  bench_comm_help(), bench_load_help()}) {
     EXPECT_THAT(text, HasSubstr("Exit codes:"));
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);) {
@@ -181,11 +185,13 @@ TEST(BenchOptionsTest, WhatIsWrongIsSaidWithWhatIsLegal) {
   const std::map<std::string, std::string> refusals = {
       {"bench",
        "bench needs to know what: longspan bench attention, longspan bench decode, longspan bench "
-       "comm"},
+       "comm, longspan bench load MODEL"},
+      {"bench load", "MODEL is missing: longspan bench load MODEL ..."},
+      {"bench load m --tokens 1", "unknown flag --tokens; see longspan bench load --help"},
       {"bench attn",
        "unknown command bench attn; legal: longspan bench attention, longspan bench decode, "
        "longspan "
-       "bench comm"},
+       "bench comm, longspan bench load MODEL"},
       {"bench comm m.gguf", "unexpected 'm.gguf'; bench comm takes options only"},
       {"bench comm --tokens 1", "unknown flag --tokens; see longspan bench comm --help"},
       {"bench attention --token 1", "unknown flag --token; nearest: --tokens"},

@@ -20,6 +20,8 @@ TEST(TimingTest, TheMedianLiesInTheMiddleInWhateverOrder) {
   EXPECT_EQ(timing_of({100, 1, 2, 3}).seconds, 2.5);
 }
 
+TEST(TimingTest, TheBestIsTheShortest) { EXPECT_EQ(timing_of({9, 1, 5}).best, 1); }
+
 TEST(TimingTest, TheSpreadIsOfTheMiddleHalf) {
   // 1 2 3 4 5 6 7 8: from the 3rd to the 7th, over a median of 4.5.
   EXPECT_DOUBLE_EQ(timing_of({8, 7, 6, 5, 4, 3, 2, 1}).spread, 4 / 4.5);

@@ -219,6 +219,16 @@ TEST_F(ModelConfigTest, AMissingTensorIsNamed) {
   }
 }
 
+TEST_F(ModelConfigTest, AMisnamedTensorIsNamed) {
+  GgufWriter writer = test::TinyLlama{}.writer();
+  writer.tensor("blk.1.ffn_down.weight").name = "blk.1.ffn_dawn.weight";
+  EXPECT_THAT(refusal(writer), HasSubstr("tensor blk.1.ffn_dawn.weight is unexpected"));
+  // Nor is a layer too many.
+  writer = test::TinyLlama{}.writer();
+  writer.tensor("blk.1.ffn_down.weight").name = "blk.2.ffn_down.weight";
+  EXPECT_THAT(refusal(writer), HasSubstr("tensor blk.2.ffn_down.weight is unexpected"));
+}
+
 TEST_F(ModelConfigTest, AWrongShapeIsNamedWithTheRightOne) {
   GgufWriter writer = test::TinyLlama{}.writer();
   writer.tensor("blk.1.ffn_down.weight").shape = {96, 64};

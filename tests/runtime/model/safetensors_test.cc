@@ -160,6 +160,30 @@ TEST_F(SafetensorsTest, HeadersThatAreNoneAreRefused) {
   EXPECT_THAT(refusal(), HasSubstr("HTML"));
 }
 
+TEST_F(SafetensorsTest, AFileCutAnywhereIsRefused) {
+  const std::string header =
+      "{" + entry("a", "F32", "[2]", "[0,8]") + "," + entry("b", "BF16", "[2,3]", "[8,20]") + "}";
+  test::write_safetensors(path_, header, std::string(20, '\1'));
+  EXPECT_EQ(refusal(), "accepted");
+  for (std::size_t bytes = 8 + header.size() + 20; bytes-- > 0;) {
+    std::filesystem::resize_file(path_, bytes);
+    ASSERT_THAT(refusal(), HasSubstr("download it again")) << "cut to " << bytes;
+  }
+}
+
+TEST_F(SafetensorsTest, AHeaderHasBoundsEvenIfItIsThere) {
+  const std::uint64_t length = (100 << 20) + 1;
+  std::ofstream(path_, std::ios::binary)
+      .write(reinterpret_cast<const char*>(&length), sizeof(length));
+  std::filesystem::resize_file(path_, 200 << 20);
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("take 104857601 bytes"), HasSubstr("of 104857600 at")));
+
+  std::string header = "{";
+  for (int i = 0; i <= 1 << 16; ++i) header += entry(str("t{}", i), "F32", "[1]", "[0,4]") + ",";
+  header.back() = '}';
+  EXPECT_THAT(refusal(header, 4), AllOf(HasSubstr("tensor t65536"), HasSubstr("more than 65536")));
+}
+
 /// Whatever byte of a header is damaged, opening ends in an answer or a DataError.
 TEST_F(SafetensorsTest, NoDamagedByteGetsFurther) {
   const std::string header =
@@ -224,6 +248,28 @@ TEST_F(ModelFolderTest, ASwappedShardIsNamed) {
                              std::filesystem::copy_options::overwrite_existing);
   EXPECT_THAT(opening(), ThrowsMessage<DataError>(
                              AllOf(HasSubstr("model-00003-of-00003"), HasSubstr("tensor t0"))));
+}
+
+TEST_F(ModelFolderTest, ExchangedShardsAreNamed) {
+  writer_.write(directory_.path(), "{}", 2);
+  std::filesystem::rename(directory_ / "model-00001-of-00002.safetensors", directory_ / "x");
+  std::filesystem::rename(directory_ / "model-00002-of-00002.safetensors",
+                          directory_ / "model-00001-of-00002.safetensors");
+  std::filesystem::rename(directory_ / "x", directory_ / "model-00002-of-00002.safetensors");
+  EXPECT_THAT(opening(), ThrowsMessage<DataError>(AllOf(HasSubstr("model-00001-of-00002"),
+                                                        HasSubstr("holds tensor t1"))));
+}
+
+/// Of two shards with a tensor of the same name the index can mean only one.
+TEST_F(ModelFolderTest, ATensorOfTwoShardsIsNamed) {
+  writer_.write(directory_.path(), "{}", 2);
+  std::filesystem::copy_file(directory_ / "model-00001-of-00002.safetensors",
+                             directory_ / "again.safetensors");
+  std::ofstream(directory_ / "model.safetensors.index.json")
+      << R"({"weight_map":{"t0":"model-00001-of-00002.safetensors","t2":"again.safetensors",)"
+      << R"("t4":"model-00001-of-00002.safetensors"}})";
+  EXPECT_THAT(opening(), ThrowsMessage<DataError>(
+                             AllOf(HasSubstr("again.safetensors"), HasSubstr("holds tensor t0"))));
 }
 
 TEST_F(ModelFolderTest, AnIndexStaysInsideItsFolder) {

@@ -45,7 +45,7 @@ TEST(SharedBlockTest, LargePagesHoldZerosAndWhatIsWritten) {
   constexpr std::size_t kHugePage = std::size_t{2} << 20;
   for (std::size_t bytes : {std::size_t{1}, kHugePage - 1, kHugePage, 2 * kHugePage + kBytes}) {
     const BlockFile file = BlockFile::memory(bytes);
-    file.use_large_pages();
+    file.use_large_pages(3);
     {
       const Mapping writable = file.map_writable();
       EXPECT_EQ(reinterpret_cast<std::uintptr_t>(writable.bytes().data()) % kHugePage, 0u);
