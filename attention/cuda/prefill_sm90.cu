@@ -136,10 +136,16 @@ class Producer {
     }
   }
 
+  /// Together: a lane that fell two phases behind would take the next one for the one it waits for.
+  __device__ static void wait(const Mbarrier& barrier, std::uint32_t parity) {
+    __syncwarp();
+    barrier.wait(parity);
+  }
+
   /// Where Q goes; `bytes` of it will follow.
   __device__ int send_note(const TileNote& note, std::uint32_t bytes) {
     const int stage = q_.stage;
-    shared_.q_empty[stage].wait(q_.parity ^ 1);
+    wait(shared_.q_empty[stage], q_.parity ^ 1);
     if (lane_ == 0) {
       shared_.notes[stage] = note;
       shared_.q_full[stage].arrive_expecting(bytes);
@@ -149,21 +155,21 @@ class Producer {
   }
 
   __device__ void copy_keys(const TileSegment& segment, int block, int kv_head) {
-    shared_.k_empty[k_.stage].wait(k_.parity ^ 1);
+    wait(shared_.k_empty[k_.stage], k_.parity ^ 1);
     copy_block(segment, block, work_.k[segment.view], kv_head, shared_.k[k_.stage],
                shared_.k_full[k_.stage]);
     k_.advance();
   }
 
   __device__ void copy_values(const TileSegment& segment, int block, int kv_head) {
-    shared_.v_empty[v_.stage].wait(v_.parity ^ 1);
+    wait(shared_.v_empty[v_.stage], v_.parity ^ 1);
     const int columns = segment.len - block * kBlockColumns;
     const bool is_whole = columns >= kBlockColumns;
     Mbarrier& full = shared_.v_full[v_.stage];
     std::byte* const to = shared_.v[v_.stage];
     copy_block(segment, block, work_.v[segment.view], kv_head, to, is_whole ? full : shared_.tail);
     if (!is_whole) {
-      shared_.tail.wait(tail_parity_);
+      wait(shared_.tail, tail_parity_);
       tail_parity_ ^= 1;
       clear_rows(to, columns);
       fence_shared_for_async();
