@@ -95,9 +95,9 @@ class Bench {
   Line prefill_sm90(const HeadShape& shape, std::int64_t tokens, bool causal, Sm90Rung rung) {
     CudaAttentionKernels kernels(device_, shape, scale(shape), {.sm90 = true, .rung = rung});
     PrefillCase one(*this, shape, tokens, causal, KvType::kBFloat16);
-    const Buffer rounded = room(one.items * shape.head_dim / 2 + 1);
+    const Buffer rounded = room(one.items * shape.head_dim / 2 + 2);
     auto* const zeroed =
-        reinterpret_cast<std::int32_t*>(floats(rounded) + one.items * shape.head_dim / 2);
+        reinterpret_cast<unsigned long long*>(floats(rounded) + one.items * shape.head_dim / 2);
     const Timing around = time([&] {
       kernels.reset(*stream_, one.state, tokens);
       launch_round_queries(floats(one.q), one.items * shape.head_dim, floats(rounded), zeroed,

@@ -243,7 +243,7 @@ void CudaAttentionKernels::attend_sm90(const QueryRows& rows, std::span<const Kv
                    .order = order_tiles(plan, shape_),
                    .query_tiles = descriptors.add(std::span<const QueryTile>(plan.query_tiles)),
                    .segments = descriptors.add(std::span<const TileSegment>(plan.segments)),
-                   .next_tile = reinterpret_cast<std::int32_t*>(memory),
+                   .next_tile = reinterpret_cast<Counter*>(memory),
                    .state = state};
   for (std::size_t i = 0; i < plan.views.size(); ++i) {
     work.k[i] = key_map(plan.views[i].k, plan.views[i], shape_);

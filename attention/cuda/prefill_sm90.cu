@@ -109,7 +109,9 @@ class Producer {
 
   /// Of lane 0. Asked for before it is needed: the answer takes a microsecond.
   __device__ int fetch() {
-    return lane_ == 0 ? static_cast<int>(gridDim.x) + atomicAdd(work_.next_tile, 1) : 0;
+    if (lane_ != 0) return 0;
+    const auto dealt = atomicAdd(work_.next_tile, static_cast<unsigned long long>(1));
+    return static_cast<int>(gridDim.x + dealt);
   }
 
   __device__ void copy_tile(const TileOrder::Tile& tile) {

@@ -32,9 +32,9 @@ struct PrefillSm90 {
   HeadShape shape;
   float scale;  // > 0
   TileOrder order;
-  const QueryTile* query_tiles;  // on the GPU, as all that follows; each sees a column or more
-  const TileSegment* segments;   // of all runs
-  std::int32_t* next_tile;       // 0 when the kernel starts
+  const QueryTile* query_tiles;   // on the GPU, as all that follows; each sees a column or more
+  const TileSegment* segments;    // of all runs
+  unsigned long long* next_tile;  // 0 when the kernel starts
   RunningState state;
 };
 

@@ -11,7 +11,7 @@ constexpr int kThreads = 256;
 
 /// A thread per pair. Callers' queries may begin at any float.
 __global__ void round_kernel(const float* from, std::int64_t pairs, __nv_bfloat162* to,
-                             std::int32_t* zeroed) {
+                             unsigned long long* zeroed) {
   const std::int64_t first = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   const std::int64_t stride = std::int64_t{gridDim.x} * kThreads;
   for (std::int64_t i = first; i < pairs; i += stride) {
@@ -22,8 +22,8 @@ __global__ void round_kernel(const float* from, std::int64_t pairs, __nv_bfloat1
 
 }  // namespace
 
-void launch_round_queries(const float* from, std::int64_t count, void* to, std::int32_t* zeroed,
-                          cudaStream_t stream) {
+void launch_round_queries(const float* from, std::int64_t count, void* to,
+                          unsigned long long* zeroed, cudaStream_t stream) {
   if (count == 0) return;
   round_kernel<<<blocks_for(count / 2, kThreads), kThreads, 0, stream>>>(
       from, count / 2, static_cast<__nv_bfloat162*>(to), zeroed);
