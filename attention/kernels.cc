@@ -33,7 +33,7 @@ Precision fastest_cpu_precision() { return fastest_precision(std::getenv("LONGSP
 #ifdef LONGSPAN_WITH_CUDA
 std::unique_ptr<AttentionKernels> new_cuda_attention_kernels(Device& device, const HeadShape& shape,
                                                              float scale) {
-  return std::make_unique<CudaAttentionKernels>(device, shape, scale);
+  return new_chosen_cuda_kernels(device, shape, scale, std::getenv("LONGSPAN_ATTENTION_KERNEL"));
 }
 #else
 std::unique_ptr<AttentionKernels> new_cuda_attention_kernels(Device& /*device*/,

@@ -2,6 +2,10 @@
 // nominal fp32 peak, decode against copying memory on the GPU, measured in the same run.
 //
 //   cuda_attention_bench [--json]
+//   cuda_attention_bench --serve        reads lines "TOKENS causal|full RUNG HEAD_DIM", RUNG being
+//                                       in_order, turns, overlap or fetching, and answers each with
+//                                       a line of JSON: so that bench/prefill_yardsticks.py can
+//                                       measure other kernels in turn with the Hopper kernel
 //
 // Steady state: each line warms up for half a second and then measures for two, many launches
 // between synchronisations, since a GPU that has been idle is faster than it stays. What the
@@ -16,6 +20,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <iostream>
 #include <numeric>
 #include <random>
 #include <span>
@@ -23,8 +28,12 @@
 #include <string_view>
 #include <vector>
 
+#include "attention/cuda/cuda_kernels.h"
+#include "attention/cuda/round_queries.h"
 #include "attention/kernels.h"
+#include "comm/cuda/cuda_check.h"
 #include "comm/cuda/cuda_device.h"
+#include "comm/cuda/cuda_stream.h"
 #include "comm/error.h"
 #include "comm/str.h"
 
@@ -36,6 +45,8 @@ using Clock = std::chrono::steady_clock;
 constexpr std::int64_t kPageTokens = 128;
 /// Of an H100 SXM by its data sheet: 132 SMs x 128 multiply-adds x 1.98 GHz.
 constexpr double kNominalTflops = 67;
+/// 132 SMs x 4096 operations in bfloat16 x 1.83 GHz; a matrix product sustains 690 of them.
+constexpr double kNominalMatrixTflops = 989;
 
 struct Line {
   std::string kernel;
@@ -71,31 +82,30 @@ class Bench {
  public:
   Bench() : device_(0), stream_(device_.new_stream()) {}
 
-  /// All `tokens` rows over their own keys.
+  /// All `tokens` rows over their own keys, by the reference kernel.
   Line prefill(const HeadShape& shape, std::int64_t tokens, bool causal) {
     const auto kernels = new_kernels(shape);
-    const Cache cache(*this, shape, tokens);
-    KvSegment segment = cache.segment;
-    segment.mask = causal ? Mask::causal() : Mask::full();
-    const std::int64_t items = tokens * shape.query_heads;
-    const Buffer q = upload(random_values(items * shape.head_dim));
-    const Buffer acc = room(items * shape.head_dim), m = room(items), l = room(items);
-    const RunningState state{floats(acc), floats(m), floats(l)};
-    std::vector<std::int64_t> positions(tokens);
-    std::iota(positions.begin(), positions.end(), 0);
-    const Timing timing = time([&] {
-      kernels->reset(*stream_, state, tokens);
-      kernels->attend(*stream_, {floats(q), positions}, {segment}, state);
+    PrefillCase one(*this, shape, tokens, causal, KvType::kFloat32);
+    const Timing timing = time([&] { one.enqueue(*kernels); });
+    return line(one, causal ? "prefill causal" : "prefill full", timing, kNominalTflops);
+  }
+
+  /// The same by the Hopper kernel over bfloat16 pages. The time is that of the kernel: of reset
+  /// and attend, less that of reset and of rounding the queries alone.
+  Line prefill_sm90(const HeadShape& shape, std::int64_t tokens, bool causal, Sm90Rung rung) {
+    CudaAttentionKernels kernels(device_, shape, scale(shape), {.sm90 = true, .rung = rung});
+    PrefillCase one(*this, shape, tokens, causal, KvType::kBFloat16);
+    const Buffer rounded = room(one.items * shape.head_dim / 2 + 2);
+    auto* const zeroed =
+        reinterpret_cast<unsigned long long*>(floats(rounded) + one.items * shape.head_dim / 2);
+    const Timing around = time([&] {
+      kernels.reset(*stream_, one.state, tokens);
+      launch_round_queries(floats(one.q), one.items * shape.head_dim, floats(rounded), zeroed,
+                           as_cuda(*stream_).native());
     });
-    const double pairs = static_cast<double>(tokens) * (causal ? tokens + 1 : 2 * tokens) / 2;
-    const double tera = 4.0 * shape.head_dim * shape.query_heads * pairs * 1e-12;
-    return {causal ? "prefill causal" : "prefill full",
-            str("{}/{} x {}, {} tokens", shape.query_heads, shape.kv_heads, shape.head_dim, tokens),
-            "TFLOP/s",
-            tera / timing.median,
-            kNominalTflops,
-            tera / timing.p90,
-            tera / timing.p10};
+    Timing timing = time([&] { one.enqueue(kernels); });
+    for (double* seconds : {&timing.median, &timing.p10, &timing.p90}) *seconds -= around.median;
+    return line(one, causal ? "causal sm90" : "full sm90", timing, kNominalMatrixTflops);
   }
 
   /// `batch` rows over `keys` keys each.
@@ -135,19 +145,20 @@ class Bench {
  private:
   /// Keys in pages whose slots are in random order, as in a pool that has been in use for a while.
   struct Cache {
-    Cache(Bench& bench, const HeadShape& shape, std::int64_t tokens)
+    Cache(Bench& bench, const HeadShape& shape, std::int64_t tokens, KvType type = KvType::kFloat32)
         : table((tokens + kPageTokens - 1) / kPageTokens) {
       const std::int64_t head_stride = kPageTokens * shape.head_dim;
       const std::int64_t page_stride = 2 * shape.kv_heads * head_stride;
-      memory = bench.upload(random_values(std::ssize(table) * page_stride));
+      memory = bench.upload(stored(random_values(std::ssize(table) * page_stride), type));
       std::iota(table.begin(), table.end(), 0);
       std::ranges::shuffle(table, std::mt19937(2));
       segment.view = {.k = floats(memory),
-                      .v = floats(memory) + shape.kv_heads * head_stride,
                       .head_stride = head_stride,
                       .page_stride = page_stride,
                       .table = table.data(),
-                      .page_tokens = kPageTokens};
+                      .page_tokens = kPageTokens,
+                      .type = type};
+      segment.view.v = segment.view.shifted(shape.kv_heads * head_stride).k;
       segment.len = tokens;
       segment.positions = {.first = 0, .block = 1, .stride = 1, .count = tokens};
     }
@@ -157,6 +168,60 @@ class Bench {
     KvSegment segment;
   };
 
+  /// Rows, their keys, and a state.
+  struct PrefillCase {
+    PrefillCase(Bench& bench, const HeadShape& heads, std::int64_t rows, bool causal, KvType type)
+        : on(bench),
+          shape(heads),
+          tokens(rows),
+          items(rows * heads.query_heads),
+          cache(bench, heads, rows, type),
+          q(bench.upload(random_values(items * heads.head_dim))),
+          acc(bench.room(items * heads.head_dim)),
+          m(bench.room(items)),
+          l(bench.room(items)),
+          state{floats(acc), floats(m), floats(l)},
+          positions(rows) {
+      cache.segment.mask = causal ? Mask::causal() : Mask::full();
+      std::iota(positions.begin(), positions.end(), 0);
+      const double pairs = static_cast<double>(rows) * (causal ? rows + 1 : 2 * rows) / 2;
+      tera = 4.0 * shape.head_dim * shape.query_heads * pairs * 1e-12;
+    }
+    void enqueue(AttentionKernels& kernels) {
+      kernels.reset(*on.stream_, state, tokens);
+      kernels.attend(*on.stream_, {floats(q), positions}, {cache.segment}, state);
+    }
+
+    Bench& on;
+    HeadShape shape;
+    std::int64_t tokens, items;
+    Cache cache;
+    Buffer q, acc, m, l;
+    RunningState state;
+    std::vector<std::int64_t> positions;
+    double tera;  // multiplications and additions, in 10^12
+  };
+
+  static Line line(const PrefillCase& one, const std::string& kernel, const Timing& timing,
+                   double yardstick) {
+    return {kernel,
+            str("{}/{} x {}, {} tokens", one.shape.query_heads, one.shape.kv_heads,
+                one.shape.head_dim, one.tokens),
+            "TFLOP/s",
+            one.tera / timing.median,
+            yardstick,
+            one.tera / timing.p90,
+            one.tera / timing.p10};
+  }
+
+  /// As words of float32, whatever the type.
+  static std::vector<float> stored(const std::vector<float>& values, KvType type) {
+    if (type == KvType::kFloat32) return values;
+    std::vector<float> words(values.size() / 2);
+    narrow(type, values.data(), std::ssize(values), words.data());
+    return words;
+  }
+
   static float* floats(const Buffer& buffer) { return buffer.as<float>().data(); }
   Buffer room(std::int64_t values) { return device_.allocate(values * sizeof(float)); }
   Buffer upload(const std::vector<float>& values) {
@@ -165,9 +230,11 @@ class Bench {
     stream_->synchronize();
     return buffer;
   }
+  static float scale(const HeadShape& shape) {
+    return 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+  }
   std::unique_ptr<AttentionKernels> new_kernels(const HeadShape& shape) {
-    return new_cuda_attention_kernels(device_, shape,
-                                      1.0f / std::sqrt(static_cast<float>(shape.head_dim)));
+    return std::make_unique<CudaAttentionKernels>(device_, shape, scale(shape));
   }
 
   double batch_seconds(const std::function<void()>& enqueue, int launches) {
@@ -215,6 +282,12 @@ std::vector<Line> run_all(Bench& bench) {
     for (std::int64_t tokens : {4096, 16'384}) lines.push_back(bench.prefill(shape, tokens, true));
     lines.push_back(bench.prefill(shape, 4096, false));
   }
+  if (device_runs_sm90()) {
+    for (std::int64_t tokens : {4096, 16'384, 131'072}) {
+      lines.push_back(bench.prefill_sm90(large, tokens, true, kTopRung));
+    }
+    lines.push_back(bench.prefill_sm90(large, 16'384, false, kTopRung));
+  }
   lines.push_back(bench.decode(large, 1, 131'072));
   lines.push_back(bench.decode(large, 16, 4096));
   lines.push_back(bench.decode(small, 16, 4096));
@@ -225,7 +298,7 @@ void print_table(const std::string& title, const std::vector<Line>& lines) {
   fmt::print("{}\n", title);
   fmt::print("random data and page order, pages of {}; median of batches over 2 s after 0.5 s\n",
              kPageTokens);
-  fmt::print("yardsticks: fp32 peak of an H100 SXM (nominal); copying 1 GiB on this GPU\n");
+  fmt::print("yardsticks: fp32 and bfloat16 peaks of an H100 SXM (nominal); copying 1 GiB here\n");
   fmt::print("{:>14} {:>30} {:>16} {:>16} {:>6} {:>17}\n", "kernel", "heads, size", "figure",
              "yardstick", "ratio", "p90 to p10");
   for (const Line& line : lines) {
@@ -247,18 +320,45 @@ void print_json(const std::string& title, const std::vector<Line>& lines) {
   fmt::print("\n]}}\n");
 }
 
+Sm90Rung parse_rung(std::string_view word) {
+  if (word == "in_order") return Sm90Rung::kInOrder;
+  if (word == "turns") return Sm90Rung::kTurns;
+  if (word == "overlap") return Sm90Rung::kOverlap;
+  if (word == "fetching") return Sm90Rung::kFetching;
+  throw ConfigError(str("no rung {}", word));
+}
+
+/// An answer for each line of standard input, until it ends.
+void serve(Bench& bench) {
+  std::int64_t tokens = 0;
+  int head_dim = 0;
+  std::string mask, rung;
+  while (std::cin >> tokens >> mask >> rung >> head_dim) {
+    const HeadShape shape{.query_heads = 32, .kv_heads = 8, .head_dim = head_dim};
+    const Line line = bench.prefill_sm90(shape, tokens, mask == "causal", parse_rung(rung));
+    fmt::print("{{\"tflops\": {:.2f}, \"slow\": {:.2f}, \"fast\": {:.2f}}}\n", line.figure,
+               line.slow, line.fast);
+    std::fflush(stdout);
+  }
+}
+
 }  // namespace
 }  // namespace longspan::bench
 
 int main(int argc, char** argv) {
   using namespace longspan;
-  const bool json = argc == 2 && std::string_view(argv[1]) == "--json";
-  if (argc > 1 && !json) {
-    fmt::print(stderr, "usage: cuda_attention_bench [--json]\n");
+  const std::string_view flag = argc == 2 ? argv[1] : "";
+  const bool json = flag == "--json", serves = flag == "--serve";
+  if (argc > 1 && !json && !serves) {
+    fmt::print(stderr, "usage: cuda_attention_bench [--json | --serve]\n");
     return static_cast<int>(ExitCode::kUsage);
   }
   try {
     bench::Bench bench;
+    if (serves) {
+      bench::serve(bench);
+      return 0;
+    }
     const auto lines = bench::run_all(bench);
     (json ? bench::print_json : bench::print_table)(bench.title(), lines);
     return 0;

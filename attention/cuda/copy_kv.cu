@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "attention/cuda/copy_kv.h"
+#include "attention/cuda/element.cuh"
 #include "attention/cuda/grid.h"
 #include "attention/cuda/warp.cuh"
 #include "comm/cuda/cuda_check.h"
@@ -9,6 +10,18 @@ namespace longspan {
 namespace {
 
 constexpr int kWarps = 8;
+
+/// A warp copies a column of a head.
+__device__ void copy_column(KvType from_type, void* from_memory, std::int64_t from, KvType to_type,
+                            void* to_memory, std::int64_t to, int head_dim) {
+  with_values(from_type, from_memory, [&](const auto* source) {
+    with_values(to_type, to_memory, [&](auto* target) {
+      for (int d = threadIdx.x % kWarp; d < head_dim; d += kWarp) {
+        narrow(widen(source[from + d]), target[to + d]);
+      }
+    });
+  });
+}
 
 /// A warp per column and head; copies in the grid's y, heads in its z.
 __global__ void copy_kernel(const KvCopy* copies, std::int64_t count, int head_dim) {
@@ -20,10 +33,9 @@ __global__ void copy_kernel(const KvCopy* copies, std::int64_t count, int head_d
          i < copy.to_columns.count; i += stride) {
       const std::int64_t from = copy.from.offset(copy.from_column + i, kv_head, head_dim);
       const std::int64_t to = copy.to.offset(copy.to_columns.position(i), kv_head, head_dim);
-      for (int d = threadIdx.x % kWarp; d < head_dim; d += kWarp) {
-        static_cast<float*>(copy.to.k)[to + d] = static_cast<const float*>(copy.from.k)[from + d];
-        static_cast<float*>(copy.to.v)[to + d] = static_cast<const float*>(copy.from.v)[from + d];
-      }
+      const KvType type = copy.from.type, to_type = copy.to.type;
+      copy_column(type, copy.from.k, from, to_type, copy.to.k, to, head_dim);
+      copy_column(type, copy.from.v, from, to_type, copy.to.v, to, head_dim);
     }
   }
 }

@@ -1,13 +1,18 @@
 #include "attention/cuda/cuda_kernels.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "attention/cuda/copy_kv.h"
+#include "attention/cuda/matrix_tile.h"
 #include "attention/cuda/merge.h"
+#include "attention/cuda/prefill_plan.h"
 #include "attention/cuda/reference_attend.h"
 #include "attention/cuda/reference_decode.h"
+#include "attention/cuda/round_queries.h"
 #include "attention/cuda/running_state.h"
+#include "attention/cuda/tensor_map.h"
 #include "comm/cuda/cuda_check.h"
 #include "comm/cuda/cuda_stream.h"
 #include "comm/error.h"
@@ -55,12 +60,15 @@ std::size_t room(const std::vector<KvSegment>& segments) {
   return bytes;
 }
 
-bool is_wide(const KvView& view) { return view.type == KvType::kFloat32; }
+/// See element.cuh.
+bool is_read(const KvView& view) {
+  return view.type == KvType::kFloat32 || view.type == KvType::kBFloat16;
+}
 
 /// The segments and their tables, as kernels find them.
 const KvSegment* add(std::vector<KvSegment> segments, Descriptors& descriptors) {
   for (KvSegment& segment : segments) {
-    expects(is_wide(segment.view), "these kernels read float32");
+    expects(is_read(segment.view), "these kernels read float32 and bfloat16");
     segment.view = with_table(segment.view, segment.len, descriptors);
   }
   return descriptors.add(std::span<const KvSegment>(segments));
@@ -72,31 +80,77 @@ std::int64_t columns(const DecodeRow& row) {
   return total;
 }
 
+KvType type_of(const DecodeRow& row) {
+  const KvType type = row.segments.empty() ? KvType::kFloat32 : row.segments.front().view.type;
+  expects(std::ranges::all_of(row.segments,
+                              [&](const KvSegment& segment) { return segment.view.type == type; }),
+          "the keys of a decode row are of one type");
+  return type;
+}
+
 /// Splits whose partials need memory of their own: a row's only one goes to the row's own.
 std::int64_t stored_splits(const DecodeRow& row) {
   const std::int64_t splits = decode_splits(columns(row));
   return splits > 1 ? splits : 0;
 }
 
+/// Of the scratch: the counter of tiles, and what aligns the queries behind it.
+constexpr std::size_t kCounterBytes = 256;
+
+CUtensorMap query_map(const void* q, std::int64_t rows, const HeadShape& shape) {
+  return tensor_map(q, std::array<TensorDimension, 3>{{{shape.head_dim, 1, kSlabColumns},
+                                                       {shape.query_heads, shape.head_dim, 1},
+                                                       {rows, query_values(shape), kTileRows}}});
+}
+
+/// Of K or V.
+CUtensorMap key_map(const void* values, const PlannedView& view, const HeadShape& shape) {
+  return tensor_map(
+      values, std::array<TensorDimension, 4>{{{shape.head_dim, 1, kSlabColumns},
+                                              {view.page_columns, shape.head_dim, view.box_tokens},
+                                              {shape.kv_heads, view.head_stride, 1},
+                                              {view.slots, view.page_stride, 1}}});
+}
+
 /// Columns of each side, up to the last that is copied.
 std::int64_t columns_read(const KvCopy& copy) { return copy.from_column + copy.to_columns.count; }
 std::int64_t columns_written(const KvCopy& copy) { return copy.to_columns.last() + 1; }
 
+int multiprocessors_of(const CudaDevice& gpu) {
+  int count = 0;
+  cuda_check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, gpu.ordinal()),
+             "counting multiprocessors");
+  return count;
+}
+
 }  // namespace
 
-CudaAttentionKernels::CudaAttentionKernels(Device& device, const HeadShape& shape, float scale)
-    : CudaAttentionKernels(std::make_shared<CudaCallMemory>(current(device)), shape, scale) {}
+CudaCallMemory::CudaCallMemory(CudaDevice& gpu)
+    : device(gpu),
+      descriptors(gpu),
+      splits(gpu),
+      queries(gpu),
+      multiprocessors(multiprocessors_of(gpu)) {}
+
+CudaAttentionKernels::CudaAttentionKernels(Device& device, const HeadShape& shape, float scale,
+                                           const KernelChoice& choice)
+    : CudaAttentionKernels(std::make_shared<CudaCallMemory>(current(device)), shape, scale,
+                           choice) {}
 
 CudaAttentionKernels::CudaAttentionKernels(std::shared_ptr<CudaCallMemory> memory,
-                                           const HeadShape& shape, float scale)
+                                           const HeadShape& shape, float scale,
+                                           const KernelChoice& choice)
     : memory_(std::move(memory)),
       shape_(shape),
       scale_(scale),
+      choice_(choice),
+      on_sm90_(choice.sm90 && head_dim_runs_sm90(shape.head_dim) && scale > 0),
       bad_lse_(memory_->device.allocate(sizeof(Counter))) {
   expects_supported(shape);
   cuda_check(cudaMemset(bad_lse_.as<Counter>().data(), 0, sizeof(Counter)), "clearing a counter");
   cuda_check(cudaStreamSynchronize(nullptr), "clearing a counter");  // other streams do not wait
   prepare_reference_attend(shape.head_dim);
+  if (on_sm90_) prepare_prefill_sm90(shape.head_dim);
 }
 
 std::int64_t CudaAttentionKernels::bad_lse_total() const {
@@ -110,7 +164,7 @@ std::int64_t CudaAttentionKernels::bad_lse_total() const {
 
 std::unique_ptr<AttentionKernels> CudaAttentionKernels::for_heads(const HeadShape& shape) const {
   make_current(memory_->device);
-  return std::make_unique<CudaAttentionKernels>(memory_, shape, scale_);
+  return std::make_unique<CudaAttentionKernels>(memory_, shape, scale_, choice_);
 }
 
 cudaStream_t CudaAttentionKernels::native(Stream& stream) const {
@@ -135,6 +189,19 @@ void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
   std::erase_if(segments, [](const KvSegment& segment) { return segment.len == 0; });
   if (rows.positions.empty() || segments.empty()) return;
   const cudaStream_t to = native(stream);
+  if (!on_sm90_ || !std::ranges::all_of(segments, fits_tiles)) {
+    attend_reference(rows, std::move(segments), state, to);
+    return;
+  }
+  for (std::span<const KvSegment> left = segments; !left.empty();) {
+    const std::size_t count = segments_within(left, kMostViews);
+    attend_sm90(rows, left.first(count), state, to);
+    left = left.subspan(count);
+  }
+}
+
+void CudaAttentionKernels::attend_reference(const QueryRows& rows, std::vector<KvSegment> segments,
+                                            RunningState state, cudaStream_t to) {
   const std::int64_t row_count = std::ssize(rows.positions);
   const std::int64_t segment_count = std::ssize(segments);
   Descriptors& descriptors =
@@ -148,6 +215,45 @@ void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
                              .segment_count = segment_count,
                              .state = state};
   memory_->descriptors.enqueue(descriptors, to, [&] { launch_reference_attend(work, to); });
+}
+
+void CudaAttentionKernels::attend_sm90(const QueryRows& rows, std::span<const KvSegment> segments,
+                                       RunningState state, cudaStream_t to) {
+  PrefillPlan plan = plan_prefill(rows.positions, segments);
+  if (plan.query_tiles.empty()) return;  // no row sees a column
+  const std::int64_t row_count = std::ssize(rows.positions);
+  const std::int64_t values = row_count * query_values(shape_);
+  SharedScratch::Turn scratch(memory_->queries,
+                              kCounterBytes + values * value_bytes(KvType::kBFloat16), to);
+  auto* const memory = reinterpret_cast<std::byte*>(scratch.values());
+  std::size_t bytes = Descriptors::room<QueryTile>(std::ssize(plan.query_tiles)) +
+                      Descriptors::room<TileSegment>(std::ssize(plan.segments));
+  for (const KvSegment& segment : segments) bytes += table_room(segment.view, segment.len);
+  Descriptors& descriptors = memory_->descriptors.take(bytes);
+  std::vector<const std::int32_t*> tables;
+  for (const KvSegment& segment : segments) {
+    tables.push_back(with_table(segment.view, segment.len, descriptors).table);
+  }
+  for (std::size_t i = 0; i < plan.segments.size(); ++i) {
+    plan.segments[i].table = tables[plan.sources[i]];
+  }
+  PrefillSm90 work{.q = query_map(memory + kCounterBytes, row_count, shape_),
+                   .shape = shape_,
+                   .scale = scale_,
+                   .order = order_tiles(plan, shape_),
+                   .query_tiles = descriptors.add(std::span<const QueryTile>(plan.query_tiles)),
+                   .segments = descriptors.add(std::span<const TileSegment>(plan.segments)),
+                   .next_tile = reinterpret_cast<Counter*>(memory),
+                   .state = state};
+  for (std::size_t i = 0; i < plan.views.size(); ++i) {
+    work.k[i] = key_map(plan.views[i].k, plan.views[i], shape_);
+    work.v[i] = key_map(plan.views[i].v, plan.views[i], shape_);
+  }
+  memory_->descriptors.enqueue(descriptors, to, [&] {
+    launch_round_queries(rows.q, values, memory + kCounterBytes, work.next_tile, to);
+    launch_prefill_sm90(work, choice_.rung, memory_->multiprocessors, to);
+  });
+  scratch.end();
 }
 
 void CudaAttentionKernels::finish(Stream& stream, RunningState state, Partial out,
@@ -178,8 +284,9 @@ void CudaAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
     const Partial splits =
         count > 0 ? Partial{next, next + count * heads * shape_.head_dim} : row.out;
     next += count * values;
+    const KvType type = type_of(row);
     descriptions.push_back(
-        {row.q, add(std::move(row.segments), descriptors), total, splits, row.out});
+        {row.q, add(std::move(row.segments), descriptors), total, type, splits, row.out});
   }
   const ReferenceDecode work{
       .shape = shape_,
@@ -211,8 +318,8 @@ void CudaAttentionKernels::copy_kv(Stream& stream, std::vector<KvCopy> copies) {
   std::erase_if(copies, [](const KvCopy& copy) { return copy.to_columns.count == 0; });
   if (copies.empty()) return;
   expects(std::ranges::all_of(
-              copies, [](const KvCopy& copy) { return is_wide(copy.from) && is_wide(copy.to); }),
-          "these kernels copy float32");
+              copies, [](const KvCopy& copy) { return is_read(copy.from) && is_read(copy.to); }),
+          "these kernels copy float32 and bfloat16");
   const cudaStream_t to = native(stream);
   std::size_t bytes = Descriptors::room<KvCopy>(std::ssize(copies));
   std::int64_t longest = 0;
@@ -228,6 +335,12 @@ void CudaAttentionKernels::copy_kv(Stream& stream, std::vector<KvCopy> copies) {
   const KvCopy* there = descriptors.add(std::span<const KvCopy>(copies));
   memory_->descriptors.enqueue(
       descriptors, to, [&] { launch_copy_kv(there, std::ssize(copies), longest, shape_, to); });
+}
+
+std::unique_ptr<AttentionKernels> new_chosen_cuda_kernels(Device& device, const HeadShape& shape,
+                                                          float scale, const char* word) {
+  current(device);  // whose kind is asked for
+  return std::make_unique<CudaAttentionKernels>(device, shape, scale, choose_kernel(word));
 }
 
 }  // namespace longspan

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "attention/cuda/descriptor_pool.h"
+#include "attention/cuda/kernel_choice.h"
 #include "attention/cuda/shared_scratch.h"
 #include "attention/kernels.h"
 #include "comm/cuda/cuda_device.h"
@@ -13,22 +14,26 @@ namespace longspan {
 /// What calls need while they run. Kernels for several slices of heads share one.
 struct CudaCallMemory {
   /// Borrows the device, which must be the current one.
-  explicit CudaCallMemory(CudaDevice& gpu) : device(gpu), descriptors(gpu), splits(gpu) {}
+  explicit CudaCallMemory(CudaDevice& gpu);
 
   CudaDevice& device;
   DescriptorPool descriptors;
   SharedScratch splits;
+  SharedScratch queries;  // rounded, behind the counter of tiles
+  int multiprocessors;
 };
 
 class CudaAttentionKernels final : public AttentionKernels {
  public:
   /// `device`, a CudaDevice, outlives this, and this every stream it enqueued on.
-  CudaAttentionKernels(Device& device, const HeadShape& shape, float scale);
+  CudaAttentionKernels(Device& device, const HeadShape& shape, float scale,
+                       const KernelChoice& choice = {});
   /// On the memory's device, which is the current one.
-  CudaAttentionKernels(std::shared_ptr<CudaCallMemory> memory, const HeadShape& shape, float scale);
+  CudaAttentionKernels(std::shared_ptr<CudaCallMemory> memory, const HeadShape& shape, float scale,
+                       const KernelChoice& choice);
 
   const HeadShape& shape() const override { return shape_; }
-  std::string_view isa() const override { return "cuda reference"; }
+  std::string_view isa() const override { return on_sm90_ ? "cuda sm90" : "cuda reference"; }
   std::int64_t bad_lse_total() const override;
   std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const override;
 
@@ -44,11 +49,22 @@ class CudaAttentionKernels final : public AttentionKernels {
 
  private:
   cudaStream_t native(Stream& stream) const;
+  void attend_reference(const QueryRows& rows, std::vector<KvSegment> segments, RunningState state,
+                        cudaStream_t to);
+  /// Of segments with no more views than one launch knows.
+  void attend_sm90(const QueryRows& rows, std::span<const KvSegment> segments, RunningState state,
+                   cudaStream_t to);
 
   std::shared_ptr<CudaCallMemory> memory_;
   HeadShape shape_;
   float scale_;
+  KernelChoice choice_;
+  bool on_sm90_;
   Buffer bad_lse_;  // a counter on the GPU: not every one may count in host memory
 };
+
+/// As `word`, which may be null, chooses: see choose_kernel().
+std::unique_ptr<AttentionKernels> new_chosen_cuda_kernels(Device& device, const HeadShape& shape,
+                                                          float scale, const char* word);
 
 }  // namespace longspan

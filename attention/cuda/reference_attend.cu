@@ -294,14 +294,16 @@ __global__ void __launch_bounds__(kThreads, kQuads == 4 ? 1 : 2)
       // The last to read `offsets` was the load of V, which a barrier followed.
       find_columns(segment, tile, first, seen.some, offsets);
       __syncthreads();  // the tile before is done with `columns`, the offsets are written
-      load_columns(static_cast<const float*>(segment.view.k), offsets, head_dim, columns);
+      with_values(segment.view.type, segment.view.k,
+                  [&](const auto* k) { load_columns(k, offsets, head_dim, columns); });
       __syncthreads();
       float scores[kRows][kColumns] = {};
       score(q, columns, head_dim, y, x, scores);
       if (masked) mask(of_rows, first, y, x, scores);
       soften(scores, y, x, state, weights);
       __syncthreads();  // K has been read, the weights are written
-      load_columns(static_cast<const float*>(segment.view.v), offsets, head_dim, columns);
+      with_values(segment.view.type, segment.view.v,
+                  [&](const auto* v) { load_columns(v, offsets, head_dim, columns); });
       __syncthreads();
       if (masked) {
         accumulate<true>(weights, columns, head_dim, y, x, state);

@@ -28,8 +28,8 @@ constexpr int kMaxHeadDim = 256;
 static_assert(kSplit % (kWarps * kAtOnce) == 0);
 
 struct SplitMemory {
-  const float* k[kSplit];  // of each column
-  const float* v[kSplit];
+  void* k[kSplit];  // of each column
+  void* v[kSplit];
   float weights[kHeads][kSplit];
   float values[kHeads][kMaxHeadDim];  // queries, then sums
   float m[kHeads];
@@ -54,15 +54,15 @@ __device__ void find_column(const SplitTask& task, int i, SplitMemory& memory) {
   const KvSegment* segment = task.row.segments;
   while (column >= segment->len) column -= (segment++)->len;
   const std::int64_t offset = segment->view.offset(column, task.kv_head, task.head_dim);
-  memory.k[i] = static_cast<const float*>(segment->view.k) + offset;
-  memory.v[i] = static_cast<const float*>(segment->view.v) + offset;
+  with_values(task.row.type, segment->view.k, [&](auto* k) { memory.k[i] = k + offset; });
+  with_values(task.row.type, segment->view.v, [&](auto* v) { memory.v[i] = v + offset; });
 }
 
 /// kDims values of kAtOnce columns, a lane's share each: value lane + 32 i of column
 /// first + kWarps * c. Zeros where there is none.
-template <int kDims>
-__device__ void load_columns(const float* const* from, const SplitTask& task, int first,
-                             float (&to)[kAtOnce][kDims]) {
+template <typename Element, int kDims>
+__device__ void load_elements(void* const* from, const SplitTask& task, int first,
+                              float (&to)[kAtOnce][kDims]) {
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int c = 0; c < kAtOnce; ++c) {
@@ -71,8 +71,18 @@ __device__ void load_columns(const float* const* from, const SplitTask& task, in
     for (int i = 0; i < kDims; ++i) {
       const int d = lane + kWarp * i;
       const bool exists = column < task.columns && d < task.head_dim;
-      to[c][i] = exists ? widen(from[column][d]) : 0.0f;
+      to[c][i] = exists ? widen(static_cast<const Element*>(from[column])[d]) : 0.0f;
     }
+  }
+}
+
+template <int kDims>
+__device__ void load_columns(void* const* from, const SplitTask& task, int first,
+                             float (&to)[kAtOnce][kDims]) {
+  if (task.row.type == KvType::kBFloat16) {
+    load_elements<__nv_bfloat16>(from, task, first, to);
+  } else {
+    load_elements<float>(from, task, first, to);
   }
 }
 

@@ -24,6 +24,7 @@ struct ReferenceDecodeRow {
   const float* q;             // (query_heads, head_dim)
   const KvSegment* segments;  // of `columns` columns in all
   std::int64_t columns;
+  KvType type;     // of all segments
   Partial splits;  // (decode_splits(columns), query_heads): partials back to back
   Partial out;     // (query_heads)
 };

@@ -563,7 +563,7 @@ TEST_P(KernelsConformance, DecodeCountsSplitsThatAreNotNumbers) {
 
 TEST_P(KernelsConformance, CopiesColumnsToPositionsInBlocks) {
   const HeadShape shape{.query_heads = 1, .kv_heads = 1, .head_dim = 16};
-  const auto problem = random_problem(shape, 1, 100, 48);
+  const auto problem = as_held(random_problem(shape, 1, 100, 48));
   const PositionRun columns{.first = 3, .block = 2, .stride = 7, .count = 25};
   const DeviceKv source(on_, problem, iota(100), 0);
   DenseProblem blank = problem;
@@ -582,7 +582,7 @@ TEST_P(KernelsConformance, CopiesColumnsToPositionsInBlocks) {
 
 TEST_P(KernelsConformance, CopiesColumnsBetweenAnyPages) {
   const HeadShape shape{.query_heads = 2, .kv_heads = 2, .head_dim = 16};
-  const auto problem = random_problem(shape, 1, 100, 47);
+  const auto problem = as_held(random_problem(shape, 1, 100, 47));
   for (const auto& [from_page, to_page] : {std::pair{16, 16}, {16, 1}, {0, 128}, {7, 5}}) {
     const DeviceKv source(on_, problem, iota(100), from_page);
     DenseProblem blank = problem;
@@ -611,7 +611,7 @@ TEST_P(KernelsConformance, CopiesColumnsBetweenAnyPages) {
 /// stay as they are.
 TEST_P(KernelsConformance, CopiesOfOneCallMayDiffer) {
   const HeadShape shape{.query_heads = 3, .kv_heads = 3, .head_dim = 72};
-  const auto problem = random_problem(shape, 1, 300, 49);
+  const auto problem = as_held(random_problem(shape, 1, 300, 49));
   const DeviceKv source(on_, problem, iota(300), 16);
   DenseProblem blank = problem;
   std::ranges::fill(blank.k, -1.0f), std::ranges::fill(blank.v, -1.0f);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "attention/shard_layout.h"
@@ -39,6 +40,11 @@ class KernelsConformance : public testing::TestWithParam<KernelsBackend> {
 
   void expect_near(const Computed& computed, const DenseResult& exact, const std::string& group,
                    const std::string& what);
+
+  /// The problem in values that the backend's pages hold exactly.
+  DenseProblem as_held(DenseProblem problem) const {
+    return GetParam().bfloat16_pages ? rounded_to_bfloat16(std::move(problem)) : problem;
+  }
 
   KernelsOnDevice on_{GetParam()};
 

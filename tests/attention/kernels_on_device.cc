@@ -30,6 +30,20 @@ Array KernelsOnDevice::upload(std::span<const float> values) {
   return array;
 }
 
+Array KernelsOnDevice::upload_kv(std::span<const float> values) {
+  if (!backend_.bfloat16_pages) return upload(values);
+  std::vector<float> pairs((values.size() + 1) / 2);
+  narrow(KvType::kBFloat16, values.data(), std::ssize(values), pairs.data());
+  return upload(pairs);
+}
+
+std::vector<float> KernelsOnDevice::download_kv(const Array& array, std::size_t count) {
+  if (!backend_.bfloat16_pages) return download(array);
+  std::vector<float> values(count);
+  widen(KvType::kBFloat16, download(array).data(), std::ssize(values), values.data());
+  return values;
+}
+
 std::vector<float> KernelsOnDevice::download(const Array& array) {
   std::vector<float> values(array.count);
   device_->copy(*stream_, std::as_writable_bytes(std::span(values)), bytes_of(array));
@@ -109,13 +123,16 @@ Computed KernelsOnDevice::merge(const HeadShape& shape, const std::vector<Comput
 KvView DeviceKv::view() const {
   KvView view = host_.view();
   const float* const host = host_.memory().data();
-  view.k = memory_.values + (view.keys() - host);
-  view.v = memory_.values + (view.values() - host);
+  const std::ptrdiff_t k = view.keys() - host, v = view.values() - host;
+  if (on_.has_bfloat16_pages()) view.type = KvType::kBFloat16;
+  auto* const memory = reinterpret_cast<std::byte*>(memory_.values);
+  view.k = memory + k * value_bytes(view.type);
+  view.v = memory + v * value_bytes(view.type);
   return view;
 }
 
 const KvView& DeviceKv::fetch() {
-  std::ranges::copy(on_.download(memory_), host_.memory().begin());
+  std::ranges::copy(on_.download_kv(memory_, host_.memory().size()), host_.memory().begin());
   return host_.view();
 }
 

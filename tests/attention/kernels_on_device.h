@@ -23,6 +23,7 @@ struct KernelsBackend {
   std::function<std::unique_ptr<Device>()> open;  // null where the machine has no such device
   std::function<std::unique_ptr<AttentionKernels>(Device&, const HeadShape&, float)> new_kernels;
   bool in_bfloat16 = false;  // prefill multiplies in bfloat16
+  bool bfloat16_pages = false;
 
   /// Absolute for O, relative to max(1, |lse|) for lse.
   double tolerance() const { return in_bfloat16 ? 3.5e-2 : 1e-5; }
@@ -77,6 +78,10 @@ class KernelsOnDevice {
   void shift_arrays(std::size_t floats) { shift_ = floats; }
 
   Array upload(std::span<const float> values);
+  /// As the backend's pages hold them, and back.
+  Array upload_kv(std::span<const float> values);
+  std::vector<float> download_kv(const Array& array, std::size_t count);
+  bool has_bfloat16_pages() const { return backend_.bfloat16_pages; }
   std::vector<float> download(const Array& array);
   DevicePartial upload(const Computed& partial) { return {upload(partial.o), upload(partial.lse)}; }
   Computed download(const DevicePartial& partial) {
@@ -108,7 +113,7 @@ class DeviceKv {
  public:
   DeviceKv(KernelsOnDevice& on, const DenseProblem& problem, const std::vector<std::int64_t>& keys,
            std::int64_t page_tokens, std::uint32_t seed = 1)
-      : on_(on), host_(problem, keys, page_tokens, seed), memory_(on.upload(host_.memory())) {}
+      : on_(on), host_(problem, keys, page_tokens, seed), memory_(on.upload_kv(host_.memory())) {}
 
   KvView view() const;
   KvSegment full_segment() const {

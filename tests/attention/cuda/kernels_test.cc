@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "attention/cuda/cuda_kernels.h"
 #include "comm/cpu/cpu_device.h"
 #include "comm/cuda/cuda_device.h"
 #include "comm/error.h"
@@ -20,6 +21,22 @@ KernelsBackend cuda() {
             return std::make_unique<CudaDevice>(0);
           },
           new_cuda_attention_kernels};
+}
+
+/// The Hopper kernel where shapes and segments allow it, and what it falls back to.
+KernelsBackend cuda_sm90() {
+  return {"CudaSm90",
+          []() -> std::unique_ptr<Device> {
+            if (cuda_device_count() == 0) return nullptr;
+            auto device = std::make_unique<CudaDevice>(0);
+            if (cudaSetDevice(0) != cudaSuccess || !device_runs_sm90()) return nullptr;
+            return device;
+          },
+          [](Device& device, const HeadShape& shape, float scale) {
+            return std::make_unique<CudaAttentionKernels>(device, shape, scale,
+                                                          KernelChoice{.sm90 = true});
+          },
+          true, true};
 }
 
 class CudaKernelsTest : public testing::Test {
@@ -124,7 +141,8 @@ TEST_F(CudaKernelsTest, OffsetsHaveSixtyFourBits) {
 
 }  // namespace
 
-INSTANTIATE_TEST_SUITE_P(Cuda, KernelsConformance, testing::Values(cuda()), backend_name);
+INSTANTIATE_TEST_SUITE_P(Cuda, KernelsConformance, testing::Values(cuda(), cuda_sm90()),
+                         backend_name);
 INSTANTIATE_TEST_SUITE_P(Cuda, MergeConformance, testing::Values(cuda()), backend_name);
 
 }  // namespace longspan::test

@@ -1,0 +1,24 @@
+#include "attention/cuda/kernel_choice.h"
+
+#include <string_view>
+
+#include "comm/error.h"
+#include "comm/str.h"
+
+namespace longspan {
+
+KernelChoice choose_kernel(const char* word) {
+  const std::string_view name = word ? word : "auto";
+  if (name == "reference") return {};
+  if (name == "auto") return {.sm90 = kSm90ProvenOnDevice && device_runs_sm90()};
+  if (name != "sm90") {
+    throw ConfigError(
+        str("LONGSPAN_ATTENTION_KERNEL is {}; it may be auto, reference or sm90", name));
+  }
+  if (!device_runs_sm90()) {
+    throw ConfigError("LONGSPAN_ATTENTION_KERNEL is sm90, and this GPU is not of that kind");
+  }
+  return {.sm90 = true};
+}
+
+}  // namespace longspan
