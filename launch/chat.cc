@@ -94,11 +94,10 @@ ExitCode chat_on(Machine& machine, const GenerateOptions& asked, AnswerInterrupt
   std::optional<ChatTalk> talk;
   SessionInput session{.shapes = {{.room = room}}, .room_gives_way = !options.max_model_len};
   if (coordinator) {
-    talk.emplace(talk_options(options),
-                 run_facts(options, model, split.degree, precision, words->sampling, load_s,
-                           manifest),
-                 model,
-                 words->wording, interrupt);
+    talk.emplace(
+        talk_options(options),
+        run_facts(options, model, split.degree, precision, words->sampling, load_s, manifest),
+        model, words->wording, interrupt);
     session.listener = talk->listener();
     session.drive = [&](Coordinator& engine) {
       const std::int64_t planned = session.shapes.front().room;

@@ -130,10 +130,9 @@ struct HelpRequest {
   std::string text;
 };
 
-using Command =
-    std::variant<GenerateOptions, ConversationOptions, InspectOptions, TraceMergeOptions,
-                 BenchAttentionOptions, BenchDecodeOptions, BenchCommOptions, BenchLoadOptions,
-                 VersionRequest, HelpRequest>;
+using Command = std::variant<GenerateOptions, ConversationOptions, InspectOptions,
+                             TraceMergeOptions, BenchAttentionOptions, BenchDecodeOptions,
+                             BenchCommOptions, BenchLoadOptions, VersionRequest, HelpRequest>;
 
 /// `arguments`: argv without the program's name. Throws UsageError.
 Command parse_command_line(const std::vector<std::string>& arguments,
