@@ -379,7 +379,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"", "no command; try longspan --help"},
         Refusal{"generat m", "unknown command generat; nearest: generate"},
         Refusal{"inspcet m", "unknown command inspcet; nearest: inspect"},
-        Refusal{"serve", "unknown command serve; legal: generate, inspect, trace, bench"},
+        Refusal{"serve", "unknown command serve; legal: generate, chat, inspect, trace, bench"},
         Refusal{"--verison", "unknown flag --verison; nearest: --version"},
         Refusal{"--degree 2", "unknown flag --degree; legal: --help, --version"},
         Refusal{"generate", "MODEL is missing: longspan generate MODEL ..."},
