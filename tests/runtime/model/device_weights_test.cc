@@ -95,7 +95,8 @@ class DeviceWeightsTest : public testing::TestWithParam<bool> {
 TEST_P(DeviceWeightsTest, TheTableIsConvertedToFloat32) {
   const ModelWeights weights = load(TableAs(TensorType::kF32), nullptr);
   EXPECT_EQ(weights.embedding().type, TensorType::kF32);
-  expect_table(weights.embedding(), std::as_bytes(std::span(values())));
+  const std::vector<float> exact = values();
+  expect_table(weights.embedding(), std::as_bytes(std::span(exact)));
 }
 
 TEST_P(DeviceWeightsTest, TheTableIsRoundedToBfloat16) {
@@ -156,7 +157,7 @@ TEST_P(DeviceWeightsTest, MadeUpWeightsAreSmallNumbersAndNormsAreOnes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(OutputIs, DeviceWeightsTest, testing::Bool(),
-                         [](const auto& info) { return info.param ? "TheTable" : "ItsOwn"; });
+                         [](const auto& output) { return output.param ? "TheTable" : "ItsOwn"; });
 
 }  // namespace
 }  // namespace longspan
