@@ -39,9 +39,12 @@ std::string reason_for_no_gpu() {
     cudaGetLastError();
     return "there is no NVIDIA driver on this host: install one (R580 or newer for CUDA 13.0)";
   }
+  int count = 0;
+  const cudaError_t code = cudaGetDeviceCount(&count);
+  cudaGetLastError();
   const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
-  if (visible == nullptr) return "the NVIDIA driver finds no GPU: see what nvidia-smi says";
-  return str("no GPU is visible to this process, where CUDA_VISIBLE_DEVICES is '{}'", visible);
+  return str("CUDA finds no GPU: {}{}; see what nvidia-smi says", cudaGetErrorString(code),
+             visible ? str(", CUDA_VISIBLE_DEVICES is '{}'", visible) : "");
 }
 
 CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
