@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 import longspan_command
-import tiny_model_folder
+from tiny_folder import TinyFolder
 
 USAGE, BAD_DATA = 2, 65
 SAYS_ROLES = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
@@ -44,15 +44,15 @@ class FolderTest(unittest.TestCase):
     def test_any_of_several_ends_ends_an_answer(self):
         """A list in generation_config.json; in config.json where that is missing. --generation-config
         none passes over the defaults of sampling, not over these."""
-        tiny_model_folder.write(self.folder)
+        TinyFolder().write(self.folder)
         ids = self.answer("--prompt", "some text")["ids"]
         end = ids[-1]
         self.assertEqual(len(ids), 12)
         before = ids[:ids.index(end)]
         ends = {"eos_token_id": [next(i for i in range(256) if i not in ids), end]}
         for files in ({"generation_config": ends}, {"generation_config": None,
-                                                    "config": tiny_model_folder.CONFIG | ends}):
-            tiny_model_folder.write(self.folder, **files)
+                                                    "config": TinyFolder().config | ends}):
+            TinyFolder().write(self.folder, **files)
             for asked in ([], ["--generation-config", "none"]):
                 answer = self.answer("--prompt", "some text", *asked)
                 self.assertEqual(answer["ids"], before)
@@ -60,7 +60,7 @@ class FolderTest(unittest.TestCase):
             self.assertEqual(self.answer("--prompt", "some text", "--ignore-eos")["ids"], ids)
 
     def test_defaults_of_sampling_are_the_models_unless_they_are_passed_over(self):
-        tiny_model_folder.write(self.folder, generation_config={
+        TinyFolder().write(self.folder, generation_config={
             "do_sample": True, "temperature": 0.5, "top_k": 9, "top_p": 0.8, "min_p": 0.01,
             "repetition_penalty": 1.1})
         told = self.answer("--prompt", "x", "--top-k", "7")["sampling"]
@@ -71,12 +71,12 @@ class FolderTest(unittest.TestCase):
                                                  "repetition_penalty")], [0, 0, 1, 0, 1])
 
     def test_a_default_out_of_range_matters_only_to_who_wants_it(self):
-        tiny_model_folder.write(self.folder, generation_config={"temperature": 3})
+        TinyFolder().write(self.folder, generation_config={"temperature": 3})
         self.refused(BAD_DATA, "generation_config.json: .*temperature must be", "--prompt", "x")
         self.answer("--prompt", "x", "--generation-config", "none")
 
     def test_a_folder_without_a_tokenizer_takes_ids(self):
-        tiny_model_folder.write(self.folder, tokenizer=None)
+        TinyFolder().write(self.folder, tokenizer=None)
         ids = self.folder / "ids.json"
         ids.write_text("[104, 105]")
         answer = self.answer("--prompt-ids", str(ids))
@@ -84,9 +84,9 @@ class FolderTest(unittest.TestCase):
         self.refused(USAGE, "tokenizer.json", "--prompt", "hi")
 
     def test_a_chat_template_may_be_in_three_places(self):
-        tiny_model_folder.write(self.folder, tokenizer_config={"chat_template": "1" + SAYS_ROLES})
+        TinyFolder().write(self.folder, tokenizer_config={"chat_template": "1" + SAYS_ROLES})
         self.assertEqual(self.prompt_of(), "1<user>hello")
-        tiny_model_folder.write(self.folder, tokenizer_config={"chat_template": [
+        TinyFolder().write(self.folder, tokenizer_config={"chat_template": [
             {"name": "tool_use", "template": "tools"},
             {"name": "default", "template": "2" + SAYS_ROLES}]})
         self.assertEqual(self.prompt_of("--system", "be"), "2<system>be<user>hello")

@@ -71,9 +71,14 @@ class TinyFolder:
         header = json.dumps(self.headers[shard]).encode()
         return struct.pack("<Q", len(header)) + header + self.data[shard]
 
-    def write(self, folder):
-        (folder / "config.json").write_text(json.dumps(self.config))
-        (folder / "tokenizer.json").write_text(json.dumps(self.tokenizer))
+    def write(self, folder, **files):
+        """`files`: name without its end to what it holds; None leaves one of the usual ones out."""
+        for name, value in ({"config": self.config, "tokenizer": self.tokenizer} | files).items():
+            path = folder / f"{name}.json"
+            if value is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.write_text(json.dumps(value))
         (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": self.weight_map}))
         for shard, name in enumerate(SHARDS):
             (folder / name).write_bytes(self.shard(shard))
