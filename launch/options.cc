@@ -227,6 +227,20 @@ Command parse_chat(const Words& words, const Environment& environment) {
   return parsed;
 }
 
+/// A command about one thing, which the options keep as `subject`.
+template <typename Options>
+Command parse_subject(const std::string& command, const std::string& placeholder,
+                      std::span<const Option<Options>> table, std::string Options::* subject,
+                      std::string (*help)(), const Words& words, const Environment& environment) {
+  const auto options = texts(table);
+  Arguments arguments = read_words(command, placeholder, options, words);
+  if (arguments.wants_help) return HelpRequest{help()};
+  add_environment(arguments, options, environment);
+  Options parsed = applied(arguments, table);
+  parsed.*subject = arguments.subject;
+  return parsed;
+}
+
 Command parse_inspect(const Words& words, const Environment& environment) {
   const auto options = texts(inspect_options());
   Arguments arguments = read_words("inspect", "MODEL", options, words);
@@ -247,14 +261,8 @@ Command parse_trace(const Words& words, const Environment& environment) {
   if (words.front() != "merge") {
     throw UsageError(str("unknown command trace {}; legal: trace merge DIR", words.front()));
   }
-  const auto options = texts(trace_merge_options());
-  Arguments arguments =
-      read_words("trace merge", "DIR", options, Words(words.begin() + 1, words.end()));
-  if (arguments.wants_help) return HelpRequest{trace_help()};
-  add_environment(arguments, options, environment);
-  TraceMergeOptions parsed = applied(arguments, trace_merge_options());
-  parsed.folder = arguments.subject;
-  return parsed;
+  return parse_subject("trace merge", "DIR", trace_merge_options(), &TraceMergeOptions::folder,
+                       trace_help, Words(words.begin() + 1, words.end()), environment);
 }
 
 /// One bench: options only.
@@ -270,13 +278,8 @@ Command parse_one_bench(const std::string& command, std::span<const Option<Optio
 
 /// The one of a model.
 Command parse_bench_load(const Words& words, const Environment& environment) {
-  const auto options = texts(bench_load_options());
-  Arguments arguments = read_words("bench load", "MODEL", options, words);
-  if (arguments.wants_help) return HelpRequest{bench_load_help()};
-  add_environment(arguments, options, environment);
-  BenchLoadOptions parsed = applied(arguments, bench_load_options());
-  parsed.model = arguments.subject;
-  return parsed;
+  return parse_subject("bench load", "MODEL", bench_load_options(), &BenchLoadOptions::model,
+                       bench_load_help, words, environment);
 }
 
 Command parse_bench(const Words& words, const Environment& environment) {
