@@ -115,15 +115,20 @@ class Case:
         text = joined.decode(errors="replace")
         return text[1:] if self.drops_space and text[:1] == " " else text
 
-    def torn_ids(self, rng):
-        """Characters byte by byte, where a byte is now and then missing, doubled or another token."""
+    def tokens_of_bytes(self):
+        """By byte: the token that stands for it alone."""
         of_byte = {}
+        has_byte_tokens = self.byte_tokens()
         for number, token in enumerate(self.tokens):
             if number not in self.hidden:
                 if BYTE_TOKEN.fullmatch(token):
                     of_byte[int(token[3:5], 16)] = number
-                elif not self.byte_tokens() and token in BYTE_OF_LETTER:
+                elif not has_byte_tokens and token in BYTE_OF_LETTER:
                     of_byte[BYTE_OF_LETTER[token]] = number
+        return of_byte
+
+    def torn_ids(self, rng, of_byte):
+        """Characters byte by byte, where a byte is now and then missing, doubled or another token."""
         characters = rng.choices("aé€漢🙂\u0301\u00a0\U0010ffff", k=rng.randint(1, 6))
         ids = []
         for byte in "".join(characters).encode():
@@ -144,7 +149,8 @@ class Case:
         random_ids = [[rng.choice(visible) for _ in range(rng.randint(0, 20))]
                       for _ in range(strings // 4)]
         ids = [[number for number in one if number not in self.hidden] for one in ids]
-        torn_ids = [self.torn_ids(rng) for _ in range(strings // 4)]
+        of_byte = self.tokens_of_bytes()
+        torn_ids = [self.torn_ids(rng, of_byte) for _ in range(strings // 4)]
         same = same and all(map(self.compare_texts, (ids, random_ids, torn_ids)))
         if same:
             print(f"{self.name}: {strings} strings, {sum(map(len, ids))} tokens, equal", flush=True)
