@@ -10,6 +10,7 @@
 #include "comm/str.h"
 #include "runtime/model/cpu/onednn_matmul.h"
 #include "runtime/model/cpu/pair_panels.h"
+#include "runtime/model/cpu/transpose.h"
 
 namespace longspan {
 namespace {
@@ -25,6 +26,8 @@ constexpr std::array kBlockings{
     Blocking{32, memory::format_tag::BA16a32b}, Blocking{16, memory::format_tag::BA16a16b}};
 /// A multiple of every block size oneDNN uses along the outputs (16, 32, 48, 64).
 constexpr int kPanelRows = 768;
+/// Where we pack: few enough that rows which were just dequantised are still in a core's cache.
+constexpr int kCachedRows = 64;
 
 /// Restores the caller's number of OpenMP threads.
 class OneThread {
@@ -165,7 +168,7 @@ OnednnLayout::OnednnLayout(int outputs, int inputs, Precision precision)
   }
   whole_ = piece_of(pair_panels(inputs, outputs), 0, {0, outputs}, {0, inputs});
   blocking_ = Blocking{kPanelOutputs, kPairPanels};
-  panel_rows_ = kPanelRows;
+  panel_rows_ = kCachedRows;
 }
 
 OnednnLayout::OnednnLayout(int outputs, int inputs, const memory::desc& weights)
@@ -179,7 +182,12 @@ OnednnLayout::OnednnLayout(int outputs, int inputs, const memory::desc& weights)
     return weights == onednn_matrix(inputs, outputs, one.tag);
   });
   if (blocking != kBlockings.end()) blocking_ = *blocking;
-  panel_rows_ = can_pack_panels() ? kPanelRows : outputs;
+  if (is_known()) {
+    const int block = blocking_ ? blocking_->outputs : 1;
+    panel_rows_ = (kCachedRows + block - 1) / block * block;
+  } else {
+    panel_rows_ = can_pack_panels() ? kPanelRows : outputs;
+  }
 }
 
 void OnednnLayout::pack(const float* w, int first_row, int rows, Bytes packed) const {
@@ -194,6 +202,10 @@ void OnednnLayout::pack(const float* w, int first_row, int rows, Bytes packed) c
     }
     return;
   }
+  if (is_known()) {
+    transpose_into(w, first_row, rows, reinterpret_cast<float*>(packed.data()));
+    return;
+  }
   const OneThread one_thread;  // the caller packs panels on threads of its own
   const dnnl::engine& engine = onednn_engine();
   dnnl::stream stream(engine);
@@ -202,6 +214,24 @@ void OnednnLayout::pack(const float* w, int first_row, int rows, Bytes packed) c
   memory to(panel(first_row, rows), engine, packed.data());
   dnnl::reorder(from, to).execute(stream, from, to);
   stream.wait();
+}
+
+/// Row-major, the packed matrix is the transpose; blocked, each panel of its outputs is one, with
+/// zeros where outputs and inputs end inside a block.
+void OnednnLayout::transpose_into(const float* w, int first_row, int rows, float* packed) const {
+  if (is_row_major_) return transpose(w, rows, inputs_, inputs_, packed + first_row, outputs_);
+  const int width = blocking_->outputs;
+  const int height = (inputs_ + kBlockInputs - 1) / kBlockInputs * kBlockInputs;
+  for (int row = 0; row < rows; row += width) {
+    const int used = std::min(width, rows - row);
+    float* panel = packed + at(first_row + row, height);
+    transpose(w + at(row, inputs_), used, inputs_, inputs_, panel, width);
+    if (used < width) {
+      for (int i = 0; i < inputs_; ++i)
+        std::fill_n(panel + at(i, width) + used, width - used, 0.0f);
+    }
+    std::fill(panel + at(inputs_, width), panel + at(height, width), 0.0f);
+  }
 }
 
 int OnednnLayout::block_inputs() const {

@@ -76,6 +76,9 @@ class OnednnLayout final : public MatrixLayout {
  private:
   dnnl::memory::desc panel(int first_row, int rows) const;
   bool can_pack_panels() const;
+  /// Whether we write it ourselves: where it lies in rows or blocks that we know.
+  bool is_known() const { return is_row_major_ || blocking_; }
+  void transpose_into(const float* w, int first_row, int rows, float* packed) const;
   int block_inputs() const;
 
   int outputs_;
