@@ -1,8 +1,8 @@
 // What one step does, said by the coordinator and obeyed by every rank of the group.
 //
 // All sizes follow from the plan and from what earlier plans said, so ranks never exchange sizes.
-// A plan may hold a chunk of prefill and rows of decode; a decode row is a chunk of one.
-// StepPlanner makes plans of one kind or the other, and a worker takes one chunk at most.
+// A plan may hold a chunk of prefill and rows of decode, which ride along: so a long prompt stops
+// nobody's answer. A worker takes one chunk at most.
 #pragma once
 
 #include <cstdint>

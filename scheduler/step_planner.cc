@@ -57,16 +57,14 @@ std::optional<std::vector<int>> StepPlanner::place(const RequestShape& request,
 }
 
 std::optional<StepPlan> StepPlanner::next() {
-  auto prefilling = std::ranges::find_if(running_, &Running::prefilling);
-  if (prefilling == running_.end() && try_start()) prefilling = std::prev(running_.end());
+  start_waiting();
   if (running_.empty()) return std::nullopt;
 
   StepPlan plan;
-  if (prefilling == running_.end()) {
-    plan = decode_step();
-  } else {
+  add_decode_rows(plan);  // first: a prompt that ends with this step has no token to compute yet
+  if (Running* prompt = next_prompt()) {
     plan.group = options_.group;
-    plan.prefill.push_back(next_chunk(*prefilling));
+    plan.prefill.push_back(next_chunk(*prompt));
   }
   plan.epoch = ++epoch_;
   plan.finished = std::exchange(left_, {});
@@ -74,21 +72,37 @@ std::optional<StepPlan> StepPlanner::next() {
   return plan;
 }
 
-bool StepPlanner::try_start() {
-  if (waiting_.empty() || std::ssize(running_) + std::ssize(held_) >= options_.max_running) {
-    return false;
+/// In order of arrival: who does not fit yet is not overtaken by who does.
+void StepPlanner::start_waiting() {
+  while (!waiting_.empty() && std::ssize(running_) + std::ssize(held_) < options_.max_running) {
+    const RequestShape& shape = waiting_.front();
+    auto owners = place(shape, free_);
+    if (!owners) return;
+    for (int owner : *owners) --free_[owner];
+    running_.push_back({.shape = shape, .owners = std::move(*owners)});
+    waiting_.pop_front();
   }
-  const RequestShape& shape = waiting_.front();
-  auto owners = place(shape, free_);
-  if (!owners) return false;
-  for (int owner : *owners) --free_[owner];
-  running_.push_back({.shape = shape, .owners = std::move(*owners)});
-  waiting_.pop_front();
-  return true;
+}
+
+/// Whose chunk is next; nobody's when no prompt is left. Running requests are in order of arrival.
+StepPlanner::Running* StepPlanner::next_prompt() {
+  Running* next = nullptr;
+  for (Running& request : running_) {
+    if (!request.prefilling()) continue;
+    if (!next || request.prompt_left() < next->prompt_left()) next = &request;
+    if (request.overtaken >= options_.max_overtaken) break;
+  }
+  if (!next) return nullptr;
+  for (Running& earlier : running_) {
+    if (&earlier == next) break;
+    if (earlier.prefilling()) ++earlier.overtaken;
+  }
+  next->overtaken = 0;
+  return next;
 }
 
 PrefillChunk StepPlanner::next_chunk(Running& request) const {
-  const std::int64_t left = request.shape.prompt_tokens - request.computed;
+  const std::int64_t left = request.prompt_left();
   const std::int64_t count = std::min(left, options_.chunk_tokens);
   PrefillChunk chunk{.request = request.shape.id, .first = request.computed, .count = count};
   chunk.layout = options_.layout;
@@ -102,10 +116,11 @@ PrefillChunk StepPlanner::next_chunk(Running& request) const {
   return chunk;
 }
 
-StepPlan StepPlanner::decode_step() {
-  StepPlan plan;
+/// One token of every request that decodes, by the ranks that have their keys.
+void StepPlanner::add_decode_rows(StepPlan& plan) {
   std::set<int> members;
   for (Running& request : running_) {
+    if (request.prefilling()) continue;
     const std::int64_t position = request.computed++;
     const int master = request.owners[position / options_.page_tokens];
     plan.decode.push_back({request.shape.id, position, request.last_token, master});
@@ -113,7 +128,6 @@ StepPlan StepPlanner::decode_step() {
     members.insert(request.owners.begin(), request.owners.begin() + pages);
   }
   plan.group.assign(members.begin(), members.end());
-  return plan;
 }
 
 bool StepPlanner::move(RequestId id, std::int64_t page, int to) {

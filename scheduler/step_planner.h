@@ -1,6 +1,9 @@
-// Decides the steps of a job whose requests are known and whose degree is fixed: prefill a request
-// as soon as its worst case fits, chunk by chunk, then decode all started requests together.
-// Prefill goes first: no running request decodes while another is being prefilled.
+// Decides the steps of a job whose degree is fixed: a request starts as soon as its worst case
+// fits, and every step computes one token of each request that decodes and, beside them, one chunk
+// of one prompt.
+//
+// The prompt with the fewest tokens left goes first, so that a short one does not wait for a long
+// one; but a prompt is passed over so many times at most, and then nobody starts before it.
 //
 // A pure state machine: no I/O, clock, threads or MPI. Memory is promised before work starts: a
 // request gets the owners of all pages it can ever need when it starts, so it never runs out.
@@ -29,6 +32,7 @@ struct PlannerOptions {
   bool whole_pages = false;  // deal by pages even where ranks go idle: each keeps what it computes
   std::int64_t chunk_tokens = 512;  // of the whole group; the last chunk takes what is left
   int max_running = 64;             // requests that have started and not been forgotten
+  int max_overtaken = 4;            // chunks of later requests that go before a prompt's next one
   bool rounds_full_pages = false;   // a page that was full cannot be cut: its end is part of it
 };
 
@@ -102,7 +106,9 @@ class StepPlanner {
     std::int64_t sampled = 0;     // tokens
     std::int32_t last_token = 0;  // not yet computed
     bool placed = false;          // ranks know the owners
+    int overtaken = 0;            // chunks of later requests since its own last
     bool prefilling() const { return computed < shape.prompt_tokens; }
+    std::int64_t prompt_left() const { return shape.prompt_tokens - computed; }
   };
 
   /// A page that is still promised at the rank it leaves.
@@ -112,11 +118,12 @@ class StepPlanner {
   };
 
   static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
-  bool try_start();
+  void start_waiting();
   std::optional<std::vector<int>> place(const RequestShape& request,
                                         const std::vector<std::int64_t>& free) const;
+  Running* next_prompt();
   PrefillChunk next_chunk(Running& request) const;
-  StepPlan decode_step();
+  void add_decode_rows(StepPlan& plan);
   /// How much of `common` positions of `held` can stay.
   std::int64_t kept(const Running& held, std::int64_t common) const;
   void finish(std::deque<Running>::iterator request);

@@ -113,7 +113,8 @@ Draft draft_of(const ModelConfig& config, const JobShape& job, std::int64_t per_
                        std::min(job.chunk_tokens, longest_prompt));
   };
   WorkerMemory memory;
-  memory.limits = {.rows = std::max<std::int64_t>(rows, running),
+  // While one prompt is read, the others decode.
+  memory.limits = {.rows = rows + std::max(0, running - 1),
                    .ffn_block_rows = job.ffn_block_rows,
                    .prefill = prefill_limits(job, rows, longest_prompt, longest_pages),
                    .attention = job.attention,

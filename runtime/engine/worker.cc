@@ -26,7 +26,10 @@ int index_in(const Group& group, int world_rank) {
 }
 
 TraceLabel step_label(const StepPlan& plan, const ForwardStep& step, bool approximate) {
-  return {.name = plan.prefill.empty() ? "decode step" : "prefill step",
+  const bool mixed = !plan.prefill.empty() && !plan.decode.empty();
+  return {.name = mixed                  ? "mixed step"
+                  : plan.prefill.empty() ? "decode step"
+                                         : "prefill step",
           .category = TraceCategory::kStep,
           .args = {{"epoch", static_cast<std::int64_t>(plan.epoch)},
                    {"rows", step.rows()},

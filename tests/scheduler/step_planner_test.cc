@@ -92,9 +92,9 @@ TEST(StepPlannerTest, APageThatLeavesIsFreeAfterTheStep) {
 TEST(StepPlannerTest, ARequestThatEndsTakesItsMovesAlong) {
   StepPlanner planner(two_ranks());
   ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 6, .max_new = 4}));
-  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 1, .max_new = 2}));
   (void)planner.next();
   planner.completed({{0, 5}});
+  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 1, .max_new = 2}));
   ASSERT_TRUE(planner.move(0, 0, 1));
   planner.abort(0);
   EXPECT_TRUE(planner.next()->moves.empty());
@@ -130,11 +130,65 @@ TEST(StepPlannerTest, WhoNeverFitsIsRefusedAndWhoDoesNotFitYetWaits) {
   EXPECT_THAT(order, ElementsAre(1, 1, 1, 1, 1, 1, 2));
 }
 
+// Of 13 and 2 tokens in chunks of 6: the short one is done after a step, and decodes from then on.
+TEST(StepPlannerTest, AShortPromptGoesFirstAndItsAnswerRidesAlongWithTheLongOne) {
+  PlannerOptions options = two_ranks();
+  options.capacity = {8, 8};
+  StepPlanner planner(options);
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 13, .max_new = 2}));
+  EXPECT_EQ(planner.next()->prefill[0].request, 0);
+  planner.completed({});
+  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 2, .max_new = 4}));
+  const auto short_one = planner.next();
+  ASSERT_EQ(short_one->prefill.size(), 1u);
+  EXPECT_EQ(short_one->prefill[0].request, 1);
+  EXPECT_TRUE(short_one->prefill[0].samples);
+  EXPECT_TRUE(short_one->decode.empty());
+  planner.completed({{1, 40}});
+  for (std::int64_t position : {2, 3}) {
+    const auto mixed = planner.next();
+    EXPECT_THAT(mixed->group, ElementsAre(0, 1));
+    EXPECT_EQ(mixed->prefill.at(0).request, 0);
+    ASSERT_EQ(mixed->decode.size(), 1u) << "the prompt that ends here has nothing to decode yet";
+    EXPECT_EQ(mixed->decode[0].request, 1);
+    EXPECT_EQ(mixed->decode[0].position, position);
+    std::vector<SampledToken> sampled{{1, 41}};
+    if (mixed->prefill[0].samples) sampled.push_back({0, 42});
+    planner.completed(sampled);
+  }
+  const auto both = planner.next();
+  EXPECT_TRUE(both->prefill.empty());
+  EXPECT_EQ(both->decode.size(), 2u);
+}
+
+TEST(StepPlannerTest, ALongPromptIsPassedOverSoManyTimesAtMost) {
+  for (int most : {0, 1, 3}) {
+    PlannerOptions options = two_ranks();
+    options.capacity = {64, 64};
+    options.max_overtaken = most;
+    StepPlanner planner(options);
+    ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 240, .max_new = 1}));
+    int own = 0, others_in_a_row = 0;
+    for (RequestId id = 1; id < 40; ++id) {
+      ASSERT_TRUE(planner.submit({.id = id, .prompt_tokens = 3, .max_new = 1}));
+      const auto plan = planner.next();
+      const PrefillChunk& chunk = plan->prefill.at(0);
+      const bool is_own = chunk.request == 0;
+      own += is_own;
+      others_in_a_row = is_own ? 0 : others_in_a_row + 1;
+      EXPECT_LE(others_in_a_row, most);
+      planner.completed(chunk.samples ? std::vector<SampledToken>{{chunk.request, 9}}
+                                      : std::vector<SampledToken>{});
+    }
+    EXPECT_EQ(own, 39 / (most + 1));
+  }
+}
+
 TEST(StepPlannerTest, AnAbortedRequestIsForgottenInTheNextPlan) {
   StepPlanner planner(two_ranks());
   ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 12, .max_new = 4}));
-  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 2, .max_new = 4}));
   (void)planner.next();
+  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 2, .max_new = 4}));
   planner.abort(0);
   planner.completed({});
   const auto plan = planner.next();
