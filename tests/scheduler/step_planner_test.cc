@@ -73,20 +73,20 @@ TEST(StepPlannerTest, OnlyFullPagesMoveAndOnlyToARankWithRoom) {
   EXPECT_TRUE(planner.next()->moves.empty());
 }
 
-// Four pages a rank: both of rank 0 leave, and until a step has done so they still take room there.
+// Both pages of rank 1 leave, and until a step has done so they still take room there.
 TEST(StepPlannerTest, APageThatLeavesIsFreeAfterTheStep) {
   PlannerOptions options = two_ranks();
-  options.capacity = {2, 4};
+  options.capacity = {4, 2};
   options.keep = Retention::kSpread;
   StepPlanner planner(options);
   ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 12, .max_new = 5}));  // 0 1 0 1
   while (planner.next()->prefill[0].first < 6) planner.completed({});
   planner.completed({{0, 5}});
-  ASSERT_TRUE(planner.move(0, 0, 1));
-  ASSERT_FALSE(planner.move(0, 1, 0)) << "rank 0 is full until page 0 has left";
+  ASSERT_TRUE(planner.move(0, 1, 0));
+  ASSERT_FALSE(planner.move(0, 0, 1)) << "rank 1 is full until page 1 has left";
   (void)planner.next();
   planner.completed({{0, 5}});
-  EXPECT_TRUE(planner.move(0, 1, 0));
+  EXPECT_TRUE(planner.move(0, 0, 1));
 }
 
 TEST(StepPlannerTest, ARequestThatEndsTakesItsMovesAlong) {
@@ -161,6 +161,60 @@ TEST(StepPlannerTest, AShortPromptGoesFirstAndItsAnswerRidesAlongWithTheLongOne)
   EXPECT_EQ(both->decode.size(), 2u);
 }
 
+/// (request, first, count) of each chunk of the next steps, until no prompt is left.
+std::vector<std::vector<std::tuple<RequestId, int, int>>> chunks_of_steps(StepPlanner& planner) {
+  std::vector<std::vector<std::tuple<RequestId, int, int>>> steps;
+  while (const auto plan = planner.next()) {
+    steps.emplace_back();
+    std::vector<SampledToken> sampled;
+    for (const PrefillChunk& chunk : plan->prefill) {
+      steps.back().emplace_back(chunk.request, chunk.first, chunk.count);
+      if (chunk.samples) sampled.push_back({chunk.request, 9});
+    }
+    planner.completed(sampled);
+  }
+  return steps;
+}
+
+// In chunks of 6: the long prompt is cut where it would be alone, not where others leave room.
+TEST(StepPlannerTest, ShortPromptsShareAStepAsFarAsTheyFitWhole) {
+  using Steps = std::vector<std::vector<std::tuple<RequestId, int, int>>>;
+  const Steps shared{{{2, 0, 1}, {0, 0, 2}, {1, 0, 3}}, {{4, 0, 4}}, {{3, 0, 6}}, {{3, 6, 2}}};
+  const Steps in_pairs{{{2, 0, 1}, {0, 0, 2}}, {{1, 0, 3}}, {{4, 0, 4}}, {{3, 0, 6}}, {{3, 6, 2}}};
+  for (const auto& [most, expected] : {std::pair{16, shared}, {2, in_pairs}}) {
+    PlannerOptions options = two_ranks();
+    options.capacity = {64, 64};
+    options.max_chunks = most;
+    StepPlanner planner(options);
+    for (RequestId id = 0; const int tokens : {2, 3, 1, 8, 4}) {
+      ASSERT_TRUE(planner.submit({.id = id++, .prompt_tokens = tokens, .max_new = 1}));
+    }
+    EXPECT_EQ(chunks_of_steps(planner), expected);
+  }
+}
+
+TEST(StepPlannerTest, ARequestBeginsWhereMostIsFreeWithoutCuttingAHostInTwo) {
+  for (const auto& [turn, firsts] : {std::pair{1, std::vector{0, 1, 2, 3, 0}},
+                                     {2, std::vector{0, 2, 0, 2, 0}},
+                                     {4, std::vector{0, 0, 0, 0, 0}}}) {
+    PlannerOptions options{
+        .group = {0, 1, 2, 3}, .capacity = {8, 8, 8, 8}, .page_tokens = 4, .turn = turn};
+    StepPlanner planner(options);
+    for (RequestId id = 0; id < 5; ++id) {
+      ASSERT_TRUE(planner.submit({.id = id, .prompt_tokens = 4, .max_new = 1}));
+    }
+    const auto plan = planner.next();
+    ASSERT_EQ(plan->prefill.size(), 5u);
+    EXPECT_THAT(plan->group, ElementsAre(0, 1, 2, 3));
+    for (const PrefillChunk& chunk : plan->prefill) {
+      const int first = firsts[chunk.request];
+      EXPECT_THAT(chunk.owners, ElementsAre(first)) << turn;
+      EXPECT_THAT(chunk.group,
+                  ElementsAre(first, (first + 1) % 4, (first + 2) % 4, (first + 3) % 4));
+    }
+  }
+}
+
 TEST(StepPlannerTest, ALongPromptIsPassedOverSoManyTimesAtMost) {
   for (int most : {0, 1, 3}) {
     PlannerOptions options = two_ranks();
@@ -170,7 +224,7 @@ TEST(StepPlannerTest, ALongPromptIsPassedOverSoManyTimesAtMost) {
     ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 240, .max_new = 1}));
     int own = 0, others_in_a_row = 0;
     for (RequestId id = 1; id < 40; ++id) {
-      ASSERT_TRUE(planner.submit({.id = id, .prompt_tokens = 3, .max_new = 1}));
+      ASSERT_TRUE(planner.submit({.id = id, .prompt_tokens = 6, .max_new = 1}));
       const auto plan = planner.next();
       const PrefillChunk& chunk = plan->prefill.at(0);
       const bool is_own = chunk.request == 0;
