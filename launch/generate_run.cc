@@ -19,6 +19,7 @@ class Collector {
   Collector(const RunInput& input, LoadedModel& model, int degree)
       : input_(input), progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
     for (const JobRequest& request : input.requests) {
+      to_read_ += std::ssize(request.admission.prompt);
       recorders_.emplace_back(RecordedRequest{.prompt = request.admission.prompt,
                                               .sampling = request.admission.sampling,
                                               .max_new = request.max_new,
@@ -26,6 +27,7 @@ class Collector {
                               Readers{.degree = degree, .layers = model.config.layers},
                               model.tokenizer);
     }
+    shows_progress_ = input.progress;
     if (input.stream) announce(0);
   }
 
@@ -33,7 +35,7 @@ class Collector {
     return {.prefill = [this](const Progress& chunk) { prefill(chunk); },
             .layer =
                 [this](int layer) {
-                  if (input_.progress) progress_.layer(layer);
+                  if (shows_progress_) progress_.layer(layer);
                 },
             .token = [this](RequestId id, const Scored& scored) { token(id, scored); },
             .nll = [this](RequestId id, double sum) { recorders_[id].nll(sum); }};
@@ -60,13 +62,16 @@ class Collector {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - input_.loaded).count();
   }
 
+  /// Of all prompts together, whose chunks may take turns; no more of it once an answer is shown.
   void prefill(const Progress& chunk) {
     recorders_[chunk.request].prefill(chunk, now());
-    if (input_.progress) progress_.chunk(chunk.prompt_done, chunk.prompt_chunk, chunk.prompt_total);
+    if (shows_progress_) progress_.chunk(read_, chunk.prompt_chunk, to_read_);
+    read_ += chunk.prompt_chunk;
   }
 
   void token(RequestId id, const Scored& scored) {
     progress_.finish();
+    if (input_.stream && id == shown_) shows_progress_ = false;
     AnswerRecorder& recorder = recorders_[id];
     show(id, recorder.token(scored, now()));
     if (recorder.ended_by_text()) ended_.push_back(id);
@@ -101,6 +106,9 @@ class Collector {
   std::vector<AnswerRecorder> recorders_;
   std::vector<RequestId> ended_;  // by their text, since the last step
   std::int64_t shown_ = 0;
+  std::int64_t to_read_ = 0;  // tokens of all prompts
+  std::int64_t read_ = 0;
+  bool shows_progress_ = false;  // changes between steps only
 };
 
 }  // namespace

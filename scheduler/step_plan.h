@@ -1,8 +1,8 @@
 // What one step does, said by the coordinator and obeyed by every rank of the group.
 //
 // All sizes follow from the plan and from what earlier plans said, so ranks never exchange sizes.
-// A plan may hold a chunk of prefill and rows of decode; a decode row is a chunk of one.
-// StepPlanner makes plans of one kind or the other, and a worker takes one chunk at most.
+// A plan may hold chunks of several prompts and rows of decode: short prompts share a step, and a
+// long one stops nobody's answer.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +15,14 @@ using RequestId = std::int64_t;
 /// The layouts of attention/shard_layout.h, which this folder may not include.
 enum class DealtBy { kBlockCyclic, kStriped, kZigzag, kContiguous, kFolded };
 
-/// Positions [first, first + count) of a request are computed and their KV is stored.
+/// Positions [first, first + count) of a request are computed by `group` and their KV is stored.
 ///
 /// The first chunk of a request says who owns each page that the request can ever need, in page
 /// order. Nobody is told when a page is opened: page p is, as soon as position p * page_tokens is
 /// computed, so a rank that sits out some steps misses nothing.
 struct PrefillChunk {
   RequestId request = 0;
+  std::vector<int> group;  // of the step's ranks, in an order of its own
   std::int64_t first = 0;
   std::int64_t count = 0;
   DealtBy layout = DealtBy::kBlockCyclic;
@@ -48,10 +49,10 @@ struct PageMove {
 
 struct StepPlan {
   std::uint64_t epoch = 0;
-  std::vector<int> group;           // world ranks, in order
-  std::vector<RequestId> finished;  // forget these before the step: their pages are free
-  std::vector<PageMove> moves;      // each page once; every rank of the job hears of them
-  std::vector<PrefillChunk> prefill;
+  std::vector<int> group;             // world ranks, in order: all that do something
+  std::vector<RequestId> finished;    // forget these before the step: their pages are free
+  std::vector<PageMove> moves;        // each page once; every rank of the job hears of them
+  std::vector<PrefillChunk> prefill;  // of different requests
   std::vector<DecodeStep> decode;
 };
 

@@ -1,6 +1,7 @@
 #include "scheduler/step_planner.h"
 
 #include <algorithm>
+#include <ranges>
 #include <set>
 #include <stdexcept>
 #include <utility>
@@ -22,7 +23,10 @@ StepPlanner::StepPlanner(PlannerOptions options)
     : options_(std::move(options)), free_(options_.capacity) {}
 
 bool StepPlanner::submit(const RequestShape& request) {
-  if (!request.fits_its_room() || !place(request, options_.capacity)) return false;
+  if (!request.fits_its_room() ||
+      !place(request, group_from(options_.capacity), options_.capacity)) {
+    return false;
+  }
   waiting_.push_back(request);
   return true;
 }
@@ -48,25 +52,36 @@ std::int64_t StepPlanner::kept(const Running& held, std::int64_t common) const {
   return options_.rounds_full_pages && cuts_full_page ? keep / page * page : keep;
 }
 
+/// The group, beginning with the rank that has most to spare: or all short prompts would be read,
+/// and their answers written, by the first one.
+std::vector<int> StepPlanner::group_from(const std::vector<std::int64_t>& free) const {
+  std::vector<int> group = options_.group;
+  std::size_t first = 0;
+  for (std::size_t i = 0; i < group.size(); i += options_.turn) {
+    if (free[group[i]] > free[group[first]]) first = i;
+  }
+  std::ranges::rotate(group, group.begin() + static_cast<std::ptrdiff_t>(first));
+  return group;
+}
+
 /// Pages lie with the ranks that compute them where layout and retention allow.
 std::optional<std::vector<int>> StepPlanner::place(const RequestShape& request,
+                                                   std::span<const int> group,
                                                    const std::vector<std::int64_t>& free) const {
   const bool folded = options_.layout == DealtBy::kFolded;
-  return place_pages(options_.keep, options_.group, worst_pages(request, options_.page_tokens),
-                     free, folded ? SpreadOrder::kFolded : SpreadOrder::kCyclic);
+  return place_pages(options_.keep, group, worst_pages(request, options_.page_tokens), free,
+                     folded ? SpreadOrder::kFolded : SpreadOrder::kCyclic);
 }
 
 std::optional<StepPlan> StepPlanner::next() {
-  auto prefilling = std::ranges::find_if(running_, &Running::prefilling);
-  if (prefilling == running_.end() && try_start()) prefilling = std::prev(running_.end());
+  start_waiting();
   if (running_.empty()) return std::nullopt;
 
   StepPlan plan;
-  if (prefilling == running_.end()) {
-    plan = decode_step();
-  } else {
+  add_decode_rows(plan);  // first: a prompt that ends with this step has no token to compute yet
+  for (Running* prompt : next_prompts()) {
     plan.group = options_.group;
-    plan.prefill.push_back(next_chunk(*prefilling));
+    plan.prefill.push_back(next_chunk(*prompt));
   }
   plan.epoch = ++epoch_;
   plan.finished = std::exchange(left_, {});
@@ -74,23 +89,53 @@ std::optional<StepPlan> StepPlanner::next() {
   return plan;
 }
 
-bool StepPlanner::try_start() {
-  if (waiting_.empty() || std::ssize(running_) + std::ssize(held_) >= options_.max_running) {
-    return false;
+/// In order of arrival: who does not fit yet is not overtaken by who does.
+void StepPlanner::start_waiting() {
+  while (!waiting_.empty() && std::ssize(running_) + std::ssize(held_) < options_.max_running) {
+    const RequestShape& shape = waiting_.front();
+    std::vector<int> group = group_from(free_);
+    auto owners = place(shape, group, free_);
+    if (!owners) return;
+    for (int owner : *owners) --free_[owner];
+    running_.push_back({.shape = shape, .group = std::move(group), .owners = std::move(*owners)});
+    waiting_.pop_front();
   }
-  const RequestShape& shape = waiting_.front();
-  auto owners = place(shape, free_);
-  if (!owners) return false;
-  for (int owner : *owners) --free_[owner];
-  running_.push_back({.shape = shape, .owners = std::move(*owners)});
-  waiting_.pop_front();
-  return true;
+}
+
+/// Whose chunks are next. Running requests are in order of arrival.
+std::vector<StepPlanner::Running*> StepPlanner::next_prompts() {
+  std::vector<Running*> next;
+  for (Running& request : running_) {
+    if (!request.prefilling()) continue;
+    next.push_back(&request);
+    if (request.overtaken >= options_.max_overtaken) break;
+  }
+  std::ranges::stable_sort(next, {}, &Running::prompt_left);
+  std::int64_t left = options_.chunk_tokens;
+  const auto has_no_place = [&](const Running* request) {
+    left -= std::min(request->prompt_left(), options_.chunk_tokens);
+    return left < 0;
+  };
+  next.erase(std::ranges::find_if(next, has_no_place), next.end());
+  if (std::ssize(next) > options_.max_chunks) next.resize(options_.max_chunks);
+
+  bool is_before_another = false;
+  for (Running& request : std::views::reverse(running_)) {
+    const bool goes = std::ranges::count(next, &request) > 0;
+    if (goes) request.overtaken = 0;
+    if (!goes && is_before_another && request.prefilling()) ++request.overtaken;
+    is_before_another |= goes;
+  }
+  return next;
 }
 
 PrefillChunk StepPlanner::next_chunk(Running& request) const {
-  const std::int64_t left = request.shape.prompt_tokens - request.computed;
+  const std::int64_t left = request.prompt_left();
   const std::int64_t count = std::min(left, options_.chunk_tokens);
-  PrefillChunk chunk{.request = request.shape.id, .first = request.computed, .count = count};
+  PrefillChunk chunk{.request = request.shape.id,
+                     .group = request.group,
+                     .first = request.computed,
+                     .count = count};
   chunk.layout = options_.layout;
   chunk.block = options_.whole_pages
                     ? options_.page_tokens
@@ -102,10 +147,11 @@ PrefillChunk StepPlanner::next_chunk(Running& request) const {
   return chunk;
 }
 
-StepPlan StepPlanner::decode_step() {
-  StepPlan plan;
+/// One token of every request that decodes, by the ranks that have their keys.
+void StepPlanner::add_decode_rows(StepPlan& plan) {
   std::set<int> members;
   for (Running& request : running_) {
+    if (request.prefilling()) continue;
     const std::int64_t position = request.computed++;
     const int master = request.owners[position / options_.page_tokens];
     plan.decode.push_back({request.shape.id, position, request.last_token, master});
@@ -113,7 +159,6 @@ StepPlan StepPlanner::decode_step() {
     members.insert(request.owners.begin(), request.owners.begin() + pages);
   }
   plan.group.assign(members.begin(), members.end());
-  return plan;
 }
 
 bool StepPlanner::move(RequestId id, std::int64_t page, int to) {

@@ -1,6 +1,11 @@
-// Decides the steps of a job whose requests are known and whose degree is fixed: prefill a request
-// as soon as its worst case fits, chunk by chunk, then decode all started requests together.
-// Prefill goes first: no running request decodes while another is being prefilled.
+// Decides the steps of a job whose degree is fixed: a request starts as soon as its worst case
+// fits, and every step computes one token of each request that decodes and, beside them, a chunk of
+// one prompt, or of several short ones.
+//
+// The prompt with the fewest tokens left goes first, so that a short one does not wait for a long
+// one; but a prompt is passed over so many times at most, and then nobody comes before it. A prompt
+// is always cut at multiples of the chunk, whoever shares its steps: where keys are rounded that
+// decides what they are rounded with.
 //
 // A pure state machine: no I/O, clock, threads or MPI. Memory is promised before work starts: a
 // request gets the owners of all pages it can ever need when it starts, so it never runs out.
@@ -13,6 +18,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "scheduler/placement.h"
@@ -27,9 +33,12 @@ struct PlannerOptions {
   DealtBy layout = DealtBy::kBlockCyclic;
   Retention keep = Retention::kSpread;
   bool whole_pages = false;  // deal by pages even where ranks go idle: each keeps what it computes
-  std::int64_t chunk_tokens = 512;  // of the whole group; the last chunk takes what is left
+  std::int64_t chunk_tokens = 512;  // of the whole group, in a step; a prompt's last has the rest
+  int max_chunks = 16;              // of a step: each may add to what one rank computes
   int max_running = 64;             // requests that have started and not been forgotten
-  bool rounds_full_pages = false;   // a page that was full cannot be cut: its end is part of it
+  int max_overtaken = 4;            // steps in which later prompts go before one that waits
+  int turn = 1;  // a request's first page is on any rank that is a multiple of this in the group
+  bool rounds_full_pages = false;  // a page that was full cannot be cut: its end is part of it
 };
 
 /// One request as the planner sees it.
@@ -97,12 +106,15 @@ class StepPlanner {
  private:
   struct Running {
     RequestShape shape;
+    std::vector<int> group;       // that computes its prompt, in order
     std::vector<int> owners;      // of all pages it can ever need
     std::int64_t computed = 0;    // positions whose KV is stored
     std::int64_t sampled = 0;     // tokens
     std::int32_t last_token = 0;  // not yet computed
     bool placed = false;          // ranks know the owners
+    int overtaken = 0;            // steps since its last chunk that later prompts had a part in
     bool prefilling() const { return computed < shape.prompt_tokens; }
+    std::int64_t prompt_left() const { return shape.prompt_tokens - computed; }
   };
 
   /// A page that is still promised at the rank it leaves.
@@ -112,11 +124,13 @@ class StepPlanner {
   };
 
   static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
-  bool try_start();
-  std::optional<std::vector<int>> place(const RequestShape& request,
+  void start_waiting();
+  std::vector<int> group_from(const std::vector<std::int64_t>& free) const;
+  std::optional<std::vector<int>> place(const RequestShape& request, std::span<const int> group,
                                         const std::vector<std::int64_t>& free) const;
+  std::vector<Running*> next_prompts();
   PrefillChunk next_chunk(Running& request) const;
-  StepPlan decode_step();
+  void add_decode_rows(StepPlan& plan);
   /// How much of `common` positions of `held` can stay.
   std::int64_t kept(const Running& held, std::int64_t common) const;
   void finish(std::deque<Running>::iterator request);

@@ -80,11 +80,11 @@ bool Coordinator::step() {
   for (RequestId finished : order.plan.finished) picker_.forget(finished);
   std::vector<StrategyChoice> choices;  // of each chunk
   for (const PrefillChunk& chunk : order.plan.prefill) {
-    choices.push_back(picker_.pick(order.plan.group, chunk, prompt_tokens_[chunk.request],
-                                   planner_.owners(chunk.request)));
-    order.strategy = choices.back().plan.strategy;
+    choices.push_back(
+        picker_.pick(chunk, prompt_tokens_[chunk.request], planner_.owners(chunk.request)));
+    order.strategies.push_back(choices.back().plan.strategy);
     log(LogLevel::kDebug, str("chunk of {} tokens at {}: {}", chunk.count, chunk.first,
-                              describe(choices.back(), std::ssize(order.plan.group))));
+                              describe(choices.back(), std::ssize(chunk.group))));
   }
   announce(order);
   for (std::size_t i = 0; i < choices.size(); ++i) {

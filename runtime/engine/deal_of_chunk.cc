@@ -36,11 +36,11 @@ Layout layout_of(DealtBy dealt) {
   throw CommError("a plan with an unknown layout");
 }
 
-Deal deal_of(const PrefillChunk& chunk, int ranks) {
+Deal deal_of(const PrefillChunk& chunk) {
   return {.layout = layout_of(chunk.layout),
           .first = chunk.first,
           .count = chunk.count,
-          .ranks = ranks,
+          .ranks = static_cast<int>(chunk.group.size()),
           .block = chunk.block};
 }
 

@@ -10,7 +10,7 @@ DealtBy dealt_by(Layout layout);
 /// Throws CommError for a value that is none.
 Layout layout_of(DealtBy dealt);
 
-/// How a group of `ranks` divides the chunk's rows.
-Deal deal_of(const PrefillChunk& chunk, int ranks);
+/// How the chunk's group divides its rows.
+Deal deal_of(const PrefillChunk& chunk);
 
 }  // namespace longspan

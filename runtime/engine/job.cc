@@ -1,5 +1,6 @@
 #include "runtime/engine/job.h"
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 
@@ -15,6 +16,8 @@
 namespace longspan {
 namespace {
 
+constexpr int kMaxChunks = 16;  // of a step
+
 std::int64_t chunk_tokens(const JobOptions& options) {
   constexpr std::int64_t kPerRank = 512;  // enough rows for matrix products at full speed
   if (options.attention.needs_choice()) return std::numeric_limits<std::int64_t>::max();
@@ -29,6 +32,7 @@ JobShape shape_of(const JobOptions& options, const std::vector<RequestShape>& re
           .keep = options.keep,
           .kv_type = options.kv_type,
           .max_running = options.max_running,
+          .max_chunks = kMaxChunks,
           .plans = options.plans,
           .decode_strategies = {options.decode_strategy},
           .attention = options.attention,
@@ -75,6 +79,18 @@ WorkerMemory nothing_but(const KvPageShape& page) {
   return {.kv = {.page = page}, .limits = {.logit_rows = 0}};
 }
 
+/// By which a group can be turned so that what is inside a host stays so.
+int ranks_per_host(const JobOptions& options) {
+  const std::vector<int>& hosts = options.hosts;
+  const auto first = std::ranges::find_if(hosts, [&](int host) { return host != hosts.front(); });
+  if (first == hosts.end()) return 1;
+  const int ranks = static_cast<int>(first - hosts.begin());
+  for (int i = 0; i < options.degree; ++i) {
+    if (hosts[i] != hosts[i / ranks * ranks]) return options.degree;
+  }
+  return options.degree % ranks == 0 ? ranks : options.degree;
+}
+
 PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory) {
   PlannerOptions planner{
       .page_tokens = options.page_tokens,
@@ -82,11 +98,13 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
       .keep = options.keep,
       .whole_pages = options.plans.size() == 1 && !passes_keys(options.plans.front().strategy),
       .chunk_tokens = chunk_tokens(options),
+      .max_chunks = memory.limits.chunks,
       .max_running = options.max_running,
       .rounds_full_pages = has_scales(options.kv_type)};
   planner.group.resize(options.degree);
   std::iota(planner.group.begin(), planner.group.end(), 0);
   planner.capacity.assign(options.degree, memory.kv.pages);
+  planner.turn = ranks_per_host(options);
   return planner;
 }
 

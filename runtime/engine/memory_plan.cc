@@ -30,12 +30,11 @@ std::int64_t wanted_pages(const JobShape& job) {
   return total;
 }
 
-/// The most rows of a chunk any layout gives one rank: an even share, and what rounding to blocks
-/// and a broken first block can add.
-std::int64_t chunk_rows(const JobShape& job, std::int64_t longest_prompt) {
-  const std::int64_t chunk = std::min(job.chunk_tokens, longest_prompt);
-  const std::int64_t block = job.page_tokens;
-  return std::min(chunk, divide_up(chunk, job.degree) + 2 * block + 2);
+/// The most rows that any layout gives one rank of so many chunks with `tokens` together: an even
+/// share, and for each what rounding to blocks and a broken first block can add.
+std::int64_t chunk_rows(const JobShape& job, std::int64_t tokens, int chunks) {
+  const std::int64_t block = std::max<std::int64_t>(job.page_tokens, 16);
+  return std::min(tokens, divide_up(tokens, job.degree) + chunks * (2 * block + 2));
 }
 
 PrefillLimits prefill_limits(const JobShape& job, std::int64_t rows, std::int64_t longest_prompt,
@@ -101,7 +100,9 @@ Draft draft_of(const ModelConfig& config, const JobShape& job, std::int64_t per_
     longest_pages = std::max(longest_pages, worst_pages(request, job.page_tokens));
   }
   const int running = std::min<int>(job.max_running, std::ssize(job.requests));
-  const std::int64_t rows = chunk_rows(job, longest_prompt);
+  const std::int64_t rows = chunk_rows(job, std::min(job.chunk_tokens, longest_prompt), 1);
+  const int chunks = std::max(1, std::min(running, job.max_chunks));
+  const std::int64_t step_tokens = std::min(job.chunk_tokens, chunks * longest_prompt);
 
   const KvPageShape page{.heads = config.heads,
                          .layers = config.layers,
@@ -113,7 +114,9 @@ Draft draft_of(const ModelConfig& config, const JobShape& job, std::int64_t per_
                        std::min(job.chunk_tokens, longest_prompt));
   };
   WorkerMemory memory;
-  memory.limits = {.rows = std::max<std::int64_t>(rows, running),
+  // While a prompt is read, the others decode.
+  memory.limits = {.rows = chunk_rows(job, step_tokens, chunks) + std::max(0, running - 1),
+                   .chunks = chunks,
                    .ffn_block_rows = job.ffn_block_rows,
                    .prefill = prefill_limits(job, rows, longest_prompt, longest_pages),
                    .attention = job.attention,

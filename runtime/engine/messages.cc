@@ -48,6 +48,7 @@ Sampling read_sampling(WireReader& in) {
 
 void put(WireWriter& out, const PrefillChunk& chunk) {
   out.put(chunk.request);
+  out.put(chunk.group);
   out.put(chunk.first);
   out.put(chunk.count);
   out.put(chunk.layout);
@@ -60,6 +61,7 @@ void put(WireWriter& out, const PrefillChunk& chunk) {
 PrefillChunk read_chunk(WireReader& in) {
   PrefillChunk chunk;
   in.read(chunk.request);
+  in.read(chunk.group);
   in.read(chunk.first);
   in.read(chunk.count);
   in.read(chunk.layout);
@@ -114,7 +116,7 @@ Admission read_admission(const Message& message) {
 Message to_message(const StepOrder& order) {
   const StepPlan& plan = order.plan;
   WireWriter out;
-  out.put(order.strategy);
+  out.put(order.strategies);
   out.put(order.decode_strategy);
   out.put(plan.epoch);
   out.put(plan.group);
@@ -130,7 +132,7 @@ StepOrder read_order(const Message& message) {
   WireReader in = open(message, MessageType::kPlan);
   StepOrder order;
   StepPlan& plan = order.plan;
-  in.read(order.strategy);
+  in.read(order.strategies);
   in.read(order.decode_strategy);
   in.read(plan.epoch);
   in.read(plan.group);

@@ -51,7 +51,7 @@ struct NllSum {
 /// What to do, from the scheduler, and how, from the choice of strategies.
 struct StepOrder {
   StepPlan plan;
-  Strategy strategy = Strategy::kRing;  // of the prefill chunk
+  std::vector<Strategy> strategies;  // of each prefill chunk
   DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
 };
 

@@ -10,8 +10,9 @@
 
 namespace longspan {
 
-StrategyChoice StrategyPicker::pick(std::span<const int> group, const PrefillChunk& chunk,
-                                    std::int64_t prompt_tokens, std::span<const int> owners) {
+StrategyChoice StrategyPicker::pick(const PrefillChunk& chunk, std::int64_t prompt_tokens,
+                                    std::span<const int> owners) {
+  const std::vector<int>& group = chunk.group;
   expects(group.size() == options_.hosts.size(), "a chunk is split over the job's degree");
   std::vector<int> indices;  // of the owners in the group
   for (int owner : owners) {
@@ -44,7 +45,7 @@ StrategyChoice StrategyPicker::the_one(const StrategyQuestion& question) const {
 
 StrategyQuestion StrategyPicker::question(const PrefillChunk& chunk, std::int64_t prompt_tokens,
                                           std::vector<int> owners) const {
-  const Deal deal = deal_of(chunk, static_cast<int>(options_.hosts.size()));
+  const Deal deal = deal_of(chunk);
   const SequenceStorage storage{
       .page_tokens = options_.page_tokens, .owners = std::move(owners), .slots = {}};
   const auto previous = previous_.find(chunk.request);
@@ -52,12 +53,18 @@ StrategyQuestion StrategyPicker::question(const PrefillChunk& chunk, std::int64_
                       .layout = deal.layout,
                       .block = deal.block,
                       .page_tokens = options_.page_tokens,
-                      .hosts = options_.hosts},
+                      .hosts = hosts_of(chunk.group)},
           .layers = layer_shapes(deal, prompt_tokens, storage),
           .identity = has_identity(deal, options_.page_tokens, storage.owners),
           .at_rest = options_.kv_type,
           .planned = options_.planned,
           .previous = previous == previous_.end() ? std::nullopt : std::optional(previous->second)};
+}
+
+std::vector<int> StrategyPicker::hosts_of(std::span<const int> group) const {
+  std::vector<int> hosts;
+  for (int instance : group) hosts.push_back(options_.hosts.at(instance));
+  return hosts;
 }
 
 std::vector<LayerShape> StrategyPicker::layer_shapes(const Deal& deal, std::int64_t prompt_tokens,

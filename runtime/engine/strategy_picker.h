@@ -26,23 +26,24 @@ struct StrategyPickerOptions {
   KvType kv_type = KvType::kFloat32;  // of pages
   Approximation attention;
   std::int64_t page_tokens = 16;
-  std::vector<int> hosts;  // for each rank of the group a number for its host
+  std::vector<int> hosts;  // for each instance of the job's degree a number for its host
 };
 
 class StrategyPicker {
  public:
   explicit StrategyPicker(StrategyPickerOptions options) : options_(std::move(options)) {}
 
-  /// How `group` should split the chunk of a request with `prompt_tokens`. `owners`: world ranks,
+  /// How its group should split the chunk of a request with `prompt_tokens`. `owners`: instances,
   /// of the request's pages up to the chunk's end at least.
-  StrategyChoice pick(std::span<const int> group, const PrefillChunk& chunk,
-                      std::int64_t prompt_tokens, std::span<const int> owners);
+  StrategyChoice pick(const PrefillChunk& chunk, std::int64_t prompt_tokens,
+                      std::span<const int> owners);
   void forget(RequestId request) { previous_.erase(request); }
 
  private:
   StrategyChoice the_one(const StrategyQuestion& question) const;
   StrategyQuestion question(const PrefillChunk& chunk, std::int64_t prompt_tokens,
                             std::vector<int> owners) const;
+  std::vector<int> hosts_of(std::span<const int> group) const;
   std::vector<LayerShape> layer_shapes(const Deal& deal, std::int64_t prompt_tokens,
                                        const SequenceStorage& storage) const;
   bool one_was_asked_for() const { return options_.plans.size() == 1; }

@@ -26,7 +26,10 @@ int index_in(const Group& group, int world_rank) {
 }
 
 TraceLabel step_label(const StepPlan& plan, const ForwardStep& step, bool approximate) {
-  return {.name = plan.prefill.empty() ? "decode step" : "prefill step",
+  const bool mixed = !plan.prefill.empty() && !plan.decode.empty();
+  return {.name = mixed                  ? "mixed step"
+                  : plan.prefill.empty() ? "decode step"
+                                         : "prefill step",
           .category = TraceCategory::kStep,
           .args = {{"epoch", static_cast<std::int64_t>(plan.epoch)},
                    {"rows", step.rows()},
@@ -127,11 +130,11 @@ void Worker::move_pages(const std::vector<PageMove>& moves) {
 ForwardStep Worker::make_step(const StepOrder& order) {
   const StepPlan& plan = order.plan;
   const int part = model_.config.part.index;
-  ForwardStep step{.group = Group(machine_.data(), ranks_.with_part(plan.group, part)),
-                   .strategy = order.strategy};
+  ForwardStep step{.group = Group(machine_.data(), ranks_.with_part(plan.group, part))};
   step.decode_strategy = order.decode_strategy;
-  expects(plan.prefill.size() <= 1, "a step holds one chunk at most");
-  for (const PrefillChunk& chunk : plan.prefill) add_chunk(step, chunk);
+  for (std::size_t i = 0; i < plan.prefill.size(); ++i) {
+    add_chunk(step, plan.prefill[i], order.strategies.at(i));
+  }
   const DecodeBatch no_rows{.rank = step.group.rank(), .size = step.group.size(), .rows = {}};
   step.decode.assign(model_.config.masks.distinct().size(), no_rows);
   for (const DecodeStep& row : plan.decode) add_decode_row(step, row);
@@ -158,22 +161,30 @@ std::vector<Mask> Worker::masks_of(const Sequence& sequence) const {
   return masks;
 }
 
-void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk) {
+void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk, Strategy strategy) {
+  if (std::ranges::count(chunk.group, instance_) == 0) return;
   Sequence& sequence = sequences_.at(chunk.request);
   if (!chunk.owners.empty()) sequence.pages.promise(chunk.owners);
   sequence.pages.open(chunk.first + chunk.count);
-  const Deal deal = deal_of(chunk, step.group.size());
-  const SequenceStorage storage = storage_of(step.group, sequence);
+  const int part = model_.config.part.index;
+  StepChunk rows{.group = Group(machine_.data(), ranks_.with_part(chunk.group, part)),
+                 .by_mask = {},
+                 .strategy = strategy,
+                 .row0 = step.rows()};
+  const Deal deal = deal_of(chunk);
+  const SequenceStorage storage = storage_of(rows.group, sequence);
   for (const Mask& mask : masks_of(sequence)) {
-    step.chunks.push_back(make_split_chunk(deal, step.group.rank(), storage, mask));
-    if (mask.needs_choice()) step.chunks.back().choice = transformer_.key_choice(chunk.count);
+    rows.by_mask.push_back(make_split_chunk(deal, rows.group.rank(), storage, mask));
+    if (mask.needs_choice()) rows.by_mask.back().choice = transformer_.key_choice(chunk.count);
   }
+  const std::vector<std::int64_t>& positions = rows.chunk().positions;
   step.spans.push_back(
-      {.row0 = 0, .rows = std::ssize(step.chunk().positions), .length = sequence.admission.length});
-  for (std::int64_t position : step.chunk().positions) {
+      {.row0 = rows.row0, .rows = std::ssize(positions), .length = sequence.admission.length});
+  for (std::int64_t position : positions) {
     step.tokens.push_back(sequence.admission.prompt.at(position));
     step.positions.push_back(position);
   }
+  step.chunks.push_back(std::move(rows));
 }
 
 void Worker::add_decode_row(ForwardStep& step, const DecodeStep& row) {
@@ -201,16 +212,21 @@ void Worker::add_decode_row(ForwardStep& step, const DecodeStep& row) {
 
 StepReport Worker::score(const StepPlan& plan, const ForwardStep& step) {
   StepReport report{.epoch = plan.epoch};
+  std::vector<RequestRow> rows;
+  auto part = step.chunks.begin();
   for (const PrefillChunk& chunk : plan.prefill) {
-    if (chunk.wants_nll) sum_nll(report, step, chunk.request);
-    const std::vector<std::int64_t>& positions = step.chunk().positions;
+    if (std::ranges::count(chunk.group, instance_) == 0) continue;
+    const StepChunk& own = *part++;
+    if (chunk.wants_nll) sum_nll(report, step, own, chunk.request);
+    const std::vector<std::int64_t>& positions = own.chunk().positions;
     const auto last = std::ranges::find(positions, chunk.first + chunk.count - 1);
     if (!chunk.samples || last == positions.end()) continue;
-    const RequestRow row{chunk.request, last - positions.begin()};
-    score_rows(report, step, {&row, 1});
+    rows.push_back({chunk.request, own.row0 + (last - positions.begin())});
   }
-  const std::vector<RequestRow> rows = mastered(plan, step);
-  step.is_sliced() ? score_sliced(report, step, rows) : score_rows(report, step, rows);
+  const std::vector<RequestRow> decoded = mastered(plan, step);
+  if (!step.is_sliced()) rows.insert(rows.end(), decoded.begin(), decoded.end());
+  score_rows(report, step, rows);
+  if (step.is_sliced()) score_sliced(report, step, decoded);
   await_compute();
   refuse_bad_attention();
   return report;
@@ -299,12 +315,14 @@ std::span<const float> Worker::logits_row(const float* logits, std::int64_t row)
   return {logits + row * vocabulary, static_cast<std::size_t>(vocabulary)};
 }
 
-void Worker::sum_nll(StepReport& report, const ForwardStep& step, RequestId request) {
+void Worker::sum_nll(StepReport& report, const ForwardStep& step, const StepChunk& chunk,
+                     RequestId request) {
   const std::vector<TokenId>& prompt = sequences_.at(request).admission.prompt;
   const std::int64_t most = transformer_.limits().logit_rows;
   double sum = 0;
-  for (std::int64_t row = 0; row < step.chunk_rows(); row += most) {
-    const std::int64_t count = std::min(most, step.chunk_rows() - row);
+  const std::int64_t end = chunk.row0 + chunk.rows();
+  for (std::int64_t row = chunk.row0; row < end; row += most) {
+    const std::int64_t count = std::min(most, end - row);
     std::vector<std::int64_t> rows(count);
     std::iota(rows.begin(), rows.end(), row);
     const float* logits = on_host(transformer_.logits(*compute_, rows), count);

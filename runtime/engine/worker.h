@@ -66,7 +66,7 @@ class Worker {
   void note_tokens(const StepPlan& plan);
   void move_pages(const std::vector<PageMove>& moves);
   ForwardStep make_step(const StepOrder& order);
-  void add_chunk(ForwardStep& step, const PrefillChunk& chunk);
+  void add_chunk(ForwardStep& step, const PrefillChunk& chunk, Strategy strategy);
   void add_decode_row(ForwardStep& step, const DecodeStep& row);
   SequenceStorage storage_of(const Group& group, const Sequence& sequence) const;
   std::vector<Mask> masks_of(const Sequence& sequence) const;
@@ -81,7 +81,8 @@ class Worker {
                       std::span<const float> logits) const;
   const float* on_host(const float* logits, std::int64_t rows);
   std::span<const float> logits_row(const float* logits, std::int64_t row) const;
-  void sum_nll(StepReport& report, const ForwardStep& step, RequestId request);
+  void sum_nll(StepReport& report, const ForwardStep& step, const StepChunk& chunk,
+               RequestId request);
 
   /// The rank of `instance` that has the same part of the model as this one.
   int counterpart(int instance) const { return ranks_.rank_of(instance, model_.config.part.index); }

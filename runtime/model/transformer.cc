@@ -44,6 +44,11 @@ std::int64_t block_rows(const Transformer::Limits& limits) {
   return std::min(limits.rows, std::max(limits.ffn_block_rows, sliced));
 }
 
+/// Rows of chunks that take turns.
+std::int64_t waiting_rows(const Transformer::Limits& limits) {
+  return limits.chunks > 1 ? limits.rows : 0;
+}
+
 PartLimits part_limits(const Transformer::Limits& limits) {
   return {.rows = block_rows(limits), .logit_rows = limits.logit_rows};
 }
@@ -95,6 +100,7 @@ Transformer::Transformer(Device& device, const ModelConfig& config, const ModelW
       gate_up_(device.allocate(floats(block_rows(limits), 2 * config.ffn))),
       active_(device.allocate(floats(block_rows(limits), config.ffn))),
       branch_(device.allocate(floats(block_rows(limits), branch_width(config)))),
+      waiting_(device.allocate(floats(waiting_rows(limits), config.heads.kv_values()))),
       chosen_(device.allocate(floats(limits.logit_rows, config.hidden))),
       logits_(device.allocate(floats(limits.logit_rows, gathered_logits(config)))),
       parts_(device, config, ops, std::move(instance), part_limits(limits)),
@@ -115,6 +121,7 @@ std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& l
   const std::int64_t row_of_block = config.hidden + branch_width(config) + config.q_width() +
                                     2 * config.kv_width() + 3 * config.ffn;
   return floats(limits.rows, row) + floats(block_rows(limits), row_of_block) +
+         floats(waiting_rows(limits), config.heads.kv_values()) +
          floats(limits.logit_rows, config.hidden + gathered_logits(config)) +
          PartProducts::memory_bytes(config, part_limits(limits)) +
          chooser_bytes(config.heads, limits.attention, limits.prefill) +
@@ -128,7 +135,8 @@ std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& l
 }
 
 void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done) {
-  expects(step.rows() <= limits_.rows, "the step fits the memory planned for it");
+  expects(step.rows() <= limits_.rows && std::ssize(step.chunks) <= limits_.chunks,
+          "the step fits the memory planned for it");
   const std::vector<RowBlock> blocks = blocks_of(step, block_rows(limits_));
   ops_.embed(compute, weights_.embedding(), step.tokens, hidden(0));
   rope_angles(compute, step);
@@ -209,15 +217,15 @@ void Transformer::project(Stream& compute, const ForwardStep& step, int index,
                       q, std::move(targets));
 }
 
-/// Chunk rows store into the rank's own stream, which retention then copies to pages; a decode row
-/// stores into its page at once.
+/// Rows of a chunk store into the rank's own stream, which retention then copies to pages, or wait
+/// in store for their chunk's turn where chunks take turns; a decode row stores into its page.
 std::vector<KvTarget> Transformer::targets(const ForwardStep& step, int layer) {
   std::vector<KvTarget> out;
   const std::int64_t chunk_rows = step.chunk_rows();
-  if (chunk_rows > 0) {
-    const PrefillAttention& prefill = prefill_.use(step.strategy);
-    const SplitChunk& chunk = step.chunks[config_.masks.index(layer)];
-    out.push_back({0, chunk_rows, prefill.own_stream(chunk), 0});
+  for (const StepChunk& rows : step.chunks) {
+    if (rows.rows() == 0) continue;
+    const KvView to = step.chunks.size() > 1 ? waiting_kv(rows) : own_stream(rows, layer);
+    out.push_back({rows.row0, rows.rows(), to, 0});
   }
   const KvPages pages = kv_.layer(layer);
   for (const DecodeTarget& target : step.targets) {
@@ -239,13 +247,30 @@ void Transformer::round_full_tails(Stream& compute, const ForwardStep& step, int
   if (!copies.empty()) kernels_.copy_kv(compute, std::move(copies));
 }
 
+KvView Transformer::own_stream(const StepChunk& rows, int layer) {
+  return prefill_.use(rows.strategy).own_stream(rows.by_mask[config_.masks.index(layer)]);
+}
+
+/// New keys and values of a chunk's rows, while the own stream is another's.
+KvView Transformer::waiting_kv(const StepChunk& rows) {
+  float* memory = waiting_.as<float>().data() + rows.row0 * config_.heads.kv_values();
+  return pages_at(memory, KvType::kFloat32, config_.heads, rows.rows());
+}
+
 void Transformer::attention(Stream& compute, const ForwardStep& step, int layer) {
   const std::int64_t rows = step.chunk_rows();
   const float* q = q_.as<float>().data();
   float* mixed = mixed_.as<float>().data();
   const KvPages pages = kv_.layer(layer);
   const int mask = config_.masks.index(layer);
-  if (!step.chunks.empty()) prefill(compute, step, step.chunks[mask], pages);
+  for (const StepChunk& chunk : step.chunks) {
+    if (step.chunks.size() > 1 && chunk.rows() > 0) {
+      const KvPart from{waiting_kv(chunk), chunk.rows()};
+      const KvPart to{own_stream(chunk, layer), chunk.rows()};
+      kernels_.copy_kv(compute, copies_between({from}, {to}));
+    }
+    prefill(compute, chunk, chunk.by_mask[mask], pages);
+  }
   const DecodeBatch& decode = step.decode[mask];
   if (!decode.rows.empty()) {
     const std::int64_t done = rows * config_.q_width();
@@ -254,22 +279,23 @@ void Transformer::attention(Stream& compute, const ForwardStep& step, int layer)
   }
 }
 
-void Transformer::prefill(Stream& compute, const ForwardStep& step, const SplitChunk& chunk,
+void Transformer::prefill(Stream& compute, const StepChunk& rows, const SplitChunk& chunk,
                           const KvPages& pages) {
-  const float* q = q_.as<float>().data();
-  float* m = softmax_.as<float>().data();
-  const RunningState state{mixed_.as<float>().data(), m,
-                           m + limits_.rows * config_.heads.query_heads};
-  PrefillAttention& strategy = prefill_.use(step.strategy);
+  const std::int64_t query_heads = config_.heads.query_heads;
+  const float* q = q_.as<float>().data() + rows.row0 * config_.q_width();
+  float* m = softmax_.as<float>().data() + rows.row0 * query_heads;
+  const RunningState state{mixed_.as<float>().data() + rows.row0 * config_.q_width(), m,
+                           m + limits_.rows * query_heads};
+  PrefillAttention& strategy = prefill_.use(rows.strategy);
   const bool chosen = chunk.mask.needs_choice();
   if (chosen) {
-    chooser_->choose(compute, step.group, chunk, {q, strategy.own_stream(chunk)});
+    chooser_->choose(compute, rows.group, chunk, {q, strategy.own_stream(chunk)});
   }
   begin_keeping(compute, kernels_, pages, chunk);
-  if (chosen && balancer_ && passes_keys(step.strategy)) {
-    balancer_->run(strategy, compute, step.group, chunk, pages, q, state);
+  if (chosen && balancer_ && passes_keys(rows.strategy)) {
+    balancer_->run(strategy, compute, rows.group, chunk, pages, q, state);
   } else {
-    strategy.run(compute, step.group, chunk, pages, q, state);
+    strategy.run(compute, rows.group, chunk, pages, q, state);
   }
   settle(compute, kernels_, pages, chunk);
 }

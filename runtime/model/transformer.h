@@ -43,14 +43,25 @@ struct DecodeTarget {
   std::int64_t column;
 };
 
-/// One step on this rank: rows of the chunk first, then the decode rows it holds: those it masters,
-/// or all where rows are mirrored.
+/// A chunk of one prompt, and which rows of the step are this rank's of it.
+struct StepChunk {
+  Group group;                      // that computes it, this rank among them
+  std::vector<SplitChunk> by_mask;  // it under each distinct mask
+  Strategy strategy = Strategy::kRing;
+  std::int64_t row0 = 0;
+
+  /// The chunk, if only its rows matter: those no mask changes.
+  const SplitChunk& chunk() const { return by_mask.front(); }
+  std::int64_t rows() const { return chunk().own().rows; }
+};
+
+/// One step on this rank: rows of the chunks first, one chunk after the other, then the decode rows
+/// it holds: those it masters, or all where rows are mirrored.
 struct ForwardStep {
   Group group;                          // one rank of each instance: those with the same part
   std::vector<TokenId> tokens;          // one per row
   std::vector<std::int64_t> positions;  // one per row
-  std::vector<SplitChunk> chunks;       // the chunk under each distinct mask; none without a chunk
-  Strategy strategy = Strategy::kRing;  // of the chunk
+  std::vector<StepChunk> chunks;        // those this rank has a part in
   DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   std::vector<DecodeBatch> decode;    // the decode rows under each distinct mask
   std::vector<DecodeTarget> targets;  // one per decode row mastered here
@@ -63,9 +74,9 @@ struct ForwardStep {
   std::vector<Span> spans;  // all rows, if the length matters
 
   std::int64_t rows() const { return std::ssize(tokens); }
-  /// The chunk, if only its rows matter: those no mask changes.
-  const SplitChunk& chunk() const { return chunks.front(); }
-  std::int64_t chunk_rows() const { return chunks.empty() ? 0 : chunk().own().rows; }
+  std::int64_t chunk_rows() const {
+    return chunks.empty() ? 0 : chunks.back().row0 + chunks.back().rows();
+  }
   std::int64_t decode_rows() const { return rows() - chunk_rows(); }
   /// Whether each rank of the group uses its share of the weights for the decode rows.
   bool is_sliced() const {
@@ -90,6 +101,7 @@ class Transformer {
   /// The most any step on this rank may ask for; memory is allocated for it once.
   struct Limits {
     std::int64_t rows = 0;  // of one step
+    int chunks = 1;         // of one step
     /// Rows that go through norms and products together, one at least. Weights are read once per
     /// block: a thousand rows make some 500 FLOP of each byte, far more than a CPU needs to be
     /// busy, and take 218 MB of activations with the shape of Llama-3-8B.
@@ -135,7 +147,9 @@ class Transformer {
   void project(Stream& compute, const ForwardStep& step, int index, const RowBlock& block,
                std::vector<KvTarget> targets);
   void attention(Stream& compute, const ForwardStep& step, int layer);
-  void prefill(Stream& compute, const ForwardStep& step, const SplitChunk& chunk,
+  KvView own_stream(const StepChunk& rows, int layer);
+  KvView waiting_kv(const StepChunk& rows);
+  void prefill(Stream& compute, const StepChunk& rows, const SplitChunk& chunk,
                const KvPages& pages);
   void attention_output(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
                         const RowBlock& block);
@@ -167,6 +181,7 @@ class Transformer {
   Buffer gate_up_;  // (block, 2 ffn)
   Buffer active_;   // (block, ffn)
   Buffer branch_;   // (block, hidden): what is normed before it is added; may be nothing
+  Buffer waiting_;  // (rows, 2, kv_heads, head_dim): of chunks that take turns; may be nothing
   Buffer chosen_;   // (logit_rows, hidden): what is projected to the vocabulary
   Buffer logits_;   // (logit_rows, vocabulary); nothing where logits are sent away
 

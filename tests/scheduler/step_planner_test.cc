@@ -73,28 +73,28 @@ TEST(StepPlannerTest, OnlyFullPagesMoveAndOnlyToARankWithRoom) {
   EXPECT_TRUE(planner.next()->moves.empty());
 }
 
-// Four pages a rank: both of rank 0 leave, and until a step has done so they still take room there.
+// Both pages of rank 1 leave, and until a step has done so they still take room there.
 TEST(StepPlannerTest, APageThatLeavesIsFreeAfterTheStep) {
   PlannerOptions options = two_ranks();
-  options.capacity = {2, 4};
+  options.capacity = {4, 2};
   options.keep = Retention::kSpread;
   StepPlanner planner(options);
   ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 12, .max_new = 5}));  // 0 1 0 1
   while (planner.next()->prefill[0].first < 6) planner.completed({});
   planner.completed({{0, 5}});
-  ASSERT_TRUE(planner.move(0, 0, 1));
-  ASSERT_FALSE(planner.move(0, 1, 0)) << "rank 0 is full until page 0 has left";
+  ASSERT_TRUE(planner.move(0, 1, 0));
+  ASSERT_FALSE(planner.move(0, 0, 1)) << "rank 1 is full until page 1 has left";
   (void)planner.next();
   planner.completed({{0, 5}});
-  EXPECT_TRUE(planner.move(0, 1, 0));
+  EXPECT_TRUE(planner.move(0, 0, 1));
 }
 
 TEST(StepPlannerTest, ARequestThatEndsTakesItsMovesAlong) {
   StepPlanner planner(two_ranks());
   ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 6, .max_new = 4}));
-  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 1, .max_new = 2}));
   (void)planner.next();
   planner.completed({{0, 5}});
+  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 1, .max_new = 2}));
   ASSERT_TRUE(planner.move(0, 0, 1));
   planner.abort(0);
   EXPECT_TRUE(planner.next()->moves.empty());
@@ -130,11 +130,119 @@ TEST(StepPlannerTest, WhoNeverFitsIsRefusedAndWhoDoesNotFitYetWaits) {
   EXPECT_THAT(order, ElementsAre(1, 1, 1, 1, 1, 1, 2));
 }
 
+// Of 13 and 2 tokens in chunks of 6: the short one is done after a step, and decodes from then on.
+TEST(StepPlannerTest, AShortPromptGoesFirstAndItsAnswerRidesAlongWithTheLongOne) {
+  PlannerOptions options = two_ranks();
+  options.capacity = {8, 8};
+  StepPlanner planner(options);
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 13, .max_new = 2}));
+  EXPECT_EQ(planner.next()->prefill[0].request, 0);
+  planner.completed({});
+  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 2, .max_new = 4}));
+  const auto short_one = planner.next();
+  ASSERT_EQ(short_one->prefill.size(), 1u);
+  EXPECT_EQ(short_one->prefill[0].request, 1);
+  EXPECT_TRUE(short_one->prefill[0].samples);
+  EXPECT_TRUE(short_one->decode.empty());
+  planner.completed({{1, 40}});
+  for (std::int64_t position : {2, 3}) {
+    const auto mixed = planner.next();
+    EXPECT_THAT(mixed->group, ElementsAre(0, 1));
+    EXPECT_EQ(mixed->prefill.at(0).request, 0);
+    ASSERT_EQ(mixed->decode.size(), 1u) << "the prompt that ends here has nothing to decode yet";
+    EXPECT_EQ(mixed->decode[0].request, 1);
+    EXPECT_EQ(mixed->decode[0].position, position);
+    std::vector<SampledToken> sampled{{1, 41}};
+    if (mixed->prefill[0].samples) sampled.push_back({0, 42});
+    planner.completed(sampled);
+  }
+  const auto both = planner.next();
+  EXPECT_TRUE(both->prefill.empty());
+  EXPECT_EQ(both->decode.size(), 2u);
+}
+
+/// (request, first, count) of each chunk of the next steps, until no prompt is left.
+std::vector<std::vector<std::tuple<RequestId, int, int>>> chunks_of_steps(StepPlanner& planner) {
+  std::vector<std::vector<std::tuple<RequestId, int, int>>> steps;
+  while (const auto plan = planner.next()) {
+    steps.emplace_back();
+    std::vector<SampledToken> sampled;
+    for (const PrefillChunk& chunk : plan->prefill) {
+      steps.back().emplace_back(chunk.request, chunk.first, chunk.count);
+      if (chunk.samples) sampled.push_back({chunk.request, 9});
+    }
+    planner.completed(sampled);
+  }
+  return steps;
+}
+
+// In chunks of 6: the long prompt is cut where it would be alone, not where others leave room.
+TEST(StepPlannerTest, ShortPromptsShareAStepAsFarAsTheyFitWhole) {
+  using Steps = std::vector<std::vector<std::tuple<RequestId, int, int>>>;
+  const Steps shared{{{2, 0, 1}, {0, 0, 2}, {1, 0, 3}}, {{4, 0, 4}}, {{3, 0, 6}}, {{3, 6, 2}}};
+  const Steps in_pairs{{{2, 0, 1}, {0, 0, 2}}, {{1, 0, 3}}, {{4, 0, 4}}, {{3, 0, 6}}, {{3, 6, 2}}};
+  for (const auto& [most, expected] : {std::pair{16, shared}, {2, in_pairs}}) {
+    PlannerOptions options = two_ranks();
+    options.capacity = {64, 64};
+    options.max_chunks = most;
+    StepPlanner planner(options);
+    for (RequestId id = 0; const int tokens : {2, 3, 1, 8, 4}) {
+      ASSERT_TRUE(planner.submit({.id = id++, .prompt_tokens = tokens, .max_new = 1}));
+    }
+    EXPECT_EQ(chunks_of_steps(planner), expected);
+  }
+}
+
+TEST(StepPlannerTest, ARequestBeginsWhereMostIsFreeWithoutCuttingAHostInTwo) {
+  for (const auto& [turn, firsts] : {std::pair{1, std::vector{0, 1, 2, 3, 0}},
+                                     {2, std::vector{0, 2, 0, 2, 0}},
+                                     {4, std::vector{0, 0, 0, 0, 0}}}) {
+    PlannerOptions options{
+        .group = {0, 1, 2, 3}, .capacity = {8, 8, 8, 8}, .page_tokens = 4, .turn = turn};
+    StepPlanner planner(options);
+    for (RequestId id = 0; id < 5; ++id) {
+      ASSERT_TRUE(planner.submit({.id = id, .prompt_tokens = 4, .max_new = 1}));
+    }
+    const auto plan = planner.next();
+    ASSERT_EQ(plan->prefill.size(), 5u);
+    EXPECT_THAT(plan->group, ElementsAre(0, 1, 2, 3));
+    for (const PrefillChunk& chunk : plan->prefill) {
+      const int first = firsts[chunk.request];
+      EXPECT_THAT(chunk.owners, ElementsAre(first)) << turn;
+      EXPECT_THAT(chunk.group,
+                  ElementsAre(first, (first + 1) % 4, (first + 2) % 4, (first + 3) % 4));
+    }
+  }
+}
+
+TEST(StepPlannerTest, ALongPromptIsPassedOverSoManyTimesAtMost) {
+  for (int most : {0, 1, 3}) {
+    PlannerOptions options = two_ranks();
+    options.capacity = {64, 64};
+    options.max_overtaken = most;
+    StepPlanner planner(options);
+    ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 240, .max_new = 1}));
+    int own = 0, others_in_a_row = 0;
+    for (RequestId id = 1; id < 40; ++id) {
+      ASSERT_TRUE(planner.submit({.id = id, .prompt_tokens = 6, .max_new = 1}));
+      const auto plan = planner.next();
+      const PrefillChunk& chunk = plan->prefill.at(0);
+      const bool is_own = chunk.request == 0;
+      own += is_own;
+      others_in_a_row = is_own ? 0 : others_in_a_row + 1;
+      EXPECT_LE(others_in_a_row, most);
+      planner.completed(chunk.samples ? std::vector<SampledToken>{{chunk.request, 9}}
+                                      : std::vector<SampledToken>{});
+    }
+    EXPECT_EQ(own, 39 / (most + 1));
+  }
+}
+
 TEST(StepPlannerTest, AnAbortedRequestIsForgottenInTheNextPlan) {
   StepPlanner planner(two_ranks());
   ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 12, .max_new = 4}));
-  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 2, .max_new = 4}));
   (void)planner.next();
+  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 2, .max_new = 4}));
   planner.abort(0);
   planner.completed({});
   const auto plan = planner.next();

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <random>
 
 namespace longspan::test {
@@ -23,13 +24,16 @@ std::vector<JobRequest> job_requests(const std::vector<std::int64_t>& lengths,
 }
 
 Coordinator::Listener listener(Outcome& outcome) {
+  const auto reads = std::make_shared<bool>(false);  // the prompt of the last chunk goes on
   return {.prefill =
-              [&outcome](const Progress& chunk) {
+              [&outcome, reads](const Progress& chunk) {
                 outcome.strategies.insert(chunk.choice->plan.strategy);
+                *reads = chunk.prompt_done + chunk.prompt_chunk < chunk.prompt_total;
               },
           .layer = nullptr,
           .token =
-              [&outcome](RequestId id, const Scored& scored) {
+              [&outcome, reads](RequestId id, const Scored& scored) {
+                outcome.tokens_beside_prompts += *reads && !outcome.tokens[id].empty();
                 outcome.tokens[id].push_back(scored.chosen.id);
                 outcome.logprobs[id].push_back(scored.chosen.logprob);
               },

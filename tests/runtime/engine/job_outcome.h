@@ -16,6 +16,7 @@ struct Outcome {
   std::map<RequestId, std::vector<double>> logprobs;
   std::map<RequestId, double> nll;
   std::set<Strategy> strategies;  // that some chunk took
+  int tokens_beside_prompts = 0;  // sampled by decode while a prompt was read
   std::vector<RankSummary> ranks;
 };
 

@@ -487,6 +487,23 @@ TEST_F(JobTest, EveryDecodeStrategyGivesTheTokensOfOneRank) {
   }
 }
 
+// Seven steps read the long prompt, and each gives the others a token, whatever they exchange.
+TEST_F(JobTest, AnswersGoOnWhileALongPromptIsRead) {
+  const auto list = requests({1, 7, 90});
+  const Outcome oracle = run(1, {.degree = 1, .max_running = 1}, list);
+  EXPECT_EQ(oracle.tokens_beside_prompts, 0);
+  for (int degree : {1, 2, 3, 5}) {
+    for (DecodeStrategy strategy : kDecodeStrategies) {
+      const JobOptions options{
+          .degree = degree, .page_tokens = 8, .chunk_tokens = 13, .decode_strategy = strategy};
+      const Outcome outcome = run(degree, options, list);
+      const std::string what = str("{} on {} ranks", name(strategy), degree);
+      expect_same(outcome, oracle, what);
+      EXPECT_EQ(outcome.tokens_beside_prompts, 2 * 6) << what;
+    }
+  }
+}
+
 TEST_F(JobTest, ATracedJobGivesTheSameTokensAndAFileARank) {
   const test::TemporaryDirectory folder;
   const auto list = requests({1, 40});

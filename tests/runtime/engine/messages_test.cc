@@ -12,6 +12,7 @@ using testing::ElementsAre;
 StepOrder an_order() {
   StepPlan plan{.epoch = 9, .group = {0, 2}, .finished = {4}};
   plan.prefill.push_back({.request = 5,
+                          .group = {2, 0},
                           .first = 32,
                           .count = 17,
                           .layout = DealtBy::kZigzag,
@@ -20,12 +21,12 @@ StepOrder an_order() {
                           .samples = true,
                           .wants_nll = true});
   plan.decode.push_back({.request = 6, .position = 3, .token = 11, .master = 2});
-  return {plan, Strategy::kGatherQuery, DecodeStrategy::kTree};
+  return {plan, {Strategy::kGatherQuery}, DecodeStrategy::kTree};
 }
 
 TEST(MessagesTest, AnOrderSurvivesTheWire) {
   const StepOrder order = read_order(to_message(an_order()));
-  EXPECT_EQ(order.strategy, Strategy::kGatherQuery);
+  EXPECT_THAT(order.strategies, ElementsAre(Strategy::kGatherQuery));
   EXPECT_EQ(order.decode_strategy, DecodeStrategy::kTree);
   const StepPlan& plan = order.plan;
   EXPECT_EQ(plan.epoch, 9u);
@@ -33,6 +34,7 @@ TEST(MessagesTest, AnOrderSurvivesTheWire) {
   EXPECT_THAT(plan.finished, ElementsAre(4));
   ASSERT_EQ(plan.prefill.size(), 1u);
   EXPECT_EQ(plan.prefill[0].request, 5);
+  EXPECT_THAT(plan.prefill[0].group, ElementsAre(2, 0));
   EXPECT_EQ(plan.prefill[0].first, 32);
   EXPECT_EQ(plan.prefill[0].count, 17);
   EXPECT_EQ(plan.prefill[0].layout, DealtBy::kZigzag);

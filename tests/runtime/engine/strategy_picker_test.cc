@@ -35,7 +35,7 @@ StrategyPickerOptions options(std::vector<PlannedStrategy> plans, double bytes_p
 constexpr std::array kGroup{3, 0, 1, 2};
 
 PrefillChunk chunk(std::int64_t first, std::int64_t count) {
-  return {.first = first, .count = count, .block = kPage};
+  return {.group = {kGroup.begin(), kGroup.end()}, .first = first, .count = count, .block = kPage};
 }
 
 std::vector<int> spread() {
@@ -53,7 +53,7 @@ const std::vector<PlannedStrategy> kSome{
 
 TEST(StrategyPickerTest, TheOnlyPlanIsTakenWhateverItCosts) {
   StrategyPicker picker(options({{Strategy::kDoubleRing, 2}}, 1e6));
-  const StrategyChoice choice = picker.pick(kGroup, chunk(0, 4096), kPrompt, spread());
+  const StrategyChoice choice = picker.pick(chunk(0, 4096), kPrompt, spread());
   EXPECT_EQ(choice.plan, (PlannedStrategy{Strategy::kDoubleRing, 2}));
   EXPECT_GT(choice.seconds, 0);
 }
@@ -62,7 +62,7 @@ TEST(StrategyPickerTest, WithoutMemoryForTheOnlyPlanRingIsTakenAndTheReasonSaysS
   StrategyPickerOptions tight = options({{Strategy::kAllGather}}, 1e9);
   tight.planned = {PlannedStrategy{}};
   StrategyPicker picker(tight);
-  const StrategyChoice choice = picker.pick(kGroup, chunk(0, 4096), kPrompt, spread());
+  const StrategyChoice choice = picker.pick(chunk(0, 4096), kPrompt, spread());
   EXPECT_EQ(choice.plan, PlannedStrategy{});
   EXPECT_THAT(choice.reason, HasSubstr("all-gather needs"));
 }
@@ -70,17 +70,16 @@ TEST(StrategyPickerTest, WithoutMemoryForTheOnlyPlanRingIsTakenAndTheReasonSaysS
 // The first chunk has nothing behind it, the last is short and has all.
 TEST(StrategyPickerTest, ChunksOfOneRequestAreSplitInTheirOwnWays) {
   StrategyPicker picker(options(kSome, 1e8));
-  const StrategyChoice first = picker.pick(kGroup, chunk(0, kPrompt - 256), kPrompt, spread());
+  const StrategyChoice first = picker.pick(chunk(0, kPrompt - 256), kPrompt, spread());
   EXPECT_TRUE(passes_keys(first.plan.strategy)) << describe(first, kRanks);
-  const StrategyChoice last = picker.pick(kGroup, chunk(kPrompt - 256, 256), kPrompt, spread());
+  const StrategyChoice last = picker.pick(chunk(kPrompt - 256, 256), kPrompt, spread());
   EXPECT_EQ(last.plan.strategy, Strategy::kGatherQuery) << describe(last, kRanks);
 }
 
 TEST(StrategyPickerTest, KeysThatLieElsewhereMustBePassedOn) {
   StrategyPicker picker(options(kSome, 1e8));
-  picker.pick(kGroup, chunk(0, kPrompt - 256), kPrompt, on_one_rank());
-  const StrategyChoice last =
-      picker.pick(kGroup, chunk(kPrompt - 256, 256), kPrompt, on_one_rank());
+  picker.pick(chunk(0, kPrompt - 256), kPrompt, on_one_rank());
+  const StrategyChoice last = picker.pick(chunk(kPrompt - 256, 256), kPrompt, on_one_rank());
   EXPECT_TRUE(passes_keys(last.plan.strategy)) << describe(last, kRanks);
 }
 
@@ -89,7 +88,7 @@ TEST(StrategyPickerTest, NarrowPagesPassInLessTime) {
   const auto seconds = [&](KvType type) {
     narrow.kv_type = type;
     const PrefillChunk last = chunk(kPrompt - 256, 256);
-    return StrategyPicker(narrow).pick(kGroup, last, kPrompt, spread()).seconds;
+    return StrategyPicker(narrow).pick(last, kPrompt, spread()).seconds;
   };
   EXPECT_LT(seconds(KvType::kBFloat16), 0.6 * seconds(KvType::kFloat32));
   EXPECT_LT(seconds(KvType::kInt8), 0.6 * seconds(KvType::kBFloat16));
@@ -99,8 +98,7 @@ TEST(StrategyPickerTest, WhatHasNoMemoryIsNotChosen) {
   StrategyPickerOptions tight = options(kSome, 1e8);
   tight.planned = {{Strategy::kAllGather}};
   StrategyPicker picker(tight);
-  EXPECT_EQ(picker.pick(kGroup, chunk(0, 4096), kPrompt, spread()).plan.strategy,
-            Strategy::kAllGather);
+  EXPECT_EQ(picker.pick(chunk(0, 4096), kPrompt, spread()).plan.strategy, Strategy::kAllGather);
 }
 
 TEST(DealOfChunkTest, EveryLayoutComesBack) {
