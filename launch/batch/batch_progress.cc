@@ -1,5 +1,6 @@
 #include "launch/batch/batch_progress.h"
 
+#include <algorithm>
 #include <iostream>
 
 #include "comm/str.h"
@@ -44,16 +45,15 @@ std::string BatchProgress::text(const BatchCounts& counts, Clock::time_point now
   const Sample since = samples_.empty() ? Sample{start_} : samples_.front();
   const double taken = seconds(now - since.at);
   if (taken > 0) {
-    line += str(", {:.0f} tokens/s in, {:.0f} tokens/s out",
+    line += str(", {:.0f} tokens/s in, {:.0f} out",
                 static_cast<double>(counts.read - since.read) / taken,
                 static_cast<double>(counts.written - since.written) / taken);
   }
-  line += str(", KV {:.0f} % in use", 100 * counts.kv_share);
-  const std::int64_t done_here = counts.done - counts.earlier;
-  if (done_here > 0) {
-    const double each = seconds(now - start_) / static_cast<double>(done_here);
-    line +=
-        str(", {} left", duration_text(each * static_cast<double>(counts.requests - counts.done)));
+  line += str(", KV {:.0f} %", 100 * counts.kv_share);
+  const double worked = static_cast<double>(counts.done - counts.earlier) + counts.under_way;
+  if (worked > 0) {
+    const double to_do = static_cast<double>(counts.requests - counts.done) - counts.under_way;
+    line += str(", {} left", duration_text(seconds(now - start_) / worked * std::max(0.0, to_do)));
   }
   return line;
 }

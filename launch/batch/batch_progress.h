@@ -19,6 +19,7 @@ struct BatchCounts {
   std::int64_t failed = 0;    // of those answered by this run
   std::int64_t read = 0;      // tokens of prompts, by this run
   std::int64_t written = 0;   // tokens of answers, by this run
+  double under_way = 0;       // requests' worth of work in those that are not done
   double kv_share = 0;        // of KV memory that is in use
 };
 
@@ -34,7 +35,7 @@ class BatchProgress {
   /// Clears the line.
   void finish() { line_.clear(); }
 
-  /// "12 of 30 requests (1 failed), 410 tokens/s in, 96 tokens/s out, KV 45 % in use, 8 s left"
+  /// "12 of 30 requests (1 failed), 410 tokens/s in, 96 out, KV 45 %, 8 s left"
   std::string text(const BatchCounts& counts, Clock::time_point now) const;
 
  private:

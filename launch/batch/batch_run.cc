@@ -48,8 +48,7 @@ void BatchRun::serve(BatchEngine& engine) {
     } else {
       take_lines(engine);
     }
-    counts_.kv_share = engine.kv_share();
-    progress_.update(counts_, Clock::now());
+    show_progress(engine);
     if (!engine.step()) break;
     end_complete(engine);
   }
@@ -61,7 +60,7 @@ void BatchRun::take_lines(BatchEngine& engine) {
   while (!input_ended_ && open_ < options_.max_running && !interrupt_.ends_answer()) {
     if (const auto line = input_.next()) {
       take(engine, *line);
-      progress_.update(counts_, Clock::now());
+      show_progress(engine);
     } else {
       input_ended_ = true;
     }
@@ -157,6 +156,23 @@ void BatchRun::note_token(RequestId id, const Scored& scored) {
   if (--request.open > 0) return;
   finish(request);
   pending_.erase(found);
+}
+
+/// The share of its tokens that each answer has read and written, of those that it may have.
+double BatchRun::under_way() const {
+  double sum = 0;
+  for (const auto& [id, request] : pending_) {
+    for (const AnswerRecorder& recorder : request.answers) {
+      sum += recorder.done() / static_cast<double>(request.answers.size());
+    }
+  }
+  return sum;
+}
+
+void BatchRun::show_progress(const BatchEngine& engine) {
+  counts_.under_way = under_way();
+  counts_.kv_share = engine.kv_share();
+  progress_.update(counts_, Clock::now());
 }
 
 void BatchRun::end_complete(BatchEngine& engine) {

@@ -71,6 +71,8 @@ class BatchRun {
   void start(BatchEngine& engine, const LineName& name, const BatchLine& line);
   void drop_what_has_not_begun(BatchEngine& engine);
   void end_complete(BatchEngine& engine);
+  double under_way() const;
+  void show_progress(const BatchEngine& engine);
   void finish(const Pending& request);
   void fail(const LineName& name, const std::string& custom_id, ApiError error);
   void warn_of_unknown(const LineName& name, const std::vector<std::string>& fields);

@@ -97,8 +97,13 @@ void OpenFile::sync() const {
 
 void replace_file(const std::filesystem::path& path, std::string_view text) {
   const OpenFile draft(path.string() + ".tmp", O_WRONLY | O_CREAT | O_TRUNC);
-  draft.write(0, text);
-  rename_durably(draft, path);
+  try {
+    draft.write(0, text);
+    rename_durably(draft, path);
+  } catch (...) {
+    unlink(draft.path().c_str());
+    throw;
+  }
 }
 
 void rename_durably(const OpenFile& from, const std::filesystem::path& to) {

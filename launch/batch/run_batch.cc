@@ -12,6 +12,7 @@
 
 #include "comm/agreement.h"
 #include "comm/error.h"
+#include "comm/host_memory.h"
 #include "comm/machine.h"
 #include "comm/str.h"
 #include "launch/answer_interrupt.h"
@@ -89,15 +90,16 @@ json model_facts(const OpenedModel& opened) {
 }
 
 /// What answers depend on. How the work is shared is not among it: that changes no token.
-json facts_of(const GenerateOptions& options, const OpenedModel& opened, const BatchTerms& terms,
+json facts_of(const RunBatchOptions& batch, const OpenedModel& opened, const BatchTerms& terms,
               Precision precision) {
+  const GenerateOptions& options = batch.run;
   const Sampling& sampling = terms.sampling.sampling;
   json bias = json::object();
   for (const TokenBias& one : sampling.bias) bias[str("{}", one.id)] = one.bias;
   const auto or_null = [](const auto& value) { return value ? json(*value) : json(nullptr); };
   return {{"model", model_facts(opened)},
           {"options",
-           {{"served_names", terms.names},
+           {{"served_model_name", batch.names},
             {"max_model_len", terms.context},
             {"max_tokens", or_null(terms.max_tokens)},
             {"dtype", name(precision)},
@@ -137,7 +139,7 @@ struct Desk {
              .context = room};
     const std::int64_t fresh =
         options.run.sampling.seed ? *options.run.sampling.seed : fresh_seed();
-    seed = files.begin(facts_of(options.run, opened, terms, precision), fresh);
+    seed = files.begin(facts_of(options, opened, terms, precision), fresh);
     survey = files.survey();
   }
 
@@ -146,6 +148,14 @@ struct Desk {
   std::int64_t seed = 0;
   BatchFiles::Survey survey;
 };
+
+/// A batch may run for days beside others, and lines and answers are held too: unless somebody says
+/// how much to take, a tenth of what the host has left stays free.
+JobOptions with_memory_to_spare(Machine& machine, const LoadedModel& model, JobOptions job) {
+  if (job.memory_limit || machine.device_memory_left()) return job;
+  job.memory_limit = model.host_weight_bytes + available_host_memory() / 10 * 9;
+  return job;
+}
 
 void say_room(std::int64_t wanted, std::int64_t room) {
   if (room == wanted) return;
@@ -247,7 +257,8 @@ ExitCode run_batch_on(Machine& machine, const RunBatchOptions& asked, AnswerInte
   LoadedModel model = load_with_bar(machine, options.run, std::move(opened), precision);
   if (coordinator) say_loaded(options.run, model, seconds_since(start), manifest);
   const MachineRates rates = machine_rates(machine, options.run, *model.kernels, split);
-  const JobOptions job = job_options(machine, options.run, split, rates, precision);
+  const JobOptions job = with_memory_to_spare(
+      machine, model, job_options(machine, options.run, split, rates, precision));
   bool cut_short = false;
   if (coordinator) {
     cut_short = serve(machine, options, model, split, job, *desk, interrupt);

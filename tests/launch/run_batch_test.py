@@ -13,6 +13,7 @@ import time
 import unittest
 
 import longspan_command
+from interrupt_test import ranks_of
 from tiny_model import CONTEXT, VOCABULARY, TinyModel, string
 
 USAGE, BAD_DATA, NO_INPUT, IO, TEMPORARY, INTERRUPTED = 2, 65, 66, 74, 75, 130
@@ -76,10 +77,11 @@ class RunBatchTest(unittest.TestCase):
             finally:
                 process.kill()
 
-    def wait_for_answers(self, count):
+    def wait_for_answers(self, count, output=None):
+        output = output or self.output
         deadline = time.monotonic() + FAR_TOO_LONG
         while time.monotonic() < deadline:
-            if self.output.exists() and self.output.read_bytes().count(b"\n") >= count:
+            if output.exists() and output.read_bytes().count(b"\n") >= count:
                 return
             time.sleep(0.01)
         self.fail(f"there were never {count} answers")
@@ -254,6 +256,28 @@ class GoingOnTest(RunBatchTest):
         self.run_batch("--seed", "7")
         self.assertEqual(without_time(self.output.read_text()), expected)
 
+    def test_ranks_that_were_stopped_go_on_as_one(self):
+        self.write(*(greedy(f"r{i}", max_tokens=20 + 7 * i, ignore_eos=True) for i in range(20)))
+        self.run_batch(output=self.folder / "whole.jsonl")
+        expected = without_time((self.folder / "whole.jsonl").read_text())
+        for what, code in ((signal.SIGKILL, None), (signal.SIGINT, INTERRUPTED)):
+            with self.subTest(what.name):
+                output = self.folder / f"{what.name}.jsonl"
+                words = longspan_command.command(
+                    self.words("--max-num-seqs", "2", output=output), 2)
+                with subprocess.Popen(words, stderr=subprocess.PIPE,
+                                      env=longspan_command.environment()) as mpirun:
+                    rank_0 = ranks_of(mpirun, 2)[0]
+                    self.wait_for_answers(2, output)
+                    os.kill(rank_0, what)
+                    said = mpirun.communicate(timeout=FAR_TOO_LONG)[1].decode()
+                if code:
+                    self.assertEqual(mpirun.returncode, code, said)
+                self.assertNotEqual(mpirun.returncode, 0, said)
+                self.assertLess(output.read_bytes().count(b"\n"), 20)
+                self.run_batch(output=output)
+                self.assertEqual(without_time(output.read_text()), expected)
+
     def test_a_second_ctrl_c_leaves_at_once(self):
         self.write(greedy("quick"), *(greedy(f"r{i}", max_tokens=CONTEXT - 3, ignore_eos=True,
                                              n=16) for i in range(4)))
@@ -268,13 +292,13 @@ class GoingOnTest(RunBatchTest):
         self.assertEqual(self.output.read_bytes().count(b"\n"), 1)
 
     def test_a_second_run_is_refused_and_told_who_writes(self):
-        self.write_many(200)
+        self.write_many()
         with self.started("--max-num-seqs", "1") as process:
             self.wait_for_answers(1)
+            process.send_signal(signal.SIGSTOP)
             before = time.monotonic()
             said = self.run_batch(code=TEMPORARY)
             self.assertGreaterEqual(time.monotonic() - before, 5)
-            self.assertIsNone(process.poll(), "it ended too early to be in the way")
             self.assertRegex(said, f"is being written by process {process.pid} on ")
 
     def test_other_options_or_another_model_are_refused(self):
@@ -349,19 +373,25 @@ class RefusedTest(RunBatchTest):
 class RealModelTest(RunBatchTest):
     """The answers that generate gives to the same prompts, over one rank and two."""
 
-    def generated(self, *arguments):
-        return json.loads(longspan_command.generate(*arguments, "--max-tokens", "12", "--json"))
+    def generated(self, prompts, *arguments):
+        file = self.folder / "prompts.jsonl"
+        file.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+        said = longspan_command.generate("--prompts", str(file), "--max-tokens", "12", "--json",
+                                         *arguments)
+        return [json.loads(answer) for answer in said.splitlines()]
 
     def test_answers_are_those_of_generate(self):
         text, question = "The capital of France is", "Why is the sky blue?"
-        drawn = ["--temperature", "0.8", "--top-p", "0.9", "--top-k", "40", "--seed", "5",
-                 "--repetition-penalty", "1.1"]
+        in_chat = ("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n" + question +
+                   "<|im_end|>\n<|im_start|>assistant\n")  # as --chat makes it (chat_test.py)
         sampling = {"temperature": 0.8, "top_p": 0.9, "top_k": 40, "seed": 5,
                     "repetition_penalty": 1.1}
+        drawn = [word for name, value in sampling.items()
+                 for word in ("--" + name.replace("_", "-"), str(value))]
+        greedy_text, greedy_chat = self.generated([text, in_chat])
+        drawn_text, drawn_chat = self.generated([text, in_chat], *drawn)
+        expected = [greedy_text, drawn_text, greedy_chat, drawn_chat]
         asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": question}]
-        in_chat = ["--prompt", question, "--chat", "--system", "Be brief."]
-        expected = [self.generated("--prompt", text), self.generated("--prompt", text, *drawn),
-                    self.generated(*in_chat), self.generated(*in_chat, *drawn)]
         self.write(line("0", prompt=text, temperature=0, max_tokens=12),
                    line("1", prompt=text, max_tokens=12, **sampling),
                    line("2", CHAT, messages=asked, temperature=0, max_completion_tokens=12),
