@@ -63,6 +63,12 @@ std::string AnswerRecorder::finish() {
   return shown(rest + stops_.finish());
 }
 
+double AnswerRecorder::done() const {
+  if (answer_.complete) return 1;
+  const auto most = std::ssize(request_.prompt) - request_.kept + request_.max_new;
+  return static_cast<double>(answer_.read + answer_.sampled) / static_cast<double>(most);
+}
+
 std::string AnswerRecorder::shown(std::string text) {
   answer_.text += text;
   return text;

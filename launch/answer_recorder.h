@@ -44,6 +44,8 @@ class AnswerRecorder {
   /// Whether a text has ended the answer: the engine, which knows tokens only, would go on.
   bool ended_by_text() const { return ended_by_text_; }
   const Answer& answer() const { return answer_; }
+  /// The share that was read and written of the tokens that it may come to have, 0 to 1.
+  double done() const;
 
  private:
   void note_strategy(const StrategyChoice& choice);

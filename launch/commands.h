@@ -13,6 +13,10 @@ ExitCode generate(const GenerateOptions& options);
 /// Error.
 ExitCode chat(const ConversationOptions& options);
 
+/// Answers the requests of a batch file, many at once, with their sequences split over the ranks.
+/// Throws Error.
+ExitCode run_batch(const RunBatchOptions& options);
+
 /// Prints what a model file holds. Throws Error.
 ExitCode inspect(const InspectOptions& options);
 

@@ -28,6 +28,7 @@ ExitCode print(const std::string& text) {
 struct Dispatch {
   ExitCode operator()(const GenerateOptions& options) const { return generate(options); }
   ExitCode operator()(const ConversationOptions& options) const { return chat(options); }
+  ExitCode operator()(const RunBatchOptions& options) const { return run_batch(options); }
   ExitCode operator()(const InspectOptions& options) const { return inspect(options); }
   ExitCode operator()(const TraceMergeOptions& options) const { return trace_merge(options); }
   ExitCode operator()(const BenchAttentionOptions& options) const {

@@ -49,6 +49,30 @@ Examples:
     printf 'What is MPI?\nWho made it?\n' | longspan chat model.gguf --json
 )";
 
+constexpr std::string_view kRunBatchExamples = R"(
+Examples:
+  Answer a file of requests:
+    longspan run-batch model.gguf -i requests.jsonl -o answers.jsonl
+
+  Over four ranks of this host, 16 at once, none longer than 32,768 tokens:
+    mpirun -np 4 --bind-to none longspan run-batch model.gguf -i requests.jsonl \
+        -o answers.jsonl --max-num-seqs 16 --max-model-len 32K
+
+  The likeliest tokens, 256 at most, where a request does not say:
+    longspan run-batch model.gguf -i requests.jsonl -o answers.jsonl --temperature 0 \
+        --max-tokens 256
+
+  Once more for lines that failed, after the input was corrected:
+    longspan run-batch model.gguf -i requests.jsonl -o answers.jsonl --retry-failed
+)";
+
+/// Its own options, and those of its requests.
+std::vector<OptionText> run_batch_texts() {
+  std::vector<OptionText> options = texts(run_batch_options());
+  for (const OptionText& option : texts(batch_request_options())) options.push_back(option);
+  return options;
+}
+
 }  // namespace
 
 std::string program_help() {
@@ -60,6 +84,7 @@ Usage: longspan COMMAND ...
 Commands:
   generate MODEL    read a prompt, its tokens split over all ranks, and write a continuation
   chat MODEL        a conversation over all ranks, which reads of each turn only what is new
+  run-batch MODEL   answer a file of requests in OpenAI's batch format, many at once
   inspect MODEL     print a model's architecture, shapes, tokenizer and KV bytes per token
   trace merge DIR   make one trace of the ranks' traces that generate --trace DIR wrote
   bench WHAT        measure attention, decode or messages over ranks, beside yardsticks of this run
@@ -72,6 +97,7 @@ Try:
   longspan generate model.gguf --prompt "The capital of France is" --max-tokens 8
   mpirun -np 4 --bind-to none longspan generate model.gguf --prompt-file report.txt
   longspan chat model.gguf
+  longspan run-batch model.gguf -i requests.jsonl -o answers.jsonl
   longspan generate --help
 {})",
       exit_codes());
@@ -120,6 +146,26 @@ Usage: longspan chat MODEL [options]
 {}{}{}{})",
       chat_commands(), described(texts(conversation_options())),
       environment_note(conversation_options()[2]), kChatExamples, exit_codes());
+}
+
+std::string run_batch_help() {
+  return str(
+      R"(longspan run-batch: answer a file of requests, many at once, without a server.
+
+Usage: longspan run-batch MODEL -i FILE.jsonl -o FILE.jsonl [options]
+  MODEL is a GGUF file or a Hugging Face folder. Each line of the input is a request in OpenAI's
+  batch format, to /v1/chat/completions or /v1/completions:
+    {{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions",
+     "body": {{"messages": [{{"role": "user", "content": "Why is the sky blue?"}}]}}}}
+  Each is answered by a line of the output, in the order of the input, with the same custom_id. A
+  line that cannot be answered has an error in its place, which says what to change.
+
+  While it runs, answers are added as they come; what is answered is never lost. The same command
+  goes on where the last one ended, on any number of ranks. Ctrl-C finishes what has begun and
+  starts nothing new; a second one leaves at once. Under mpirun the first one leaves.
+{}{}{}{})",
+      described(run_batch_texts()), environment_note(batch_request_options()[0]), kRunBatchExamples,
+      exit_codes());
 }
 
 std::string inspect_help() {

@@ -42,6 +42,9 @@ inline constexpr std::string_view kPromptGroup = "Prompt (exactly one)";
 std::span<const Option<GenerateOptions>> generate_options();
 /// Those of `generate` that make sense for the answers of a conversation, and its own.
 std::span<const Option<GenerateOptions>> conversation_options();
+/// Those of `run-batch` about its files, and those of `generate` that make sense for its requests.
+std::span<const Option<RunBatchOptions>> run_batch_options();
+std::span<const Option<GenerateOptions>> batch_request_options();
 std::span<const Option<InspectOptions>> inspect_options();
 std::span<const Option<TraceMergeOptions>> trace_merge_options();
 

@@ -227,6 +227,30 @@ Command parse_chat(const Words& words, const Environment& environment) {
   return parsed;
 }
 
+Command parse_run_batch(const Words& words, const Environment& environment) {
+  std::vector<OptionText> options = texts(run_batch_options());
+  const std::size_t own = options.size();
+  for (const OptionText& option : texts(batch_request_options())) options.push_back(option);
+  Arguments arguments = read_words("run-batch", "MODEL", options, words);
+  if (arguments.wants_help) return HelpRequest{run_batch_help()};
+  add_environment(arguments, options, environment);
+  RunBatchOptions parsed = applied(arguments, run_batch_options());
+  arguments.given.erase(arguments.given.begin(),
+                        arguments.given.begin() + static_cast<std::ptrdiff_t>(own));
+  parsed.run = applied(arguments, batch_request_options());
+  parsed.run.model = arguments.subject;
+  expect_no_contradiction(parsed.run);
+  if (parsed.input.empty() || parsed.output.empty()) {
+    throw UsageError(str("{} is missing: longspan run-batch MODEL -i in.jsonl -o out.jsonl",
+                         parsed.input.empty() ? "-i" : "-o"));
+  }
+  if (parsed.restart && parsed.retry_failed) {
+    throw UsageError(
+        "--restart answers every line anew and --retry-failed those that failed; give one");
+  }
+  return parsed;
+}
+
 /// A command about one thing, which the options keep as `subject`.
 template <typename Options>
 Command parse_subject(const std::string& command, const std::string& placeholder,
@@ -306,8 +330,9 @@ Command parse_bench(const Words& words, const Environment& environment) {
 }
 
 [[noreturn]] void refuse_first_word(const std::string& word) {
-  const Words known = is_flag(word) ? Words{"--help", "--version"}
-                                    : Words{"generate", "chat", "inspect", "trace", "bench"};
+  const Words known = is_flag(word)
+                          ? Words{"--help", "--version"}
+                          : Words{"generate", "chat", "run-batch", "inspect", "trace", "bench"};
   const std::string kind = is_flag(word) ? "flag" : "command";
   const auto nearest = nearest_word(word, known);
   const std::string hint =
@@ -324,6 +349,7 @@ Command parse_command_line(const std::vector<std::string>& arguments,
   const Words rest(arguments.begin() + 1, arguments.end());
   if (first == "generate") return parse_generate(rest, environment);
   if (first == "chat") return parse_chat(rest, environment);
+  if (first == "run-batch") return parse_run_batch(rest, environment);
   if (first == "inspect") return parse_inspect(rest, environment);
   if (first == "trace") return parse_trace(rest, environment);
   if (first == "bench") return parse_bench(rest, environment);

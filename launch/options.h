@@ -110,6 +110,16 @@ struct ConversationOptions {
   GenerateOptions run;
 };
 
+/// A file of requests, answered as `run` says where they do not say themselves.
+struct RunBatchOptions {
+  GenerateOptions run;
+  std::string input;
+  std::string output;
+  std::vector<std::string> names;  // of the model; empty: its own
+  bool restart = false;            // drops answers that are there
+  bool retry_failed = false;
+};
+
 struct InspectOptions {
   std::string model;
   bool json = false;
@@ -130,7 +140,7 @@ struct HelpRequest {
   std::string text;
 };
 
-using Command = std::variant<GenerateOptions, ConversationOptions, InspectOptions,
+using Command = std::variant<GenerateOptions, ConversationOptions, RunBatchOptions, InspectOptions,
                              TraceMergeOptions, BenchAttentionOptions, BenchDecodeOptions,
                              BenchCommOptions, BenchLoadOptions, VersionRequest, HelpRequest>;
 

@@ -15,8 +15,9 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// "8 s", "3 min 20 s".
-std::string duration(double seconds) {
+}  // namespace
+
+std::string duration_text(double seconds) {
   const auto whole = static_cast<std::int64_t>(std::ceil(seconds));
   if (whole < 60) return str("{} s", whole);
   return str("{} min {} s", whole / 60, whole % 60);
@@ -27,8 +28,6 @@ std::string bar(double share) {
   const int full = static_cast<int>(share * kWidth);
   return str("[{}{}]", std::string(full, '='), std::string(kWidth - full, ' '));
 }
-
-}  // namespace
 
 std::string with_thousands(std::int64_t number) {
   const std::string digits = std::to_string(number);
@@ -98,7 +97,7 @@ void PrefillProgress::draw(double tokens) {
                          with_thousands(total_), 100 * share);
   if (tokens > 0) {
     line += str(", {:.0f} tokens/s, {} left", rate,
-                duration((static_cast<double>(total_) - tokens) / rate));
+                duration_text((static_cast<double>(total_) - tokens) / rate));
   }
   if (line_.terminal()) {
     line_.draw(str("reading {} {}", bar(share), line));

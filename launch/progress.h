@@ -71,6 +71,12 @@ class PrefillProgress {
   Clock::time_point start_;
 };
 
+/// "[=====     ]" of a fixed width. `share`: 0 to 1.
+std::string bar(double share);
+
+/// "8 s", "3 min 20 s".
+std::string duration_text(double seconds);
+
 /// "12,345".
 std::string with_thousands(std::int64_t number);
 

@@ -42,9 +42,12 @@ JobShape shape_of(const JobOptions& options, const std::vector<RequestShape>& re
 WorkerMemory planned_memory(const LoadedModel& model, const JobOptions& options,
                             SessionInput& input, std::int64_t left) {
   if (input.room_gives_way) {
-    input.shapes.front().room = longest_room(model.config, shape_of(options, input.shapes), left);
+    const auto room = longest_room(model.config, shape_of(options, input.shapes), left);
+    for (RequestShape& shape : input.shapes) shape.room = room;
   }
-  return plan_memory(model.config, shape_of(options, input.shapes), left);
+  WorkerMemory memory = plan_memory(model.config, shape_of(options, input.shapes), left);
+  input.planned_pages = std::int64_t{memory.kv.pages} * options.degree;
+  return memory;
 }
 
 /// Rank 0 plans, everyone learns the plan or the reason why there is none.

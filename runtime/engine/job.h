@@ -55,9 +55,10 @@ struct JobInput {
 struct SessionInput {
   /// Of the requests that run at once: memory is planned for them.
   std::vector<RequestShape> shapes;
-  /// Whether the room of the one shape there is gives way to what memory holds; `drive` can read
-  /// there what it has become.
+  /// Whether the room, one for all shapes, gives way to what memory holds of one of them; `drive`
+  /// can read there what it has become.
   bool room_gives_way = false;
+  std::int64_t planned_pages = 0;  // of KV on all ranks together, for `drive` to read
   Coordinator::Listener listener;
   /// Submits requests and runs steps. The session ends when it returns; other ranks wait for as
   /// long as it takes.

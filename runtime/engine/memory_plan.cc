@@ -151,14 +151,13 @@ WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::in
 
 std::int64_t longest_room(const ModelConfig& config, const JobShape& job, std::int64_t per_rank) {
   constexpr std::int64_t kLeast = 2;  // a prompt and an answer
-  expects(job.requests.size() == 1, "one conversation has the memory");
+  expects(!job.requests.empty(), "somebody has a room");
   JobShape tried = job;
-  std::int64_t& room = tried.requests.front().room;
   const auto fits = [&](std::int64_t tokens) {
-    room = tokens;
+    for (RequestShape& request : tried.requests) request.room = tokens;
     return draft_of(config, tried, per_rank).fits;
   };
-  const std::int64_t wanted = room;
+  const std::int64_t wanted = job.requests.front().room;
   if (fits(wanted)) return wanted;
   std::int64_t most = kLeast, too_much = wanted;
   while (too_much - most > job.page_tokens) {

@@ -33,8 +33,8 @@ struct JobShape {
 /// OutOfMemory, with the numbers and what to lower, when the longest request does not fit.
 WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::int64_t per_rank);
 
-/// For the one request of `job`, which is a conversation: as much of its room as fits, to a page,
-/// or the least there is, 2 tokens.
+/// For requests that all have one room, as a conversation: as much of it as fits for one of them,
+/// to a page, or the least there is, 2 tokens.
 std::int64_t longest_room(const ModelConfig& config, const JobShape& job, std::int64_t per_rank);
 
 }  // namespace longspan

@@ -120,13 +120,16 @@ std::string_view kind_of(const json& value) {
 }  // namespace
 
 json read_json_file(const std::filesystem::path& path) {
-  const std::string text = read_text(path);
+  std::string problem;
+  if (auto value = parse_json(read_text(path), problem)) return *std::move(value);
+  throw DataError(str("{}: {}: the file is damaged, download it again", path.string(), problem));
+}
+
+std::optional<json> parse_json(std::string_view text, std::string& problem) {
   Builder builder;
-  if (!json::sax_parse(text, &builder)) {
-    throw DataError(
-        str("{}: {}: the file is damaged, download it again", path.string(), builder.problem()));
-  }
-  return builder.take();
+  if (json::sax_parse(text, &builder)) return builder.take();
+  problem = builder.problem();
+  return std::nullopt;
 }
 
 void JsonView::fail(std::string_view problem) const {

@@ -14,6 +14,10 @@ namespace longspan {
 /// The file's value. Throws MissingInput, PermissionError or DataError, which name file and place.
 nlohmann::json read_json_file(const std::filesystem::path& path);
 
+/// The value of a text, within the same bounds; nothing, and what is wrong with the text in
+/// `problem` ("is not JSON from byte 7 on"), when there is none.
+std::optional<nlohmann::json> parse_json(std::string_view text, std::string& problem);
+
 /// A value and where it stands, so that what is wrong with it can be named. Borrows both.
 class JsonView {
  public:

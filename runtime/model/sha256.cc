@@ -65,4 +65,10 @@ Sha256 sha256_of(const ModelFile& file, const std::function<void(std::uint64_t b
   return digest;
 }
 
+Sha256 sha256_of(std::string_view text) {
+  Sha256 digest{};
+  expect_done(EVP_Digest(text.data(), text.size(), digest.data(), nullptr, EVP_sha256(), nullptr));
+  return digest;
+}
+
 }  // namespace longspan

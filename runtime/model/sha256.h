@@ -1,4 +1,4 @@
-// SHA-256 of a file, as sha256sum prints it.
+// SHA-256 of a file or a text, as sha256sum prints it.
 #pragma once
 
 #include <array>
@@ -25,5 +25,7 @@ std::optional<Sha256> parse_sha256(std::string_view digits);
 /// Of all of `file`, read front to back in large pieces; `read(bytes)` is called after each. Throws
 /// IoError or, when the file has shrunk, DataError.
 Sha256 sha256_of(const ModelFile& file, const std::function<void(std::uint64_t bytes)>& read);
+
+Sha256 sha256_of(std::string_view text);
 
 }  // namespace longspan

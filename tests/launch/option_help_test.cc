@@ -24,6 +24,12 @@ TEST(OptionHelpTest, NamesEveryOptionUnderItsGroup) {
   for (const auto& option : conversation_options()) {
     EXPECT_THAT(chat_help(), HasSubstr("  " + option.flag()));
   }
+  for (const auto& option : batch_request_options()) {
+    EXPECT_THAT(run_batch_help(), HasSubstr("  " + option.flag()));
+  }
+  for (const auto& option : run_batch_options()) {
+    EXPECT_THAT(run_batch_help(), HasSubstr(option.flag()));
+  }
   EXPECT_THAT(chat_help(), HasSubstr("/file PATH"));
   EXPECT_THAT(trace_help(), HasSubstr("  -o, --output FILE"));
 }
@@ -32,16 +38,16 @@ TEST(OptionHelpTest, TeachesWithExamplesAndExitCodes) {
   EXPECT_THAT(generate_help(), HasSubstr("mpirun -np 4"));
   EXPECT_THAT(generate_help(), HasSubstr("srun --mpi=pmix"));
   EXPECT_THAT(generate_help(), HasSubstr("LONGSPAN_DEGREE for --degree"));
-  for (const std::string& help :
-       {program_help(), generate_help(), chat_help(), inspect_help(), trace_help()}) {
+  for (const std::string& help : {program_help(), generate_help(), chat_help(), run_batch_help(),
+                                  inspect_help(), trace_help()}) {
     EXPECT_THAT(help, HasSubstr("Exit codes:"));
     EXPECT_THAT(help, HasSubstr("130  Ctrl-C"));
   }
 }
 
 TEST(OptionHelpTest, FitsATerminalOfAHundredColumns) {
-  for (const std::string& help :
-       {program_help(), generate_help(), chat_help(), inspect_help(), trace_help()}) {
+  for (const std::string& help : {program_help(), generate_help(), chat_help(), run_batch_help(),
+                                  inspect_help(), trace_help()}) {
     std::istringstream lines(help);
     for (std::string line; std::getline(lines, line);) {
       EXPECT_LE(line.size(), 100u) << line;

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "comm/error.h"
+#include "comm/str.h"
 
 namespace longspan {
 namespace {
@@ -79,6 +80,47 @@ TEST(OptionsTest, AConversationRefusesWhatItCannotKeep) {
   EXPECT_THAT(refusal("generate m.gguf --prompt Hi --max-model-len 9"), HasSubstr("unknown flag"));
   EXPECT_THAT(refusal("chat"), HasSubstr("longspan chat MODEL"));
   EXPECT_THAT(refusal("chatt m.gguf"), HasSubstr("nearest: chat"));
+}
+
+RunBatchOptions run_batch_of(const std::string& line, const Variables& variables = {}) {
+  return std::get<RunBatchOptions>(
+      parse_command_line(split("run-batch m.gguf " + line), environment_of(variables)));
+}
+
+TEST(OptionsTest, EveryFlagOfABatchReachesItsField) {
+  const RunBatchOptions options = run_batch_of(
+      "-i in --output out --retry-failed --served-model-name a,b --max-model-len 8K "
+      "--max-tokens 9 --temperature 0.5 --degree 3 --max-num-seqs 7",
+      {{"LONGSPAN_SEED", "5"}, {"LONGSPAN_PROMPT", "Hello"}});
+  EXPECT_EQ(options.input, "in");
+  EXPECT_EQ(options.output, "out");
+  EXPECT_TRUE(options.retry_failed);
+  EXPECT_FALSE(options.restart);
+  EXPECT_THAT(options.names, ElementsAre("a", "b"));
+  EXPECT_EQ(options.run.model, "m.gguf");
+  EXPECT_EQ(options.run.max_model_len, 8192);
+  EXPECT_EQ(options.run.max_tokens, 9);
+  EXPECT_EQ(options.run.sampling.temperature, 0.5);
+  EXPECT_EQ(options.run.sampling.seed, 5);
+  EXPECT_EQ(options.run.degree, 3);
+  EXPECT_EQ(options.run.max_num_seqs, 7);
+  EXPECT_TRUE(run_batch_of("-i in -o out --restart").restart);
+}
+
+TEST(OptionsTest, ABatchRefusesWhatItsRequestsSay) {
+  EXPECT_THAT(refusal("run-batch m.gguf -o out"), HasSubstr("-i is missing"));
+  EXPECT_THAT(refusal("run-batch m.gguf -i in"), HasSubstr("-o is missing"));
+  EXPECT_THAT(refusal("run-batch -i in -o out"), HasSubstr("longspan run-batch MODEL"));
+  EXPECT_THAT(refusal("run-batch m.gguf -i in -o out --prompt Hi"), HasSubstr("unknown flag"));
+  EXPECT_THAT(refusal("run-batch m.gguf -i in -o out --attention sinks"),
+              HasSubstr("unknown flag"));
+  EXPECT_THAT(refusal("run-batch m.gguf -i in -o out --restart --retry-failed"),
+              HasSubstr("give one"));
+  for (const char* names : {",", "a,", ",a", "a,,b"}) {
+    EXPECT_THAT(refusal(str("run-batch m.gguf -i in -o out --served-model-name {}", names)),
+                HasSubstr("--served-model-name"));
+  }
+  EXPECT_THAT(refusal("run-bach m.gguf"), HasSubstr("nearest: run-batch"));
 }
 
 TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
@@ -379,7 +421,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"", "no command; try longspan --help"},
         Refusal{"generat m", "unknown command generat; nearest: generate"},
         Refusal{"inspcet m", "unknown command inspcet; nearest: inspect"},
-        Refusal{"serve", "unknown command serve; legal: generate, chat, inspect, trace, bench"},
+        Refusal{"serve",
+                "unknown command serve; legal: generate, chat, run-batch, inspect, trace, bench"},
         Refusal{"--verison", "unknown flag --verison; nearest: --version"},
         Refusal{"--degree 2", "unknown flag --degree; legal: --help, --version"},
         Refusal{"generate", "MODEL is missing: longspan generate MODEL ..."},

@@ -175,9 +175,17 @@ TEST(MemoryPlanTest, AConversationIsPlannedForItsRoomAndTheLongestIsFound) {
     EXPECT_EQ(longest_room(config(), talk, needed), 10'000);
     EXPECT_EQ(longest_room(config(), talk, 0), 2);
 
+    JobShape many = talk;
+    many.requests.resize(8, talk.requests.front());
+    EXPECT_EQ(longest_room(config(), many, kPlenty), 10'000);
+
     const std::int64_t left = needed / 4;
     const std::int64_t less = longest_room(config(), talk, left);
     EXPECT_LT(less, 9'000);
+    const std::int64_t of_many = longest_room(config(), many, left);
+    EXPECT_LE(of_many, less) << "eight rows decode together";
+    for (RequestShape& request : many.requests) request.room = of_many;
+    EXPECT_LE(bytes(plan_memory(config(), many, left)), left);
     talk.requests.front().room = less;
     EXPECT_LE(bytes(plan_memory(config(), talk, left)), left);
     talk.requests.front().room = less + 2 * kRanks * talk.page_tokens;

@@ -1,0 +1,216 @@
+#include "launch/batch/batch_run.h"
+
+#include <ctime>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "comm/log.h"
+#include "comm/str.h"
+#include "runtime/serving/openai_response.h"
+
+namespace longspan {
+namespace {
+
+CompletionChoice choice_of(const Answer& answer) {
+  return {.text = answer.text,
+          .stopped = answer.stopped,
+          .stop_id = answer.stop_id,
+          .stop_text = answer.stop_text,
+          .tokens = answer.tokens};
+}
+
+}  // namespace
+
+BatchRun::BatchRun(BatchRunOptions options, const BatchRequests& requests, BatchFiles& files,
+                   const BatchFiles::Survey& survey, const AnswerInterrupt& interrupt)
+    : options_(std::move(options)),
+      requests_(requests),
+      journal_(files.journal()),
+      interrupt_(interrupt),
+      input_(options_.input),
+      start_(Clock::now()),
+      counts_{.requests = survey.requests,
+              .earlier = survey.requests - survey.left,
+              .done = survey.requests - survey.left},
+      progress_(options_.terminal, start_) {}
+
+BatchEngine::Events BatchRun::events() {
+  return {.prefill = [this](const Progress& chunk) { note_prefill(chunk); },
+          .token = [this](RequestId id, const Scored& scored) { note_token(id, scored); }};
+}
+
+void BatchRun::serve(BatchEngine& engine) {
+  while (!interrupt_.leaving()) {
+    if (interrupt_.ends_answer()) {
+      drop_what_has_not_begun(engine);
+    } else {
+      take_lines(engine);
+    }
+    show_progress(engine);
+    if (!engine.step()) break;
+    end_complete(engine);
+  }
+  cut_short_ |= !input_ended_ || !pending_.empty();
+  progress_.finish();
+}
+
+void BatchRun::take_lines(BatchEngine& engine) {
+  while (!input_ended_ && open_ < options_.max_running && !interrupt_.ends_answer()) {
+    if (const auto line = input_.next()) {
+      take(engine, *line);
+      show_progress(engine);
+    } else {
+      input_ended_ = true;
+    }
+  }
+}
+
+void BatchRun::take(BatchEngine& engine, const InputLine& input) {
+  const LineName name{input.number, input.digest()};
+  BatchLine line = read_batch_line(input, requests_.tokenizer().vocabulary());
+  const auto [use, first] = custom_ids_.emplace(line.custom_id, input.number);
+  if (!is_left(journal_, name, options_.retries_failed)) return;
+  if (!first && !line.custom_id.empty()) {
+    line.request.reset();
+    line.error = invalid_value("custom_id", str("custom_id was used by line {} already; give each "
+                                                "line its own",
+                                                use->second))
+                     .error();
+  }
+  if (!line.request) return fail(name, line.custom_id, line.error);
+  warn_of_unknown(name, line.request->unknown);
+  try {
+    start(engine, name, line);
+  } catch (const ApiRefusal& refused) {
+    fail(name, line.custom_id, refused.error());
+  }
+}
+
+void BatchRun::start(BatchEngine& engine, const LineName& name, const BatchLine& line) {
+  const CompletionRequest& request = *line.request;
+  std::vector<RecordedRequest> answers =
+      requests_.answers(request, seed_of_line(options_.seed, name.number), engine.room());
+  Pending pending{.name = name,
+                  .custom_id = line.custom_id,
+                  .endpoint = request.endpoint,
+                  .logprobs = request.logprobs,
+                  .created = std::time(nullptr),
+                  .open = answers.size()};
+  const RequestId first = next_id_;
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    engine.submit(next_id_++, answers[i], request.top_logprobs);
+    if (i % static_cast<std::size_t>(request.n) == 0) {
+      pending.prompt_tokens += std::ssize(answers[i].prompt);
+    }
+    pending.answers.emplace_back(std::move(answers[i]), options_.readers, requests_.tokenizer());
+  }
+  open_ += std::ssize(pending.answers);
+  pending_.emplace(first, std::move(pending));
+}
+
+/// What has begun is much work done; what has not is none.
+void BatchRun::drop_what_has_not_begun(BatchEngine& engine) {
+  if (std::exchange(stopping_, true)) return;
+  for (auto request = pending_.begin(); request != pending_.end();) {
+    if (request->second.begun) {
+      ++request;
+      continue;
+    }
+    for (std::size_t i = 0; i < request->second.answers.size(); ++i) {
+      engine.end(request->first + static_cast<RequestId>(i));
+    }
+    open_ -= std::ssize(request->second.answers);
+    cut_short_ = true;
+    request = pending_.erase(request);
+  }
+  progress_.finish();
+  if (pending_.empty()) return;
+  std::cerr << str("longspan: finishing {} that {} begun; another Ctrl-C leaves at once\n",
+                   count_text(pending_.size(), "request"), pending_.size() == 1 ? "is" : "are")
+            << std::flush;
+}
+
+BatchRun::PendingById::iterator BatchRun::owner(RequestId id) {
+  return std::prev(pending_.upper_bound(id));
+}
+
+void BatchRun::note_prefill(const Progress& chunk) {
+  const auto request = owner(chunk.request);
+  request->second.begun = true;
+  counts_.read += chunk.prompt_chunk;
+  request->second.answers[static_cast<std::size_t>(chunk.request - request->first)].prefill(chunk,
+                                                                                            now());
+}
+
+void BatchRun::note_token(RequestId id, const Scored& scored) {
+  const auto found = owner(id);
+  Pending& request = found->second;
+  AnswerRecorder& answer = request.answers[static_cast<std::size_t>(id - found->first)];
+  answer.token(scored, now());
+  ++counts_.written;
+  if (!answer.answer().complete) return;
+  complete_.push_back(id);
+  --open_;
+  if (--request.open > 0) return;
+  finish(request);
+  pending_.erase(found);
+}
+
+/// The share of its tokens that each answer has read and written, of those that it may have.
+double BatchRun::under_way() const {
+  double sum = 0;
+  for (const auto& [id, request] : pending_) {
+    for (const AnswerRecorder& recorder : request.answers) {
+      sum += recorder.done() / static_cast<double>(request.answers.size());
+    }
+  }
+  return sum;
+}
+
+void BatchRun::show_progress(const BatchEngine& engine) {
+  counts_.under_way = under_way();
+  counts_.kv_share = engine.kv_share();
+  progress_.update(counts_, Clock::now());
+}
+
+void BatchRun::end_complete(BatchEngine& engine) {
+  for (const RequestId id : std::exchange(complete_, {})) engine.end(id);
+}
+
+void BatchRun::finish(const Pending& request) {
+  const bool chat = request.endpoint == Endpoint::kChatCompletions;
+  CompletionAnswer answer{.endpoint = request.endpoint,
+                          .id = str("{}-{}", chat ? "chatcmpl" : "cmpl", request.name.text()),
+                          .created = request.created,
+                          .model = requests_.terms().names.front(),
+                          .fingerprint = options_.fingerprint,
+                          .logprobs = request.logprobs,
+                          .prompt_tokens = request.prompt_tokens};
+  for (const AnswerRecorder& recorder : request.answers) {
+    answer.choices.push_back(choice_of(recorder.answer()));
+    answer.completion_tokens += recorder.answer().sampled;
+  }
+  journal_.append(
+      {.name = request.name, .failed = false},
+      answer_line(request.name, request.custom_id, completion_body(answer, requests_.tokenizer())));
+  ++counts_.done;
+}
+
+void BatchRun::fail(const LineName& name, const std::string& custom_id, ApiError error) {
+  journal_.append({.name = name, .failed = true}, error_line(name, custom_id, std::move(error)));
+  ++counts_.done;
+  ++counts_.failed;
+}
+
+void BatchRun::warn_of_unknown(const LineName& name, const std::vector<std::string>& fields) {
+  constexpr std::size_t kMostNames = 100;  // a stranger's file may have a new one in each line
+  for (const std::string& field : fields) {
+    if (told_of_.size() >= kMostNames || !told_of_.insert(field).second) continue;
+    log(LogLevel::kWarning, str("line {}: the field {} is not known and changes nothing; said once",
+                                name.number, nlohmann::json(field).dump()));
+  }
+}
+
+}  // namespace longspan

@@ -1,0 +1,103 @@
+// Rank 0's side of a batch: lines in, answers out, many at once.
+//
+//   input line --read--> request --> one engine request an answer --step, step, ...--> a line of
+//   output
+//        |                 |
+//        |                 +-- what cannot be done: an error is its line
+//        +-- answered by an earlier run: passed over
+//
+// Lines are read as answers come, so that no more are held than run at once.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "launch/answer_interrupt.h"
+#include "launch/batch/batch_engine.h"
+#include "launch/batch/batch_files.h"
+#include "launch/batch/batch_progress.h"
+#include "launch/batch/batch_requests.h"
+
+namespace longspan {
+
+struct BatchRunOptions {
+  std::string input;
+  bool retries_failed = false;
+  std::int64_t seed = 0;
+  int max_running = 64;     // answers in the engine at once, those of the last line besides
+  std::string fingerprint;  // of this program
+  Readers readers;
+  bool terminal = false;  // a person watches
+};
+
+class BatchRun {
+ public:
+  /// Borrows all but `options`.
+  BatchRun(BatchRunOptions options, const BatchRequests& requests, BatchFiles& files,
+           const BatchFiles::Survey& survey, const AnswerInterrupt& interrupt);
+
+  BatchEngine::Events events();
+  /// Until all lines are answered. After a Ctrl-C what has begun is answered and nothing else.
+  void serve(BatchEngine& engine);
+
+  /// Whether lines are left.
+  bool cut_short() const { return cut_short_; }
+  const BatchCounts& counts() const { return counts_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  /// A request whose answers are being written; its engine requests have consecutive ids.
+  struct Pending {
+    LineName name;
+    std::string custom_id;
+    Endpoint endpoint = Endpoint::kCompletions;
+    bool logprobs = false;
+    std::int64_t created = 0;
+    std::int64_t prompt_tokens = 0;
+    std::vector<AnswerRecorder> answers;
+    std::size_t open = 0;  // answers that are not complete
+    bool begun = false;
+  };
+  using PendingById = std::map<RequestId, Pending>;  // by the id of its first answer
+
+  void take_lines(BatchEngine& engine);
+  void take(BatchEngine& engine, const InputLine& input);
+  void start(BatchEngine& engine, const LineName& name, const BatchLine& line);
+  void drop_what_has_not_begun(BatchEngine& engine);
+  void end_complete(BatchEngine& engine);
+  double under_way() const;
+  void show_progress(const BatchEngine& engine);
+  void finish(const Pending& request);
+  void fail(const LineName& name, const std::string& custom_id, ApiError error);
+  void warn_of_unknown(const LineName& name, const std::vector<std::string>& fields);
+  void note_prefill(const Progress& chunk);
+  void note_token(RequestId id, const Scored& scored);
+  PendingById::iterator owner(RequestId id);
+  double now() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+  const BatchRunOptions options_;
+  const BatchRequests& requests_;
+  BatchJournal& journal_;
+  const AnswerInterrupt& interrupt_;
+  BatchInput input_;
+  const Clock::time_point start_;
+  BatchCounts counts_;
+  BatchProgress progress_;
+  std::unordered_map<std::string, std::int64_t> custom_ids_;  // and the line that used each first
+  std::set<std::string> told_of_;                             // fields that nobody knows
+  PendingById pending_;
+  RequestId next_id_ = 0;
+  std::int64_t open_ = 0;            // answers in the engine
+  std::vector<RequestId> complete_;  // since the last step
+  bool input_ended_ = false;
+  bool stopping_ = false;  // after a Ctrl-C
+  bool cut_short_ = false;
+};
+
+}  // namespace longspan

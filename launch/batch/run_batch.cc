@@ -1,0 +1,286 @@
+// `longspan run-batch`: every rank runs this; rank 0 also holds the files.
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <iostream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <random>
+
+#include "comm/agreement.h"
+#include "comm/error.h"
+#include "comm/host_memory.h"
+#include "comm/machine.h"
+#include "comm/str.h"
+#include "launch/answer_interrupt.h"
+#include "launch/batch/batch_engine.h"
+#include "launch/batch/batch_files.h"
+#include "launch/batch/batch_requests.h"
+#include "launch/batch/batch_run.h"
+#include "launch/commands.h"
+#include "launch/device_defaults.h"
+#include "launch/on_machine.h"
+#include "launch/run_setup.h"
+#include "launch/terminal.h"
+#include "launch/trace_recording.h"
+#include "launch/version.h"
+#include "runtime/model/model_manifest.h"
+
+namespace longspan {
+namespace {
+
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Tokens of one request, prompt and answer, unless memory holds fewer.
+std::int64_t wanted_room(const GenerateOptions& options, const ModelConfig& model) {
+  const std::int64_t room = options.max_model_len.value_or(model.context);
+  if (room <= model.context) return room;
+  throw UsageError(str("--max-model-len is {}, but the model's context is {}; lower it to that",
+                       room, model.context));
+}
+
+/// All that a request may call the model, unless the command line has names for it: what people
+/// call it here, and what its author does.
+std::vector<std::string> names_of(const RunBatchOptions& options, const ModelConfig& model) {
+  if (!options.names.empty()) return options.names;
+  const std::filesystem::path path = std::filesystem::path(options.run.model).lexically_normal();
+  const auto file = path.has_filename() ? path.filename() : path.parent_path().filename();
+  const bool gguf = file.extension() == ".gguf";
+  std::vector<std::string> names{(gguf ? file.stem() : file).string()};
+  for (const std::string& name : {file.string(), options.run.model, model.name}) {
+    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
+/// What a request that says nothing of sampling gets. Where nobody says a temperature it is 1, as
+/// in OpenAI's API.
+SamplingDefaults sampling_defaults(const GenerateOptions& options, const Tokenizer& tokenizer) {
+  SamplingOptions asked = options.sampling;
+  const GenerationConfig model =
+      asked.uses_model_defaults ? generation_config_of(options.model) : GenerationConfig{};
+  asked.temperature = asked.temperature.value_or(model.temperature.value_or(1));
+  const auto sampling = [&](bool ignore_eos) {
+    return resolved(asked, model, tokenizer.ends(), ignore_eos, tokenizer.vocabulary());
+  };
+  SamplingDefaults defaults{.sampling = sampling(true),
+                            .ignore_eos = options.ignore_eos,
+                            .stop_texts = options.sampling.stop_texts};
+  asked.stop_ids.clear();
+  defaults.ends = sampling(false).stops;
+  return defaults;
+}
+
+json model_facts(const OpenedModel& opened) {
+  json facts{{"name", opened.config.name}, {"files", json::object()}};
+  if (!opened.file) return facts;  // weights are made up
+  const ModelFiles files = files_of(*opened.file);
+  for (const std::string& name : files.names) {
+    facts["files"][name] = std::filesystem::file_size(files.folder / name);
+  }
+  return facts;
+}
+
+/// What answers depend on. How the work is shared is not among it: that changes no token.
+json facts_of(const RunBatchOptions& batch, const OpenedModel& opened, const BatchTerms& terms,
+              Precision precision) {
+  const GenerateOptions& options = batch.run;
+  const Sampling& sampling = terms.sampling.sampling;
+  json bias = json::object();
+  for (const TokenBias& one : sampling.bias) bias[str("{}", one.id)] = one.bias;
+  const auto or_null = [](const auto& value) { return value ? json(*value) : json(nullptr); };
+  return {{"model", model_facts(opened)},
+          {"options",
+           {{"served_model_name", batch.names},
+            {"max_model_len", terms.context},
+            {"max_tokens", or_null(terms.max_tokens)},
+            {"dtype", name(precision)},
+            {"kv_dtype", options.kv_type ? json(name(*options.kv_type)) : json("auto")},
+            {"rope_float32", options.rope_float32},
+            {"temperature", sampling.temperature},
+            {"top_k", sampling.top_k},
+            {"top_p", sampling.top_p},
+            {"min_p", sampling.min_p},
+            {"repetition_penalty", sampling.repetition_penalty},
+            {"presence_penalty", sampling.presence_penalty},
+            {"frequency_penalty", sampling.frequency_penalty},
+            {"logit_bias", bias},
+            {"min_tokens", sampling.min_tokens},
+            {"ignore_eos", terms.sampling.ignore_eos},
+            {"ends", terms.sampling.ends},
+            {"stop_ids", sampling.stops},
+            {"stop", terms.sampling.stop_texts},
+            {"seed", or_null(options.sampling.seed)}}}};
+}
+
+std::int64_t fresh_seed() {
+  std::random_device device;
+  return static_cast<std::int64_t>((std::uint64_t{device()} << 32 | device()) >> 1);
+}
+
+/// What rank 0 alone has.
+struct Desk {
+  explicit Desk(const RunBatchOptions& options) : files(options) {}
+
+  /// Once the model is open: refuses what would not go on as it was begun.
+  void begin(const RunBatchOptions& options, const OpenedModel& opened, Precision precision,
+             std::int64_t room) {
+    terms = {.names = names_of(options, opened.config),
+             .sampling = sampling_defaults(options.run, opened.tokenizer),
+             .max_tokens = options.run.max_tokens,
+             .context = room};
+    const std::int64_t fresh =
+        options.run.sampling.seed ? *options.run.sampling.seed : fresh_seed();
+    seed = files.begin(facts_of(options, opened, terms, precision), fresh);
+    survey = files.survey();
+  }
+
+  BatchFiles files;
+  BatchTerms terms;
+  std::int64_t seed = 0;
+  BatchFiles::Survey survey;
+};
+
+/// A batch may run for days beside others, and lines and answers are held too: unless somebody says
+/// how much to take, a tenth of what the host has left stays free.
+JobOptions with_memory_to_spare(Machine& machine, const LoadedModel& model, JobOptions job) {
+  if (job.memory_limit || machine.device_memory_left()) return job;
+  job.memory_limit = model.host_weight_bytes + available_host_memory() / 10 * 9;
+  return job;
+}
+
+void say_room(std::int64_t wanted, std::int64_t room) {
+  if (room == wanted) return;
+  std::cerr << str("longspan: room for requests of {} tokens, as many as memory holds\n",
+                   with_thousands(room));
+}
+
+void say_end(const RunBatchOptions& options, const BatchCounts& counts, bool cut_short,
+             double seconds) {
+  const std::int64_t here = counts.done - counts.earlier;
+  std::string line = str("longspan: {} of {} in {}: {} answered now", with_thousands(counts.done),
+                         count_text(static_cast<std::size_t>(counts.requests), "request"),
+                         options.output, with_thousands(here - counts.failed));
+  if (counts.earlier > 0) line += str(", {} before", with_thousands(counts.earlier));
+  if (counts.failed > 0) line += str(", {} failed: see \"error\"", with_thousands(counts.failed));
+  line += str("; read {} tokens, wrote {} in {:.1f} s", with_thousands(counts.read),
+              with_thousands(counts.written), seconds);
+  if (cut_short) line += "; the same command goes on from there";
+  std::cerr << line + "\n" << std::flush;
+}
+
+/// All lines are answered.
+void put_in_order(Desk& desk) {
+  const std::size_t gone = desk.files.journal().put_in_order(desk.survey.last);
+  if (gone == 0) return;
+  std::cerr << str(
+      "longspan: {} of lines that the input does not have, or that were answered "
+      "again, {} gone\n",
+      count_text(gone, "answer"), gone == 1 ? "is" : "are");
+}
+
+/// Rank 0's part of a run with lines left. Whether it was cut short.
+bool serve(Machine& machine, const RunBatchOptions& options, LoadedModel& model, const Split& split,
+           const JobOptions& job, Desk& desk, AnswerInterrupt& interrupt) {
+  const auto start = Clock::now();
+  const BatchRequests requests(desk.terms, options.run.model, model.tokenizer);
+  BatchRun run({.input = options.input,
+                .retries_failed = options.retry_failed,
+                .seed = desk.seed,
+                .max_running = job.max_running,
+                .fingerprint = "longspan " + build_name(),
+                .readers = {.degree = split.degree, .layers = model.config.layers},
+                .terminal = shows_on_terminal(STDERR_FILENO)},
+               requests, desk.files, desk.survey, interrupt);
+  const BatchEngine::Events events = run.events();
+  const BatchEngine::Room room{.tokens = desk.terms.context,
+                               .gives_way = !options.run.max_model_len};
+  BatchEngine::open(machine, model, job, room, &events, [&](BatchEngine& engine) {
+    say_room(room.tokens, engine.room());
+    interrupt.begin_answer();
+    run.serve(engine);
+    interrupt.end_answer();
+    desk.files.journal().sync();
+    if (!run.cut_short()) put_in_order(desk);
+  });
+  say_end(options, run.counts(), run.cut_short(), seconds_since(start));
+  return run.cut_short();
+}
+
+ExitCode run_batch_on(Machine& machine, const RunBatchOptions& asked, AnswerInterrupt& interrupt) {
+  const auto start = Clock::now();
+  RunBatchOptions options = asked;
+  options.run =
+      agree_on(machine.control(), [&] { return suited_to(machine.backend(), asked.run); });
+  const bool coordinator = machine.rank() == 0;
+  if (!coordinator) interrupt.leave_to_rank_0();
+  const std::vector<int> degree =
+      agree_on(machine.control(), [&] { return degrees(options.run, machine.size()); });
+  std::optional<Desk> desk;
+  agree_on(machine.control(), [&] {
+    if (coordinator) desk.emplace(options);
+    return 0;
+  });
+  std::optional<TraceRecording> trace;
+  if (options.run.trace) trace.emplace(machine, *options.run.trace);
+
+  OpenedModel opened = open_asked(machine, options.run);
+  const Split split = splits(machine, options.run, opened.config, degree).front();
+  const Precision precision = agreed_precision(machine, options.run.dtype);
+  const std::int64_t left = agree_on(machine.control(), [&] {
+    const std::int64_t room = wanted_room(options.run, opened.config);
+    if (!coordinator) return std::numeric_limits<std::int64_t>::max();
+    desk->begin(options, opened, precision, room);
+    return desk->survey.left;
+  });
+  if (minimum(machine.control(), left) == 0) {
+    agree_on(machine.control(), [&] {
+      if (!coordinator) return 0;
+      put_in_order(*desk);
+      std::cerr << str("longspan: nothing is left to do: {} in {}\n",
+                       count_text(static_cast<std::size_t>(desk->survey.requests), "request"),
+                       options.output);
+      return 0;
+    });
+    return ExitCode::kClean;
+  }
+
+  const std::string manifest = manifest_word(options.run, opened);
+  LoadedModel model = load_with_bar(machine, options.run, std::move(opened), precision);
+  if (coordinator) say_loaded(options.run, model, seconds_since(start), manifest);
+  const MachineRates rates = machine_rates(machine, options.run, *model.kernels, split);
+  const JobOptions job = with_memory_to_spare(
+      machine, model, job_options(machine, options.run, split, rates, precision));
+  bool cut_short = false;
+  if (coordinator) {
+    cut_short = serve(machine, options, model, split, job, *desk, interrupt);
+  } else {
+    BatchEngine::open(machine, model, job, {}, nullptr, nullptr);
+  }
+  if (trace) trace->finish(true);
+  return any_rank(machine.control(), cut_short) ? ExitCode::kInterrupted : ExitCode::kClean;
+}
+
+}  // namespace
+
+ExitCode run_batch(const RunBatchOptions& options) {
+  AnswerInterrupt interrupt;
+  const GenerateOptions& run = options.run;
+  return on_machine({.threads = run.threads,
+                     .bind = run.bind,
+                     .backend = run.backend,
+                     .hang_timeout = run.hang_timeout,
+                     .throttle_link = run.throttle_link,
+                     .log_level = run.log_level},
+                    [&](Machine& machine) { return run_batch_on(machine, options, interrupt); });
+}
+
+}  // namespace longspan
