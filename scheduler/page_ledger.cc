@@ -100,11 +100,11 @@ std::optional<Grant> PageLedger::try_grant(RequestId id, std::span<const int> ow
                            std::to_string(to.worst_pages) + " pages and has them");
   }
   for (const int owner : owners) {
-    const std::optional<PageRef> page = take(owner);
-    if (!page) continue;
-    to.pages.push_back(*page);
-    if (!to.tail || number > to.computed / page_tokens_) return Grant{*page, number};
-    return Grant{*page, number, to.tail, to.computed % page_tokens_};
+    if (!make_room(owner)) continue;
+    const PageRef page = slots_.take(owner);
+    to.pages.push_back(page);
+    if (!to.tail || number > to.computed / page_tokens_) return Grant{page, number};
+    return Grant{page, number, to.tail, to.computed % page_tokens_};
   }
   return std::nullopt;
 }
@@ -192,10 +192,10 @@ const PageLedger::Request& PageLedger::request(RequestId id) const {
 
 // --- Pages
 
-std::optional<PageRef> PageLedger::take(int owner) {
-  if (available(owner) == 0) return std::nullopt;
+bool PageLedger::make_room(int owner) {
+  if (available(owner) == 0) return false;
   while (slots_.room(owner) == 0) (void)evict(owner);
-  return slots_.try_take(owner);
+  return true;
 }
 
 void PageLedger::refer(PageRef page) {

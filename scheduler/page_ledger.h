@@ -191,7 +191,8 @@ class PageLedger {
   void open_page(PageRef page, std::int64_t number, std::int64_t filled);
   void index_full(const Request& request, std::int64_t number, const PageHash& hash);
 
-  std::optional<PageRef> take(int owner);
+  /// False, and nothing is evicted, where that would not do.
+  [[nodiscard]] bool make_room(int owner);
   void refer(PageRef page);
   void let_go(PageRef page);
   void vacate(PageRef page);

@@ -16,15 +16,11 @@ std::optional<PageInMotion> PageLedger::try_move(PageRef from, int to, std::int6
     return !(page->indexed && index_.contains(page->hash, to));
   };
   if (!may_move() || slots_.total().of_moves >= headroom_) return std::nullopt;
-  const std::optional<PageRef> target = take(to);
-  if (!target) return std::nullopt;
-  // What was evicted for the target may have been what the source was found by.
-  if (!may_move()) {
-    vacate(*target);
-    return std::nullopt;
-  }
-  const PageInMotion& move = moves_.open(from, *target, deadline_ns);
-  slots_.update(*target, [](Page& page) { page.of_move = true; });
+  // What is evicted for the target may be what the source was found by: then it went too.
+  if (!make_room(to) || !may_move()) return std::nullopt;
+  const PageRef target = slots_.take(to);
+  const PageInMotion& move = moves_.open(from, target, deadline_ns);
+  slots_.update(target, [](Page& page) { page.of_move = true; });
   slots_.update(from, [&](Page& page) { page.move = move.id; });
   return move;
 }

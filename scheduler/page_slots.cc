@@ -76,8 +76,8 @@ Page& PageSlots::page_at(PageRef ref) {
   return pools_[ref.owner].pages[ref.slot];
 }
 
-std::optional<PageRef> PageSlots::try_take(int owner) {
-  if (room(owner) <= 0) return std::nullopt;
+PageRef PageSlots::take(int owner) {
+  if (room(owner) == 0) throw std::logic_error("owner " + std::to_string(owner) + " has no room");
   Pool& pool = pools_[owner];
   const std::int32_t slot = pool.empty.back();
   pool.empty.pop_back();
@@ -85,7 +85,7 @@ std::optional<PageRef> PageSlots::try_take(int owner) {
   count(pool, page, -1);
   page.state = kReserved;
   count(pool, page, +1);
-  return PageRef{owner, slot, page.generation};
+  return {owner, slot, page.generation};
 }
 
 void PageSlots::settle(PageRef ref, const Page& before, Page& page) {

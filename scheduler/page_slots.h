@@ -42,8 +42,8 @@ class PageSlots {
   /// The same of a page that must be current. Throws std::logic_error.
   const Page& at(PageRef ref) const;
 
-  /// A free slot of `owner`, now reserved; nothing where it has no room.
-  std::optional<PageRef> try_take(int owner);
+  /// A free slot of `owner`, now reserved. Throws std::logic_error where it has no room.
+  PageRef take(int owner);
   /// Changes a current page by change(page). Throws std::logic_error for a step of states that
   /// cannot be; nothing that was made of the ledger is to be trusted then.
   template <typename Change>
