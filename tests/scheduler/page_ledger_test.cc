@@ -464,6 +464,47 @@ TEST_F(PageLedgerTest, WhatIsLeasedIsRetiredWhenItIsReleasedOrMoved) {
   EXPECT_EQ(ledger_.find(first), nullptr);
 }
 
+TEST_F(PageLedgerTest, APageThatWasLeasedWhileItRanIsNotEvictedAfterwards) {
+  compute(1, {hash(1)});
+  const PageRef page = ledger_.pages(1)[0];
+  const auto lease = ledger_.try_lease(page);
+  ledger_.release(1);
+  EXPECT_EQ(state(page), PageState::kCached);
+  EXPECT_FALSE(ledger_.evict(0));
+  ASSERT_TRUE(ledger_.end_lease(*lease));
+  EXPECT_TRUE(ledger_.evict(0));
+}
+
+TEST_F(PageLedgerTest, ALeaseThatEndsBeforeTheDrainFreesNothing) {
+  compute(1, {hash(1)});
+  const PageInMotion move = moving(page(1, 0), 1);
+  const auto lease = ledger_.try_lease(move.from);
+  ASSERT_TRUE(ledger_.commit_move(move.id));
+  ASSERT_TRUE(ledger_.end_lease(*lease));
+  EXPECT_EQ(state(move.from), PageState::kRetired);
+  ASSERT_TRUE(ledger_.drained(move.from));
+  EXPECT_EQ(ledger_.find(move.from), nullptr);
+}
+
+TEST(PageLedgerOfThreeTest, TheSecondOfTwoCopiesOnTheirWayToAnOwnerIsCancelled) {
+  PageLedger ledger(LedgerOptions{.capacity = {2, 2, 2}, .page_tokens = 1, .headroom = 3});
+  ASSERT_EQ(ledger.start({1, 1, 1}).verdict, Verdict::kStarted);
+  ASSERT_TRUE(ledger.try_grant(1, kAny));
+  ASSERT_TRUE(ledger.advance(1, 1, std::vector{hash(1)}));
+  const auto move_to = [&](PageRef from, int to) {
+    const auto move = ledger.try_move(from, to, 9);
+    EXPECT_TRUE(ledger.prepared(move->id, move->to));
+    return *move;
+  };
+  const PageInMotion copy = move_to(ledger.pages(1)[0], 1);
+  ASSERT_TRUE(ledger.commit_copy(copy.id));
+  const PageInMotion one = move_to(copy.from, 2), other = move_to(copy.to, 2);
+  EXPECT_TRUE(ledger.commit_copy(one.id));
+  EXPECT_FALSE(ledger.commit_copy(other.id));
+  EXPECT_EQ(ledger.find(other.to), nullptr);
+  EXPECT_EQ(ledger.check(), std::nullopt);
+}
+
 TEST_F(PageLedgerTest, ALeasedPageThatCannotBeFoundAnyMoreIsRetired) {
   compute_and_release(1, {hash(1), hash(2)});
   const auto chain = ledger_.longest_hit(std::vector{hash(1), hash(2)}, 9, {});
