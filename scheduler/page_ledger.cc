@@ -76,6 +76,16 @@ StartAnswer PageLedger::promise_to(RequestId id, std::int64_t pages) const {
   return answer;
 }
 
+bool PageLedger::try_promise(RequestId id, std::int64_t worst_tokens) {
+  Request& of = request(id);
+  const std::int64_t more = pages_for(worst_tokens, page_tokens_) - of.worst_pages;
+  if (more <= 0) return true;
+  if (!promise().fits(more)) return false;
+  of.worst_pages += more;
+  promised_ += more;
+  return true;
+}
+
 std::int64_t PageLedger::Request::open_pages(std::int64_t page_tokens) const {
   return tail ? computed / page_tokens : pages_for(computed, page_tokens);
 }
@@ -291,6 +301,8 @@ void PageLedger::set_capacity(int owner, std::int64_t pages) {
   trim();
 }
 
+/// Where more is in use than the capacity nothing is idle, or it would have been evicted: room and
+/// idle pages never hide each other.
 void PageLedger::trim() {
   for (int owner = 0; owner < slots_.owners(); ++owner) {
     while (slots_.counts(owner).in_use() > slots_.capacity(owner) && evict(owner)) {
@@ -303,11 +315,6 @@ PoolPromise PageLedger::promise() const {
           .headroom = headroom_,
           .promised = promised_,
           .pinned = slots_.total().pinned};
-}
-
-std::int64_t PageLedger::available(int owner) const {
-  const std::int64_t kept = slots_.counts(owner).in_use() - index_.idle(owner);
-  return std::max<std::int64_t>(0, slots_.capacity(owner) - kept);
 }
 
 }  // namespace longspan

@@ -94,6 +94,11 @@ class PageLedger {
   /// is not full the child gets a copy with its next grant. `worst_tokens` includes what it shares.
   StartAnswer fork(RequestId parent, RequestId child, std::int64_t worst_tokens);
 
+  /// Promises a request that has started up to `worst_tokens` positions, if that is more than
+  /// before: one that named no limit starts with less, and gets more while there is any. False when
+  /// there is not.
+  [[nodiscard]] bool try_promise(RequestId id, std::int64_t worst_tokens);
+
   /// Pages still to be granted before positions [0, upto) are computed: see pages_to_grant().
   std::int64_t pages_missing(RequestId id, std::int64_t upto) const;
   /// Whether the last page granted has been opened and more can be needed: the time to ask.
@@ -164,7 +169,7 @@ class PageLedger {
   /// The promise as it stands.
   PoolPromise promise() const;
   /// Pages that a grant could take from `owner`: free or to be evicted.
-  std::int64_t available(int owner) const;
+  std::int64_t available(int owner) const { return slots_.room(owner) + index_.idle(owner); }
   const PageCounts& counts(int owner) const { return slots_.counts(owner); }
   /// The page, null when `ref` is not current.
   const Page* find(PageRef ref) const { return slots_.find(ref); }

@@ -52,6 +52,8 @@ void LedgerReplay::apply(const LedgerEvent& event) {
       return start(draws);
     case kFork:
       return fork(draws);
+    case kPromise:
+      return promise(draws);
     case kGrant:
       return grant(draws);
     case kTakeBack:
@@ -129,6 +131,17 @@ void LedgerReplay::fork(const Draws& draws) {
   same(ledger_.fork(*parent, id, worst).verdict, verdict, "the verdict on a fork");
   tell(id_of(id) + " of " + id_of(*parent) + ", worst " + id_of(worst));
   if (verdict == Verdict::kStarted) model_.fork(*parent, id, pages);
+}
+
+void LedgerReplay::promise(const Draws& draws) {
+  const auto id = some_request(draws[0]);
+  if (!id) return;
+  NaiveRequest& request = model_.requests().at(*id);
+  const std::int64_t pages = request.worst_pages + draws[1] % 4 - 1;
+  const bool fits = pages <= request.worst_pages || pages - request.worst_pages <= model_.left();
+  same(ledger_.try_promise(*id, pages * script_.page_tokens), fits, "whether more is promised");
+  if (fits) request.worst_pages = std::max(request.worst_pages, pages);
+  tell(id_of(*id) + ": " + id_of(pages) + " pages");
 }
 
 void LedgerReplay::grant(const Draws& draws) {

@@ -32,6 +32,7 @@ class LedgerReplay {
   void apply(const LedgerEvent& event);
   void start(const Draws& draws);
   void fork(const Draws& draws);
+  void promise(const Draws& draws);
   void grant(const Draws& draws);
   void grant_to(std::int64_t id, const std::vector<int>& owners);
   void take_back(const Draws& draws);

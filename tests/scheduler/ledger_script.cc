@@ -10,7 +10,7 @@ namespace {
 using enum LedgerEventKind;
 
 /// How often each event comes.
-constexpr std::array<std::pair<LedgerEventKind, int>, 19> kWeights{{
+constexpr std::array<std::pair<LedgerEventKind, int>, 20> kWeights{{
     {kStart, 14},     {kFork, 4},       {kGrant, 12},  {kTakeBack, 1}, {kAdvance, 14},
     {kToken, 14},     {kOldReport, 1},  {kRelease, 5}, {kMove, 12},    {kPrepared, 14},
     {kCommitMove, 6}, {kCommitCopy, 6}, {kCancel, 2},  {kTime, 1},     {kDrained, 8},
@@ -44,6 +44,8 @@ const char* name_of(LedgerEventKind kind) {
       return "start";
     case kFork:
       return "fork";
+    case kPromise:
+      return "promise";
     case kGrant:
       return "grant";
     case kTakeBack:

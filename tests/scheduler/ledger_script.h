@@ -14,6 +14,7 @@ namespace longspan::test {
 enum class LedgerEventKind {
   kStart,
   kFork,
+  kPromise,
   kGrant,
   kTakeBack,
   kAdvance,

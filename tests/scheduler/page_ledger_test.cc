@@ -79,6 +79,20 @@ TEST_F(PageLedgerTest, ARequestIsPromisedItsWorstCaseAndRefusedWithNumbers) {
   EXPECT_EQ(start(2, 4, 16), Verdict::kStarted);
 }
 
+TEST_F(PageLedgerTest, APromiseGrowsWhileThereIsMemory) {
+  ASSERT_EQ(start(1, 4, 8), Verdict::kStarted);
+  ASSERT_EQ(start(2, 4, 8), Verdict::kStarted);
+  EXPECT_TRUE(ledger_.try_promise(1, 16));
+  EXPECT_EQ(ledger_.promise().left(), 0);
+  EXPECT_FALSE(ledger_.try_promise(1, 17));
+  EXPECT_TRUE(ledger_.try_promise(1, 4)) << "it has been promised more than that";
+  grant(1, 4);
+  grant(2, 2);
+  ledger_.release(2);
+  EXPECT_TRUE(ledger_.try_promise(1, 24));
+  grant(1, 2);
+}
+
 TEST_F(PageLedgerTest, ACallThatCannotBeMeantThrows) {
   EXPECT_THROW((void)start(1, 0, 4), std::logic_error);
   EXPECT_THROW((void)start(1, 5, 4), std::logic_error);
