@@ -532,6 +532,21 @@ TEST_F(PageLedgerTest, ALeasedPageThatCannotBeFoundAnyMoreIsRetired) {
 
 // --- Capacity
 
+TEST_F(PageLedgerTest, ADeadOwnerKeepsNothingAndNothingFollowsItsPages) {
+  ASSERT_EQ(start(1, 12, 12), Verdict::kStarted);
+  grant(1, 1, kBackwards);
+  grant(1, 1);
+  grant(1, 1, kBackwards);
+  ASSERT_TRUE(ledger_.advance(1, 12, std::vector{hash(1), hash(2), hash(3)}));
+  const PageInMotion move = moving(page(1, 0), 0);
+  ledger_.set_capacity(0, 0);
+  EXPECT_TRUE(ledger_.cancel_move(move.id));
+  ledger_.release(1);
+  EXPECT_EQ(ledger_.counts(0).in_use(), 0);
+  EXPECT_EQ(ledger_.longest_hit(std::vector{hash(1), hash(2), hash(3)}, 99, {}).size(), 1u);
+  EXPECT_EQ(used(1), 1);
+}
+
 TEST_F(PageLedgerTest, LostCapacityTakesCachedPagesAndLeavesWhatRuns) {
   compute_and_release(1, {hash(1)});
   compute(2, {hash(2), hash(3)});
