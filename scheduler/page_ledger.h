@@ -7,8 +7,8 @@
 //                                            release(): what is indexed is cached, the rest is free
 //
 // The coordinator calls it, from one thread, with what it decided and with what ranks reported; a
-// call is one transition, and costs as much as it touches pages. There is no clock, no I/O and no
-// message here, and the same calls give the same pages. Policies decide which owner a page comes
+// call is one transition, whose time is that of the pages it touches. There is no clock, no I/O and
+// no message here, and the same calls give the same pages. Policies decide which owner a page comes
 // from; that it can be had is the ledger's promise:
 //
 //   sum over started requests of their worst case + pinned <= capacity - headroom
@@ -122,15 +122,15 @@ class PageLedger {
   std::int64_t computed(RequestId id) const { return request(id).computed; }
   /// All its pages in order: those of [0, computed), then the granted ones.
   std::span<const PageRef> pages(RequestId id) const { return request(id).pages; }
-  /// A fork's page that is copied by its next step, and the last of its positions are in.
+  /// Where the last positions of a fork are until its next step has copied them.
   std::optional<PageRef> shared_tail(RequestId id) const { return request(id).tail; }
 
   // --- Moves ----------------------------------------------------------------------------------
 
   /// Reserves a page at owner `to` for what live or cached `from` holds. Nothing when `from` is not
   /// there any more, moves already, or is there too; when the moves under way take all of the
-  /// headroom; or when `to` has no room. A page that is not full may move too, if its request takes
-  /// no step until then.
+  /// headroom; or when `to` has no room, even after a cached page was evicted for it. A page that
+  /// is not full may move too, if its request takes no step until then.
   [[nodiscard]] std::optional<PageInMotion> try_move(PageRef from, int to,
                                                      std::int64_t deadline_ns);
   /// `to` says that it has the contents. False, counted, for a move that is over.

@@ -116,7 +116,7 @@ void PageSlots::count(Pool& pool, const Page& page, int by) {
 }
 
 std::int64_t PageSlots::room(int owner) const {
-  return std::max<std::int64_t>(0, pools_[owner].capacity - pools_[owner].counts.in_use());
+  return std::max<std::int64_t>(0, capacity(owner) - counts(owner).in_use());
 }
 
 void PageSlots::set_capacity(int owner, std::int64_t pages) {

@@ -30,6 +30,7 @@ struct PageCounts {
   friend bool operator==(const PageCounts&, const PageCounts&) = default;
 };
 
+/// An owner that there is not is the caller's mistake: std::out_of_range, a std::logic_error.
 class PageSlots {
  public:
   /// `capacity`: slots by owner, all free.
@@ -54,17 +55,17 @@ class PageSlots {
     settle(ref, before, page);
   }
 
-  std::int64_t capacity(int owner) const { return pools_[owner].capacity; }
+  std::int64_t capacity(int owner) const { return pools_.at(owner).capacity; }
   std::int64_t total_capacity() const { return total_capacity_; }
   /// Slots there are, whatever the capacity.
-  std::int64_t slots(int owner) const { return std::ssize(pools_[owner].pages); }
+  std::int64_t slots(int owner) const { return std::ssize(pools_.at(owner).pages); }
   /// Pages that can still be taken from `owner`.
   std::int64_t room(int owner) const;
   /// How many slots of `owner` may be in use; more may be until they are freed. Throws
   /// std::logic_error for more than there are.
   void set_capacity(int owner, std::int64_t pages);
 
-  const PageCounts& counts(int owner) const { return pools_[owner].counts; }
+  const PageCounts& counts(int owner) const { return pools_.at(owner).counts; }
   const PageCounts& total() const { return total_; }
   /// Whichever page is in the slot now.
   PageRef in_slot(int owner, std::int32_t slot) const;

@@ -41,7 +41,30 @@ std::optional<std::string> LedgerReplay::run() {
     if (failure_) break;
     idle_events_ += told_.back() == name_of(event.kind);
   }
+  if (!failure_) wind_up();
   return failure_;
+}
+
+/// Requests and leases end, moves come to their deadline or are cancelled, plans are acknowledged.
+void LedgerReplay::wind_up() {
+  while (!model_.requests().empty()) release({0, 0, 0, 0});
+  while (!model_.all_leases().empty()) end_lease({0, 0, 0, 0});
+  now_ns_ += 1000;
+  pass_time({0, 0, 0, 0});
+  while (!model_.moves().empty()) cancel({0, 0, 0, 0});
+  compare();
+  for (int owner = 0; owner < model_.owners(); ++owner) {
+    for (int slot = 0; slot < std::ssize(model_.pages()[owner]); ++slot) {
+      const NaivePage& page = model_.pages()[owner][slot];
+      if (page.awaits_drain) (void)ledger_.drained({owner, slot, page.generation});
+    }
+    while (ledger_.evict(owner)) {
+    }
+  }
+  for (int owner = 0; owner < model_.owners(); ++owner) {
+    same<std::int64_t>(ledger_.counts(owner).in_use(), 0, "what is in use when all is over");
+  }
+  same<std::int64_t>(ledger_.promise().promised, 0, "what is promised when all is over");
 }
 
 void LedgerReplay::apply(const LedgerEvent& event) {

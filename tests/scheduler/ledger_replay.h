@@ -19,7 +19,8 @@ class LedgerReplay {
  public:
   explicit LedgerReplay(const LedgerScript& script);
 
-  /// What went wrong first, at which event; nothing when all is as it should be.
+  /// What went wrong first; nothing when all is as it should be. After the last event everything
+  /// ends, and every page must come back.
   std::optional<std::string> run();
   /// One line per event: what it came to mean.
   const std::vector<std::string>& told() const { return told_; }
@@ -51,6 +52,7 @@ class LedgerReplay {
   void evict(const Draws& draws);
   void set_capacity(const Draws& draws);
 
+  void wind_up();
   void compare();
   void compare_pages();
   void compare_requests();

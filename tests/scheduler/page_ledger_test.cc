@@ -100,6 +100,8 @@ TEST_F(PageLedgerTest, ACallThatCannotBeMeantThrows) {
   EXPECT_THROW(ledger_.release(1), std::logic_error);
   ASSERT_EQ(start(1, 4, 4), Verdict::kStarted);
   EXPECT_THROW((void)start(1, 4, 4), std::logic_error);
+  EXPECT_THROW((void)ledger_.try_grant(1, std::array{2}), std::logic_error) << "no such owner";
+  EXPECT_THROW(ledger_.set_capacity(-1, 0), std::logic_error);
   grant(1, 1);
   EXPECT_THROW((void)ledger_.try_grant(1, kAny), std::logic_error) << "its worst case is one page";
 }

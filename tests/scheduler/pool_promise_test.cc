@@ -31,6 +31,19 @@ TEST(PagesToGrantTest, AreOneMoreThanNeededAndSixtyFourTokensMore) {
   EXPECT_EQ(pages_to_grant(0, 1000, 128), 1);
 }
 
+/// Whoever has them goes on for 64 steps without a plan, and opens a page without asking first.
+TEST(PagesToGrantTest, LastForSixtyFourStepsAtAnyPageSize) {
+  for (const std::int64_t page : {1, 7, 16, 63, 64, 65, 128}) {
+    for (std::int64_t upto = 0; upto < 300; ++upto) {
+      const std::int64_t pages = pages_to_grant(upto, 1000, page);
+      EXPECT_GE(pages * page, upto + 64);
+      EXPECT_GE((pages - 1) * page, upto);
+      EXPECT_TRUE((pages - 1) * page < upto + 64 || (pages - 2) * page < upto)
+          << "no more than that";
+    }
+  }
+}
+
 TEST(PagesToGrantTest, AreNeverMoreThanTheWorstCase) {
   EXPECT_EQ(pages_to_grant(120, 1, 128), 1);
   EXPECT_EQ(pages_to_grant(17, 4, 16), 4);
