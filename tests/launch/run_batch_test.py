@@ -152,6 +152,15 @@ class AnswersTest(RunBatchTest):
                          expected["response"]["body"]["choices"])
         self.assertEqual(expected["response"]["body"]["usage"]["completion_tokens"], 6)
 
+    def test_a_temperature_that_nobody_says_is_openais(self):
+        said, unsaid, greedily = self.answers(
+            line("a", prompt="abc", max_tokens=20, seed=1, temperature=1, ignore_eos=True),
+            line("b", prompt="abc", max_tokens=20, seed=1, ignore_eos=True),
+            greedy("c", max_tokens=20, ignore_eos=True))
+        choices = [a["response"]["body"]["choices"] for a in (said, unsaid, greedily)]
+        self.assertEqual(choices[0], choices[1])
+        self.assertNotEqual(choices[1], choices[2])
+
     def test_without_a_limit_the_context_is_filled(self):
         answers = self.answers(line("a", prompt="abc", temperature=0, ignore_eos=True))
         self.assertEqual(answers[0]["response"]["body"]["usage"]["total_tokens"], CONTEXT)
