@@ -1,10 +1,14 @@
 // `longspan run-batch`: every rank runs this; rank 0 also holds the files.
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <iostream>
 #include <optional>
 #include <random>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "comm/agreement.h"
 #include "comm/error.h"
@@ -37,6 +41,13 @@ double seconds_since(Clock::time_point start) {
 std::int64_t fresh_seed() {
   std::random_device device;
   return static_cast<std::int64_t>((std::uint64_t{device()} << 32 | device()) >> 1);
+}
+
+/// "longspan-0.1.0-3f2a91c"
+std::string fingerprint() {
+  std::string name = "longspan-" + build_name();
+  std::ranges::replace(name, ' ', '-');
+  return name;
 }
 
 /// What rank 0 alone has.
@@ -121,7 +132,7 @@ bool serve(Machine& machine, const RunBatchOptions& options, LoadedModel& model,
                 .retries_failed = options.retry_failed,
                 .seed = desk.seed,
                 .max_running = job.max_running,
-                .fingerprint = "longspan " + build_name(),
+                .fingerprint = fingerprint(),
                 .readers = {.degree = split.degree, .layers = model.config.layers},
                 .terminal = shows_on_terminal(STDERR_FILENO)},
                requests, desk.files, desk.survey, interrupt);
