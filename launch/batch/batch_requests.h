@@ -7,19 +7,11 @@
 #include <vector>
 
 #include "launch/answer_recorder.h"
+#include "launch/batch/batch_terms.h"
 #include "launch/chat_prompts.h"
 #include "runtime/serving/openai_request.h"
-#include "runtime/serving/request_sampling.h"
 
 namespace longspan {
-
-/// What requests are answered with.
-struct BatchTerms {
-  std::vector<std::string> names;  // of the model; the first is reported
-  SamplingDefaults sampling;
-  std::optional<std::int64_t> max_tokens;  // of an answer that asks for no number
-  std::int64_t context = 0;                // most tokens of prompt and answer
-};
 
 class BatchRequests {
  public:

@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <iostream>
-#include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "comm/agreement.h"
 #include "comm/error.h"
@@ -20,6 +20,7 @@
 #include "launch/batch/batch_files.h"
 #include "launch/batch/batch_requests.h"
 #include "launch/batch/batch_run.h"
+#include "launch/batch/batch_terms.h"
 #include "launch/commands.h"
 #include "launch/device_defaults.h"
 #include "launch/on_machine.h"
@@ -27,98 +28,14 @@
 #include "launch/terminal.h"
 #include "launch/trace_recording.h"
 #include "launch/version.h"
-#include "runtime/model/model_manifest.h"
 
 namespace longspan {
 namespace {
 
-using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-/// Tokens of one request, prompt and answer, unless memory holds fewer.
-std::int64_t wanted_room(const GenerateOptions& options, const ModelConfig& model) {
-  const std::int64_t room = options.max_model_len.value_or(model.context);
-  if (room <= model.context) return room;
-  throw UsageError(str("--max-model-len is {}, but the model's context is {}; lower it to that",
-                       room, model.context));
-}
-
-/// All that a request may call the model, unless the command line has names for it: what people
-/// call it here, and what its author does.
-std::vector<std::string> names_of(const RunBatchOptions& options, const ModelConfig& model) {
-  if (!options.names.empty()) return options.names;
-  const std::filesystem::path path = std::filesystem::path(options.run.model).lexically_normal();
-  const auto file = path.has_filename() ? path.filename() : path.parent_path().filename();
-  const bool gguf = file.extension() == ".gguf";
-  std::vector<std::string> names{(gguf ? file.stem() : file).string()};
-  for (const std::string& name : {file.string(), options.run.model, model.name}) {
-    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
-  }
-  return names;
-}
-
-/// What a request that says nothing of sampling gets. Where nobody says a temperature it is 1, as
-/// in OpenAI's API.
-SamplingDefaults sampling_defaults(const GenerateOptions& options, const Tokenizer& tokenizer) {
-  SamplingOptions asked = options.sampling;
-  const GenerationConfig model =
-      asked.uses_model_defaults ? generation_config_of(options.model) : GenerationConfig{};
-  asked.temperature = asked.temperature.value_or(model.temperature.value_or(1));
-  const auto sampling = [&](bool ignore_eos) {
-    return resolved(asked, model, tokenizer.ends(), ignore_eos, tokenizer.vocabulary());
-  };
-  SamplingDefaults defaults{.sampling = sampling(true),
-                            .ignore_eos = options.ignore_eos,
-                            .stop_texts = options.sampling.stop_texts};
-  asked.stop_ids.clear();
-  defaults.ends = sampling(false).stops;
-  return defaults;
-}
-
-json model_facts(const OpenedModel& opened) {
-  json facts{{"name", opened.config.name}, {"files", json::object()}};
-  if (!opened.file) return facts;  // weights are made up
-  const ModelFiles files = files_of(*opened.file);
-  for (const std::string& name : files.names) {
-    facts["files"][name] = std::filesystem::file_size(files.folder / name);
-  }
-  return facts;
-}
-
-/// What answers depend on. How the work is shared is not among it: that changes no token.
-json facts_of(const RunBatchOptions& batch, const OpenedModel& opened, const BatchTerms& terms,
-              Precision precision) {
-  const GenerateOptions& options = batch.run;
-  const Sampling& sampling = terms.sampling.sampling;
-  json bias = json::object();
-  for (const TokenBias& one : sampling.bias) bias[str("{}", one.id)] = one.bias;
-  const auto or_null = [](const auto& value) { return value ? json(*value) : json(nullptr); };
-  return {{"model", model_facts(opened)},
-          {"options",
-           {{"served_model_name", batch.names},
-            {"max_model_len", terms.context},
-            {"max_tokens", or_null(terms.max_tokens)},
-            {"dtype", name(precision)},
-            {"kv_dtype", options.kv_type ? json(name(*options.kv_type)) : json("auto")},
-            {"rope_float32", options.rope_float32},
-            {"temperature", sampling.temperature},
-            {"top_k", sampling.top_k},
-            {"top_p", sampling.top_p},
-            {"min_p", sampling.min_p},
-            {"repetition_penalty", sampling.repetition_penalty},
-            {"presence_penalty", sampling.presence_penalty},
-            {"frequency_penalty", sampling.frequency_penalty},
-            {"logit_bias", bias},
-            {"min_tokens", sampling.min_tokens},
-            {"ignore_eos", terms.sampling.ignore_eos},
-            {"ends", terms.sampling.ends},
-            {"stop_ids", sampling.stops},
-            {"stop", terms.sampling.stop_texts},
-            {"seed", or_null(options.sampling.seed)}}}};
 }
 
 std::int64_t fresh_seed() {
@@ -126,20 +43,23 @@ std::int64_t fresh_seed() {
   return static_cast<std::int64_t>((std::uint64_t{device()} << 32 | device()) >> 1);
 }
 
+/// "longspan-0.1.0-3f2a91c"
+std::string fingerprint() {
+  std::string name = "longspan-" + build_name();
+  std::ranges::replace(name, ' ', '-');
+  return name;
+}
+
 /// What rank 0 alone has.
 struct Desk {
   explicit Desk(const RunBatchOptions& options) : files(options) {}
 
   /// Once the model is open: refuses what would not go on as it was begun.
-  void begin(const RunBatchOptions& options, const OpenedModel& opened, Precision precision,
-             std::int64_t room) {
-    terms = {.names = names_of(options, opened.config),
-             .sampling = sampling_defaults(options.run, opened.tokenizer),
-             .max_tokens = options.run.max_tokens,
-             .context = room};
+  void begin(const RunBatchOptions& options, const OpenedModel& opened, Precision precision) {
+    terms = batch_terms(options, opened);
     const std::int64_t fresh =
         options.run.sampling.seed ? *options.run.sampling.seed : fresh_seed();
-    seed = files.begin(facts_of(options, opened, terms, precision), fresh);
+    seed = files.begin(batch_facts(options, opened, terms, precision), fresh);
     survey = files.survey();
   }
 
@@ -187,6 +107,22 @@ void put_in_order(Desk& desk) {
       count_text(gone, "answer"), gone == 1 ? "is" : "are");
 }
 
+/// Whether earlier runs have answered every line; then the model need not be read. Every rank calls
+/// it; `desk`: on rank 0.
+bool is_done_already(Machine& machine, const RunBatchOptions& options, Desk* desk) {
+  const bool has_work = any_rank(machine.control(), desk && desk->survey.left > 0);
+  if (has_work) return false;
+  agree_on(machine.control(), [&] {
+    if (!desk) return 0;
+    put_in_order(*desk);
+    std::cerr << str("longspan: nothing is left to do: {} in {}\n",
+                     count_text(static_cast<std::size_t>(desk->survey.requests), "request"),
+                     options.output);
+    return 0;
+  });
+  return true;
+}
+
 /// Rank 0's part of a run with lines left. Whether it was cut short.
 bool serve(Machine& machine, const RunBatchOptions& options, LoadedModel& model, const Split& split,
            const JobOptions& job, Desk& desk, AnswerInterrupt& interrupt) {
@@ -196,7 +132,7 @@ bool serve(Machine& machine, const RunBatchOptions& options, LoadedModel& model,
                 .retries_failed = options.retry_failed,
                 .seed = desk.seed,
                 .max_running = job.max_running,
-                .fingerprint = "longspan " + build_name(),
+                .fingerprint = fingerprint(),
                 .readers = {.degree = split.degree, .layers = model.config.layers},
                 .terminal = shows_on_terminal(STDERR_FILENO)},
                requests, desk.files, desk.survey, interrupt);
@@ -235,23 +171,11 @@ ExitCode run_batch_on(Machine& machine, const RunBatchOptions& asked, AnswerInte
   OpenedModel opened = open_asked(machine, options.run);
   const Split split = splits(machine, options.run, opened.config, degree).front();
   const Precision precision = agreed_precision(machine, options.run.dtype);
-  const std::int64_t left = agree_on(machine.control(), [&] {
-    const std::int64_t room = wanted_room(options.run, opened.config);
-    if (!coordinator) return std::numeric_limits<std::int64_t>::max();
-    desk->begin(options, opened, precision, room);
-    return desk->survey.left;
+  agree_on(machine.control(), [&] {
+    if (coordinator) desk->begin(options, opened, precision);
+    return 0;
   });
-  if (minimum(machine.control(), left) == 0) {
-    agree_on(machine.control(), [&] {
-      if (!coordinator) return 0;
-      put_in_order(*desk);
-      std::cerr << str("longspan: nothing is left to do: {} in {}\n",
-                       count_text(static_cast<std::size_t>(desk->survey.requests), "request"),
-                       options.output);
-      return 0;
-    });
-    return ExitCode::kClean;
-  }
+  if (is_done_already(machine, options, desk ? &*desk : nullptr)) return ExitCode::kClean;
 
   const std::string manifest = manifest_word(options.run, opened);
   LoadedModel model = load_with_bar(machine, options.run, std::move(opened), precision);

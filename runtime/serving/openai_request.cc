@@ -1,7 +1,6 @@
 #include "runtime/serving/openai_request.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -11,6 +10,8 @@
 #include "runtime/model/sampling_ranges.h"
 #include "runtime/serving/api_error.h"
 #include "runtime/serving/request_fields.h"
+#include "runtime/serving/request_prompt.h"
+#include "runtime/serving/unsupported_fields.h"
 
 namespace longspan {
 namespace {
@@ -20,195 +21,6 @@ using nlohmann::json;
 constexpr WholeRange kAnswers{1, 16};
 constexpr WholeRange kAlternatives{0, 20};
 constexpr WholeRange kTokenCounts{1, std::numeric_limits<std::int32_t>::max()};
-constexpr std::size_t kMostMessages = 4096;  // and parts of one
-
-/// A field of the API that is not done, and the values of it that change nothing.
-struct NotDone {
-  std::string_view name;
-  std::string_view neutral;  // JSON values with a bar between them; empty: none
-  std::string_view instead;  // what to do
-};
-
-constexpr std::string_view kLeaveOut = "leave it out";
-
-constexpr auto kNotDone = std::to_array<NotDone>({
-    {"tools", "[]", kLeaveOut},
-    {"tool_choice", "\"none\"|\"auto\"", kLeaveOut},
-    {"functions", "[]", kLeaveOut},
-    {"function_call", "\"none\"|\"auto\"", kLeaveOut},
-    {"response_format", R"({"type":"text"})", "leave it out, or ask for {\"type\": \"text\"}"},
-    {"audio", "", kLeaveOut},
-    {"modalities", "[\"text\"]", "ask for [\"text\"]"},
-    {"prediction", "", kLeaveOut},
-    {"best_of", "1", "ask for n answers instead"},
-    {"suffix", "\"\"", kLeaveOut},
-    {"echo", "false", "put the prompt before the answer yourself"},
-    {"use_beam_search", "false", kLeaveOut},
-    {"prompt_logprobs", "0", "longspan generate --prompt-nll tells how likely a prompt is"},
-    {"return_token_ids", "false", "longspan generate --json prints ids"},
-    {"truncate_prompt_tokens", "", "shorten the prompt: nothing is cut silently"},
-    {"include_stop_str_in_output", "false", kLeaveOut},
-    {"skip_special_tokens", "false", "special tokens that are no end of text are written out"},
-    {"chat_template", "", "the model's own template is used"},
-    {"chat_template_kwargs", "{}", "the model's own template is used"},
-    {"add_generation_prompt", "true", kLeaveOut},
-    {"continue_final_message", "false", kLeaveOut},
-    {"guided_json", "", kLeaveOut},
-    {"guided_regex", "", kLeaveOut},
-    {"guided_choice", "", kLeaveOut},
-    {"guided_grammar", "", kLeaveOut},
-    {"structured_outputs", "", kLeaveOut},
-    {"lora", "", "LoRA adapters are not there; merge it into a model and name that"},
-    {"lora_name", "", "LoRA adapters are not there; merge it into a model and name that"},
-    {"lora_path", "", "LoRA adapters are not there; merge it into a model and name that"},
-    {"lora_request", "", "LoRA adapters are not there; merge it into a model and name that"},
-});
-
-/// Fields that may say anything: they change no answer.
-constexpr auto kPassedOver = std::to_array<std::string_view>(
-    {"user", "metadata", "store", "service_tier", "stream_options", "parallel_tool_calls",
-     "request_id", "priority", "cache_salt", "timeout_s", "return_progress", "sse_ping_interval",
-     "safety_identifier", "prompt_cache_key"});
-
-bool is_neutral(const json& value, std::string_view neutral) {
-  while (!neutral.empty()) {
-    const std::size_t bar = std::min(neutral.find('|'), neutral.size());
-    if (value == json::parse(neutral.substr(0, bar))) return true;
-    neutral.remove_prefix(std::min(bar + 1, neutral.size()));
-  }
-  return false;
-}
-
-void refuse_what_is_not_done(RequestFields& fields, Endpoint endpoint) {
-  for (const NotDone& one : kNotDone) {
-    const json* value = fields.find(one.name);
-    if (!value || is_neutral(*value, one.neutral)) continue;
-    throw unsupported_parameter(std::string(one.name),
-                                str("{} is not supported; {}", one.name, one.instead));
-  }
-  const bool usual = endpoint == Endpoint::kCompletions;
-  if (fields.flag("add_special_tokens").value_or(usual) != usual) {
-    throw unsupported_parameter(
-        "add_special_tokens",
-        str("add_special_tokens is always {} here; send token ids to choose each", usual));
-  }
-  for (const std::string_view name : kPassedOver) fields.find(name);
-}
-
-TokenId token_id(const json& value, const std::string& param, std::int64_t vocabulary) {
-  if (const auto id = whole_number_in(value, {0, vocabulary - 1})) {
-    return static_cast<TokenId>(*id);
-  }
-  throw invalid_value(param,
-                      str("{} must be a token id from 0 to {}, not {}", param, vocabulary - 1,
-                          value.is_number() ? value.dump() : std::string(kind_of_value(value))));
-}
-
-std::vector<TokenId> token_ids(const json& array, const std::string& param,
-                               std::int64_t vocabulary) {
-  std::vector<TokenId> ids;
-  ids.reserve(array.size());
-  for (const json& value : array) {
-    ids.push_back(token_id(value, str("{}[{}]", param, ids.size()), vocabulary));
-  }
-  return ids;
-}
-
-/// A string, or an array of ids.
-CompletionPrompt prompt_of(const json& value, const std::string& param, std::int64_t vocabulary) {
-  if (value.empty() || value == "") {
-    throw invalid_value(param, str("{} is empty; give at least one token", param));
-  }
-  if (value.is_string()) return {.text = value.get<std::string>(), .ids = {}};
-  if (value.is_array()) return {.text = {}, .ids = token_ids(value, param, vocabulary)};
-  throw invalid_value(param, str("{} must be a string, token ids, or an array of either, not {}",
-                                 param, kind_of_value(value)));
-}
-
-std::vector<CompletionPrompt> prompts_of(RequestFields& fields, std::int64_t vocabulary) {
-  const json* value = fields.find("prompt");
-  if (!value) throw invalid_value("prompt", "prompt is missing; give a string or token ids");
-  const bool several = value->is_array() && !value->empty() &&
-                       (value->front().is_string() || value->front().is_array());
-  if (!several) return {prompt_of(*value, "prompt", vocabulary)};
-  if (value->size() > kMostChoices) {
-    throw invalid_value(
-        "prompt", str("prompt has {} elements; {} are the most", value->size(), kMostChoices));
-  }
-  std::vector<CompletionPrompt> prompts;
-  for (const json& one : *value) {
-    prompts.push_back(prompt_of(one, str("prompt[{}]", prompts.size()), vocabulary));
-  }
-  return prompts;
-}
-
-/// The text of {"type": "text", "text": ...}.
-std::string text_of_part(const json& part, const std::string& param) {
-  RequestFields fields(part, param);
-  const auto type = fields.text("type");
-  if (type != "text") {
-    throw unsupported_parameter(fields.param("type"),
-                                str("{} is not \"text\"; this model reads text only, in parts like "
-                                    "{{\"type\": \"text\", \"text\": \"...\"}}",
-                                    fields.param("type")));
-  }
-  if (auto text = fields.text("text")) return *std::move(text);
-  throw invalid_value(fields.param("text"), str("{} is missing", fields.param("text")));
-}
-
-std::string content_of(RequestFields& message) {
-  const std::string param = message.param("content");
-  const json* content = message.find("content");
-  if (!content) throw invalid_value(param, str("{} is missing; give a string", param));
-  if (content->is_string()) return content->get<std::string>();
-  if (!content->is_array()) {
-    throw invalid_value(param, str("{} must be a string or an array of parts, not {}", param,
-                                   kind_of_value(*content)));
-  }
-  if (content->size() > kMostMessages) {
-    throw invalid_value(
-        param, str("{} has {} parts; {} are the most", param, content->size(), kMostMessages));
-  }
-  std::string text;
-  for (std::size_t i = 0; i < content->size(); ++i) {
-    text += text_of_part((*content)[i], str("{}[{}]", param, i));
-  }
-  return text;
-}
-
-ChatMessage message_of(const json& value, const std::string& param) {
-  RequestFields fields(value, param);
-  for (const char* name : {"tool_calls", "function_call", "tool_call_id"}) {
-    const json* given = fields.find(name);
-    if (!given || given->empty()) continue;
-    throw unsupported_parameter(
-        fields.param(name),
-        str("{} is not supported; send the text of messages only", fields.param(name)));
-  }
-  auto role = fields.text("role");
-  if (!role || role->empty()) {
-    throw invalid_value(fields.param("role"),
-                        str("{} is missing; give system, user or assistant", fields.param("role")));
-  }
-  return {.role = *std::move(role), .content = content_of(fields)};
-}
-
-std::vector<ChatMessage> messages_of(RequestFields& fields) {
-  const json* value = fields.find("messages");
-  if (!value || !value->is_array() || value->empty()) {
-    throw invalid_value("messages",
-                        "messages must be an array of at least one {\"role\", \"content\"}");
-  }
-  if (value->size() > kMostMessages) {
-    throw invalid_value(
-        "messages", str("messages has {} elements; {} are the most", value->size(), kMostMessages));
-  }
-  std::vector<ChatMessage> messages;
-  for (const json& one : *value) {
-    messages.push_back(message_of(one, str("messages[{}]", messages.size())));
-  }
-  return messages;
-}
 
 std::vector<std::string> stop_texts_of(const json& value) {
   const json list = value.is_array() ? value : json::array({value});
@@ -233,7 +45,7 @@ std::vector<TokenId> stop_ids_of(const json& value, std::int64_t vocabulary) {
     throw invalid_value("stop_token_ids",
                         str("stop_token_ids must be an array of up to {} ids", kMostStopIds));
   }
-  return token_ids(value, "stop_token_ids", vocabulary);
+  return read_token_ids(value, "stop_token_ids", vocabulary);
 }
 
 /// {"token id": bias}
@@ -325,11 +137,11 @@ CompletionRequest read_completion_request(Endpoint endpoint, const json& body,
                                           std::int64_t vocabulary) {
   RequestFields fields(body, "");
   CompletionRequest request{.endpoint = endpoint, .model = fields.text("model")};
-  refuse_what_is_not_done(fields, endpoint);
+  refuse_unsupported(fields, endpoint);
   if (endpoint == Endpoint::kChatCompletions) {
-    request.messages = messages_of(fields);
+    request.messages = read_messages(fields);
   } else {
-    request.prompts = prompts_of(fields, vocabulary);
+    request.prompts = read_prompts(fields, vocabulary);
   }
   request.max_tokens = max_tokens_of(fields);
   request.n = static_cast<int>(fields.whole_number("n", kAnswers).value_or(1));

@@ -152,6 +152,15 @@ class AnswersTest(RunBatchTest):
                          expected["response"]["body"]["choices"])
         self.assertEqual(expected["response"]["body"]["usage"]["completion_tokens"], 6)
 
+    def test_a_temperature_that_nobody_says_is_openais(self):
+        said, unsaid, greedily = self.answers(
+            line("a", prompt="abc", max_tokens=20, seed=1, temperature=1, ignore_eos=True),
+            line("b", prompt="abc", max_tokens=20, seed=1, ignore_eos=True),
+            greedy("c", max_tokens=20, ignore_eos=True))
+        choices = [a["response"]["body"]["choices"] for a in (said, unsaid, greedily)]
+        self.assertEqual(choices[0], choices[1])
+        self.assertNotEqual(choices[1], choices[2])
+
     def test_without_a_limit_the_context_is_filled(self):
         answers = self.answers(line("a", prompt="abc", temperature=0, ignore_eos=True))
         self.assertEqual(answers[0]["response"]["body"]["usage"]["total_tokens"], CONTEXT)
@@ -203,16 +212,28 @@ class AnswersTest(RunBatchTest):
         self.assertRegex(refused["error"]["message"], "^line 1: .*be polite")
         self.assertIsNone(answered["error"])
 
+    def test_a_model_without_a_template_refuses_chats_only(self):
+        self.model.write_bytes(TinyModel().bytes())
+        refused, answered = self.answers(
+            line("a", CHAT, messages=[{"role": "user", "content": "Hi"}]), greedy("b"))
+        self.assertRegex(refused["error"]["message"], "^line 1: .*no chat template.*/v1/completions")
+        self.assertIsNone(answered["error"])
+
     def test_memory_bounds_a_request_with_the_numbers(self):
         # Weights and scratch leave room for some two hundred tokens.
-        self.write(greedy("long", prompt="x" * 400, max_tokens=100), greedy("short"))
-        said = self.run_batch("--memory-limit", "650k", "--max-num-seqs", "1", "--prefill-chunk",
+        self.write(greedy("long", prompt="x" * 400, max_tokens=100),
+                   *(greedy(f"r{i}", prompt="x" * (1 + i), max_tokens=100, ignore_eos=True)
+                     for i in range(9)))  # two or three at once, the others wait
+        said = self.run_batch("--memory-limit", "650k", "--max-num-seqs", "9", "--prefill-chunk",
                               "16")
-        long, short = [json.loads(one) for one in self.output.read_text().splitlines()]
+        long, *others = [json.loads(one) for one in self.output.read_text().splitlines()]
         self.assertIn("as many as memory holds", said)
         self.assertEqual(long["error"]["code"], "context_length_exceeded")
         self.assertRegex(long["error"]["message"], r"this run's memory holds \d+ of one request")
-        self.assertIsNone(short["error"])
+        self.assertEqual([o["response"]["status_code"] for o in others], [200] * 9)
+        self.run_batch("--max-num-seqs", "3", output=self.folder / "plenty.jsonl")
+        plenty = without_time((self.folder / "plenty.jsonl").read_text())
+        self.assertEqual(without_time(self.output.read_text())[1:], plenty[1:])
 
     def test_a_field_that_nobody_knows_is_said_once(self):
         self.write(greedy("a", zebra=1), greedy("b", zebra=2))

@@ -59,6 +59,30 @@ TEST(BatchLineTest, ARefusedLineKeepsItsName) {
   EXPECT_EQ(with("body", {{"prompt", 7}}).custom_id, "a");
 }
 
+/// Cut anywhere, and with any byte of some replaced: never an exception, and never neither a
+/// request nor a reason.
+TEST(BatchLineTest, ADamagedLineIsARequestOrAReason) {
+  const std::string good =
+      R"({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {)"
+      R"("messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}], "n": 2, )"
+      R"("temperature": 0.5, "top_k": 3, "seed": -7, "stop": ["a", "b"], "stop_token_ids": [1], )"
+      R"("logit_bias": {"5": -1.5}, "logprobs": true, "top_logprobs": 2, "max_tokens": 9, )"
+      R"("response_format": {"type": "text"}, "tools": null}})";
+  ASSERT_TRUE(read(good).request) << read(good).error.message;
+  const auto expect_sense = [](const std::string& text) {
+    const BatchLine line = read(text);
+    EXPECT_NE(line.request.has_value(), !line.error.message.empty()) << text;
+  };
+  for (std::size_t at = 0; at < good.size(); ++at) {
+    expect_sense(good.substr(0, at));
+    for (const char byte : {'0', '9', '"', '[', '}', '-', 'e', ',', '\0', '\x80'}) {
+      std::string damaged = good;
+      damaged[at] = byte;
+      expect_sense(damaged);
+    }
+  }
+}
+
 TEST(BatchLineTest, ALineThatIsTooLongIsRefused) {
   const BatchLine line = read_batch_line({.number = 1, .text = "{", .too_long = true}, 300);
   EXPECT_EQ(line.error.status, 413);
