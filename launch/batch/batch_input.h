@@ -11,7 +11,7 @@
 
 namespace longspan {
 
-/// An answer of four million tokens' worth of prompt has less; a line of more is not held.
+/// A prompt of four million token ids has less. A line of more is not held.
 inline constexpr std::size_t kMostLineBytes = std::size_t{64} << 20;
 
 struct InputLine {

@@ -65,9 +65,9 @@ struct Draft {
   throw OutOfMemory(
       str("{} needs {} of KV cache over {} and {} of scratch on each, but a rank has {} left; {}, "
           "lower --prefill-chunk, choose a narrower --kv-dtype, or use more ranks",
-          room > 0 ? str("a conversation of {} tokens", room) : "the longest request",
-          human_bytes(kv), ranks == 1 ? "1 rank" : str("{} ranks", ranks),
-          human_bytes(draft.scratch), human_bytes(per_rank),
+          room > 0 ? str("a sequence of {} tokens", room) : "the longest request", human_bytes(kv),
+          ranks == 1 ? "1 rank" : str("{} ranks", ranks), human_bytes(draft.scratch),
+          human_bytes(per_rank),
           room > 0 ? "lower --max-model-len" : "shorten the prompt or --max-tokens"));
 }
 
