@@ -202,7 +202,8 @@ void StepPlanner::completed(const std::vector<SampledToken>& sampled) {
 }
 
 void StepPlanner::end(RequestId id) {
-  std::erase_if(waiting_, [&](const RequestShape& shape) { return shape.id == id; });
+  const auto is_it = [id](const RequestShape& shape) { return shape.id == id; };
+  if (std::erase_if(waiting_, is_it) > 0) left_.push_back(id);
   const auto request = find_in(running_, id);
   if (request != running_.end()) finish(request);
 }

@@ -77,7 +77,11 @@ bool Coordinator::step() {
   std::optional<StepPlan> plan = planner_.next();
   if (!plan) return false;
   StepOrder order{.plan = std::move(*plan), .decode_strategy = decode_strategy_};
-  for (RequestId finished : order.plan.finished) picker_.forget(finished);
+  for (RequestId finished : order.plan.finished) {
+    picker_.forget(finished);
+    prompt_tokens_.erase(finished);
+    looking_back_.erase(finished);
+  }
   std::vector<StrategyChoice> choices;  // of each chunk
   for (const PrefillChunk& chunk : order.plan.prefill) {
     choices.push_back(

@@ -250,6 +250,19 @@ TEST(StepPlannerTest, AnAbortedRequestIsForgottenInTheNextPlan) {
   EXPECT_EQ(plan->prefill[0].request, 1);
 }
 
+// Ranks know of it from the day it came.
+TEST(StepPlannerTest, ARequestThatEndsBeforeItStartsIsForgottenToo) {
+  PlannerOptions options = two_ranks();
+  options.max_running = 1;
+  StepPlanner planner(options);
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 12, .max_new = 4}));
+  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 2, .max_new = 4}));
+  (void)planner.next();
+  planner.end(1);
+  planner.completed({});
+  EXPECT_THAT(planner.next()->finished, ElementsAre(1));
+}
+
 /// A conversation with room for 24 tokens, to its end: 6 of a prompt, 3 of an answer, the last of
 /// which is not computed.
 StepPlanner held_planner(PlannerOptions options = two_ranks()) {
