@@ -108,14 +108,15 @@ void print_logprobs(const Answer& answer, const Tokenizer& tokenizer) {
   }
 }
 
-/// "read 7,639 tokens in 18.4 s (415 tokens/s) over 4 ranks, wrote ..." for each answer.
-void print_summary(const Answer& answer, const RunFacts& run) {
+/// "read 7,639 tokens in 18.4 s (415 tokens/s) over 4 ranks, wrote ..." for each answer; `which`
+/// is "answer 2: " where there are several.
+void print_summary(const Answer& answer, const RunFacts& run, const std::string& which) {
   if (answer.sampled == 0) {
-    std::cerr << str("longspan: stopped before the prompt's {} tokens were read\n",
+    std::cerr << str("longspan: {}stopped before the prompt's {} tokens were read\n", which,
                      with_thousands(std::ssize(answer.prompt)));
     return;
   }
-  std::string line = str("longspan: read {} tokens in {:.2f} s ({:.0f} tokens/s) over {}",
+  std::string line = str("longspan: {}read {} tokens in {:.2f} s ({:.0f} tokens/s) over {}", which,
                          with_thousands(std::ssize(answer.prompt)), answer.prefill_s(),
                          answer.prefill_tokens_per_s(), ranks_text(run.degree, run.tp));
   line += str(", wrote {} tokens in {:.2f} s", answer.tokens.size(), answer.decode_s());
@@ -151,12 +152,14 @@ class Conversation {
   void print(std::span<const Answer> answers, RunFacts facts,
              const std::vector<RankSummary>& ranks) {
     facts.ranks = ranks;
-    for (const Answer& answer : answers) {
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      const Answer& answer = answers[i];
       if (options_.json) {
         std::cout << answer_json(answer, facts) << std::endl;
       } else {
         if (options_.logprobs > 0) print_logprobs(answer, model_.tokenizer);
-        print_summary(answer, facts);
+        const bool alone = input_.requests.size() == 1;
+        print_summary(answer, facts, alone ? "" : str("answer {}: ", i + 1));
       }
     }
   }

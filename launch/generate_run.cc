@@ -41,8 +41,9 @@ class Collector {
             .nll = [this](RequestId id, double sum) { recorders_[id].nll(sum); }};
   }
 
-  /// Requests whose text has come to a stop: the engine knows tokens only.
-  void end_stopped(Coordinator& coordinator) {
+  /// Ends requests whose text has come to a stop: the engine knows tokens only.
+  void end_step(Coordinator& coordinator) {
+    read_ += std::exchange(step_, 0);
     for (RequestId id : std::exchange(ended_, {})) coordinator.end(id);
   }
 
@@ -62,11 +63,12 @@ class Collector {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - input_.loaded).count();
   }
 
-  /// Of all prompts together, whose chunks may take turns; no more of it once an answer is shown.
+  /// Of all prompts together, whose chunks may share a step or take turns; no more of it once an
+  /// answer is shown.
   void prefill(const Progress& chunk) {
     recorders_[chunk.request].prefill(chunk, now());
-    if (shows_progress_) progress_.chunk(read_, chunk.prompt_chunk, to_read_);
-    read_ += chunk.prompt_chunk;
+    step_ += chunk.prompt_chunk;
+    if (shows_progress_) progress_.chunk(read_, step_, to_read_);
   }
 
   void token(RequestId id, const Scored& scored) {
@@ -106,8 +108,9 @@ class Collector {
   std::vector<AnswerRecorder> recorders_;
   std::vector<RequestId> ended_;  // by their text, since the last step
   std::int64_t shown_ = 0;
-  std::int64_t to_read_ = 0;  // tokens of all prompts
-  std::int64_t read_ = 0;
+  std::int64_t to_read_ = 0;     // tokens of all prompts
+  std::int64_t read_ = 0;        // of them by the steps that are over
+  std::int64_t step_ = 0;        // of them in this one, as far as it was told
   bool shows_progress_ = false;  // changes between steps only
 };
 
@@ -123,7 +126,7 @@ void run_prompts(Machine& machine, LoadedModel& model, const JobOptions& options
   JobInput job{.requests = input->requests,
                .listener = collector.listener(),
                .interrupted = input->interrupted,
-               .between_steps = [&](Coordinator& c) { collector.end_stopped(c); }};
+               .between_steps = [&](Coordinator& c) { collector.end_step(c); }};
   try {
     result.ranks = run_job(machine, model, options, &job);
   } catch (...) {

@@ -73,10 +73,11 @@ PrefillProgress::PrefillProgress(int layers, bool terminal) : layers_(layers), l
 void PrefillProgress::chunk(std::int64_t done, std::int64_t chunk, std::int64_t total) {
   const std::lock_guard lock(mutex_);
   if (done == 0) start_ = Clock::now();
+  const bool more = done > done_;
   done_ = done;
   chunk_ = chunk;
   total_ = total;
-  if (line_.terminal() ? done < total : done > 0) draw(static_cast<double>(done));
+  if (line_.terminal() ? done < total : more) draw(static_cast<double>(done));
 }
 
 void PrefillProgress::layer(int layer) {

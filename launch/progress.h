@@ -50,7 +50,8 @@ class PrefillProgress {
   /// `layers` of the model: progress inside a chunk is counted in layers.
   PrefillProgress(int layers, bool terminal);
 
-  /// Positions [done, done + chunk) of `total` are about to be computed.
+  /// Positions [done, done + chunk) of `total` are about to be computed; said again with a larger
+  /// `chunk` when more of the same step becomes known.
   void chunk(std::int64_t done, std::int64_t chunk, std::int64_t total);
   /// A layer of that chunk is done. Called on another thread.
   void layer(int layer);

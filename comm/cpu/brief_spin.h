@@ -8,7 +8,6 @@
 #include <sched.h>
 
 #include <chrono>
-#include <cstdlib>
 
 namespace longspan {
 
@@ -18,8 +17,7 @@ constexpr std::chrono::microseconds kBriefly{10};
 template <typename Ready>
 bool spin_briefly(Ready ready) {
   if (ready()) return true;
-  static const std::chrono::microseconds briefly{getenv("X_SPIN") ? atoi(getenv("X_SPIN")) : 10};
-  const auto until = std::chrono::steady_clock::now() + briefly;
+  const auto until = std::chrono::steady_clock::now() + kBriefly;
   do {
     sched_yield();
     if (ready()) return true;

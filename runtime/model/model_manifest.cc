@@ -26,13 +26,18 @@ constexpr std::array<std::string_view, 6> kBesideWeights = {
     "chat_template.jinja",          "config.json",    "generation_config.json",
     "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json"};
 
-std::string fix(const ModelFiles& files) {
+/// "longspan inspect ... writes the manifest anew ..."
+std::string ways_around(const ModelFiles& files) {
   const bool folder = files.manifest.filename() == kOfFolder;
   const auto model = folder ? files.folder : files.folder / files.names.front();
   return str(
-      "download it again; or if it is right, longspan inspect {} --write-manifest --force writes "
-      "the manifest anew, and --no-verify loads without it",
+      "longspan inspect {} --write-manifest --force writes the manifest anew, and --no-verify "
+      "loads without it",
       model.string());
+}
+
+std::string fix(const ModelFiles& files) {
+  return "download it again; or if it is right, " + ways_around(files);
 }
 
 [[noreturn]] void fail(const ModelFiles& files, std::string_view name, std::string_view problem) {
@@ -96,7 +101,8 @@ std::optional<ModelManifest> ModelManifest::find(const ModelFiles& files) {
   try {
     return read(files.manifest);
   } catch (const DataError& error) {  // which knows the file, but not what it is for
-    throw DataError(str("{}: the manifest is damaged: {}", error.what(), fix(files)));
+    throw DataError(
+        str("{}; or, as only the manifest is damaged, {}", error.what(), ways_around(files)));
   }
 }
 

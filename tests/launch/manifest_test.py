@@ -90,7 +90,7 @@ class ManifestTest(RefusalTest):
 
     def test_a_damaged_manifest_is_refused(self):
         self.manifest.write_text("{")
-        self.refused("half a manifest", BAD_DATA, r"manifest\.json: .*not JSON.*the manifest is damaged.*--force")
+        self.refused("half a manifest", BAD_DATA, r"manifest\.json: .*not JSON.*only the manifest is damaged.*--force")
 
     def test_a_manifest_is_replaced_only_by_force(self):
         self.write_manifest()

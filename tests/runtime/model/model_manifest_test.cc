@@ -165,7 +165,7 @@ TEST_F(ModelManifestTest, ADamagedManifestIsToldByKey) {
     return str(R"({{"longspan_manifest": 1, "files": {{"{}": {}}}}})", name, content);
   };
   const std::string digest(64, 'a');
-  EXPECT_THAT(refused(""), AllOf(HasSubstr("not JSON"), HasSubstr("the manifest is damaged"),
+  EXPECT_THAT(refused(""), AllOf(HasSubstr("not JSON"), HasSubstr("only the manifest is damaged"),
                                  HasSubstr("--force"), HasSubstr("--no-verify")));
   EXPECT_THAT(refused("[]"), HasSubstr("is a list"));
   EXPECT_THAT(refused("{}"), HasSubstr("longspan_manifest"));
