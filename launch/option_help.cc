@@ -87,7 +87,7 @@ Commands:
   run-batch MODEL   answer a file of requests in OpenAI's batch format, many at once
   inspect MODEL     print a model's architecture, shapes, tokenizer and KV bytes per token
   trace merge DIR   make one trace of the ranks' traces that generate --trace DIR wrote
-  bench WHAT        measure attention, decode or messages over ranks, beside yardsticks of this run
+  bench WHAT        measure attention, decode, messages or loading, beside yardsticks of this run
 
 Options:
   --help            this text; after a command, that command's
