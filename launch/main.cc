@@ -11,6 +11,7 @@
 #include "comm/error.h"
 #include "comm/machine.h"
 #include "comm/str.h"
+#include "launch/brief_waits.h"
 #include "launch/commands.h"
 #include "launch/options.h"
 #include "launch/version.h"
@@ -102,4 +103,7 @@ ExitCode run(const std::vector<std::string>& arguments) {
 
 // Leaves without static destructors: when MPI would not start or end in time, its thread is still
 // there and may use what they destroy.
-int main(int argc, char** argv) { longspan::leave_now(longspan::run({argv + 1, argv + argc})); }
+int main(int argc, char** argv) {
+  longspan::start_again_with_brief_waits(argv);
+  longspan::leave_now(longspan::run({argv + 1, argv + argc}));
+}

@@ -84,6 +84,13 @@ Prompt prompt_of(const json& object, const std::string& where) {
   if (text == ids) {
     throw DataError(str("{}: an object with either \"prompt\" or \"prompt_ids\" is needed", where));
   }
+  for (const auto& [key, value] : object.items()) {
+    if (key == "prompt" || key == "prompt_ids") continue;
+    throw DataError(
+        str("{}: {} is not known; there are prompt and prompt_ids, and what all prompts "
+            "share is said by options",
+            where, json(key).dump()));
+  }
   if (ids) return {.text = {}, .ids = ids_of(object["prompt_ids"], where + ": prompt_ids")};
   if (!object["prompt"].is_string()) throw DataError(str("{}: prompt is not a string", where));
   return {.text = object["prompt"].get<std::string>(), .ids = {}};

@@ -38,6 +38,8 @@ BAD_LINES = [
     ("no JSON", b'{"prompt": "a"}\nb\n', BAD_DATA, "prompts.jsonl:2: not JSON at byte"),
     ("a text", b'"a"\n', BAD_DATA, 'prompts.jsonl:1: .*"prompt"'),
     ("neither key", b'{"text": "a"}\n', BAD_DATA, 'prompts.jsonl:1: .*"prompt"'),
+    ("a key that is an option", b'{"prompt": "a", "max_tokens": 3}\n', BAD_DATA,
+     'prompts.jsonl:1: "max_tokens" is not known'),
     ("both keys", b'{"prompt": "a", "prompt_ids": [1]}\n', BAD_DATA, "prompts.jsonl:1: "),
     ("a prompt that is a number", b'{"prompt": 7}\n', BAD_DATA, "prompts.jsonl:1: "),
     ("a bad id", b'{"prompt": "a"}\n\n{"prompt_ids": [1, -1]}', BAD_DATA, "jsonl:3: .*element 1"),
