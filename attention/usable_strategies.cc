@@ -12,23 +12,6 @@
 namespace longspan {
 namespace {
 
-/// Ranks of the group per host if every host has as many and they come host by host, else 0.
-int ranks_per_host(const std::vector<int>& hosts) {
-  const auto first_elsewhere =
-      std::ranges::find_if(hosts, [&](int host) { return host != hosts.front(); });
-  const int share = static_cast<int>(first_elsewhere - hosts.begin());
-  if (hosts.size() % share != 0) return 0;
-  std::vector<int> seen;
-  for (std::size_t begin = 0; begin < hosts.size(); begin += share) {
-    const int host = hosts[begin];
-    const bool whole = std::all_of(hosts.begin() + begin, hosts.begin() + begin + share,
-                                   [host](int other) { return other == host; });
-    if (!whole || std::ranges::find(seen, host) != seen.end()) return 0;
-    seen.push_back(host);
-  }
-  return share;
-}
-
 /// Ulysses degrees that leave a ring: real divisors of the group that divide the heads. The first
 /// is the largest that stays inside a host, as far as one does (USP, arXiv 2405.07719: "head
 /// first"); the others follow, large before small.
@@ -88,6 +71,22 @@ std::string double_ring_refusal() {
 }
 
 }  // namespace
+
+int ranks_per_host(const std::vector<int>& hosts) {
+  const auto first_elsewhere =
+      std::ranges::find_if(hosts, [&](int host) { return host != hosts.front(); });
+  const int share = static_cast<int>(first_elsewhere - hosts.begin());
+  if (hosts.size() % share != 0) return 0;
+  std::vector<int> seen;
+  for (std::size_t begin = 0; begin < hosts.size(); begin += share) {
+    const int host = hosts[begin];
+    const bool whole = std::all_of(hosts.begin() + begin, hosts.begin() + begin + share,
+                                   [host](int other) { return other == host; });
+    if (!whole || std::ranges::find(seen, host) != seen.end()) return 0;
+    seen.push_back(host);
+  }
+  return share;
+}
 
 bool promises_identity(const SplitSetting& setting) {
   if (setting.degree() == 1) return true;

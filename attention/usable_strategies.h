@@ -29,6 +29,9 @@ struct SplitSetting {
   int degree() const { return static_cast<int>(hosts.size()); }
 };
 
+/// Ranks of the group per host if every host has as many and they come host by host, else 0.
+int ranks_per_host(const std::vector<int>& hosts);
+
 /// Whether the setting promises the identity for every chunk.
 bool promises_identity(const SplitSetting& setting);
 

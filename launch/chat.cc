@@ -117,12 +117,7 @@ ExitCode chat_on(Machine& machine, const GenerateOptions& asked, AnswerInterrupt
 ExitCode chat(const ConversationOptions& options) {
   AnswerInterrupt interrupt;
   const GenerateOptions& run = options.run;
-  return on_machine({.threads = run.threads,
-                     .bind = run.bind,
-                     .backend = run.backend,
-                     .hang_timeout = run.hang_timeout,
-                     .throttle_link = run.throttle_link,
-                     .log_level = run.log_level},
+  return on_machine(machine_request(run),
                     [&](Machine& machine) { return chat_on(machine, run, interrupt); });
 }
 

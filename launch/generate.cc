@@ -278,12 +278,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
 }  // namespace
 
 ExitCode generate(const GenerateOptions& options) {
-  return on_machine({.threads = options.threads,
-                     .bind = options.bind,
-                     .backend = options.backend,
-                     .hang_timeout = options.hang_timeout,
-                     .throttle_link = options.throttle_link,
-                     .log_level = options.log_level},
+  return on_machine(machine_request(options),
                     [&](Machine& machine, const std::atomic<bool>& interrupted) {
                       return generate_on(machine, options, interrupted);
                     });

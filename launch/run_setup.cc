@@ -50,6 +50,15 @@ ProbedGroup probed_group(Machine& machine, const GenerateOptions& options, const
 
 }  // namespace
 
+MachineRequest machine_request(const GenerateOptions& options) {
+  return {.threads = options.threads,
+          .bind = options.bind,
+          .backend = options.backend,
+          .hang_timeout = options.hang_timeout,
+          .throttle_link = options.throttle_link,
+          .log_level = options.log_level};
+}
+
 std::vector<int> degrees(const GenerateOptions& options, int ranks) {
   const int instances = count_instances(options.tp, ranks);
   std::vector<int> list = options.compare_degrees;

@@ -6,11 +6,15 @@
 
 #include "comm/machine.h"
 #include "launch/answer_json.h"
+#include "launch/on_machine.h"
 #include "launch/options.h"
 #include "runtime/engine/job.h"
 #include "runtime/engine/load_model.h"
 
 namespace longspan {
+
+/// The ranks that the options ask for.
+MachineRequest machine_request(const GenerateOptions& options);
 
 /// How one degree is to share a sequence.
 struct Split {

@@ -198,12 +198,7 @@ ExitCode run_batch_on(Machine& machine, const RunBatchOptions& asked, AnswerInte
 ExitCode run_batch(const RunBatchOptions& options) {
   AnswerInterrupt interrupt;
   const GenerateOptions& run = options.run;
-  return on_machine({.threads = run.threads,
-                     .bind = run.bind,
-                     .backend = run.backend,
-                     .hang_timeout = run.hang_timeout,
-                     .throttle_link = run.throttle_link,
-                     .log_level = run.log_level},
+  return on_machine(machine_request(run),
                     [&](Machine& machine) { return run_batch_on(machine, options, interrupt); });
 }
 

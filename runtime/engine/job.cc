@@ -1,9 +1,9 @@
 #include "runtime/engine/job.h"
 
-#include <algorithm>
 #include <limits>
 #include <numeric>
 
+#include "attention/usable_strategies.h"
 #include "comm/agreement.h"
 #include "comm/error.h"
 #include "comm/host_memory.h"
@@ -83,15 +83,10 @@ WorkerMemory nothing_but(const KvPageShape& page) {
 }
 
 /// By which a group can be turned so that what is inside a host stays so.
-int ranks_per_host(const JobOptions& options) {
-  const std::vector<int>& hosts = options.hosts;
-  const auto first = std::ranges::find_if(hosts, [&](int host) { return host != hosts.front(); });
-  if (first == hosts.end()) return 1;
-  const int ranks = static_cast<int>(first - hosts.begin());
-  for (int i = 0; i < options.degree; ++i) {
-    if (hosts[i] != hosts[i / ranks * ranks]) return options.degree;
-  }
-  return options.degree % ranks == 0 ? ranks : options.degree;
+int turn_of_group(const JobOptions& options) {
+  const int share = options.hosts.empty() ? options.degree : ranks_per_host(options.hosts);
+  if (share == options.degree) return 1;  // all on one host
+  return share > 0 ? share : options.degree;
 }
 
 PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory) {
@@ -107,7 +102,7 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
   planner.group.resize(options.degree);
   std::iota(planner.group.begin(), planner.group.end(), 0);
   planner.capacity.assign(options.degree, memory.kv.pages);
-  planner.turn = ranks_per_host(options);
+  planner.turn = turn_of_group(options);
   return planner;
 }
 
