@@ -156,20 +156,40 @@ class Producer {
     return stage;
   }
 
+  /// A block, and what memory says of it: read before a stage is free for it, not after.
+  struct Source {
+    const TileSegment& segment;
+    int block, view, boxes, box_bytes, first_slot;
+
+    __device__ Source(const TileSegment& segment, int block)
+        : segment(segment),
+          block(block),
+          view(segment.view),
+          boxes(segment.boxes(block)),
+          box_bytes(kSlabRowBytes << segment.box_shift),
+          first_slot(slot(0)) {}
+    __device__ int slot(int box) const {
+      const int page = segment.page(segment.box_column(block, box));
+      return segment.table ? segment.table[page] : page;
+    }
+  };
+
   __device__ void copy_keys(const TileSegment& segment, int block, int kv_head) {
+    const Source source(segment, block);
     wait(shared_.k_empty[k_.stage], k_.parity ^ 1);
-    copy_block(segment, block, work_.k[segment.view], kv_head, shared_.k[k_.stage],
+    copy_block(source, work_.k[source.view], kv_head, shared_.k[k_.stage],
                shared_.k_full[k_.stage]);
     k_.advance();
   }
 
   __device__ void copy_values(const TileSegment& segment, int block, int kv_head) {
-    wait(shared_.v_empty[v_.stage], v_.parity ^ 1);
+    const Source source(segment, block);
     const int columns = segment.len - block * kBlockColumns;
     const bool is_whole = columns >= kBlockColumns;
+    wait(shared_.v_empty[v_.stage], v_.parity ^ 1);
     Mbarrier& full = shared_.v_full[v_.stage];
     std::byte* const to = shared_.v[v_.stage];
-    copy_block(segment, block, work_.v[segment.view], kv_head, to, is_whole ? full : shared_.tail);
+    copy_block(source, work_.v[source.view], kv_head, to, is_whole ? full : shared_.tail);
     if (!is_whole) {
       wait(shared_.tail, tail_parity_);
       tail_parity_ ^= 1;
@@ -193,20 +213,19 @@ class Producer {
     }
   }
 
-  __device__ void copy_block(const TileSegment& segment, int block, const CUtensorMap& map,
-                             int kv_head, std::byte* tile, Mbarrier& full) {
+  __device__ void copy_block(const Source& source, const CUtensorMap& map, int kv_head,
+                             std::byte* tile, Mbarrier& full) {
     if (lane_ != 0) return;
-    const int boxes = segment.boxes(block), box_bytes = kSlabRowBytes << segment.box_shift;
-    full.arrive_expecting(boxes * box_bytes * (kHeadDim / kSlabColumns));
+    full.arrive_expecting(source.boxes * source.box_bytes * (kHeadDim / kSlabColumns));
 #pragma unroll 1
-    for (int box = 0; box < boxes; ++box) {
-      const int column = segment.box_column(block, box), page = segment.page(column);
-      const int slot = segment.table ? segment.table[page] : page;
+    for (int box = 0; box < source.boxes; ++box) {
+      const int column = source.segment.box_column(source.block, box);
+      const int slot = box == 0 ? source.first_slot : source.slot(box);
 #pragma unroll
       for (int slab = 0; slab < kHeadDim / kSlabColumns; ++slab) {
-        copy_box(&map, slab * kSlabColumns, segment.in_page(column), kv_head, slot,
-                 shared_address(tile) + slab * slab_bytes(kBlockColumns) + box * box_bytes, full,
-                 kKeepInL2);
+        copy_box(&map, slab * kSlabColumns, source.segment.in_page(column), kv_head, slot,
+                 shared_address(tile) + slab * slab_bytes(kBlockColumns) + box * source.box_bytes,
+                 full, kKeepInL2);
       }
     }
   }
@@ -220,6 +239,10 @@ class Producer {
 };
 
 // ---- A consumer: a warpgroup.
+
+/// A value that is the same in all lanes, so that the compiler knows it to be: what depends on it,
+/// operands of the matrix unit above all, then lives in uniform registers.
+__device__ int same_in_warp(int value) { return __shfl_sync(0xffffffffu, value, 0); }
 
 constexpr int kTurnOfFirst = 1, kTurnOfSecond = 2;  // named barriers
 
@@ -273,9 +296,10 @@ class Consumer {
 
   __device__ void fold_in_order(BlockWalk& walk, int in_run) {
     while (walk.next()) {
+      const ScoreOperands operands = score_operands();
       shared_.k_full[k_.stage].wait(k_.parity);
       take_turn();
-      begin_scores();
+      begin_scores(operands);
       wgmma_wait<0>();
       pin(s_);
       pass_turn();
@@ -293,7 +317,7 @@ class Consumer {
   __device__ void fold_overlapped(BlockWalk& walk, int in_run) {
     walk.next();  // every tile has a block; peeled, since a flag would serialise the products
     shared_.k_full[k_.stage].wait(k_.parity);
-    begin_scores();
+    begin_scores(score_operands());
     wgmma_wait<0>();
     pin(s_);
     release(shared_.k_empty[k_.stage]);
@@ -301,9 +325,10 @@ class Consumer {
     soften(walk, in_run);
     take_weights();
     while (walk.next()) {
+      const ScoreOperands operands = score_operands();
       shared_.k_full[k_.stage].wait(k_.parity);
       take_turn();
-      begin_scores();
+      begin_scores(operands);
       add_values();
       pass_turn();
       wgmma_wait<1>();
@@ -320,16 +345,23 @@ class Consumer {
     end_values();
   }
 
-  __device__ void begin_scores() {
-    const std::uint64_t q =
-        row_operand(shared_address(shared_.q[q_.stage])) + (group_ * slab_bytes(kGroupRows) >> 4);
-    const std::uint64_t k = row_operand(shared_address(shared_.k[k_.stage]));
+  /// Descriptors of this group's rows of Q, and of the block of K.
+  struct ScoreOperands {
+    std::uint64_t q, k;
+  };
+  __device__ ScoreOperands score_operands() const {
+    return {row_operand(shared_address(shared_.q[same_in_warp(q_.stage)])) +
+                (group_ * slab_bytes(kGroupRows) >> 4),
+            row_operand(shared_address(shared_.k[same_in_warp(k_.stage)]))};
+  }
+
+  __device__ void begin_scores(const ScoreOperands& operands) {
     pin(s_);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < kHeadDim / kMatrixDepth; ++step) {
-      wgmma_rows(s_, advanced(q, row_operand_step(kTileRows, step)),
-                 advanced(k, row_operand_step(kBlockColumns, step)), step > 0);
+      wgmma_rows(s_, advanced(operands.q, row_operand_step(kTileRows, step)),
+                 advanced(operands.k, row_operand_step(kBlockColumns, step)), step > 0);
     }
     wgmma_commit();
   }
@@ -443,8 +475,11 @@ class Consumer {
   __device__ void take_weights() {
 #pragma unroll
     for (int i = 0; i < kScores / 2; ++i) p_[i] = pack(s_[2 * i], s_[2 * i + 1]);
+    // Late blocks seldom raise a maximum: what is multiplied by one need not be.
+    if (__any_sync(0xffffffffu, factor_[0] != 1.0f || factor_[1] != 1.0f)) {
 #pragma unroll
-    for (int i = 0; i < kOutputs; ++i) o_[i] *= factor_[i / 2 % 2];
+      for (int i = 0; i < kOutputs; ++i) o_[i] *= factor_[i / 2 % 2];
+    }
   }
 
   /// Each row's sum in the first of the four lanes that share the row.
@@ -523,7 +558,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   Shared<kHeadDim>& shared = find_shared<kHeadDim>();
   if (threadIdx.x == 0) init_barriers(shared);
   __syncthreads();
-  const int group = static_cast<int>(threadIdx.x) / kWarpgroup;
+  const int group = same_in_warp(static_cast<int>(threadIdx.x) / kWarpgroup);
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kProducerRegisters));
     if (threadIdx.x < kWarp) Producer<kHeadDim>(work, shared).template run<kFetches>();
