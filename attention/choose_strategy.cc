@@ -40,6 +40,21 @@ std::string unproven(const PlannedStrategy& plan, const SplitSetting& setting,
   return probed ? "" : "one host: no better than ring, as far as is measured";
 }
 
+/// One rank's queries visit the others in turn, or all at once: nothing is gained by turns.
+std::string outdone(const PlannedStrategy& plan, const StrategyQuestion& question) {
+  if (plan.strategy != Strategy::kQueryRing) return "";
+  const PlannedStrategy at_once{Strategy::kGatherQuery};
+  if (question.planned && !question.planned->contains(at_once)) return "";
+  for (const LayerShape& kind : question.layers) {
+    const auto& rows = kind.shape.rows;
+    if (std::ranges::count_if(rows, [](std::int64_t count) { return count > 0; }) > 1 ||
+        staging_bytes(at_once, kind.shape, question.wire()) > question.staging_bytes) {
+      return "";
+    }
+  }
+  return "one rank asks: gather-q asks all others at once";
+}
+
 }  // namespace
 
 Candidate examine(const PlannedStrategy& plan, const StrategyQuestion& question,
@@ -48,6 +63,7 @@ Candidate examine(const PlannedStrategy& plan, const StrategyQuestion& question,
   Candidate candidate{.plan = plan,
                       .dropped = pointless(plan, question.setting, question.identity)};
   if (candidate.dropped.empty()) candidate.dropped = unproven(plan, question.setting, rates);
+  if (candidate.dropped.empty()) candidate.dropped = outdone(plan, question);
   int layers = 0;
   for (const LayerShape& kind : question.layers) {
     candidate.staging_bytes =

@@ -13,12 +13,13 @@ using Times = std::vector<double>;  // one per rank
 
 double latest(const Times& times) { return *std::ranges::max_element(times); }
 
-/// Streams go round the ranks once, from `start` on. attend(r, j): seconds of rank r with stream j;
-/// hop(from, to, j): seconds of stream j on its way. Returns when each rank has attended to all.
+/// Streams go round the ranks once: attended from `start` on, sent once a rank's port is free.
+/// attend(r, j): seconds of rank r with stream j; hop(from, to, j): seconds of stream j on its way.
+/// Returns when each rank has attended to all.
 template <typename Attend, typename Hop>
-Times pass_round(const Times& start, const Attend& attend, const Hop& hop) {
+Times pass_round(const Times& start, const Times& port_free, const Attend& attend, const Hop& hop) {
   const int size = static_cast<int>(start.size());
-  Times linked = start;  // when a rank's last exchange was over
+  Times linked = port_free;  // when a rank's last exchange was over
   std::vector<Times> finish(size, Times(size));
   for (int r = 0; r < size; ++r) finish[0][r] = start[r] + attend(r, r);
   for (int step = 1; step < size; ++step) {
@@ -52,8 +53,9 @@ class TimeModel {
         rates_(rates) {}
 
   double ring() const {
+    const Times ready = packed();
     return latest(pass_round(
-        packed(), [&](int r, int j) { return attend(r, j); },
+        ready, ready, [&](int r, int j) { return attend(r, j); },
         [&](int from, int to, int j) { return message(from, to, stream_bytes(j)); }));
   }
 
@@ -85,8 +87,9 @@ class TimeModel {
       const std::int64_t rows = shape_.stream(from) > 0 ? shape_.rows[owner] : 0;
       return message(from, owner, rows * wire_.partial_row_bytes());
     };
+    const Times zero(size_);
     const Times finish = pass_round(
-        Times(size_), [&](int r, int j) { return attend(j, r); },
+        zero, zero, [&](int r, int j) { return attend(j, r); },
         [&](int from, int to, int j) {
           return message(from, to, shape_.rows[j] * wire_.query_bytes()) + back(to, j);
         });
@@ -141,7 +144,7 @@ class TimeModel {
     }
     for (int u = 0; u < inner_; ++u) {
       const Times finish = pass_round(
-          start,
+          start, start,
           [&](int k, int j) {
             return attend(parts.rows[k], parts.full_pairs(k, j), parts.masked_pairs(k, j), heads,
                           inner_);
@@ -159,28 +162,33 @@ class TimeModel {
   }
 
   /// While streams go round a host, the one each rank began with is on its way to the next host.
+  /// Where the next "host" is the same one, both use a rank's one port, that message first.
   double double_ring() const {
     const int hosts = size_ / inner_;
     Times begin = packed();
     for (int outer = 0; outer < hosts; ++outer) {
-      Times next(size_);
-      for (int host = 0; host < hosts; ++host) {
-        const int previous = (host + hosts - 1) % hosts;
-        const int held = (host + hosts - outer) % hosts;        // whose streams go round here
-        const int coming = (previous + hosts - outer) % hosts;  // and whose come next
+      const bool last = outer + 1 == hosts;
+      Times next(size_), arrived(size_), port_free = begin;
+      for (int rank = 0; rank < size_ && !last; ++rank) {
+        const int giver = (rank + size_ - inner_) % size_;
+        const int coming = (giver + size_ - outer * inner_) % size_;
+        arrived[rank] =
+            std::max(begin[rank], begin[giver]) + message(giver, rank, stream_bytes(coming));
+        if (hosts_[giver] != hosts_[rank]) continue;
+        for (int end : {giver, rank}) port_free[end] = std::max(port_free[end], arrived[rank]);
+      }
+      for (int first = 0; first < size_; first += inner_) {
+        const int held = (first + size_ - outer * inner_) % size_;  // whose streams go round here
+        const auto of_host = [&](const Times& all) {
+          return Times(all.begin() + first, all.begin() + first + inner_);
+        };
         const Times finish = pass_round(
-            Times(begin.begin() + host * inner_, begin.begin() + (host + 1) * inner_),
-            [&](int r, int j) { return attend(host * inner_ + r, held * inner_ + j); },
+            of_host(begin), of_host(port_free),
+            [&](int r, int j) { return attend(first + r, held + j); },
             [&](int from, int to, int j) {
-              return message(host * inner_ + from, host * inner_ + to,
-                             stream_bytes(held * inner_ + j));
+              return message(first + from, first + to, stream_bytes(held + j));
             });
-        for (int i = 0; i < inner_; ++i) {
-          const int rank = host * inner_ + i, giver = previous * inner_ + i;
-          const double arrived = std::max(begin[rank], begin[giver]) +
-                                 message(giver, rank, stream_bytes(coming * inner_ + i));
-          next[rank] = outer + 1 == hosts ? finish[i] : std::max(finish[i], arrived);
-        }
+        for (int i = 0; i < inner_; ++i) next[first + i] = std::max(finish[i], arrived[first + i]);
       }
       begin = next;
     }

@@ -127,6 +127,16 @@ TEST(ChooseStrategyTest, ShortChunksSendQueriesAndLongOnesSendKeys) {
   EXPECT_TRUE(passes_keys(all.plan.strategy)) << describe(all, 4);
 }
 
+TEST(ChooseStrategyTest, QueriesOfOneRankDoNotVisitTheOthersInTurn) {
+  const PlannedStrategy in_turn{Strategy::kQueryRing}, at_once{Strategy::kGatherQuery};
+  StrategyQuestion asked = question(60'000, 16, 4);
+  EXPECT_THAT(examine(in_turn, asked, network(1e8)).dropped, HasSubstr("all others at once"));
+  EXPECT_EQ(examine(at_once, asked, network(1e8)).dropped, "");
+  asked.planned = {in_turn};  // no memory for the other
+  EXPECT_EQ(examine(in_turn, asked, network(1e8)).dropped, "");
+  EXPECT_EQ(examine(in_turn, question(60'000, 17, 4), network(1e8)).dropped, "");
+}
+
 TEST(ChooseStrategyTest, PagesElsewhereLeaveOnlyStrategiesThatPassKeys) {
   StrategyQuestion asked = question(60'000, 8, 4);
   asked.identity = false;

@@ -152,6 +152,23 @@ TEST(StrategyTimeTest, ADoubleRingHidesTheSlowHopUnderTheInnerLoop) {
   expect_close(predicted_seconds({Strategy::kDoubleRing, 4}, shape, wire, hosts, rates), 9 * a);
 }
 
+// Inside one host the message to the next ring and those of the ring itself leave by one port.
+TEST(StrategyTimeTest, TheRingsOfADoubleRingShareThePortsOfTheirHost) {
+  const WireShape wire{kHeads};
+  const MachineRates rates = flat_rates(1e18, 1e9);
+  const auto messages = [&](PlannedStrategy plan, const SplitShape& shape) {
+    return predicted_seconds(plan, shape, wire, one_host(4), rates) /
+           rates.inside_host.seconds(shape.stream(0) * wire.kv_bytes());
+  };
+  const SplitShape full = equal_shards(1000, 0, 4);
+  EXPECT_NEAR(messages({Strategy::kRing, 1}, full), 3, 1e-3);
+  EXPECT_NEAR(messages({Strategy::kDoubleRing, 2}, full), 3, 1e-3);
+  // Where the first ring has all there is, it waits for two, and the second one for two.
+  const SplitShape half = split_shape({.first = 0, .count = 32, .ranks = 4, .block = 16}, 16);
+  EXPECT_NEAR(messages({Strategy::kRing, 1}, half), 3, 1e-3);
+  EXPECT_NEAR(messages({Strategy::kDoubleRing, 2}, half), 2, 1e-3);
+}
+
 // T/N >= C/(g BW): 409 rows a rank on peer copies, whatever is cached (g = 4, two bytes a value).
 TEST(StrategyTimeTest, PassingKeysIsHiddenFromSoManyRowsOn) {
   const MachineRates rates = flat_rates(620e12, 379e9);
