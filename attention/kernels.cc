@@ -32,13 +32,15 @@ Precision fastest_cpu_precision() { return fastest_precision(std::getenv("LONGSP
 
 #ifdef LONGSPAN_WITH_CUDA
 std::unique_ptr<AttentionKernels> new_cuda_attention_kernels(Device& device, const HeadShape& shape,
-                                                             float scale) {
-  return new_chosen_cuda_kernels(device, shape, scale, std::getenv("LONGSPAN_ATTENTION_KERNEL"));
+                                                             float scale, Precision precision) {
+  return new_chosen_cuda_kernels(device, shape, scale, std::getenv("LONGSPAN_ATTENTION_KERNEL"),
+                                 precision);
 }
 #else
 std::unique_ptr<AttentionKernels> new_cuda_attention_kernels(Device& /*device*/,
                                                              const HeadShape& /*shape*/,
-                                                             float /*scale*/) {
+                                                             float /*scale*/,
+                                                             Precision /*precision*/) {
   throw ConfigError("this build has no CUDA kernels; configure with -DLONGSPAN_WITH_CUDA=ON");
 }
 #endif

@@ -85,8 +85,10 @@ std::unique_ptr<AttentionKernels> new_cpu_attention_kernels(
 /// float32 elsewhere.
 Precision fastest_cpu_precision();
 
-/// The same on a CUDA device, which outlives them. Throws ConfigError if this build has no CUDA.
-std::unique_ptr<AttentionKernels> new_cuda_attention_kernels(Device& device, const HeadShape& shape,
-                                                             float scale);
+/// The same on a CUDA device, which outlives them. In bfloat16 attend() multiplies on the matrix
+/// units of a Hopper GPU. LONGSPAN_ATTENTION_KERNEL (reference, sm90) asks for a kernel. Throws
+/// ConfigError if this build has no CUDA.
+std::unique_ptr<AttentionKernels> new_cuda_attention_kernels(
+    Device& device, const HeadShape& shape, float scale, Precision precision = Precision::kFloat32);
 
 }  // namespace longspan

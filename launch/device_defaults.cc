@@ -10,9 +10,11 @@ constexpr int kCpuPageTokens = 16;
 constexpr int kCudaPageTokens = 128;  // a tile of attention
 
 void expect_done_on_gpus(const GenerateOptions& options) {
-  if (options.kv_type && *options.kv_type != KvType::kFloat32) {
-    throw UsageError(str("--kv-dtype {} is for --backend cpu; GPUs keep keys in float32 so far",
-                         name(*options.kv_type)));
+  if (options.kv_type && *options.kv_type != KvType::kFloat32 &&
+      *options.kv_type != KvType::kBFloat16) {
+    throw UsageError(
+        str("--kv-dtype {} is for --backend cpu; GPUs keep keys in float32 or bfloat16 so far",
+            name(*options.kv_type)));
   }
   if (options.rope_float32) {
     throw UsageError("--rope-float32 is for --backend cpu; GPUs turn by exact angles");
@@ -33,7 +35,6 @@ GenerateOptions suited_to(Backend backend, GenerateOptions options) {
   }
   expect_done_on_gpus(options);
   options.page_tokens = options.page_tokens.value_or(kCudaPageTokens);
-  options.kv_type = KvType::kFloat32;
   return options;
 }
 

@@ -13,6 +13,7 @@
 #include "attention/cuda/round_queries.h"
 #include "attention/cuda/running_state.h"
 #include "attention/cuda/tensor_map.h"
+#include "attention/kv_pages.h"
 #include "comm/cuda/cuda_check.h"
 #include "comm/cuda/cuda_stream.h"
 #include "comm/error.h"
@@ -112,6 +113,21 @@ CUtensorMap key_map(const void* values, const PlannedView& view, const HeadShape
                                               {view.slots, view.page_stride, 1}}});
 }
 
+/// What a segment takes in bfloat16, if it is of float32; the next one begins aligned.
+std::size_t rounded_bytes(const KvSegment& segment, const HeadShape& shape) {
+  constexpr std::size_t kAlignment = 256;
+  if (segment.view.type != KvType::kFloat32) return 0;
+  const auto bytes =
+      static_cast<std::size_t>(segment.len * shape.kv_values() * value_bytes(KvType::kBFloat16));
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+std::size_t rounded_bytes(const std::vector<KvSegment>& segments, const HeadShape& shape) {
+  std::size_t bytes = 0;
+  for (const KvSegment& segment : segments) bytes += rounded_bytes(segment, shape);
+  return bytes;
+}
+
 /// Columns of each side, up to the last that is copied.
 std::int64_t columns_read(const KvCopy& copy) { return copy.from_column + copy.to_columns.count; }
 std::int64_t columns_written(const KvCopy& copy) { return copy.to_columns.last() + 1; }
@@ -130,6 +146,7 @@ CudaCallMemory::CudaCallMemory(CudaDevice& gpu)
       descriptors(gpu),
       splits(gpu),
       queries(gpu),
+      keys(gpu),
       multiprocessors(multiprocessors_of(gpu)) {}
 
 CudaAttentionKernels::CudaAttentionKernels(Device& device, const HeadShape& shape, float scale,
@@ -189,13 +206,39 @@ void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
   std::erase_if(segments, [](const KvSegment& segment) { return segment.len == 0; });
   if (rows.positions.empty() || segments.empty()) return;
   const cudaStream_t to = native(stream);
-  if (!on_sm90_ || !std::ranges::all_of(segments, fits_tiles)) {
-    attend_reference(rows, std::move(segments), state, to);
-    return;
+  if (!on_sm90_) return attend_reference(rows, std::move(segments), state, to);
+  const std::size_t wide = choice_.rounds_keys ? rounded_bytes(segments, shape_) : 0;
+  if (wide == 0) return attend_sm90(rows, segments, state, to);
+  SharedScratch::Turn keys(memory_->keys, wide, to);
+  attend_sm90(rows, rounded(stream, std::move(segments), keys.values()), state, to);
+  keys.end();
+}
+
+std::vector<KvSegment> CudaAttentionKernels::rounded(Stream& stream,
+                                                     std::vector<KvSegment> segments,
+                                                     float* memory) {
+  auto* next = reinterpret_cast<std::byte*>(memory);
+  std::vector<KvCopy> copies;
+  for (KvSegment& segment : segments) {
+    if (segment.view.type != KvType::kFloat32) continue;
+    const KvView there = pages_at(next, KvType::kBFloat16, shape_, segment.len);
+    copies.push_back({segment.view, 0, there, {.count = segment.len}});
+    next += rounded_bytes(segment, shape_);
+    segment.view = there;
+  }
+  copy_kv(stream, std::move(copies));
+  return segments;
+}
+
+void CudaAttentionKernels::attend_sm90(const QueryRows& rows,
+                                       const std::vector<KvSegment>& segments, RunningState state,
+                                       cudaStream_t to) {
+  if (!std::ranges::all_of(segments, fits_tiles)) {
+    return attend_reference(rows, segments, state, to);
   }
   for (std::span<const KvSegment> left = segments; !left.empty();) {
     const std::size_t count = segments_within(left, kMostViews);
-    attend_sm90(rows, left.first(count), state, to);
+    launch_sm90(rows, left.first(count), state, to);
     left = left.subspan(count);
   }
 }
@@ -217,7 +260,7 @@ void CudaAttentionKernels::attend_reference(const QueryRows& rows, std::vector<K
   memory_->descriptors.enqueue(descriptors, to, [&] { launch_reference_attend(work, to); });
 }
 
-void CudaAttentionKernels::attend_sm90(const QueryRows& rows, std::span<const KvSegment> segments,
+void CudaAttentionKernels::launch_sm90(const QueryRows& rows, std::span<const KvSegment> segments,
                                        RunningState state, cudaStream_t to) {
   PrefillPlan plan = plan_prefill(rows.positions, segments);
   if (plan.query_tiles.empty()) return;  // no row sees a column
@@ -338,9 +381,11 @@ void CudaAttentionKernels::copy_kv(Stream& stream, std::vector<KvCopy> copies) {
 }
 
 std::unique_ptr<AttentionKernels> new_chosen_cuda_kernels(Device& device, const HeadShape& shape,
-                                                          float scale, const char* word) {
+                                                          float scale, const char* word,
+                                                          Precision precision) {
   current(device);  // whose kind is asked for
-  return std::make_unique<CudaAttentionKernels>(device, shape, scale, choose_kernel(word));
+  return std::make_unique<CudaAttentionKernels>(device, shape, scale,
+                                                choose_kernel(word, precision));
 }
 
 }  // namespace longspan

@@ -20,6 +20,7 @@ struct CudaCallMemory {
   DescriptorPool descriptors;
   SharedScratch splits;
   SharedScratch queries;  // rounded, behind the counter of tiles
+  SharedScratch keys;     // of float32, rounded
   int multiprocessors;
 };
 
@@ -51,8 +52,12 @@ class CudaAttentionKernels final : public AttentionKernels {
   cudaStream_t native(Stream& stream) const;
   void attend_reference(const QueryRows& rows, std::vector<KvSegment> segments, RunningState state,
                         cudaStream_t to);
+  void attend_sm90(const QueryRows& rows, const std::vector<KvSegment>& segments,
+                   RunningState state, cudaStream_t to);
+  /// Enqueues the rounding of float32 segments into `memory`, and shows them there.
+  std::vector<KvSegment> rounded(Stream& stream, std::vector<KvSegment> segments, float* memory);
   /// Of segments with no more views than one launch knows.
-  void attend_sm90(const QueryRows& rows, std::span<const KvSegment> segments, RunningState state,
+  void launch_sm90(const QueryRows& rows, std::span<const KvSegment> segments, RunningState state,
                    cudaStream_t to);
 
   std::shared_ptr<CudaCallMemory> memory_;
@@ -65,6 +70,7 @@ class CudaAttentionKernels final : public AttentionKernels {
 
 /// As `word`, which may be null, chooses: see choose_kernel().
 std::unique_ptr<AttentionKernels> new_chosen_cuda_kernels(Device& device, const HeadShape& shape,
-                                                          float scale, const char* word);
+                                                          float scale, const char* word,
+                                                          Precision precision);
 
 }  // namespace longspan

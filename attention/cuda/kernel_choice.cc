@@ -7,10 +7,11 @@
 
 namespace longspan {
 
-KernelChoice choose_kernel(const char* word) {
+KernelChoice choose_kernel(const char* word, Precision precision) {
   const std::string_view name = word ? word : "auto";
+  const bool narrow = precision == Precision::kBFloat16;
   if (name == "reference") return {};
-  if (name == "auto") return {.sm90 = kSm90ProvenOnDevice && device_runs_sm90()};
+  if (name == "auto") return {.sm90 = narrow && device_runs_sm90(), .rounds_keys = narrow};
   if (name != "sm90") {
     throw ConfigError(
         str("LONGSPAN_ATTENTION_KERNEL is {}; it may be auto, reference or sm90", name));
@@ -18,7 +19,7 @@ KernelChoice choose_kernel(const char* word) {
   if (!device_runs_sm90()) {
     throw ConfigError("LONGSPAN_ATTENTION_KERNEL is sm90, and this GPU is not of that kind");
   }
-  return {.sm90 = true};
+  return {.sm90 = true, .rounds_keys = narrow};
 }
 
 }  // namespace longspan

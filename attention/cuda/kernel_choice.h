@@ -2,20 +2,20 @@
 #pragma once
 
 #include "attention/cuda/prefill_sm90.h"
+#include "attention/precision.h"
 
 namespace longspan {
-
-/// Turns true with the first run on a device in which scripts/gpu-check --only prefill passed:
-/// until then nobody gets these kernels unasked.
-inline constexpr bool kSm90ProvenOnDevice = false;
 
 struct KernelChoice {
   bool sm90 = false;  // where shape, device and segments allow it; the reference kernel elsewhere
   Sm90Rung rung = kTopRung;
+  bool rounds_keys = false;  // of float32, so that sm90 can read them too
 };
 
 /// What LONGSPAN_ATTENTION_KERNEL says of the current device: "auto" or null, "reference", or
-/// "sm90". Throws ConfigError for another word, and for "sm90" where the device is none.
-KernelChoice choose_kernel(const char* word);
+/// "sm90". auto is sm90 where products may be taken in bfloat16 and the device is of that kind;
+/// keys of float32 are rounded then. Throws ConfigError for another word, and for "sm90" where the
+/// device is none.
+KernelChoice choose_kernel(const char* word, Precision precision);
 
 }  // namespace longspan

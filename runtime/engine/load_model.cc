@@ -173,7 +173,8 @@ LoadedModel load_model(Machine& machine, OpenedModel opened, const LoadModelOpti
                     : ModelWeights::made_up(opened.config, *ops, machine.device(), part);
     ModelConfig config = part_of(opened.config, part);
     const float scale = 1.0f / std::sqrt(static_cast<float>(config.heads.head_dim));
-    auto kernels = on_gpu ? new_cuda_attention_kernels(machine.device(), config.heads, scale)
+    auto kernels = on_gpu ? new_cuda_attention_kernels(machine.device(), config.heads, scale,
+                                                       options.precision)
                           : new_cpu_attention_kernels(config.heads, scale, options.precision);
     return LoadedModel{.tokenizer = std::move(opened.tokenizer),
                        .config = std::move(config),

@@ -20,23 +20,26 @@ KernelsBackend cuda() {
             if (cuda_device_count() == 0) return nullptr;
             return std::make_unique<CudaDevice>(0);
           },
-          new_cuda_attention_kernels};
+          [](Device& device, const HeadShape& shape, float scale) {
+            return new_cuda_attention_kernels(device, shape, scale);
+          }};
 }
 
-/// The Hopper kernel where shapes and segments allow it, and what it falls back to.
-KernelsBackend cuda_sm90() {
-  return {"CudaSm90",
+/// The Hopper kernel where shapes and segments allow it, and what it falls back to: of pages in
+/// bfloat16, or of float32 ones that calls round.
+KernelsBackend cuda_sm90(bool rounds) {
+  return {rounds ? "CudaSm90Rounding" : "CudaSm90",
           []() -> std::unique_ptr<Device> {
             if (cuda_device_count() == 0) return nullptr;
             auto device = std::make_unique<CudaDevice>(0);
             if (cudaSetDevice(0) != cudaSuccess || !device_runs_sm90()) return nullptr;
             return device;
           },
-          [](Device& device, const HeadShape& shape, float scale) {
-            return std::make_unique<CudaAttentionKernels>(device, shape, scale,
-                                                          KernelChoice{.sm90 = true});
+          [rounds](Device& device, const HeadShape& shape, float scale) {
+            return std::make_unique<CudaAttentionKernels>(
+                device, shape, scale, KernelChoice{.sm90 = true, .rounds_keys = rounds});
           },
-          true, true};
+          true, !rounds};
 }
 
 class CudaKernelsTest : public testing::Test {
@@ -141,8 +144,8 @@ TEST_F(CudaKernelsTest, OffsetsHaveSixtyFourBits) {
 
 }  // namespace
 
-INSTANTIATE_TEST_SUITE_P(Cuda, KernelsConformance, testing::Values(cuda(), cuda_sm90()),
-                         backend_name);
+INSTANTIATE_TEST_SUITE_P(Cuda, KernelsConformance,
+                         testing::Values(cuda(), cuda_sm90(false), cuda_sm90(true)), backend_name);
 INSTANTIATE_TEST_SUITE_P(Cuda, MergeConformance, testing::Values(cuda()), backend_name);
 
 }  // namespace longspan::test
