@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "attention/cuda/decode_mma.h"
 #include "comm/error.h"
 #include "comm/str.h"
 
@@ -10,7 +11,10 @@ namespace longspan {
 KernelChoice choose_kernel(const char* word) {
   const std::string_view name = word ? word : "auto";
   if (name == "reference") return {};
-  if (name == "auto") return {.sm90 = kSm90ProvenOnDevice && device_runs_sm90()};
+  if (name == "auto") {
+    return {.sm90 = kSm90ProvenOnDevice && device_runs_sm90(),
+            .mma_decode = kMmaDecodeProvenOnDevice && device_runs_mma()};
+  }
   if (name != "sm90") {
     throw ConfigError(
         str("LONGSPAN_ATTENTION_KERNEL is {}; it may be auto, reference or sm90", name));
@@ -18,7 +22,7 @@ KernelChoice choose_kernel(const char* word) {
   if (!device_runs_sm90()) {
     throw ConfigError("LONGSPAN_ATTENTION_KERNEL is sm90, and this GPU is not of that kind");
   }
-  return {.sm90 = true};
+  return {.sm90 = true, .mma_decode = true};
 }
 
 }  // namespace longspan
