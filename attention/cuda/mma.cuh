@@ -1,9 +1,11 @@
 // Matrix units, and copies into shared memory behind the program's back, as they have been since
 // compute capability 8.0: by warps, on fragments in registers. Lane l has g = l div 4, t = l mod 4.
 //
-//   a, 16 x 16    a[0] row g, columns 2t, 2t + 1     a[1] row g + 8     a[2], a[3] the same, 8
-//   columns on b, 16 x 8     b[0] rows 2t, 2t + 1 of column g        b[1] 8 rows on d, 16 x 8 d[0],
-//   d[1] row g, columns 2t, 2t + 1      d[2], d[3] row g + 8
+//   a, 16 x 16   [0] row g, columns 2t, 2t + 1   [1] row g + 8   [2], [3] the same, 8 columns on
+//
+//   b, 16 x 8    [0] rows 2t, 2t + 1 of column g   [1] the same, 8 rows on
+//
+//   d, 16 x 8    [0], [1] row g, columns 2t and 2t + 1   [2], [3] row g + 8
 #pragma once
 
 #include <cuda_bf16.h>
