@@ -473,6 +473,9 @@ MmaDecodeGrid prepare_mma_decode(int head_dim) {
   cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(bytes)),
              "the decode kernel needs more shared memory than this GPU has");
+  cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                  cudaSharedmemCarveoutMaxShared),
+             "giving the decode kernel's multiprocessors to shared memory");
   int blocks = 0;
   cuda_check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kThreads, bytes),
              "counting blocks of the decode kernel");
