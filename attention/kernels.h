@@ -60,8 +60,9 @@ class AttentionKernels {
                       RunningState state) = 0;
   /// The state as a partial. `out` may use the memory of acc and m.
   virtual void finish(Stream& stream, RunningState state, Partial out, std::int64_t rows) = 0;
-  /// Rows of one token each over long keys (split-KV; FlashDecoding). Split borders are every
-  /// 512 columns of a segment list, so a row's bits do not depend on the rest of the batch.
+  /// Rows of one token each over long keys (split-KV; FlashDecoding). Where a row's columns, end to
+  /// end, are split follows from how many there are, so its bits do not depend on the rest of the
+  /// batch, nor on how its columns are stored.
   virtual void decode(Stream& stream, std::vector<DecodeRow> rows) = 0;
   /// out = the partials merged in list order by log-sum-exp. A NaN or +inf lse counts as empty.
   /// `out` may be one of the partials.

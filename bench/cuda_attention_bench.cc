@@ -1,7 +1,7 @@
 // How fast the CUDA attention kernels are, beside what an H100 can do at best: prefill against its
 // nominal fp32 peak, decode against copying memory on the GPU, measured in the same run.
 //
-//   cuda_attention_bench [--json]
+//   cuda_attention_bench [--decode] [--json]      --decode: the kernel on matrix units alone
 //   cuda_attention_bench --serve        reads lines "TOKENS causal|full RUNG HEAD_DIM", RUNG being
 //                                       in_order, turns, overlap or fetching, and answers each with
 //                                       a line of JSON: so that bench/prefill_yardsticks.py can
@@ -12,6 +12,12 @@
 // reference kernels were expected to reach is derived: of the 2048 multiply-adds a thread does per
 // tile of 64 x 64 at head size 64 about 60 % of the instructions it issues, so 20 TFLOP/s with
 // barriers; 30 at head size 128, where loads are shared by more values.
+//
+// Decode on matrix units is timed as graphs replay it, with everything that describes the rows on
+// the GPU already, over keys that follow each other through 2 GB: none are left in L2. Expected
+// before the first run (H100, copying 3.02 TB/s, reading 3.1): 97 % of reading and 5 us for the
+// start and the merge, so of copying 0.89 at 32K keys, 0.94 at 64K, 0.96 at 128K, 0.99 at 512K, and
+// 0.96 for 16 and 32 rows of 8K, whose partials are 1.6 % of their keys.
 
 #include <fmt/core.h>
 
@@ -21,6 +27,8 @@
 #include <cstdint>
 #include <functional>
 #include <iostream>
+#include <iterator>
+#include <memory>
 #include <numeric>
 #include <random>
 #include <span>
@@ -29,8 +37,11 @@
 #include <vector>
 
 #include "attention/cuda/cuda_kernels.h"
+#include "attention/cuda/decode_mma.h"
+#include "attention/cuda/decode_plan.h"
 #include "attention/cuda/round_queries.h"
 #include "attention/kernels.h"
+#include "bench/read_memory.h"
 #include "comm/cuda/cuda_check.h"
 #include "comm/cuda/cuda_device.h"
 #include "comm/cuda/cuda_stream.h"
@@ -47,6 +58,10 @@ constexpr std::int64_t kPageTokens = 128;
 constexpr double kNominalTflops = 67;
 /// 132 SMs x 4096 operations in bfloat16 x 1.83 GHz; a matrix product sustains 690 of them.
 constexpr double kNominalMatrixTflops = 989;
+/// Of one graph: what the host takes to launch it is then nothing.
+constexpr int kGraphLaunches = 16;
+/// 2 GB of bfloat16 keys of 8 heads of 128.
+constexpr std::int64_t kCacheTokens = std::int64_t{512} << 10;
 
 struct Line {
   std::string kernel;
@@ -137,6 +152,21 @@ class Bench {
             giga / timing.p10};
   }
 
+  /// The same by the kernel on matrix units, over bfloat16 keys. With it, how fast memory is read.
+  std::vector<Line> decode_mma(const HeadShape& shape) {
+    const double copied = copy_rate();
+    std::vector<Line> lines{reading(copied)};
+    const Cache cache(*this, shape, kCacheTokens, KvType::kBFloat16);
+    const Buffer table = place(std::span<const std::int32_t>(cache.table));
+    for (std::int64_t keys : {32 << 10, 64 << 10, 128 << 10, 512 << 10}) {
+      lines.push_back(decode_mma(shape, cache, table, {1, keys}, copied));
+    }
+    for (int batch : {16, 32}) {
+      lines.push_back(decode_mma(shape, cache, table, {batch, 8 << 10}, copied));
+    }
+    return lines;
+  }
+
   std::string title() {
     return str("attention kernels, fp32, {} | {}", new_kernels({1, 1, 64})->isa(),
                device_.description());
@@ -167,6 +197,96 @@ class Bench {
     std::vector<std::int32_t> table;
     KvSegment segment;
   };
+
+  struct DecodeShape {
+    int batch;
+    std::int64_t keys;  // of each row
+  };
+
+  /// A launch over the cache's columns from `first` on, all that it reads on the GPU.
+  struct MmaCall {
+    MmaCall(Bench& bench, const HeadShape& shape, const Cache& cache, const Buffer& table,
+            const DecodeShape& size, std::int64_t first)
+        : q(bench.upload(random_values(size.batch * query_values(shape)))),
+          out(bench.room(size.batch * partial_values(shape))) {
+      std::vector<DecodeRow> described;
+      const Partial all = partial_at(floats(out), size.batch, shape);
+      for (int i = 0; i < size.batch; ++i) {
+        KvSegment segment = cache.segment;
+        segment.view.table = reinterpret_cast<const std::int32_t*>(table.bytes().data()) +
+                             (first + i * size.keys) / kPageTokens;
+        segment.len = size.keys;
+        described.push_back(
+            {floats(q) + i * query_values(shape), {segment}, partial_row(all, i, shape)});
+      }
+      const DecodePlan plan = plan_decode(described);
+      counts = bench.place<SplitCounts>(std::vector{plan.counts()});
+      rows = bench.place<SplitRow>(plan.rows);
+      splits = bench.place<DecodeSplit>(plan.splits);
+      keys = bench.place<SplitKeys>(plan.keys);
+      parts = bench.room(std::ssize(plan.splits) * partial_values(shape));
+      bad = bench.upload({0.0f, 0.0f});
+      work = {.shape = shape,
+              .scale = scale(shape),
+              .counts = counts.as<SplitCounts>().data(),
+              .rows = rows.as<SplitRow>().data(),
+              .splits = splits.as<DecodeSplit>().data(),
+              .keys = keys.as<SplitKeys>().data(),
+              .parts = partial_at(floats(parts), std::ssize(plan.splits), shape),
+              .bad_total = bad.as<unsigned long long>().data()};
+    }
+
+    Buffer q, out, counts, rows, splits, keys, parts, bad;
+    MmaDecode work{};
+  };
+
+  /// Launches recorded once.
+  class Graph {
+   public:
+    Graph(cudaStream_t stream, const std::function<void()>& enqueue) : stream_(stream) {
+      cudaGraph_t recorded = nullptr;
+      cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording");
+      enqueue();
+      cuda_check(cudaStreamEndCapture(stream, &recorded), "recording launches");
+      cuda_check(cudaGraphInstantiate(&graph_, recorded, 0), "making a graph");
+      cudaGraphDestroy(recorded);
+    }
+    ~Graph() { cudaGraphExecDestroy(graph_); }
+    Graph(const Graph&) = delete;
+    Graph& operator=(const Graph&) = delete;
+    void replay() const { cuda_check(cudaGraphLaunch(graph_, stream_), "replaying a graph"); }
+
+   private:
+    cudaStream_t stream_;
+    cudaGraphExec_t graph_ = nullptr;
+  };
+
+  Line decode_mma(const HeadShape& shape, const Cache& cache, const Buffer& table,
+                  const DecodeShape& size, double copied) {
+    const MmaDecodeGrid grid = prepare_mma_decode(shape.head_dim);
+    const std::int64_t tokens = size.batch * size.keys;
+    std::vector<std::unique_ptr<MmaCall>> calls;
+    for (std::int64_t first = 0; first + tokens <= kCacheTokens; first += tokens) {
+      calls.push_back(std::make_unique<MmaCall>(*this, shape, cache, table, size, first));
+    }
+    const cudaStream_t stream = as_cuda(*stream_).native();
+    const Graph graph(stream, [&] {
+      for (int i = 0; i < kGraphLaunches; ++i) {
+        launch_mma_decode(calls[i % calls.size()]->work, size.batch, grid, stream);
+      }
+    });
+    Timing timing = time([&] { graph.replay(); });
+    for (double* seconds : {&timing.median, &timing.p10, &timing.p90}) *seconds /= kGraphLaunches;
+    const double giga = 2e-9 * static_cast<double>(shape.kv_values() * tokens);
+    return {"decode mma",
+            str("{}/{} x {}, {} rows x {} keys", shape.query_heads, shape.kv_heads, shape.head_dim,
+                size.batch, size.keys),
+            "GB/s",
+            giga / timing.median,
+            copied,
+            giga / timing.p90,
+            giga / timing.p10};
+  }
 
   /// Rows, their keys, and a state.
   struct PrefillCase {
@@ -230,6 +350,13 @@ class Bench {
     stream_->synchronize();
     return buffer;
   }
+  template <typename T>
+  Buffer place(std::span<const T> values) {
+    Buffer buffer = device_.allocate(values.size_bytes());
+    device_.copy(*stream_, buffer.bytes(), std::as_bytes(values));
+    stream_->synchronize();
+    return buffer;
+  }
   static float scale(const HeadShape& shape) {
     return 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
   }
@@ -270,12 +397,29 @@ class Bench {
     return 2e-9 * static_cast<double>(from.bytes().size()) / timing.median;
   }
 
+  Line reading(double copied) {
+    const Buffer memory = upload(random_values(std::int64_t{1} << 28));
+    const std::size_t bytes = memory.bytes().size();
+    const Timing timing =
+        time([&] { launch_read(memory.bytes().data(), bytes, nullptr, as_cuda(*stream_)); });
+    const double giga = 1e-9 * static_cast<double>(bytes);
+    return {"reading", "1 GiB",           "GB/s",           giga / timing.median,
+            copied,    giga / timing.p90, giga / timing.p10};
+  }
+
   CudaDevice device_;
   std::unique_ptr<Stream> stream_;
 };
 
+constexpr HeadShape kLarge{.query_heads = 32, .kv_heads = 8, .head_dim = 128};
+
+std::vector<Line> run_decode(Bench& bench) {
+  if (!device_runs_mma()) throw ConfigError("this GPU has no matrix units for bfloat16");
+  return bench.decode_mma(kLarge);
+}
+
 std::vector<Line> run_all(Bench& bench) {
-  const HeadShape large{.query_heads = 32, .kv_heads = 8, .head_dim = 128};
+  const HeadShape& large = kLarge;
   const HeadShape small{.query_heads = 9, .kv_heads = 3, .head_dim = 64};
   std::vector<Line> lines;
   for (const HeadShape& shape : {large, small}) {
@@ -291,6 +435,7 @@ std::vector<Line> run_all(Bench& bench) {
   lines.push_back(bench.decode(large, 1, 131'072));
   lines.push_back(bench.decode(large, 16, 4096));
   lines.push_back(bench.decode(small, 16, 4096));
+  if (device_runs_mma()) std::ranges::move(run_decode(bench), std::back_inserter(lines));
   return lines;
 }
 
@@ -347,11 +492,14 @@ void serve(Bench& bench) {
 
 int main(int argc, char** argv) {
   using namespace longspan;
-  const std::string_view flag = argc == 2 ? argv[1] : "";
-  const bool json = flag == "--json", serves = flag == "--serve";
-  if (argc > 1 && !json && !serves) {
-    fmt::print(stderr, "usage: cuda_attention_bench [--json | --serve]\n");
-    return static_cast<int>(ExitCode::kUsage);
+  bool json = false, serves = false, decode = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view flag = argv[i];
+    json |= flag == "--json", serves |= flag == "--serve", decode |= flag == "--decode";
+    if (flag != "--json" && flag != "--serve" && flag != "--decode") {
+      fmt::print(stderr, "usage: cuda_attention_bench [--decode] [--json] | --serve\n");
+      return static_cast<int>(ExitCode::kUsage);
+    }
   }
   try {
     bench::Bench bench;
@@ -359,7 +507,7 @@ int main(int argc, char** argv) {
       bench::serve(bench);
       return 0;
     }
-    const auto lines = bench::run_all(bench);
+    const auto lines = decode ? bench::run_decode(bench) : bench::run_all(bench);
     (json ? bench::print_json : bench::print_table)(bench.title(), lines);
     return 0;
   } catch (const Error& error) {

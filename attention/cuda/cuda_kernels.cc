@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "attention/cuda/copy_kv.h"
+#include "attention/cuda/decode_plan.h"
 #include "attention/cuda/matrix_tile.h"
 #include "attention/cuda/merge.h"
 #include "attention/cuda/prefill_plan.h"
@@ -168,6 +169,7 @@ CudaAttentionKernels::CudaAttentionKernels(std::shared_ptr<CudaCallMemory> memor
   cuda_check(cudaStreamSynchronize(nullptr), "clearing a counter");  // other streams do not wait
   prepare_reference_attend(shape.head_dim);
   if (on_sm90_) prepare_prefill_sm90(shape.head_dim);
+  if (choice_.mma_decode && decodes_by_mma(shape)) mma_decode_ = prepare_mma_decode(shape.head_dim);
 }
 
 std::int64_t CudaAttentionKernels::bad_lse_total() const {
@@ -305,18 +307,64 @@ void CudaAttentionKernels::finish(Stream& stream, RunningState state, Partial ou
 }
 
 void CudaAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
-  std::size_t bytes = Descriptors::room<ReferenceDecodeRow>(std::ssize(rows));
-  std::int64_t stored = 0, most = 0;
   for (const DecodeRow& row : rows) {
     expects(std::ranges::all_of(row.segments, &KvSegment::is_seen_whole),
             "segments have a length and pages, and a decode row sees all of them");
+  }
+  if (rows.empty()) return;
+  const cudaStream_t to = native(stream);
+  // Row by row: a neighbour's keys must not decide which kernel takes a row.
+  const auto others = std::stable_partition(rows.begin(), rows.end(), [&](const DecodeRow& row) {
+    return mma_decode_ && fits_splits(row);
+  });
+  decode_mma({rows.begin(), others}, to);
+  rows.erase(rows.begin(), others);
+  decode_reference(std::move(rows), to);
+}
+
+void CudaAttentionKernels::decode_mma(std::span<const DecodeRow> rows, cudaStream_t to) {
+  if (rows.empty()) return;
+  DecodePlan plan = plan_decode(rows);
+  const SplitCounts counts = plan.counts();
+  const std::int64_t splits = counts.splits;
+  expects(splits * shape_.kv_heads < std::int64_t{1} << 31, "a decode batch fits into one grid");
+  SharedScratch::Turn scratch(memory_->splits, sizeof(float) * splits * partial_values(shape_), to);
+  std::size_t bytes =
+      Descriptors::room<SplitCounts>(1) + Descriptors::room<SplitRow>(std::ssize(plan.rows)) +
+      Descriptors::room<DecodeSplit>(splits) + Descriptors::room<SplitKeys>(std::ssize(plan.keys));
+  for (const DecodeRow& row : rows) {
+    for (const KvSegment& segment : row.segments) bytes += table_room(segment.view, segment.len);
+  }
+  Descriptors& descriptors = memory_->descriptors.take(bytes);
+  auto keys = plan.keys.begin();
+  for (const DecodeRow& row : rows) {
+    for (const KvSegment& segment : row.segments) {
+      if (segment.len == 0) continue;
+      (keys++)->table = with_table(segment.view, segment.len, descriptors).table;
+    }
+  }
+  const MmaDecode work{.shape = shape_,
+                       .scale = scale_,
+                       .counts = descriptors.add(std::span(&counts, 1)),
+                       .rows = descriptors.add(std::span<const SplitRow>(plan.rows)),
+                       .splits = descriptors.add(std::span<const DecodeSplit>(plan.splits)),
+                       .keys = descriptors.add(std::span<const SplitKeys>(plan.keys)),
+                       .parts = partial_at(scratch.values(), splits, shape_),
+                       .bad_total = bad_lse_.as<Counter>().data()};
+  memory_->descriptors.enqueue(descriptors, to,
+                               [&] { launch_mma_decode(work, counts.rows, *mma_decode_, to); });
+  scratch.end();
+}
+
+void CudaAttentionKernels::decode_reference(std::vector<DecodeRow> rows, cudaStream_t to) {
+  if (rows.empty()) return;
+  std::size_t bytes = Descriptors::room<ReferenceDecodeRow>(std::ssize(rows));
+  std::int64_t stored = 0, most = 0;
+  for (const DecodeRow& row : rows) {
     bytes += room(row.segments);
     stored += stored_splits(row);
     most = std::max(most, decode_splits(columns(row)));
   }
-  if (rows.empty()) return;
-
-  const cudaStream_t to = native(stream);
   const std::int64_t heads = shape_.query_heads, values = heads * (shape_.head_dim + 1);
   SharedScratch::Turn scratch(memory_->splits, sizeof(float) * stored * values, to);
   float* next = scratch.values();

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
+#include "attention/cuda/decode_mma.h"
 #include "attention/cuda/descriptor_pool.h"
 #include "attention/cuda/kernel_choice.h"
 #include "attention/cuda/shared_scratch.h"
@@ -60,11 +62,16 @@ class CudaAttentionKernels final : public AttentionKernels {
   void launch_sm90(const QueryRows& rows, std::span<const KvSegment> segments, RunningState state,
                    cudaStream_t to);
 
+  void decode_reference(std::vector<DecodeRow> rows, cudaStream_t to);
+  /// Rows that fit splits.
+  void decode_mma(std::span<const DecodeRow> rows, cudaStream_t to);
+
   std::shared_ptr<CudaCallMemory> memory_;
   HeadShape shape_;
   float scale_;
   KernelChoice choice_;
   bool on_sm90_;
+  std::optional<MmaDecodeGrid> mma_decode_;  // where the choice and the shape allow it
   Buffer bad_lse_;  // a counter on the GPU: not every one may count in host memory
 };
 

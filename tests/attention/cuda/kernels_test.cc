@@ -42,6 +42,22 @@ KernelsBackend cuda_sm90(bool rounds) {
           true, !rounds};
 }
 
+/// The decode kernel on matrix units where rows and shapes allow it.
+KernelsBackend cuda_mma_decode() {
+  return {"CudaMmaDecode",
+          []() -> std::unique_ptr<Device> {
+            if (cuda_device_count() == 0) return nullptr;
+            auto device = std::make_unique<CudaDevice>(0);
+            if (cudaSetDevice(0) != cudaSuccess || !device_runs_mma()) return nullptr;
+            return device;
+          },
+          [](Device& device, const HeadShape& shape, float scale) {
+            return std::make_unique<CudaAttentionKernels>(device, shape, scale,
+                                                          KernelChoice{.mma_decode = true});
+          },
+          true, true};
+}
+
 class CudaKernelsTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -145,7 +161,9 @@ TEST_F(CudaKernelsTest, OffsetsHaveSixtyFourBits) {
 }  // namespace
 
 INSTANTIATE_TEST_SUITE_P(Cuda, KernelsConformance,
-                         testing::Values(cuda(), cuda_sm90(false), cuda_sm90(true)), backend_name);
+                         testing::Values(cuda(), cuda_sm90(false), cuda_sm90(true),
+                                         cuda_mma_decode()),
+                         backend_name);
 INSTANTIATE_TEST_SUITE_P(Cuda, MergeConformance, testing::Values(cuda()), backend_name);
 
 }  // namespace longspan::test
