@@ -400,12 +400,14 @@ __global__ void __launch_bounds__(kMergeThreads)
     merge_kernel(const __grid_constant__ MmaDecode work) {
   __shared__ MergeMemory memory;
   __shared__ Share<kHeadDim> sums[kMergeWarps][kWarp];
-  wait_for_kernel_before();
   const int heads = work.shape.query_heads, thread = static_cast<int>(threadIdx.x);
   const int row_index = static_cast<int>(blockIdx.x) / heads;
   const int head = static_cast<int>(blockIdx.x) % heads;
-  if (row_index >= work.counts->rows) return;
-  const SplitRow row = work.rows[row_index];
+  // The description was here before the splits began: only their partials are waited for.
+  const bool exists = row_index < work.counts->rows;
+  const SplitRow row = exists ? work.rows[row_index] : SplitRow{};
+  wait_for_kernel_before();
+  if (!exists) return;
   const int warp = thread / kWarp, lane = thread % kWarp;
   const auto at = [&](int split) { return (std::int64_t{row.first_split} + split) * heads + head; };
 
