@@ -313,7 +313,8 @@ class HeadGroup {
   float o_[kHeadDim / 8][4] = {};
 };
 
-/// What the next kernel in the stream may be launched on; it waits by wait_for_kernel_before().
+/// From here on the next kernel in the stream may be launched, as far as there is room for it: it
+/// waits for the end of this one by wait_for_kernel_before().
 __device__ void let_next_kernel_in() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
