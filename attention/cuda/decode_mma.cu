@@ -479,6 +479,9 @@ MmaDecodeGrid prepare_mma_decode(int head_dim) {
   cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                   cudaSharedmemCarveoutMaxShared),
              "giving the decode kernel's multiprocessors to shared memory");
+  // Asked for, it is loaded: that must not happen while launches are being captured.
+  cudaFuncAttributes loaded{};
+  cuda_check(cudaFuncGetAttributes(&loaded, merge_kernel_for(head_dim)), "loading a kernel");
   int blocks = 0;
   cuda_check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kThreads, bytes),
              "counting blocks of the decode kernel");
