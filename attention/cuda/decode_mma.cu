@@ -313,7 +313,8 @@ class HeadGroup {
   float o_[kHeadDim / 8][4] = {};
 };
 
-/// What the next kernel in the stream may be launched on; it waits by wait_for_kernel_before().
+/// From here on the next kernel in the stream may be launched, as far as there is room for it: it
+/// waits for the end of this one by wait_for_kernel_before().
 __device__ void let_next_kernel_in() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
@@ -400,12 +401,14 @@ __global__ void __launch_bounds__(kMergeThreads)
     merge_kernel(const __grid_constant__ MmaDecode work) {
   __shared__ MergeMemory memory;
   __shared__ Share<kHeadDim> sums[kMergeWarps][kWarp];
-  wait_for_kernel_before();
   const int heads = work.shape.query_heads, thread = static_cast<int>(threadIdx.x);
   const int row_index = static_cast<int>(blockIdx.x) / heads;
   const int head = static_cast<int>(blockIdx.x) % heads;
-  if (row_index >= work.counts->rows) return;
-  const SplitRow row = work.rows[row_index];
+  // The description was here before the splits began: only their partials are waited for.
+  const bool exists = row_index < work.counts->rows;
+  const SplitRow row = exists ? work.rows[row_index] : SplitRow{};
+  wait_for_kernel_before();
+  if (!exists) return;
   const int warp = thread / kWarp, lane = thread % kWarp;
   const auto at = [&](int split) { return (std::int64_t{row.first_split} + split) * heads + head; };
 
@@ -476,6 +479,9 @@ MmaDecodeGrid prepare_mma_decode(int head_dim) {
   cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                   cudaSharedmemCarveoutMaxShared),
              "giving the decode kernel's multiprocessors to shared memory");
+  // Asked for, it is loaded: that must not happen while launches are being captured.
+  cudaFuncAttributes loaded{};
+  cuda_check(cudaFuncGetAttributes(&loaded, merge_kernel_for(head_dim)), "loading a kernel");
   int blocks = 0;
   cuda_check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kThreads, bytes),
              "counting blocks of the decode kernel");
