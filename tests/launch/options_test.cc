@@ -372,6 +372,7 @@ TEST(OptionsTest, InspectMayListTensorsAndWriteAManifest) {
   EXPECT_FALSE(plain.tensors || plain.write_manifest || plain.force);
   EXPECT_TRUE(inspect("inspect m.gguf --tensors").tensors);
   EXPECT_TRUE(inspect("inspect m.gguf --write-manifest").write_manifest);
+  EXPECT_TRUE(inspect("inspect m.gguf --no-verify").no_verify);
   EXPECT_TRUE(inspect("inspect m.gguf --write-manifest --force").force);
 }
 
