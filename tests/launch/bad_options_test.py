@@ -3,12 +3,11 @@
 import math
 import struct
 import subprocess
-import tempfile
 import unittest
 
 import longspan_command
 from refusal import RefusalTest
-from tiny_model import TinyModel
+from tiny_model import TinyModel, written_for
 
 USAGE, OUT_OF_MEMORY = 2, 71
 
@@ -43,11 +42,7 @@ BAD_NUMBERS = [
 
 class BadOptionsTest(RefusalTest):
     def setUp(self):
-        file = tempfile.NamedTemporaryFile(suffix=".gguf")
-        self.addCleanup(file.close)
-        file.write(TinyModel().bytes())
-        file.flush()
-        self.model = file.name
+        self.model = written_for(self, TinyModel())
 
     def refuses_options(self, options, line, code=USAGE, **environment):
         self.refuses(" ".join(options), ["generate", self.model, *options], code, line,
