@@ -4,10 +4,27 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <iostream>
+
 #include "comm/error.h"
+#include "comm/str.h"
+#include "launch/terminal.h"
 #include "launch/watched_signals.h"
 
 namespace longspan {
+namespace {
+
+constexpr std::chrono::milliseconds kNoticeable{200};  // most steps are over by then
+
+void say_that_it_waits() {
+  std::cerr << str("{}longspan: Ctrl-C takes effect after the step under way; another one leaves "
+                   "at once\n",
+                   shows_on_terminal(STDERR_FILENO) ? "\n" : "")
+            << std::flush;
+}
+
+}  // namespace
 
 AnswerInterrupt::AnswerInterrupt() {
   if (pipe2(pipe_.data(), O_CLOEXEC) != 0) throw IoError("no pipe for signals could be opened");
@@ -24,6 +41,7 @@ AnswerInterrupt::~AnswerInterrupt() {
 
 void AnswerInterrupt::begin_answer() {
   ends_answer_ = false;
+  heeded_ = false;
   phase_ = Phase::kAnswering;
 }
 
@@ -34,9 +52,17 @@ bool AnswerInterrupt::leaves_at(int signal) {
   return phase_ == Phase::kAwaitingMessage || ends_answer_.exchange(true);
 }
 
+int AnswerInterrupt::next_signal() {
+  if (waits()) {
+    if (const int signal = signal_within(kNoticeable)) return signal;
+    if (waits() && !closing_) say_that_it_waits();
+  }
+  return closing_ ? 0 : signal_within(std::chrono::hours(1));
+}
+
 void AnswerInterrupt::watch() {
   int signal = 0;
-  while (!leaves_at(signal) && !closing_) signal = signal_within(std::chrono::hours(1));
+  while (!leaves_at(signal) && !closing_) signal = next_signal();
   if (closing_) return;
   ends_answer_ = true;
   leaving_ = true;

@@ -3,6 +3,9 @@
 //   message awaited     answer comes                     message awaited
 //   Ctrl-C: leave       1st: end the answer, 2nd: leave  Ctrl-C: leave
 //
+// Who writes the answer asks between two steps whether it is to end; where that takes a while, a
+// line says so.
+//
 // SIGTERM always leaves. What is left to do then has as long as InterruptWatch gives it.
 #pragma once
 
@@ -26,8 +29,12 @@ class AnswerInterrupt {
   void begin_answer();
   void end_answer() { phase_ = Phase::kAwaitingMessage; }
 
-  /// Whether the answer that was begun last is to end.
-  bool ends_answer() const { return ends_answer_; }
+  /// Whether the answer that was begun last is to end. Who is told so heeds it.
+  bool ends_answer() {
+    if (!ends_answer_) return false;
+    heeded_ = true;
+    return true;
+  }
   /// Whether the command is to end. From then on there is something to read from leaving_fd().
   const std::atomic<bool>& leaving() const { return leaving_; }
   int leaving_fd() const { return pipe_[0]; }
@@ -38,9 +45,14 @@ class AnswerInterrupt {
   void watch();
   /// Whether the process is to leave because of `signal`.
   bool leaves_at(int signal);
+  /// Waits for it; 0 if none came for long.
+  int next_signal();
+  /// Whether an answer is to end whose step goes on.
+  bool waits() const { return ends_answer_ && !heeded_ && phase_ == Phase::kAnswering; }
 
   std::atomic<Phase> phase_ = Phase::kAwaitingMessage;
   std::atomic<bool> ends_answer_ = false;
+  std::atomic<bool> heeded_ = false;
   std::atomic<bool> leaving_ = false;
   std::atomic<bool> closing_ = false;
   std::array<int, 2> pipe_{};

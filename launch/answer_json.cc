@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "comm/str.h"
+#include "launch/sampling_json.h"
 #include "runtime/engine/instance_ranks.h"
 
 namespace longspan {
@@ -24,19 +24,9 @@ json logprobs_of(const Answer& answer) {
 
 /// The seed of answers that draw nothing says nothing.
 json sampling_of(const Sampling& sampling) {
-  json bias = json::object();
-  for (const TokenBias& one : sampling.bias) bias[str("{}", one.id)] = one.bias;
-  return {{"temperature", sampling.temperature},
-          {"top_k", sampling.top_k},
-          {"top_p", sampling.top_p},
-          {"min_p", sampling.min_p},
-          {"repetition_penalty", sampling.repetition_penalty},
-          {"presence_penalty", sampling.presence_penalty},
-          {"frequency_penalty", sampling.frequency_penalty},
-          {"logit_bias", bias},
-          {"min_tokens", sampling.min_tokens},
-          {"stop_ids", sampling.stops},
-          {"seed", sampling.draws() ? json(sampling.seed) : json(nullptr)}};
+  json object = sampling_json(sampling);
+  object["seed"] = sampling.draws() ? json(sampling.seed) : json(nullptr);
+  return object;
 }
 
 json stop_of(const Answer& answer) {

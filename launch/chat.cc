@@ -70,13 +70,11 @@ ExitCode chat_on(Machine& machine, const GenerateOptions& asked, AnswerInterrupt
       agree_on(machine.control(), [&] { return suited_to(machine.backend(), asked); });
   const bool coordinator = machine.rank() == 0;
   if (!coordinator) interrupt.leave_to_rank_0();
-  const std::vector<int> degree =
-      agree_on(machine.control(), [&] { return degrees(options, machine.size()); });
   std::optional<TraceRecording> trace;
   if (options.trace) trace.emplace(machine, *options.trace);
 
   OpenedModel opened = open_asked(machine, options);
-  const Split split = splits(machine, options, opened.config, degree).front();
+  const Split split = splits(machine, options, opened.config).front();
   const std::int64_t room =
       agree_on(machine.control(), [&] { return wanted_room(options, opened.config); });
   std::optional<Words> words;

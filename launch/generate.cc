@@ -208,15 +208,13 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
   const auto start = Clock::now();
   const GenerateOptions options =
       agree_on(machine.control(), [&] { return suited_to(machine.backend(), asked); });
-  const std::vector<int> list =
-      agree_on(machine.control(), [&] { return degrees(options, machine.size()); });
   std::optional<TraceRecording> trace;
   if (options.trace) trace.emplace(machine, *options.trace);
   const bool coordinator = machine.rank() == 0;
   const bool late = options.prompt.from_standard_input();
 
   OpenedModel opened = open_asked(machine, options);
-  const std::vector<Split> split_list = splits(machine, options, opened.config, list);
+  const std::vector<Split> split_list = splits(machine, options, opened.config);
   Sampling sampling;
   std::vector<JobRequest> requests = agree_on(machine.control(), [&] {
     if (coordinator) sampling = make_sampling(options, opened.tokenizer);

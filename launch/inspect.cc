@@ -75,7 +75,10 @@ std::string describe_template(const std::string& model) {
   return str("{} bytes, {}", with_thousands(std::ssize(source->text)), source->where);
 }
 
-std::string describe(const std::optional<ModelManifest>& manifest, const TensorFile& file) {
+std::string describe_manifest(const InspectOptions& options,
+                              const std::optional<ModelManifest>& manifest,
+                              const TensorFile& file) {
+  if (options.no_verify) return "ignored (--no-verify)";
   if (!manifest) return "none; --write-manifest makes one";
   return str("{} lists {}; sizes agree, generate compares contents",
              files_of(file).manifest.filename().string(), count_text(manifest->files(), "file"));
@@ -120,7 +123,8 @@ void print_text(const InspectOptions& options, const OpenedModel& model) {
   print_row("KV per token", str("{} bytes at float32 ({} for the whole context)",
                                 with_thousands(config.kv_bytes_per_token()),
                                 human_bytes(config.kv_bytes_per_token() * config.context)));
-  if (!options.write_manifest) print_row("manifest", describe(model.manifest, file));
+  if (!options.write_manifest)
+    print_row("manifest", describe_manifest(options, model.manifest, file));
   if (!options.tensors) return;
   print_row("tensors", count_text(file.tensors().size(), "tensor"));
   print_tensors(file);
@@ -178,8 +182,9 @@ void print_json(const InspectOptions& options, const OpenedModel& model) {
 ExitCode inspect(const InspectOptions& options) {
   if (announced_rank() != 0) return ExitCode::kClean;
   // One that is about to be written need not be right yet.
-  const OpenedModel model = open_model(
-      options.model, options.write_manifest ? ManifestUse::kIgnore : ManifestUse::kCheck);
+  const bool ignore = options.no_verify || options.write_manifest;
+  const OpenedModel model =
+      open_model(options.model, ignore ? ManifestUse::kIgnore : ManifestUse::kCheck);
   (options.json ? print_json : print_text)(options, model);
   if (options.write_manifest) {
     std::cerr << str("longspan: {}\n", write_manifest(*model.file, options.force));

@@ -4,20 +4,11 @@
 
 #include <algorithm>
 
-#include "attention/divisors.h"
 #include "comm/error.h"
 #include "comm/str.h"
 #include "runtime/model/model_part.h"
 
 namespace longspan {
-
-int count_instances(int tp, int ranks) {
-  if (ranks % tp == 0) return ranks / tp;
-  throw UsageError(
-      str("--tp {} makes instances of {} ranks, but the job has {}; start it with mpirun -np {}, "
-          "or use --tp with one of: {}",
-          tp, tp, ranks, (ranks / tp + 1) * tp, fmt::join(divisors(ranks), " ")));
-}
 
 void expect_usable_tp(int tp, const ModelConfig& model) {
   const std::vector<int> usable = usable_part_counts(model);
@@ -26,6 +17,16 @@ void expect_usable_tp(int tp, const ModelConfig& model) {
       str("--tp {} must divide the {} query heads, and divide the {} key/value heads or be a "
           "multiple of them; usable: {}",
           tp, model.heads.query_heads, model.heads.kv_heads, fmt::join(usable, " ")));
+}
+
+int count_instances(int tp, int ranks, const ModelConfig& model) {
+  if (ranks % tp == 0) return ranks / tp;
+  std::vector<int> usable = usable_part_counts(model);
+  std::erase_if(usable, [&](int count) { return ranks % count != 0; });
+  throw UsageError(
+      str("--tp {} makes instances of {} ranks, but the job has {}; start it with mpirun -np {}, "
+          "or use --tp with one of: {}",
+          tp, tp, ranks, (ranks / tp + 1) * tp, fmt::join(usable, " ")));
 }
 
 void expect_whole_choices(int tp, const ModelConfig& model, const Approximation& attention) {

@@ -6,12 +6,12 @@
 
 namespace longspan {
 
-/// How many instances of `tp` ranks `ranks` ranks are. Throws UsageError, with numbers that would
-/// do, when some are left over.
-int count_instances(int tp, int ranks);
-
 /// Throws UsageError, with the values that would do, unless `tp` ranks can hold the model together.
 void expect_usable_tp(int tp, const ModelConfig& model);
+
+/// How many instances of `tp` ranks, which can hold the model, `ranks` ranks are. Throws
+/// UsageError, with numbers that would do, when some are left over.
+int count_instances(int tp, int ranks, const ModelConfig& model);
 
 /// Throws UsageError, with what would do, where several ranks would choose keys for one key/value
 /// head, each by its own query heads: the answer would depend on `tp`.

@@ -31,8 +31,16 @@ bool holds(Range range, std::int64_t number) {
   return number >= range.least && number <= range.most;
 }
 
-std::string described(Range range) {
-  if (range.most == Range{}.most) return str("of at least {}", range.least);
+/// Whether `text` is a whole number that does not fit.
+bool overflows(std::string_view text) {
+  std::int64_t number = 0;
+  return std::from_chars(text.data(), text.data() + text.size(), number).ec ==
+         std::errc::result_out_of_range;
+}
+
+/// The most that a number can be is told only to those who met it.
+std::string described(Range range, bool overflown) {
+  if (range.most == Range{}.most && !overflown) return str("of at least {}", range.least);
   return str("from {} to {}", range.least, range.most);
 }
 
@@ -72,7 +80,7 @@ std::string listed(std::span<const std::string_view> words) {
 std::int64_t whole_number(const Given& given, Range range) {
   const auto number = spelled<std::int64_t>(given.value);
   if (!number || !holds(range, *number)) {
-    refuse(given, str("a whole number {}", described(range)));
+    refuse(given, str("a whole number {}", described(range, overflows(given.value))));
   }
   return *number;
 }
@@ -82,10 +90,11 @@ std::int64_t size(const Given& given, Range range) {
   const std::int64_t unit = digits.empty() ? 0 : multiplier(digits.back());
   if (unit > 1) digits.remove_suffix(1);
   const auto number = spelled<std::int64_t>(digits);
-  const bool fits = number && unit > 0 && *number >= 0 && *number <= Range{}.most / unit;
+  const bool too_large = unit > 0 && (number ? *number > Range{}.most / unit : overflows(digits));
+  const bool fits = number && unit > 0 && *number >= 0 && !too_large;
   if (!fits || !holds(range, *number * unit)) {
-    refuse(given,
-           str("a whole number {} (k 1000, K 1024; m, M, g, G, t, T alike)", described(range)));
+    refuse(given, str("a whole number {} (k 1000, K 1024; m, M, g, G, t, T alike)",
+                      described(range, too_large)));
   }
   return *number * unit;
 }
@@ -94,7 +103,7 @@ int power_of_two(const Given& given, Range range) {
   const auto number = spelled<std::int64_t>(given.value);
   if (!number || !holds(range, *number) ||
       !std::has_single_bit(static_cast<std::uint64_t>(*number))) {
-    refuse(given, str("a power of two {}", described(range)));
+    refuse(given, str("a power of two {}", described(range, overflows(given.value))));
   }
   return static_cast<int>(*number);
 }
@@ -125,7 +134,8 @@ std::vector<int> number_list(const Given& given, Range range, std::size_t fewest
   for (const std::string& part : parts(given.value)) {
     const auto number = spelled<std::int64_t>(part);
     if (!number || !holds(range, *number)) {
-      refuse(given, str("whole numbers {} with commas between them", described(range)));
+      refuse(given,
+             str("whole numbers {} with commas between them", described(range, overflows(part))));
     }
     numbers.push_back(static_cast<int>(*number));
   }

@@ -126,6 +126,7 @@ struct InspectOptions {
   bool tensors = false;  // lists each
   bool write_manifest = false;
   bool force = false;  // replaces a manifest that says something else
+  bool no_verify = false;
   LogLevel log_level = LogLevel::kInfo;
 };
 

@@ -141,6 +141,16 @@ RankTrace read_rank(const fs::path& path) {
 
 }  // namespace
 
+void remove_rank_traces(const fs::path& folder) {
+  std::error_code missing;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, missing)) {
+    if (!rank_of(entry.path().filename().string()) || !entry.is_regular_file(missing)) continue;
+    std::error_code error;
+    fs::remove(entry.path(), error);
+    if (error) refuse(entry.path(), error.value());
+  }
+}
+
 std::map<int, RankTrace> read_rank_traces(const fs::path& folder) {
   std::map<int, RankTrace> traces;
   for (const auto& [rank, path] : rank_files(folder)) {

@@ -30,6 +30,10 @@ struct RankTrace {
   std::vector<Period> exchange;
 };
 
+/// Removes what a traced run left in `folder`, which need not be there. Throws PermissionError or
+/// IoError.
+void remove_rank_traces(const std::filesystem::path& folder);
+
 /// The traces of a folder, by rank: at least one, all of one run. Throws MissingInput or DataError.
 std::map<int, RankTrace> read_rank_traces(const std::filesystem::path& folder);
 

@@ -48,19 +48,9 @@ ProbedGroup probed_group(Machine& machine, const GenerateOptions& options, const
   return group;
 }
 
-}  // namespace
-
-MachineRequest machine_request(const GenerateOptions& options) {
-  return {.threads = options.threads,
-          .bind = options.bind,
-          .backend = options.backend,
-          .hang_timeout = options.hang_timeout,
-          .throttle_link = options.throttle_link,
-          .log_level = options.log_level};
-}
-
-std::vector<int> degrees(const GenerateOptions& options, int ranks) {
-  const int instances = count_instances(options.tp, ranks);
+/// Throws UsageError where the job's `ranks` are too few.
+std::vector<int> degrees(const GenerateOptions& options, const ModelConfig& model, int ranks) {
+  const int instances = count_instances(options.tp, ranks, model);
   std::vector<int> list = options.compare_degrees;
   if (list.empty()) list.push_back(options.degree.value_or(instances));
   for (int degree : list) {
@@ -73,8 +63,19 @@ std::vector<int> degrees(const GenerateOptions& options, int ranks) {
   return list;
 }
 
+}  // namespace
+
+MachineRequest machine_request(const GenerateOptions& options) {
+  return {.threads = options.threads,
+          .bind = options.bind,
+          .backend = options.backend,
+          .hang_timeout = options.hang_timeout,
+          .throttle_link = options.throttle_link,
+          .log_level = options.log_level};
+}
+
 std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
-                          const ModelConfig& model, const std::vector<int>& degrees) {
+                          const ModelConfig& model) {
   const std::vector<int> hosts = hosts_of_ranks(machine);
   const InstanceRanks instances(options.tp);
   return agree_on(machine.control(), [&] {
@@ -82,7 +83,7 @@ std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
     expect_whole_choices(options.tp, model, approximation(options.attention));
     const HeadShape heads = part_of(model, {.index = 0, .ranks = options.tp}).heads;
     std::vector<Split> list;
-    for (int degree : degrees) {
+    for (int degree : degrees(options, model, machine.size())) {
       std::vector<int> of_group;  // where each instance has its first rank
       for (int i = 0; i < degree; ++i) of_group.push_back(hosts[instances.rank_of(i, 0)]);
       list.push_back({degree, allowed_strategies(options, heads, of_group), of_group});

@@ -23,14 +23,11 @@ struct Split {
   std::vector<int> hosts;              // a number for each rank's
 };
 
-/// The degrees that are asked for, one unless they are compared; all instances unless one is named.
-/// Throws UsageError where the job's `ranks` are too few.
-std::vector<int> degrees(const GenerateOptions& options, int ranks);
-
-/// Every rank calls it; the same on all. Throws UsageError where model and options do not go
-/// together.
+/// Of each degree that is asked for: one unless they are compared, all instances unless one is
+/// named. Every rank calls it; the same on all. Throws UsageError where model, options and the
+/// job's number of ranks do not go together.
 std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
-                          const ModelConfig& model, const std::vector<int>& degrees);
+                          const ModelConfig& model);
 
 /// Measured, or read from an earlier start, if there is a choice. Every rank calls it.
 MachineRates machine_rates(Machine& machine, const GenerateOptions& options,

@@ -9,6 +9,7 @@
 #include "comm/str.h"
 #include "comm/trace_clock.h"
 #include "launch/progress.h"
+#include "launch/rank_trace.h"
 
 namespace longspan {
 namespace {
@@ -30,6 +31,11 @@ std::uint64_t total(Communicator& control, std::uint64_t value) {
 TraceRecording::TraceRecording(Machine& machine, const std::string& folder)
     : machine_(machine), folder_(folder) {
   const TraceClock clock = agree_on_clock(machine.control(), machine.host_ranks());
+  // Before any rank makes its own: a run with more ranks may have been here.
+  agree_on(machine.control(), [&] {
+    if (machine.rank() == machine.host_ranks().front()) remove_rank_traces(folder);
+    return true;
+  });
   agree_on(machine.control(), [&] {
     file_.emplace(folder, TraceOwner{.rank = machine.rank(),
                                      .ranks = machine.size(),

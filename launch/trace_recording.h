@@ -11,8 +11,8 @@ namespace longspan {
 
 class TraceRecording {
  public:
-  /// Every rank calls it; the failure of one is thrown on all. From then on what the machine's new
-  /// streams do is recorded.
+  /// Every rank calls it; the failure of one is thrown on all. An earlier run's trace in `folder`
+  /// is replaced. From then on what the machine's new streams do is recorded.
   TraceRecording(Machine& machine, const std::string& folder);
   /// An end without finish(), by an exception: the file is completed, and nobody is told.
   ~TraceRecording();

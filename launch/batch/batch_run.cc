@@ -24,7 +24,7 @@ CompletionChoice choice_of(const Answer& answer) {
 }  // namespace
 
 BatchRun::BatchRun(BatchRunOptions options, const BatchRequests& requests, BatchFiles& files,
-                   const BatchFiles::Survey& survey, const AnswerInterrupt& interrupt)
+                   const BatchFiles::Survey& survey, AnswerInterrupt& interrupt)
     : options_(std::move(options)),
       requests_(requests),
       journal_(files.journal()),

@@ -39,7 +39,7 @@ class BatchRun {
  public:
   /// Borrows all but `options`.
   BatchRun(BatchRunOptions options, const BatchRequests& requests, BatchFiles& files,
-           const BatchFiles::Survey& survey, const AnswerInterrupt& interrupt);
+           const BatchFiles::Survey& survey, AnswerInterrupt& interrupt);
 
   BatchEngine::Events events();
   /// Until all lines are answered. After a Ctrl-C what has begun is answered and nothing else.
@@ -84,7 +84,7 @@ class BatchRun {
   const BatchRunOptions options_;
   const BatchRequests& requests_;
   BatchJournal& journal_;
-  const AnswerInterrupt& interrupt_;
+  AnswerInterrupt& interrupt_;
   BatchInput input_;
   const Clock::time_point start_;
   BatchCounts counts_;

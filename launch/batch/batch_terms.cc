@@ -6,6 +6,7 @@
 
 #include "comm/error.h"
 #include "comm/str.h"
+#include "launch/sampling_json.h"
 #include "runtime/model/generation_config.h"
 #include "runtime/model/model_manifest.h"
 
@@ -76,32 +77,19 @@ BatchTerms batch_terms(const RunBatchOptions& options, const OpenedModel& opened
 json batch_facts(const RunBatchOptions& batch, const OpenedModel& opened, const BatchTerms& terms,
                  Precision precision) {
   const GenerateOptions& options = batch.run;
-  const Sampling& sampling = terms.sampling.sampling;
-  json bias = json::object();
-  for (const TokenBias& one : sampling.bias) bias[str("{}", one.id)] = one.bias;
   const auto or_null = [](const auto& value) { return value ? json(*value) : json(nullptr); };
-  return {{"model", model_facts(opened)},
-          {"options",
-           {{"served_model_name", batch.names},
-            {"max_model_len", terms.context},
-            {"max_tokens", or_null(terms.max_tokens)},
-            {"dtype", name(precision)},
-            {"kv_dtype", options.kv_type ? json(name(*options.kv_type)) : json("auto")},
-            {"rope_float32", options.rope_float32},
-            {"temperature", sampling.temperature},
-            {"top_k", sampling.top_k},
-            {"top_p", sampling.top_p},
-            {"min_p", sampling.min_p},
-            {"repetition_penalty", sampling.repetition_penalty},
-            {"presence_penalty", sampling.presence_penalty},
-            {"frequency_penalty", sampling.frequency_penalty},
-            {"logit_bias", bias},
-            {"min_tokens", sampling.min_tokens},
-            {"ignore_eos", terms.sampling.ignore_eos},
-            {"ends", terms.sampling.ends},
-            {"stop_ids", sampling.stops},
-            {"stop", terms.sampling.stop_texts},
-            {"seed", or_null(options.sampling.seed)}}}};
+  json asked{{"served_model_name", batch.names},
+             {"max_model_len", terms.context},
+             {"max_tokens", or_null(terms.max_tokens)},
+             {"dtype", name(precision)},
+             {"kv_dtype", options.kv_type ? json(name(*options.kv_type)) : json("auto")},
+             {"rope_float32", options.rope_float32},
+             {"ignore_eos", terms.sampling.ignore_eos},
+             {"ends", terms.sampling.ends},
+             {"stop", terms.sampling.stop_texts},
+             {"seed", or_null(options.sampling.seed)}};
+  asked.update(json(sampling_json(terms.sampling.sampling)));
+  return {{"model", model_facts(opened)}, {"options", asked}};
 }
 
 }  // namespace longspan

@@ -158,8 +158,6 @@ ExitCode run_batch_on(Machine& machine, const RunBatchOptions& asked, AnswerInte
       agree_on(machine.control(), [&] { return suited_to(machine.backend(), asked.run); });
   const bool coordinator = machine.rank() == 0;
   if (!coordinator) interrupt.leave_to_rank_0();
-  const std::vector<int> degree =
-      agree_on(machine.control(), [&] { return degrees(options.run, machine.size()); });
   std::optional<Desk> desk;
   agree_on(machine.control(), [&] {
     if (coordinator) desk.emplace(options);
@@ -169,7 +167,7 @@ ExitCode run_batch_on(Machine& machine, const RunBatchOptions& asked, AnswerInte
   if (options.run.trace) trace.emplace(machine, *options.run.trace);
 
   OpenedModel opened = open_asked(machine, options.run);
-  const Split split = splits(machine, options.run, opened.config, degree).front();
+  const Split split = splits(machine, options.run, opened.config).front();
   const Precision precision = agreed_precision(machine, options.run.dtype);
   agree_on(machine.control(), [&] {
     if (coordinator) desk->begin(options, opened, precision);

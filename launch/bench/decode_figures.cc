@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "attention/decode_strategies.h"
 #include "comm/agreement.h"
@@ -119,7 +120,6 @@ void DecodeBench::run(const std::atomic<bool>& interrupted,
 }
 
 DecodeFigure DecodeBench::measure(const DecodeCase& one) {
-  RankClock clock(machine_, options_.seconds);
   const auto keys = static_cast<double>(one.context * one.rows);
   DecodeFigure figure{
       .context = one.context,
@@ -129,21 +129,24 @@ DecodeFigure DecodeBench::measure(const DecodeCase& one) {
           one.ranks,
       .alone = {},
       .strategies = {}};
-  if (!member_) {
-    figure.alone = clock.time([](int) {});
-    for (DecodeStrategy strategy : options_.strategies) {
-      figure.strategies.push_back({strategy, clock.time([](int) {})});
+  // Alone first, then each strategy.
+  std::vector<RankClock::Runs> rivals(1 + options_.strategies.size(), [](int) {});
+  std::optional<DecodeBatch> batch;
+  if (member_) {
+    AttentionWorkload& work = member_->work;
+    batch = one.batch(member_->group.rank(), work.slots());
+    rivals[0] = RankClock::runs_on(work.compute(), [&] { work.decode_own(*batch); });
+    for (std::size_t i = 0; i < options_.strategies.size(); ++i) {
+      DecodeAttention& attention = member_->strategies.use(options_.strategies[i]);
+      rivals[1 + i] = RankClock::runs_on(work.compute(),
+                                         [&] { work.decode(attention, member_->group, *batch); });
     }
-    return figure;
   }
-  AttentionWorkload& work = member_->work;
-  const DecodeBatch batch = one.batch(member_->group.rank(), work.slots());
-  figure.alone = clock.time(work.compute(), [&] { work.decode_own(batch); });
-  for (DecodeStrategy strategy : options_.strategies) {
-    DecodeAttention& attention = member_->strategies.use(strategy);
-    const Timing time =
-        clock.time(work.compute(), [&] { work.decode(attention, member_->group, batch); });
-    figure.strategies.push_back({strategy, time});
+  // In turn: a share compares what the machine did at the same time.
+  const std::vector<Timing> timings = RankClock(machine_, options_.seconds).time_in_turn(rivals);
+  figure.alone = timings[0];
+  for (std::size_t i = 0; i < options_.strategies.size(); ++i) {
+    figure.strategies.push_back({options_.strategies[i], timings[1 + i]});
   }
   return figure;
 }

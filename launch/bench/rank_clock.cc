@@ -27,6 +27,13 @@ constexpr Patience kPrompt{std::chrono::minutes(10), std::chrono::microseconds(5
 
 }  // namespace
 
+RankClock::Runs RankClock::runs_on(Stream& stream, std::function<void()> enqueue) {
+  return [&stream, enqueue = std::move(enqueue)](int n) {
+    for (int i = 0; i < n; ++i) enqueue();
+    stream.synchronize();
+  };
+}
+
 /// Seconds of one of `count` runs on this rank.
 double RankClock::batch(const Runs& runs, int count) {
   barrier(machine_.control(), kPrompt);
@@ -80,12 +87,5 @@ std::vector<Timing> RankClock::time_in_turn(const std::vector<Runs>& rivals) {
 }
 
 Timing RankClock::time(const Runs& runs) { return time_in_turn({runs}).front(); }
-
-Timing RankClock::time(Stream& stream, const std::function<void()>& enqueue) {
-  return time([&](int n) {
-    for (int i = 0; i < n; ++i) enqueue();
-    stream.synchronize();
-  });
-}
 
 }  // namespace longspan

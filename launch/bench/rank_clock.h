@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "comm/machine.h"
@@ -23,6 +24,8 @@ class RankClock {
   /// So many runs, one after another; returns when they are over. A rank without a part in them
   /// returns at once.
   using Runs = std::function<void(int n)>;
+  /// Of work that `enqueue` puts on `stream`, which is borrowed.
+  static Runs runs_on(Stream& stream, std::function<void()> enqueue);
 
   /// Each figure then takes about `per_figure`: three batches at least, and fifteen where they take
   /// no more than twenty times as long. Borrows the machine.
@@ -33,8 +36,9 @@ class RankClock {
   Timing time(const Runs& runs);
   /// The same of each rival, all in as many batches.
   std::vector<Timing> time_in_turn(const std::vector<Runs>& rivals);
-  /// The same of work that `enqueue` puts on `stream`.
-  Timing time(Stream& stream, const std::function<void()>& enqueue);
+  Timing time(Stream& stream, std::function<void()> enqueue) {
+    return time(runs_on(stream, std::move(enqueue)));
+  }
 
  private:
   double batch(const Runs& runs, int count);

@@ -128,6 +128,12 @@ OpenedModel open_model(Machine& machine, const std::string& path, ManifestUse us
                        LoadFormat format) {
   return agree_on(machine.control(), [&] {
     if (format == LoadFormat::kAuto) return open_model(path, use);
+    if (std::filesystem::is_regular_file(path)) {
+      throw UsageError(
+          str("{} is a file, but dummy weights (--load-format dummy) are made for the config.json "
+              "of a model's folder; name that folder, or leave the option out to load the file",
+              path));
+    }
     ModelConfig config = read_folder_config(path);
     Tokenizer tokenizer = folder_tokenizer(path, config.vocabulary);
     return OpenedModel{nullptr, std::move(config), std::move(tokenizer)};

@@ -52,7 +52,8 @@ Precision agreed_precision(Machine& machine, std::optional<Precision> wish);
 OpenedModel open_model(const std::string& path, ManifestUse use = ManifestUse::kCheck);
 
 /// Every rank calls these two alike; a failure of any rank is thrown on all. open_model throws
-/// MissingInput or DataError, load_model DataError or OutOfMemory. A model with a manifest is read
+/// MissingInput, DataError, or UsageError for made-up weights of a file; load_model DataError or
+/// OutOfMemory. A model with a manifest is read
 /// and compared with it first, by one rank of each host.
 OpenedModel open_model(Machine& machine, const std::string& path,
                        ManifestUse use = ManifestUse::kCheck,

@@ -26,6 +26,7 @@ bool is_woken(const AnswerInterrupt& interrupt) {
 }
 
 constexpr auto kMoment = std::chrono::milliseconds(50);
+constexpr auto kSpoken = std::chrono::milliseconds(500);  // a line is said by then, if at all
 
 /// Leaves with 0 if all that was to be was.
 [[noreturn]] void leave(bool good) { _exit(good ? 0 : 1); }
@@ -58,6 +59,31 @@ TEST(AnswerInterruptDeathTest, TheSecondOneLeavesEvenIfTheAnswerDoesNotEnd) {
     await([] { return false; });
   };
   EXPECT_EXIT(body(), testing::ExitedWithCode(130), "");
+}
+
+TEST(AnswerInterruptDeathTest, AStepThatGoesOnIsSaidOnce) {
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  const auto body = [] {
+    AnswerInterrupt interrupt;
+    interrupt.begin_answer();
+    send(SIGINT);
+    std::this_thread::sleep_for(kSpoken);
+    leave(interrupt.ends_answer());
+  };
+  EXPECT_EXIT(body(), testing::ExitedWithCode(0), "^longspan: Ctrl-C takes effect [^\n]*\n$");
+}
+
+TEST(AnswerInterruptDeathTest, NothingIsSaidOfAStepThatIsOver) {
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  const auto body = [] {
+    AnswerInterrupt interrupt;
+    interrupt.begin_answer();
+    send(SIGINT);
+    await([&] { return interrupt.ends_answer(); });
+    std::this_thread::sleep_for(kSpoken);
+    leave(true);
+  };
+  EXPECT_EXIT(body(), testing::ExitedWithCode(0), "^$");
 }
 
 TEST(AnswerInterruptDeathTest, WhenAMessageIsAwaitedCtrlCWakesWhoWaits) {

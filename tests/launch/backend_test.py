@@ -1,12 +1,11 @@
 """What --backend does where GPUs cannot be had: a build without CUDA, or a machine without a GPU."""
 
 import os
-import tempfile
 import unittest
 
 import longspan_command
 from refusal import RefusalTest
-from tiny_model import TinyModel
+from tiny_model import TinyModel, written_for
 
 UNAVAILABLE, CONFIG = 69, 78
 HAS_CUDA = b"\nCUDA " in longspan_command.run(["--version"]).stdout
@@ -15,11 +14,7 @@ HAS_GPU = os.path.exists("/dev/nvidiactl")
 
 class BackendTest(RefusalTest):
     def setUp(self):
-        file = tempfile.NamedTemporaryFile(suffix=".gguf")
-        self.addCleanup(file.close)
-        file.write(TinyModel().bytes())
-        file.flush()
-        self.model = file.name
+        self.model = written_for(self, TinyModel())
 
     def arguments(self, backend, *more):
         return ["generate", self.model, "--prompt", "a", "--max-tokens", "2", "--threads", "1",

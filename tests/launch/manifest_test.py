@@ -82,6 +82,17 @@ class ManifestTest(RefusalTest):
         self.manifest.write_text(json.dumps(listed))
         self.refused("another size", BAD_DATA, f"has {size} bytes, but .* lists {size + 1}")
 
+    def test_inspect_shows_a_model_of_another_size_where_it_is_told_to(self):
+        self.write_manifest()
+        with open(self.model, "ab") as file:
+            file.write(b"more")
+        done = longspan_command.run(["inspect", str(self.model)])
+        self.assertEqual(done.returncode, BAD_DATA)
+        self.assertRegex(done.stderr.decode(), "^longspan: .* bytes, but .*--no-verify .*\n$")
+        done = longspan_command.run(["inspect", str(self.model), "--no-verify"])
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertRegex(done.stdout.decode(), "manifest +ignored")
+
     def test_a_manifest_of_another_model_is_refused(self):
         self.write_manifest()
         self.manifest.rename(self.folder / "other.gguf.manifest.json")

@@ -372,6 +372,7 @@ TEST(OptionsTest, InspectMayListTensorsAndWriteAManifest) {
   EXPECT_FALSE(plain.tensors || plain.write_manifest || plain.force);
   EXPECT_TRUE(inspect("inspect m.gguf --tensors").tensors);
   EXPECT_TRUE(inspect("inspect m.gguf --write-manifest").write_manifest);
+  EXPECT_TRUE(inspect("inspect m.gguf --no-verify").no_verify);
   EXPECT_TRUE(inspect("inspect m.gguf --write-manifest --force").force);
 }
 
@@ -598,12 +599,25 @@ INSTANTIATE_TEST_SUITE_P(
                 "--force-ids holds the tokens of one prompt, but --prompts gives several"}));
 
 TEST(OptionsTest, AnUnfitSizeIsRefusedWithItsSuffixes) {
-  for (const std::string text : {"0", "-1", "x", "1.5G", "2X", "G", "8388608T", "1GB", "0K"}) {
+  for (const std::string text : {"0", "-1", "x", "1.5G", "2X", "G", "1GB", "0K"}) {
     EXPECT_EQ(refusal("generate m --prompt x --memory-limit " + text),
               "--memory-limit must be a whole number of at least 1 (k 1000, K 1024; m, M, g, G, t, "
               "T alike), not '" +
                   text + "'");
   }
+}
+
+TEST(OptionsTest, WhatIsTooLargeForAnyNumberIsToldTheWholeRange) {
+  for (const std::string text : {"8388608T", "9223372036854775808", "99999999999999999999k"}) {
+    EXPECT_EQ(
+        refusal("generate m --prompt x --memory-limit " + text),
+        "--memory-limit must be a whole number from 1 to 9223372036854775807 (k 1000, K 1024; "
+        "m, M, g, G, t, T alike), not '" +
+            text + "'");
+  }
+  EXPECT_EQ(refusal("generate m --prompt x --seed 9223372036854775808"),
+            "--seed must be a whole number from -9223372036854775808 to 9223372036854775807, not "
+            "'9223372036854775808'");
 }
 
 TEST(OptionsTest, AnEmptyPromptIsRefused) {

@@ -1,22 +1,17 @@
 """srun without PMI starts several processes that do not know of each other: each would answer the
 whole prompt. They end with one line that says how to start them instead."""
 
-import tempfile
 import unittest
 
 import longspan_command
-from tiny_model import TinyModel
+from tiny_model import TinyModel, written_for
 
 CONFIGURATION = 78
 
 
 class SrunTest(unittest.TestCase):
     def setUp(self):
-        file = tempfile.NamedTemporaryFile(suffix=".gguf")
-        self.addCleanup(file.close)
-        file.write(TinyModel().bytes())
-        file.flush()
-        self.arguments = ["generate", file.name, "--prompt", "x", "--max-tokens", "2"]
+        self.arguments = ["generate", written_for(self, TinyModel()), "--prompt", "x", "--max-tokens", "2"]
 
     def test_tasks_without_pmi_are_refused_once(self):
         for task in range(3):

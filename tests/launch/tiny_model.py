@@ -6,6 +6,7 @@ a file that is otherwise right. Token b is the byte b, and END_OF_TEXT is the on
 
 import random
 import struct
+import tempfile
 
 UINT32, FLOAT32, BOOL, STRING, ARRAY = 4, 6, 7, 8, 9  # value types of the format
 F32 = 0  # a tensor type
@@ -121,6 +122,15 @@ class TinyModel:
     def bytes(self):
         header = self.preamble() + self.metadata() + self.tensor_table()
         return padded(header) + b"".join(padded(tensor.data) for tensor in self.tensors)
+
+
+def written_for(test, model):
+    """The path of a file with `model`, which goes when the test is over."""
+    file = tempfile.NamedTemporaryFile(suffix=".gguf")
+    test.addCleanup(file.close)
+    file.write(model.bytes())
+    file.flush()
+    return file.name
 
 
 def padded(data):

@@ -200,6 +200,15 @@ class TraceTest(TraceCase):
         self.assertIn(f"longspan trace merge {self.traces}", done.stderr.decode())
         self.assertNotIn(b"trace merge", self.record(0, "--json").stderr)
 
+    def test_a_trace_replaces_that_of_a_run_with_more_ranks_and_nothing_else(self):
+        self.record(2)
+        notes = self.traces / "notes.json"
+        notes.write_text("kept")
+        self.record(0)
+        self.assertEqual(sorted(path.name for path in self.traces.iterdir()), ["notes.json", "rank-0.json"])
+        self.assertIn("1 rank,", self.merge().stdout.decode())
+        self.assertEqual(notes.read_text(), "kept")
+
     def test_every_degree_of_a_comparison_is_in_the_trace(self):
         self.record(2, "--compare-degrees", "1,2")
         first, second = self.read(0), self.read(1)

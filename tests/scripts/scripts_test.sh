@@ -138,6 +138,63 @@ fetch_model_says_that_there_is_no_network() {
   expect 'is there a network?'
 }
 
+# The script in a tree of its own, where nothing was fetched yet.
+fetch_cuda() {
+  mkdir -p "$scratch/tree/scripts"
+  cp scripts/fetch-cuda "$scratch/tree/scripts"
+  run "$1" env CUDA_HOME="$scratch/${2:-none}" "$scratch/tree/scripts/fetch-cuda"
+}
+
+# fake_nvcc FOLDER VERSION
+fake_nvcc() {
+  mkdir -p "$scratch/$1/bin"
+  fake "../$1/bin/nvcc" <<FAKE
+if [ "\$1" = --version ]; then echo 'Cuda compilation tools, release $2, V$2.88'; fi
+if [ "\$1" = --dryrun ]; then echo '#\$ TOP=$scratch/$1/bin/..' >&2; fi
+FAKE
+}
+
+fetch_cuda_passes_over_what_is_too_old() {
+  fake_nvcc old 11.8
+  ln -s ../old/bin/nvcc "$scratch/bin/nvcc"
+  fake_nvcc new 13.0
+  fake python3 <<<'echo nothing must be fetched; exit 1'
+  fetch_cuda 0 new
+  expect 'bin/nvcc is of version 11.8, older than 13.0'
+  [ "${output##*$'\n'}" = "$scratch/new" ] || fail "it found: $output"
+}
+
+fetch_cuda_says_that_there_is_no_network() {
+  fake nvcc <<<'exit 127'
+  fake python3 <<<'case "$*" in *install*) exit 1 ;; esac'
+  fetch_cuda 69
+  expect 'is there a network?'
+}
+
+check_cuda_says_that_it_skipped() {
+  fetch_cuda_says_that_there_is_no_network
+  cp scripts/check-cuda "$scratch/tree/scripts"
+  fake cmake <<<'echo there is nothing to compile with; exit 1'
+  run 0 env CUDA_HOME="$scratch/none" "$scratch/tree/scripts/check-cuda"
+  expect 'SKIPPED: check-cuda: no CUDA toolkit'
+}
+
+check_ptxas_names_what_is_slow() {
+  fake nvcc <<'FAKE'
+cat <<LOG
+ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized
+ptxas info    : Compiling entry function '_Z6kernelv' for 'sm_90a'
+ptxas info    : Function properties for _Z6kernelv
+    16 bytes stack frame, 12 bytes spill stores, 8 bytes spill loads
+ptxas info    : Used 168 registers, used 1 barriers
+LOG
+FAKE
+  run 1 scripts/check-ptxas
+  expect 'kernel                                             168        1     16     20'
+  expect 'check-ptxas: ptxas info    : (C7510)'
+  expect 'check-ptxas: kernel keeps registers in memory'
+}
+
 # What the table says of a source is still so, or the script says which line is not.
 mutants_match_the_sources() {
   run 0 scripts/check-mutants --list

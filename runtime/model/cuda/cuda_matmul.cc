@@ -7,7 +7,6 @@
 #include "comm/error.h"
 #include "comm/log.h"
 #include "comm/str.h"
-#include "runtime/model/cuda/matrix_kernels.h"
 
 namespace longspan {
 namespace {
@@ -33,13 +32,13 @@ const CudaMatrixLayout& layout_of(const PackedMatrix& w) {
 }  // namespace
 
 struct CudaMatmul::Key {
-  explicit Key(const Product& product)
+  explicit Key(const MatrixProduct& product)
       : rows(product.rows),
         outputs(product.outputs),
         inputs(product.inputs),
         x_stride(product.x_stride),
         w_stride(product.w_stride),
-        precision(product.precision),
+        is_bfloat16(product.is_bfloat16),
         x_alignment(alignment(product.x)),
         w_alignment(alignment(product.w)),
         out_alignment(alignment(product.out)) {}
@@ -51,7 +50,7 @@ struct CudaMatmul::Key {
   int inputs;
   std::int64_t x_stride;
   std::int64_t w_stride;
-  Precision precision;
+  bool is_bfloat16;
   std::uint32_t x_alignment;
   std::uint32_t w_alignment;
   std::uint32_t out_alignment;
@@ -90,20 +89,21 @@ void CudaMatmul::multiply(cudaStream_t stream, const float* x, std::int64_t rows
   if (rows == 0 || w.outputs.count == 0) return;
   expects(w.inputs.count > 0, "a slice has inputs");
   const std::int64_t first = w.outputs.first * layout.stride() + w.inputs.first;
-  Product product{.x = x,
-                  .w = w.matrix.data + first * layout.value_bytes(),
-                  .out = out,
-                  .rows = rows,
-                  .outputs = w.outputs.count,
-                  .inputs = w.inputs.count,
-                  .x_stride = w.inputs.count,
-                  .w_stride = layout.stride(),
-                  .precision = layout.precision()};
+  MatrixProduct product{.x = x,
+                        .w = w.matrix.data + first * layout.value_bytes(),
+                        .out = out,
+                        .rows = rows,
+                        .outputs = w.outputs.count,
+                        .inputs = w.inputs.count,
+                        .x_stride = w.inputs.count,
+                        .w_stride = layout.stride(),
+                        .is_bfloat16 = layout.precision() == Precision::kBFloat16,
+                        .accumulates = output == Output::kAccumulate};
   SharedScratch::Turn turn(scratch_, kWorkspace + kNarrowed, stream);
   auto* const memory = reinterpret_cast<std::byte*>(turn.values());
   const Bytes workspace{memory, kWorkspace};
-  if (product.precision == Precision::kFloat32) {
-    multiply(stream, product, output, workspace);
+  if (!product.is_bfloat16) {
+    multiply(stream, product, workspace);
   } else {
     auto* const narrowed = reinterpret_cast<std::uint16_t*>(memory + kWorkspace);
     product.x = narrowed;
@@ -117,31 +117,16 @@ void CudaMatmul::multiply(cudaStream_t stream, const float* x, std::int64_t rows
       product.out = out + begin * product.outputs;
       launch_narrow_rows(x + begin * product.inputs, product.rows, product.inputs, product.x_stride,
                          narrowed, stream);
-      multiply(stream, product, output, workspace);
+      multiply(stream, product, workspace);
     }
   }
   turn.end();
 }
 
-void CudaMatmul::multiply(cudaStream_t stream, const Product& product, Output output,
-                          Bytes workspace) {
+void CudaMatmul::multiply(cudaStream_t stream, const MatrixProduct& product, Bytes workspace) {
   const Plan* const found = plan(product);
-  const bool accumulates = output == Output::kAccumulate;
-  if (found == nullptr) {
-    launch_plain_product({.x = product.x,
-                          .w = product.w,
-                          .out = product.out,
-                          .rows = product.rows,
-                          .outputs = product.outputs,
-                          .inputs = product.inputs,
-                          .x_stride = product.x_stride,
-                          .w_stride = product.w_stride,
-                          .is_bfloat16 = product.precision == Precision::kBFloat16,
-                          .accumulates = accumulates},
-                         stream);
-    return;
-  }
-  const float one = 1.0f, beta = accumulates ? 1.0f : 0.0f;
+  if (found == nullptr) return launch_plain_product(product, stream);
+  const float one = 1.0f, beta = product.accumulates ? 1.0f : 0.0f;
   library_.check(library_.matmul(handle_, found->product, &one, product.w, found->w, product.x,
                                  found->x, &beta, product.out, found->out, product.out, found->out,
                                  &found->algorithm, workspace.data(), workspace.size(), stream),
@@ -149,7 +134,7 @@ void CudaMatmul::multiply(cudaStream_t stream, const Product& product, Output ou
                      product.inputs, product.outputs));
 }
 
-const CudaMatmul::Plan* CudaMatmul::plan(const Product& product) {
+const CudaMatmul::Plan* CudaMatmul::plan(const MatrixProduct& product) {
   const Key key(product);
   auto at = plans_.find(key);
   if (at == plans_.end()) {
@@ -159,12 +144,12 @@ const CudaMatmul::Plan* CudaMatmul::plan(const Product& product) {
   return at->second->found ? at->second.get() : nullptr;
 }
 
-std::unique_ptr<CudaMatmul::Plan> CudaMatmul::new_plan(const Product& product) const {
+std::unique_ptr<CudaMatmul::Plan> CudaMatmul::new_plan(const MatrixProduct& product) const {
   const std::string attempt =
       str("describing a product of {} rows, {} inputs and {} outputs to cuBLASLt", product.rows,
           product.inputs, product.outputs);
   const auto check = [&](cublasStatus_t status) { library_.check(status, attempt); };
-  const cudaDataType_t type = product.precision == Precision::kBFloat16 ? CUDA_R_16BF : CUDA_R_32F;
+  const cudaDataType_t type = product.is_bfloat16 ? CUDA_R_16BF : CUDA_R_32F;
   auto plan = std::make_unique<Plan>(library_);
   check(library_.new_product(&plan->product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
   const cublasOperation_t transposed = CUBLAS_OP_T;
@@ -197,10 +182,10 @@ std::unique_ptr<CudaMatmul::Plan> CudaMatmul::new_plan(const Product& product) c
   plan->found = status == CUBLAS_STATUS_SUCCESS && count > 0 && best.state == CUBLAS_STATUS_SUCCESS;
   plan->algorithm = best.algo;
   if (!plan->found) {
-    log(LogLevel::kWarning,
-        str("cuBLASLt has no kernel for {} rows, {} inputs, {} outputs in {}: "
-            "they are multiplied slowly",
-            product.rows, product.inputs, product.outputs, name(product.precision)));
+    log(LogLevel::kWarning, str("cuBLASLt has no kernel for {} rows, {} inputs, {} outputs in {}: "
+                                "they are multiplied slowly",
+                                product.rows, product.inputs, product.outputs,
+                                product.is_bfloat16 ? "bfloat16" : "float32"));
   }
   return plan;
 }

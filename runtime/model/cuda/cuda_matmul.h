@@ -17,6 +17,7 @@
 #include "comm/cuda/cuda_device.h"
 #include "runtime/model/cuda/cublaslt.h"
 #include "runtime/model/cuda/cuda_matrix_layout.h"
+#include "runtime/model/cuda/matrix_kernels.h"
 #include "runtime/model/ops.h"
 
 namespace longspan {
@@ -38,25 +39,13 @@ class CudaMatmul {
   std::string version() const { return library_.version(); }
 
  private:
-  /// One product as cuBLASLt is asked for it: both factors by rows, in one type.
-  struct Product {
-    const void* x;
-    const void* w;
-    float* out;
-    std::int64_t rows;
-    int outputs;
-    int inputs;
-    std::int64_t x_stride;
-    std::int64_t w_stride;
-    Precision precision;
-  };
   struct Key;
   struct Plan;
 
-  void multiply(cudaStream_t stream, const Product& product, Output output, Bytes workspace);
+  void multiply(cudaStream_t stream, const MatrixProduct& product, Bytes workspace);
   /// Null where cuBLASLt has no kernel for it.
-  const Plan* plan(const Product& product);
-  std::unique_ptr<Plan> new_plan(const Product& product) const;
+  const Plan* plan(const MatrixProduct& product);
+  std::unique_ptr<Plan> new_plan(const MatrixProduct& product) const;
 
   const CublasLt& library_;
   cublasLtHandle_t handle_ = nullptr;

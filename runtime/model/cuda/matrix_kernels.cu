@@ -26,7 +26,7 @@ __global__ void narrow_kernel(const float* x, std::int64_t rows, std::int64_t wi
 }
 
 template <typename Value>
-__global__ void plain_kernel(PlainProduct work) {
+__global__ void plain_kernel(MatrixProduct work) {
   const std::int64_t items = work.rows * work.outputs;
   const std::int64_t step = std::int64_t{gridDim.x} * kWarps;
   const int lane = threadIdx.x % kWarp;
@@ -51,7 +51,7 @@ void launch_narrow_rows(const float* x, std::int64_t rows, std::int64_t width, s
   cuda_check(cudaGetLastError(), "narrowing rows");
 }
 
-void launch_plain_product(const PlainProduct& work, cudaStream_t stream) {
+void launch_plain_product(const MatrixProduct& work, cudaStream_t stream) {
   const std::int64_t items = work.rows * work.outputs;
   if (items == 0) return;
   const unsigned blocks = blocks_for(items, kWarps);

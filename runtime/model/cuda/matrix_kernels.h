@@ -14,7 +14,7 @@ void launch_narrow_rows(const float* x, std::int64_t rows, std::int64_t width, s
 
 /// One product on the GPU: out (rows, outputs) = x w^T, or is added to. x and w are both float32 or
 /// both bfloat16; their rows lie x_stride and w_stride values apart, those of out end to end.
-struct PlainProduct {
+struct MatrixProduct {
   const void* x;
   const void* w;
   float* out;
@@ -28,6 +28,6 @@ struct PlainProduct {
 };
 
 /// A warp per value of the result: right at any shape and alignment, and slow.
-void launch_plain_product(const PlainProduct& work, cudaStream_t stream);
+void launch_plain_product(const MatrixProduct& work, cudaStream_t stream);
 
 }  // namespace longspan
