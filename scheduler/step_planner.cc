@@ -1,9 +1,12 @@
 #include "scheduler/step_planner.h"
 
 #include <algorithm>
+#include <limits>
+#include <numeric>
 #include <ranges>
 #include <set>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 namespace longspan {
@@ -20,15 +23,23 @@ std::int64_t compute_block(std::int64_t tokens, std::int64_t ranks, std::int64_t
 }  // namespace
 
 StepPlanner::StepPlanner(PlannerOptions options)
-    : options_(std::move(options)), free_(options_.capacity) {}
+    : options_(std::move(options)),
+      ledger_({.capacity = options_.capacity,
+               .page_tokens = options_.page_tokens,
+               .headroom = options_.headroom}),
+      unpromised_(options_.capacity) {}
 
 bool StepPlanner::submit(const RequestShape& request) {
-  if (!request.fits_its_room() ||
-      !place(request, group_from(options_.capacity), options_.capacity)) {
-    return false;
-  }
+  if (!request.fits_its_room() || !fits_alone(request)) return false;
   waiting_.push_back(request);
   return true;
+}
+
+bool StepPlanner::fits_alone(const RequestShape& request) const {
+  const std::vector<std::int64_t>& capacity = options_.capacity;
+  const std::int64_t all = std::accumulate(capacity.begin(), capacity.end(), std::int64_t{0});
+  return worst_pages(request, options_.page_tokens) <= all - options_.headroom &&
+         place(request, group_from(capacity), capacity).has_value();
 }
 
 std::optional<std::int64_t> StepPlanner::extend(const RequestShape& request, std::int64_t common) {
@@ -85,18 +96,51 @@ std::optional<StepPlan> StepPlanner::next() {
   }
   plan.epoch = ++epoch_;
   plan.finished = std::exchange(left_, {});
-  plan.moves = std::exchange(moves_, {});
+  plan.moves = commit_moves();
+  for (const Running& request : running_) grant_pages(plan, request);
   return plan;
+}
+
+/// Pages for all that the step computes of a request, if it has not got them.
+void StepPlanner::grant_pages(StepPlan& plan, const Running& request) {
+  const RequestId id = request.shape.id;
+  const std::int64_t needed = pages_for(request.computed, options_.page_tokens);
+  for (std::int64_t page = std::ssize(ledger_.pages(id)); page < needed; ++page) {
+    const auto granted = ledger_.try_grant(id, std::span(request.owners).subspan(page, 1));
+    if (!granted) {
+      throw std::logic_error("rank " + std::to_string(request.owners[page]) +
+                             " has no page left of those that it was to have for request " +
+                             std::to_string(id));
+    }
+    plan.grants.push_back({id, page, granted->page});
+  }
+}
+
+/// Ranks do as a plan says before they do its step, so a move is over when it is told.
+std::vector<PageMove> StepPlanner::commit_moves() {
+  std::vector<PageMove> told;
+  for (const auto& [request, page, move] : std::exchange(moving_, {})) {
+    if (!ledger_.prepared(move.id, move.to) || !ledger_.commit_move(move.id)) {
+      throw std::logic_error("a move that was begun since the last step is over");
+    }
+    told.push_back({request, page, move.to});
+    leaving_.push_back(move.from);
+  }
+  return told;
 }
 
 /// In order of arrival: who does not fit yet is not overtaken by who does.
 void StepPlanner::start_waiting() {
   while (!waiting_.empty() && std::ssize(running_) + std::ssize(held_) < options_.max_running) {
     const RequestShape& shape = waiting_.front();
-    std::vector<int> group = group_from(free_);
-    auto owners = place(shape, group, free_);
+    std::vector<int> group = group_from(unpromised_);
+    auto owners = place(shape, group, unpromised_);
     if (!owners) return;
-    for (int owner : *owners) --free_[owner];
+    const StartAnswer answer = ledger_.start({.id = shape.id,
+                                              .prompt_tokens = shape.prompt_tokens,
+                                              .worst_tokens = worst_tokens(shape)});
+    if (answer.verdict != StartAnswer::Verdict::kStarted) return;
+    for (int owner : *owners) --unpromised_[owner];
     running_.push_back({.shape = shape, .group = std::move(group), .owners = std::move(*owners)});
     waiting_.pop_front();
   }
@@ -165,12 +209,14 @@ bool StepPlanner::move(RequestId id, std::int64_t page, int to) {
   const auto request = find_in(running_, id);
   if (request == running_.end() || page < 0) return false;
   if ((page + 1) * options_.page_tokens > request->computed) return false;
-  if (std::ranges::count(options_.group, to) == 0 || free_[to] == 0) return false;
-  const auto same = [&](const PageMove& move) { return move.request == id && move.page == page; };
-  if (request->owners[page] == to || std::ranges::any_of(moves_, same)) return false;
-  --free_[to];
-  moves_.push_back({id, page, to});
-  leaving_.push_back({id, std::exchange(request->owners[page], to)});
+  if (std::ranges::count(options_.group, to) == 0 || unpromised_[to] == 0) return false;
+  const PageRef from = ledger_.pages(id)[page];
+  if (ledger_.find(from)->refs > 1) return false;  // others would have to hear of it
+  const auto move = ledger_.try_move(from, to, std::numeric_limits<std::int64_t>::max());
+  if (!move) return false;
+  --unpromised_[to];
+  request->owners[page] = to;
+  moving_.push_back({id, page, *move});
   return true;
 }
 
@@ -190,7 +236,13 @@ bool StepPlanner::holds(RequestId id) const {
 }
 
 void StepPlanner::completed(const std::vector<SampledToken>& sampled) {
-  for (const Leaving& page : std::exchange(leaving_, {})) ++free_[page.from];
+  for (const PageRef page : std::exchange(leaving_, {})) {
+    ++unpromised_[page.owner];
+    (void)ledger_.drained(page);
+  }
+  for (const Running& request : running_) {
+    (void)ledger_.advance(request.shape.id, request.computed);
+  }
   for (const SampledToken& one : sampled) {
     const auto request = find_in(running_, one.request);
     if (request == running_.end()) continue;  // aborted meanwhile
@@ -222,8 +274,14 @@ void StepPlanner::finish(std::deque<Running>::iterator request) {
 
 void StepPlanner::leave(std::deque<Running>& list, std::deque<Running>::iterator request) {
   const RequestId id = request->shape.id;
-  for (int owner : request->owners) ++free_[owner];
-  std::erase_if(moves_, [id](const PageMove& move) { return move.request == id; });
+  for (int owner : request->owners) ++unpromised_[owner];
+  for (const Moving& page : moving_) {
+    if (page.request != id) continue;
+    ++unpromised_[page.move.from.owner];
+    ledger_.cancel_move(page.move.id);
+  }
+  std::erase_if(moving_, [id](const Moving& page) { return page.request == id; });
+  ledger_.release(id);
   left_.push_back(id);
   list.erase(request);
 }

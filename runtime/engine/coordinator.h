@@ -72,15 +72,18 @@ class Coordinator {
   [[nodiscard]] bool move_page(RequestId request, std::int64_t page, int to) {
     return planner_.move(request, page, to);
   }
-  /// Runs one step; false when nothing is left to do.
+  /// Runs one step; false when nothing is left to do. Throws Error when a rank has other pages than
+  /// the ledger.
   bool step();
-  /// Ends the workers' loops and collects every rank's summary, in rank order.
+  /// Ends the workers' loops and collects every rank's summary, in rank order. Throws Error when
+  /// the ledger's books do not add up.
   std::vector<RankSummary> stop();
 
  private:
   void admit(Admission admission);
   void announce(const StepOrder& order);
   void collect(const StepPlan& plan, const StepReport& own);
+  void compare_with_ledger(int rank, const StepReport& report) const;
   std::vector<int> others() const;
 
   ControlChannel& control_;

@@ -33,6 +33,7 @@ JobShape shape_of(const JobOptions& options, const std::vector<RequestShape>& re
           .kv_type = options.kv_type,
           .max_running = options.max_running,
           .max_chunks = kMaxChunks,
+          .spare_pages = options.spare_pages,
           .plans = options.plans,
           .decode_strategies = {options.decode_strategy},
           .attention = options.attention,
@@ -98,6 +99,7 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
       .chunk_tokens = chunk_tokens(options),
       .max_chunks = memory.limits.chunks,
       .max_running = options.max_running,
+      .headroom = std::int64_t{options.spare_pages} * options.degree,
       .rounds_full_pages = has_scales(options.kv_type)};
   planner.group.resize(options.degree);
   std::iota(planner.group.begin(), planner.group.end(), 0);

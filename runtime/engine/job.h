@@ -32,6 +32,7 @@ struct JobOptions {
   MachineRates rates = default_rates("avx2", 1);
   std::vector<int> hosts;  // for each instance of the degree a number for its host; empty: one
   int max_running = 64;
+  int spare_pages = 0;  // of each instance, beside those of the requests: only moves take them
   std::optional<std::int64_t> memory_limit;
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too
 };

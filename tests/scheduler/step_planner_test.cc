@@ -50,8 +50,48 @@ TEST(StepPlannerTest, TheOwnerOfTheNextTokensPageIsItsMaster) {
   EXPECT_THAT(at_4->group, ElementsAre(0, 1));
 }
 
-TEST(StepPlannerTest, OnlyFullPagesMoveAndOnlyToARankWithRoom) {
+/// (request, page, owner) of each page that a plan grants.
+std::vector<std::tuple<RequestId, int, int>> granted(const StepPlan& plan) {
+  std::vector<std::tuple<RequestId, int, int>> pages;
+  for (const GrantedPage& page : plan.grants) {
+    pages.emplace_back(page.request, page.page, page.at.owner);
+  }
+  return pages;
+}
+
+TEST(StepPlannerTest, APageIsTakenWithTheStepThatOpensIt) {
   StepPlanner planner(two_ranks());
+  ASSERT_TRUE(planner.submit({.id = 7, .prompt_tokens = 7, .max_new = 3}));
+  using Pages = std::vector<std::tuple<RequestId, int, int>>;
+  EXPECT_EQ(granted(*planner.next()), (Pages{{7, 0, 0}, {7, 1, 1}}));
+  EXPECT_EQ(planner.ledger().promise().promised, 3);
+  planner.completed({});
+  EXPECT_EQ(granted(*planner.next()), Pages{}) << "position 6 is on page 1";
+  planner.completed({{7, 40}});
+  EXPECT_EQ(granted(*planner.next()), Pages{});
+  planner.completed({{7, 41}});
+  const auto last = planner.next();
+  EXPECT_EQ(last->decode.at(0).position, 8);
+  EXPECT_EQ(granted(*last), (Pages{{7, 2, 0}}));
+  planner.completed({{7, 42}});
+  EXPECT_EQ(planner.ledger().promise().promised, 0);
+  EXPECT_EQ(planner.ledger().counts(0).in_use() + planner.ledger().counts(1).in_use(), 0);
+}
+
+TEST(StepPlannerTest, WhatOnlyMovesMayTakeIsPromisedToNobody) {
+  PlannerOptions options = two_ranks();
+  options.headroom = 2;
+  StepPlanner planner(options);
+  EXPECT_FALSE(planner.submit({.id = 0, .prompt_tokens = 25, .max_new = 1})) << "7 of 8 pages";
+  ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 8, .max_new = 1}));
+  ASSERT_TRUE(planner.submit({.id = 2, .prompt_tokens = 17, .max_new = 1}));
+  EXPECT_EQ(planner.next()->prefill.size(), 1u) << "its 5 pages wait for the 2 of the other";
+}
+
+TEST(StepPlannerTest, OnlyFullPagesMoveAndOnlyToARankWithRoom) {
+  PlannerOptions options = two_ranks();
+  options.headroom = 1;
+  StepPlanner planner(options);
   ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 6, .max_new = 12}));  // pages 0 1 0 1 0
   EXPECT_FALSE(planner.move(0, 0, 1)) << "it has not started";
   (void)planner.next();
@@ -66,7 +106,7 @@ TEST(StepPlannerTest, OnlyFullPagesMoveAndOnlyToARankWithRoom) {
   EXPECT_THAT(planner.owners(0), ElementsAre(1, 1, 0, 1, 0));
   const auto plan = planner.next();
   ASSERT_EQ(plan->moves.size(), 1u);
-  EXPECT_EQ(plan->moves[0].to, 1);
+  EXPECT_EQ(plan->moves[0].to.owner, 1);
   EXPECT_EQ(plan->decode[0].master, 1);
   EXPECT_THAT(plan->group, ElementsAre(1));
   planner.completed({{0, 6}});
@@ -77,7 +117,7 @@ TEST(StepPlannerTest, OnlyFullPagesMoveAndOnlyToARankWithRoom) {
 TEST(StepPlannerTest, APageThatLeavesIsFreeAfterTheStep) {
   PlannerOptions options = two_ranks();
   options.capacity = {4, 2};
-  options.keep = Retention::kSpread;
+  options.headroom = 2;
   StepPlanner planner(options);
   ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 12, .max_new = 5}));  // 0 1 0 1
   while (planner.next()->prefill[0].first < 6) planner.completed({});
@@ -90,7 +130,9 @@ TEST(StepPlannerTest, APageThatLeavesIsFreeAfterTheStep) {
 }
 
 TEST(StepPlannerTest, ARequestThatEndsTakesItsMovesAlong) {
-  StepPlanner planner(two_ranks());
+  PlannerOptions options = two_ranks();
+  options.headroom = 1;
+  StepPlanner planner(options);
   ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 6, .max_new = 4}));
   (void)planner.next();
   planner.completed({{0, 5}});
@@ -383,7 +425,9 @@ class Replay {
     for (RequestId id : plan.finished) {
       for (int owner : owners_[id]) --used_[owner];
       owners_.erase(id);
+      std::erase_if(in_slot_, [id](const auto& slot) { return slot.second.request == id; });
     }
+    for (const GrantedPage& page : plan.grants) place(plan, page);
     std::vector<SampledToken> sampled;
     for (const PrefillChunk& chunk : plan.prefill) {
       EXPECT_EQ(chunk.first, computed_[chunk.request]);
@@ -396,6 +440,7 @@ class Replay {
       EXPECT_EQ(owners_[row.request].at(row.position / options_.page_tokens), row.master);
       advance(row.request, 1);
       for (std::int64_t page = 0; page * options_.page_tokens <= row.position; ++page) {
+        EXPECT_EQ(pages_of(row.request).at(page), owners_[row.request][page]);
         EXPECT_THAT(plan.group, testing::Contains(owners_[row.request][page]));
       }
       sampled.push_back({row.request, next_token()});
@@ -411,8 +456,24 @@ class Replay {
     owners_[id] = owners;
     for (int owner : owners) EXPECT_LE(++used_[owner], options_.capacity[owner]);
   }
+  /// As the owner does: the slot must be one of its own that holds nothing.
+  void place(const StepPlan& plan, const GrantedPage& page) {
+    EXPECT_LT(page.at.slot, options_.capacity[page.at.owner]);
+    EXPECT_THAT(plan.group, testing::Contains(page.at.owner));
+    EXPECT_TRUE(in_slot_.emplace(std::pair{page.at.owner, page.at.slot}, page).second);
+  }
+  /// Owners by page, of the pages that were granted.
+  std::map<std::int64_t, int> pages_of(RequestId id) const {
+    std::map<std::int64_t, int> owners;
+    for (const auto& [slot, page] : in_slot_) {
+      if (page.request != id) continue;
+      EXPECT_TRUE(owners.emplace(page.page, slot.first).second);
+    }
+    return owners;
+  }
   void advance(RequestId id, std::int64_t count) {
     computed_[id] += count;
+    EXPECT_EQ(std::ssize(pages_of(id)), pages_for(computed_[id], options_.page_tokens));
     EXPECT_GE(std::ssize(owners_[id]) * options_.page_tokens, computed_[id]);
   }
 
@@ -422,6 +483,7 @@ class Replay {
   std::vector<std::int64_t> used_;
   std::map<RequestId, std::vector<int>> owners_;
   std::map<RequestId, std::int64_t> computed_;
+  std::map<std::pair<int, std::int32_t>, GrantedPage> in_slot_;  // by owner and slot
 };
 
 TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted) {
@@ -444,7 +506,10 @@ TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted)
                                .stop_tokens = {below(2) ? 3 : -1}};
       if (planner.submit(shape)) accepted[id] = shape;
     }
-    while (const auto plan = planner.next()) planner.completed(replay.apply(*plan));
+    while (const auto plan = planner.next()) {
+      planner.completed(replay.apply(*plan));
+      ASSERT_EQ(planner.ledger().check(), std::nullopt) << "seed " << seed;
+    }
     EXPECT_EQ(replay.computed().size(), accepted.size());
     for (const auto& [id, shape] : accepted) {
       EXPECT_GE(replay.computed().at(id), shape.prompt_tokens);
