@@ -47,6 +47,7 @@ struct GrantedPage {
   RequestId request = 0;
   std::int64_t page = 0;
   PageRef at;
+  bool filled = false;  // what it is to hold is there: another request has computed the same
 };
 
 /// A full page of a running request goes from its owner to where `to` says, before the step.

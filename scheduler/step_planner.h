@@ -41,6 +41,7 @@ struct PlannerOptions {
   int max_running = 64;             // requests that have started and not been forgotten
   int max_overtaken = 4;            // steps in which later prompts go before one that waits
   std::int64_t headroom = 0;        // pages of all ranks together that only moves may take
+  std::int64_t hit_pages = 1;       // what a request has of a prefix is a multiple of so many
   int turn = 1;  // a request's first page is on any rank that is a multiple of this in the group
   bool rounds_full_pages = false;  // a page that was full cannot be cut: its end is part of it
 };
@@ -55,6 +56,9 @@ struct RequestShape {
   /// 0, or the most tokens it may come to have, those of later prompts included: then it is held at
   /// its end.
   std::int64_t room = 0;
+  /// Names of the prompt's full pages, by which it finds what others have computed of it, and they
+  /// what it has; none: it shares nothing. Every row whose likelihood is wanted is computed.
+  std::vector<PageHash> names;
 
   std::int64_t longest_prompt() const { return std::max(prompt_tokens, room - 1); }
   bool fits_its_room() const { return room == 0 || prompt_tokens + max_new <= room; }
@@ -134,17 +138,33 @@ class StepPlanner {
     PageInMotion move;
   };
 
+  /// Where a request begins to be computed, and who has its pages.
+  struct Beginning {
+    std::vector<int> group;
+    std::vector<int> owners;
+    std::vector<PageRef> hit;  // its first pages, which are computed
+  };
+
   static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
   bool fits_alone(const RequestShape& request) const;
-  void start_waiting();
+  void start_waiting(StepPlan& plan);
+  bool start(StepPlan& plan, const RequestShape& shape);
   std::vector<int> group_from(const std::vector<std::int64_t>& free) const;
+  std::optional<std::vector<int>> group_behind(PageRef first) const;
+  std::optional<Beginning> begin_behind(std::vector<PageRef> hit, const RequestShape& request,
+                                        std::vector<std::int64_t> free) const;
   std::optional<std::vector<int>> place(const RequestShape& request, std::span<const int> group,
+                                        std::span<const PageRef> hit,
                                         const std::vector<std::int64_t>& free) const;
+  std::vector<PageRef> longest_hit(const RequestShape& request) const;
+  std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
+  bool awaits_prefix(const RequestShape& request) const;
   std::vector<Running*> next_prompts();
   PrefillChunk next_chunk(Running& request) const;
   void add_decode_rows(StepPlan& plan);
   std::vector<PageMove> commit_moves();
   void grant_pages(StepPlan& plan, const Running& request);
+  void note_computed(const Running& request);
   /// How much of `common` positions of `held` can stay.
   std::int64_t kept(const Running& held, std::int64_t common) const;
   void finish(std::deque<Running>::iterator request);

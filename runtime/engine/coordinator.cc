@@ -37,11 +37,17 @@ bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_n
   RequestShape shape = shape_of(admission, max_new);
   shape.wants_nll = wants_nll;
   shape.room = room;
-  if (!planner_.submit(shape)) return false;
   admission.length = room > 0 ? room : shape.prompt_tokens + max_new;
+  if (names_ && room == 0) shape.names = names_of(admission);
+  if (!planner_.submit(shape)) return false;
   if (room > 0) conversations_[shape.id].room = room;
   admit(std::move(admission));
   return true;
+}
+
+std::vector<PageHash> Coordinator::names_of(const Admission& admission) const {
+  const std::string salt = names_by_length_ ? str("length {}", admission.length) : "";
+  return names_->of(admission.prompt, salt);
 }
 
 std::optional<std::int64_t> Coordinator::extend(Admission admission, std::int64_t max_new) {

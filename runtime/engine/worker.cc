@@ -135,7 +135,7 @@ void Worker::move_pages(const std::vector<PageMove>& moves) {
 void Worker::place_pages(const std::vector<GrantedPage>& grants) {
   for (const GrantedPage& grant : grants) {
     if (grant.at.owner != instance_) continue;
-    sequences_.at(grant.request).pages.place(grant.page, contents_at(grant.at));
+    sequences_.at(grant.request).pages.place(grant.page, contents_at(grant.at), grant.filled);
   }
 }
 

@@ -29,6 +29,12 @@ void KvLease::claim(int at, PageContents page) {
   slots_.insert(slots_.begin() + at, page.slot);
 }
 
+void KvLease::join(PageContents page) {
+  expects(pool_ != nullptr, "a lease of a pool");
+  pool_->join(page);
+  slots_.push_back(page.slot);
+}
+
 KvLease KvLease::remove(int at) {
   expects(at >= 0 && at < std::ssize(slots_), "a page of the lease");
   const PageSlot slot = slots_[at];
@@ -61,8 +67,18 @@ void KvPagePool::claim(PageContents page) {
   std::int64_t& generation = generations_[page.slot];
   if (page.generation <= generation) refuse(page, str("it has had generation {}", generation));
   generation = page.generation;
-  references_[page.slot] = 1;
-  most_used_ = std::max(most_used_, ++used_);
+  refer(page.slot);
+}
+
+void KvPagePool::join(PageContents page) {
+  if (page.slot < 0 || page.slot >= pages()) refuse(page, str("there are {} slots", pages()));
+  const std::int64_t generation = generations_[page.slot];
+  if (page.generation != generation) refuse(page, str("it holds generation {}", generation));
+  refer(page.slot);
+}
+
+void KvPagePool::refer(PageSlot slot) {
+  if (++references_[slot] == 1) most_used_ = std::max(most_used_, ++used_);
 }
 
 void KvPagePool::drop(PageSlot slot) {

@@ -9,8 +9,9 @@
 // piece per layer.
 //
 // The pool chooses no page: whoever hands them out (the page ledger, on rank 0) says which slot,
-// and the how manieth contents of the slot these are. The pool refuses what cannot be: a slot that
-// is in use, or contents older than those it had.
+// and how many contents the slot has had before. The pool refuses what cannot be: a slot that is in
+// use, or contents older than those it had. What no sequence refers to any more stays as it is
+// until its slot is claimed: another sequence may join it.
 //
 // Not thread-safe: the worker thread owns it.
 #pragma once
@@ -49,6 +50,9 @@ class KvLease {
   /// Puts a page at index `at` (0 to the end), whose contents begin now. Throws std::logic_error
   /// when its slot is not one of the pool, is in use, or has had these contents.
   void claim(int at, PageContents page);
+  /// Adds a page at the end whose contents are there, written by another sequence, whether or not
+  /// that still refers to it. Throws std::logic_error when the slot holds others.
+  void join(PageContents page);
   /// Takes the page at index `at` out, as a lease of its own.
   [[nodiscard]] KvLease remove(int at);
 
@@ -95,6 +99,8 @@ class KvPagePool {
  private:
   friend class KvLease;
   void claim(PageContents page);
+  void join(PageContents page);
+  void refer(PageSlot slot);
   void drop(PageSlot slot);
   [[noreturn]] void refuse(PageContents page, std::string_view why) const;
 

@@ -20,9 +20,13 @@ void PageTable::promise(std::vector<int> owners) {
   tail_.claim(0, *tail);
 }
 
-void PageTable::place(std::int64_t page, PageContents at) {
+void PageTable::place(std::int64_t page, PageContents at, bool filled) {
   expects(page > last_placed_, "pages are placed in order");
-  lease_.claim(static_cast<int>(std::ssize(lease_.slots())), at);
+  if (filled) {
+    lease_.join(at);
+  } else {
+    lease_.claim(static_cast<int>(std::ssize(lease_.slots())), at);
+  }
   last_placed_ = page;
 }
 

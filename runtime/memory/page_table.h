@@ -22,9 +22,9 @@ class PageTable {
   /// Says who (world rank) owns each page. Once, before the first page is opened. Throws
   /// std::logic_error when no tail is free.
   void promise(std::vector<int> owners);
-  /// This rank's next page, `page` of the sequence, is `at`. Throws std::logic_error where it
-  /// cannot be: KvLease::claim().
-  void place(std::int64_t page, PageContents at);
+  /// This rank's next page, `page` of the sequence, is `at`: to be written, or `filled` by another
+  /// sequence. Throws std::logic_error where it cannot be: KvLease::claim(), KvLease::join().
+  void place(std::int64_t page, PageContents at, bool filled = false);
   /// Opens the pages that positions [0, length) need and are not open yet. Throws std::logic_error
   /// when no owner was promised, or this rank owns one that was not placed.
   void open(std::int64_t length);

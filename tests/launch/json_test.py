@@ -19,7 +19,7 @@ KEYS = {"model": str, "prompt_tokens": int, "prompt_ids": list, "prompt_nll": fl
         "decode_strategy": str, "attention": str, "approximate": bool,
         "predicted_s": float, "timings": dict, "load": dict, "ranks": list}
 TIMINGS = ["load_s", "prefill_s", "decode_s", "ttft_s", "prefill_tokens_per_s",
-           "decode_tokens_per_s"]
+           "decode_tokens_per_s", "cached_tokens"]
 LOAD = {"read_bytes": int, "read_s": float, "read_gb_per_s": float, "manifest": str}
 RANK = {"rank": int, "instance": int, "tp_index": int, "host": str, "device": str, "kv_pages_used": int, "kv_pages_total": int,
         "planned_bytes": int, "resident_bytes": int,

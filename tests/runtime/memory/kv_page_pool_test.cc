@@ -49,6 +49,28 @@ TEST_F(KvPagePoolTest, WhatCannotBeIsRefusedAndNothingChanges) {
   EXPECT_EQ(pool_.used(), 0);
 }
 
+TEST_F(KvPagePoolTest, ContentsAreJoinedAsLongAsTheirSlotIsNotClaimedAgain) {
+  KvLease second = pool_.lease(), third = pool_.lease();
+  {
+    KvLease first = pool_.lease();
+    first.claim(0, {.slot = 3, .generation = 4});
+    second.join({.slot = 3, .generation = 4});
+    EXPECT_EQ(pool_.references(3), 2);
+    EXPECT_EQ(pool_.used(), 1);
+  }
+  EXPECT_EQ(pool_.used(), 1);
+  EXPECT_THROW(third.claim(0, {.slot = 3, .generation = 5}), std::logic_error) << "in use";
+  (void)second.remove(0);
+  EXPECT_EQ(pool_.used(), 0);
+  third.join({.slot = 3, .generation = 4});
+  (void)third.remove(0);
+  third.claim(0, {.slot = 3, .generation = 5});
+  for (const auto& [slot, generation] : {std::pair{3, 4u}, {3, 6u}, {2, 0u}, {8, 0u}, {-1, 0u}}) {
+    EXPECT_THROW(second.join({slot, generation}), std::logic_error) << slot << ' ' << generation;
+  }
+  EXPECT_TRUE(second.slots().empty());
+}
+
 TEST_F(KvPagePoolTest, ASlotThatNobodyUsesIsFoundAsLongAsThereIsOne) {
   std::vector<KvLease> leases;
   while (const auto page = pool_.unused()) {

@@ -56,6 +56,22 @@ TEST_F(PageTableTest, ARankThatSatOutSomeStepsCatchesUp) {
   EXPECT_EQ(table_.slots().size(), 3u);
 }
 
+TEST_F(PageTableTest, ASequenceBeginsWithPagesThatAnotherFilled) {
+  {
+    PageTable other(pool_, 1);
+    other.place(0, {2, 0});
+    other.place(1, {0, 0});
+  }
+  table_.place(0, {2, 0}, true);
+  table_.place(1, {0, 0}, true);
+  table_.promise({1, 1, 0, 1});
+  table_.place(3, {1, 0});
+  table_.open(16);
+  EXPECT_THAT(table_.slots(), ElementsAre(2, 0, 1));
+  PageTable late(pool_, 1);
+  EXPECT_THROW(late.place(0, {1, 1}, true), std::logic_error) << "it holds something else";
+}
+
 TEST_F(PageTableTest, AMovedPageTakesItsPlaceAmongTheRanksOwn) {
   table_.promise({0, 1, 1, 0, 1});
   place({1, 2});
