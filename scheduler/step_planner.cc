@@ -194,7 +194,9 @@ std::vector<PageMove> StepPlanner::commit_moves() {
 /// In order of arrival: who does not fit yet is not overtaken by who does.
 void StepPlanner::start_waiting(StepPlan& plan) {
   while (!waiting_.empty() && std::ssize(running_) + std::ssize(held_) < options_.max_running) {
-    if (awaits_prefix(waiting_.front()) || !start(plan, waiting_.front())) return;
+    const RequestShape& first = waiting_.front();
+    if (!ledger_.promise().fits(worst_pages(first, options_.page_tokens))) return;  // soon said
+    if (awaits_prefix(first) || !start(plan, first)) return;
     waiting_.pop_front();
   }
 }

@@ -302,7 +302,9 @@ TEST_F(PrefixCacheTest, WhereAPromptsKeysDependOnMoreThanItsTokensNothingIsShare
   EXPECT_EQ(prefilled_of(turned), (std::vector<std::int64_t>{40, 41, 1}));
 
   list[1].wants_nll = true;
-  EXPECT_EQ(prefilled_of({options}), (std::vector<std::int64_t>{40, 41, 1}));
+  JobOptions one_by_one = options;
+  one_by_one.max_running = 1;
+  EXPECT_EQ(prefilled_of({one_by_one}), (std::vector<std::int64_t>{40, 41, 1}));
 }
 
 // Memory for one request of the longest: what is kept of others gives way.
