@@ -13,7 +13,7 @@ namespace longspan {
 
 struct Answer {
   std::vector<TokenId> prompt;
-  std::int64_t kept = 0;                 // leading tokens of it whose keys were there before
+  std::int64_t kept = 0;                 // leading tokens of it that were not read: keys were there
   std::int64_t read = 0;                 // the others, as far as that came
   std::vector<Scored> tokens;            // without the token that stopped it
   bool stopped = false;                  // by the model or a stop, not by --max-tokens

@@ -40,7 +40,8 @@ json timings_of(const Answer& answer, const RunFacts& run) {
           {"decode_s", answer.decode_s()},
           {"ttft_s", answer.first_token},
           {"prefill_tokens_per_s", answer.prefill_tokens_per_s()},
-          {"decode_tokens_per_s", answer.decode_tokens_per_s()}};
+          {"decode_tokens_per_s", answer.decode_tokens_per_s()},
+          {"cached_tokens", answer.kept}};
 }
 
 /// How the weights got here.

@@ -13,7 +13,10 @@ AnswerRecorder::AnswerRecorder(RecordedRequest request, Readers readers, const T
       stops_(request_.stop_texts) {}
 
 void AnswerRecorder::prefill(const Progress& chunk, double now) {
-  if (answer_.read == 0) answer_.prefill_start = now;
+  if (answer_.read == 0) {
+    answer_.prefill_start = now;
+    answer_.kept = chunk.prompt_done;
+  }
   answer_.read += chunk.prompt_chunk;
   note_strategy(*chunk.choice);
 }
@@ -65,7 +68,7 @@ std::string AnswerRecorder::finish() {
 
 double AnswerRecorder::done() const {
   if (answer_.complete) return 1;
-  const auto most = std::ssize(request_.prompt) - request_.kept + request_.max_new;
+  const auto most = std::ssize(request_.prompt) - answer_.kept + request_.max_new;
   return static_cast<double>(answer_.read + answer_.sampled) / static_cast<double>(most);
 }
 

@@ -66,6 +66,7 @@ class Collector {
   /// Of all prompts together, whose chunks may share a step or take turns; no more of it once an
   /// answer is shown.
   void prefill(const Progress& chunk) {
+    if (recorders_[chunk.request].answer().read == 0) to_read_ -= chunk.prompt_done;
     recorders_[chunk.request].prefill(chunk, now());
     step_ += chunk.prompt_chunk;
     if (shows_progress_) progress_.chunk(read_, step_, to_read_);

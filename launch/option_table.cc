@@ -132,6 +132,13 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
        constexpr std::array<std::string_view, 2> kWords = {"spread", "fewest"};
        o.keep = static_cast<Retention>(one_of(given, kWords));
      }},
+    {{kGroupSplit, "prefix-cache", "WORD",
+      "on: of prompts that begin alike, what is the same is read once, as far as memory keeps it, "
+      "where that changes no answer; or off (default: on)"},
+     [](auto& o, auto& given) {
+       constexpr std::array<std::string_view, 2> kWords = {"on", "off"};
+       o.prefix_cache = one_of(given, kWords) == 0;
+     }},
     {{kGroupSplit, "threads", "N",
       "threads of each rank (default: allowed cores / ranks on this host)"},
      [](auto& o, auto& given) { o.threads = static_cast<int>(whole_number(given, kThreads)); }},

@@ -79,6 +79,7 @@ struct GenerateOptions {
   std::optional<std::int64_t> prefill_chunk;  // tokens of one step of the group; absent: automatic
   std::optional<int> page_tokens;             // absent: what suits the device
   Retention keep = Retention::kSpread;
+  bool prefix_cache = true;        // prompts that begin alike are computed once
   std::optional<Precision> dtype;  // absent: what is fastest here
   std::optional<KvType> kv_type;   // of KV pages; absent: as is computed
   bool rope_float32 = false;       // angles as transformers computes them

@@ -118,6 +118,7 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
                  .rates = rates,
                  .hosts = split.hosts,
                  .max_running = options.max_num_seqs,
+                 .prefix_cache = options.prefix_cache,
                  .hang_timeout = options.hang_timeout};
   if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
   if (machine.backend() == Backend::kCuda) {

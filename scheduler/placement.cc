@@ -6,10 +6,11 @@ namespace longspan {
 namespace {
 
 std::optional<std::vector<int>> spread(std::span<const int> group, std::int64_t pages,
-                                       std::vector<std::int64_t> free, SpreadOrder order) {
+                                       std::vector<std::int64_t> free, SpreadOrder order,
+                                       std::int64_t first) {
   const std::int64_t size = std::ssize(group);
   std::vector<int> owners;
-  for (std::int64_t page = 0; page < pages; ++page) {
+  for (std::int64_t page = first; page < pages; ++page) {
     std::int64_t place = page % size;
     if (order == SpreadOrder::kFolded)
       place = std::min(page % (2 * size), 2 * size - 1 - page % (2 * size));
@@ -45,12 +46,12 @@ std::optional<Retention> parse_retention(std::string_view name) {
 std::optional<std::vector<int>> place_pages(Retention keep, std::span<const int> group,
                                             std::int64_t pages,
                                             const std::vector<std::int64_t>& free,
-                                            SpreadOrder order) {
+                                            SpreadOrder order, std::int64_t first) {
   switch (keep) {
     case Retention::kSpread:
-      return spread(group, pages, free, order);
+      return spread(group, pages, free, order, first);
     case Retention::kFewest:
-      return fewest(group, pages, free);
+      return fewest(group, pages - first, free);
   }
   return std::nullopt;
 }

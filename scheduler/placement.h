@@ -28,11 +28,12 @@ enum class SpreadOrder {
 /// "spread", "fewest"; nothing for another word.
 std::optional<Retention> parse_retention(std::string_view name);
 
-/// The owner (world rank) of each of `pages` pages, or nothing when a rank whose turn it is, or the
-/// group as a whole, has too few. `free`: free pages by world rank.
+/// The owner (world rank) of each of `pages` pages from the `first` on, or nothing when a rank
+/// whose turn it is, or the group as a whole, has too few. `free`: free pages by world rank.
 std::optional<std::vector<int>> place_pages(Retention keep, std::span<const int> group,
                                             std::int64_t pages,
                                             const std::vector<std::int64_t>& free,
-                                            SpreadOrder order = SpreadOrder::kCyclic);
+                                            SpreadOrder order = SpreadOrder::kCyclic,
+                                            std::int64_t first = 0);
 
 }  // namespace longspan

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "scheduler/page_ref.h"
+
 namespace longspan {
 
 using RequestId = std::int64_t;
@@ -18,8 +20,8 @@ enum class DealtBy { kBlockCyclic, kStriped, kZigzag, kContiguous, kFolded };
 /// Positions [first, first + count) of a request are computed by `group` and their KV is stored.
 ///
 /// The first chunk of a request says who owns each page that the request can ever need, in page
-/// order. Nobody is told when a page is opened: page p is, as soon as position p * page_tokens is
-/// computed, so a rank that sits out some steps misses nothing.
+/// order; only the owner hears where it lies, with the step that opens it. Page p is opened as soon
+/// as position p * page_tokens is computed, so a rank that sits out some steps misses nothing.
 struct PrefillChunk {
   RequestId request = 0;
   std::vector<int> group;  // of the step's ranks, in an order of its own
@@ -40,11 +42,19 @@ struct DecodeStep {
   int master = 0;  // world rank that owns the page of `position`
 };
 
-/// A full page of a running request goes from its owner to world rank `to`, before the step.
+/// From this step on page `page` of a request lies there. Its owner is one of the step's group.
+struct GrantedPage {
+  RequestId request = 0;
+  std::int64_t page = 0;
+  PageRef at;
+  bool filled = false;  // what it is to hold is there: another request has computed the same
+};
+
+/// A full page of a running request goes from its owner to where `to` says, before the step.
 struct PageMove {
   RequestId request = 0;
   std::int64_t page = 0;
-  int to = 0;
+  PageRef to;
 };
 
 struct StepPlan {
@@ -52,6 +62,7 @@ struct StepPlan {
   std::vector<int> group;             // world ranks, in order: all that do something
   std::vector<RequestId> finished;    // forget these before the step: their pages are free
   std::vector<PageMove> moves;        // each page once; every rank of the job hears of them
+  std::vector<GrantedPage> grants;    // of a request in page order
   std::vector<PrefillChunk> prefill;  // of different requests
   std::vector<DecodeStep> decode;
 };

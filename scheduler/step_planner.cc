@@ -1,9 +1,12 @@
 #include "scheduler/step_planner.h"
 
 #include <algorithm>
+#include <limits>
+#include <numeric>
 #include <ranges>
 #include <set>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 namespace longspan {
@@ -20,15 +23,23 @@ std::int64_t compute_block(std::int64_t tokens, std::int64_t ranks, std::int64_t
 }  // namespace
 
 StepPlanner::StepPlanner(PlannerOptions options)
-    : options_(std::move(options)), free_(options_.capacity) {}
+    : options_(std::move(options)),
+      ledger_({.capacity = options_.capacity,
+               .page_tokens = options_.page_tokens,
+               .headroom = options_.headroom}),
+      unpromised_(options_.capacity) {}
 
 bool StepPlanner::submit(const RequestShape& request) {
-  if (!request.fits_its_room() ||
-      !place(request, group_from(options_.capacity), options_.capacity)) {
-    return false;
-  }
+  if (!request.fits_its_room() || !fits_alone(request)) return false;
   waiting_.push_back(request);
   return true;
+}
+
+bool StepPlanner::fits_alone(const RequestShape& request) const {
+  const std::vector<std::int64_t>& capacity = options_.capacity;
+  const std::int64_t all = std::accumulate(capacity.begin(), capacity.end(), std::int64_t{0});
+  return worst_pages(request, options_.page_tokens) <= all - options_.headroom &&
+         begin_behind({}, request, capacity).has_value();
 }
 
 std::optional<std::int64_t> StepPlanner::extend(const RequestShape& request, std::int64_t common) {
@@ -64,20 +75,82 @@ std::vector<int> StepPlanner::group_from(const std::vector<std::int64_t>& free) 
   return group;
 }
 
-/// Pages lie with the ranks that compute them where layout and retention allow.
+/// The group of a request whose pages were computed by one that began with this rank, so that they
+/// lie where its own chunks would put them; nothing for a rank that no group begins with.
+std::optional<std::vector<int>> StepPlanner::group_behind(PageRef first) const {
+  std::vector<int> group = options_.group;
+  const auto at = std::ranges::find(group, first.owner);
+  if (at == group.end() || (at - group.begin()) % options_.turn != 0) return std::nullopt;
+  std::ranges::rotate(group, at);
+  return group;
+}
+
+/// `free` counts what is promised to nobody. Nothing where that is too little.
+std::optional<StepPlanner::Beginning> StepPlanner::begin_behind(
+    std::vector<PageRef> hit, const RequestShape& request, std::vector<std::int64_t> free) const {
+  auto group = hit.empty() ? group_from(free) : group_behind(hit.front());
+  if (!group) return std::nullopt;
+  Beginning beginning{.group = std::move(*group)};
+  for (const PageRef page : hit) {
+    if (free[page.owner]-- == 0) return std::nullopt;
+    beginning.owners.push_back(page.owner);
+  }
+  const auto rest = place(request, beginning.group, hit, free);
+  if (!rest) return std::nullopt;
+  beginning.owners.insert(beginning.owners.end(), rest->begin(), rest->end());
+  beginning.hit = std::move(hit);
+  return beginning;
+}
+
+/// Pages behind a hit. They lie with the ranks that compute them where layout and retention allow.
 std::optional<std::vector<int>> StepPlanner::place(const RequestShape& request,
                                                    std::span<const int> group,
+                                                   std::span<const PageRef> hit,
                                                    const std::vector<std::int64_t>& free) const {
+  const std::int64_t pages = worst_pages(request, options_.page_tokens), first = std::ssize(hit);
+  if (options_.keep == Retention::kFewest && !hit.empty()) {
+    const int last = hit.back().owner;
+    if (free[last] >= pages - first) return std::vector(pages - first, last);
+  }
   const bool folded = options_.layout == DealtBy::kFolded;
-  return place_pages(options_.keep, group, worst_pages(request, options_.page_tokens), free,
-                     folded ? SpreadOrder::kFolded : SpreadOrder::kCyclic);
+  return place_pages(options_.keep, group, pages, free,
+                     folded ? SpreadOrder::kFolded : SpreadOrder::kCyclic, first);
+}
+
+/// What is computed of a request that waits.
+std::vector<PageRef> StepPlanner::longest_hit(const RequestShape& request) const {
+  if (request.wants_nll) return {};
+  std::vector<PageRef> hit = ledger_.longest_hit(request.names, request.prompt_tokens, {});
+  hit.resize(usable(request, std::ssize(hit)));
+  return hit;
+}
+
+/// Of so many pages that the prompt begins with.
+std::int64_t StepPlanner::usable(const RequestShape& request, std::int64_t pages) const {
+  const std::int64_t most = (request.prompt_tokens - 1) / options_.page_tokens;
+  return std::min(pages, most) / options_.hit_pages * options_.hit_pages;
+}
+
+/// Whether somebody is computing what is a good part of its prompt: then that is read once, and not
+/// by both.
+bool StepPlanner::awaits_prefix(const RequestShape& request) const {
+  constexpr std::int64_t kGoodPart = 4;  // a quarter
+  if (request.wants_nll || request.names.empty()) return false;
+  const std::int64_t hit = std::ssize(longest_hit(request));
+  const std::int64_t left = pages_for(request.prompt_tokens, options_.page_tokens) - hit;
+  return std::ranges::any_of(running_, [&](const Running& other) {
+    if (!other.prefilling()) return false;
+    const auto same = std::ranges::mismatch(request.names, other.shape.names).in1;
+    const std::int64_t more = usable(request, same - request.names.begin()) - hit;
+    return more > 0 && more * kGoodPart >= left;
+  });
 }
 
 std::optional<StepPlan> StepPlanner::next() {
-  start_waiting();
+  StepPlan plan;
+  start_waiting(plan);
   if (running_.empty()) return std::nullopt;
 
-  StepPlan plan;
   add_decode_rows(plan);  // first: a prompt that ends with this step has no token to compute yet
   for (Running* prompt : next_prompts()) {
     plan.group = options_.group;
@@ -85,21 +158,68 @@ std::optional<StepPlan> StepPlanner::next() {
   }
   plan.epoch = ++epoch_;
   plan.finished = std::exchange(left_, {});
-  plan.moves = std::exchange(moves_, {});
+  plan.moves = commit_moves();
+  for (const Running& request : running_) grant_pages(plan, request);
   return plan;
 }
 
+/// Pages for all that the step computes of a request, if it has not got them.
+void StepPlanner::grant_pages(StepPlan& plan, const Running& request) {
+  const RequestId id = request.shape.id;
+  const std::int64_t needed = pages_for(request.computed, options_.page_tokens);
+  for (std::int64_t page = std::ssize(ledger_.pages(id)); page < needed; ++page) {
+    const auto granted = ledger_.try_grant(id, std::span(request.owners).subspan(page, 1));
+    if (!granted) {
+      throw std::logic_error("rank " + std::to_string(request.owners[page]) +
+                             " has no page left of those that it was to have for request " +
+                             std::to_string(id));
+    }
+    plan.grants.push_back({id, page, granted->page});
+  }
+}
+
+/// Ranks do as a plan says before they do its step, so a move is over when it is told.
+std::vector<PageMove> StepPlanner::commit_moves() {
+  std::vector<PageMove> told;
+  for (const auto& [request, page, move] : std::exchange(moving_, {})) {
+    if (!ledger_.prepared(move.id, move.to) || !ledger_.commit_move(move.id)) {
+      throw std::logic_error("a move that was begun since the last step is over");
+    }
+    told.push_back({request, page, move.to});
+    leaving_.push_back(move.from);
+  }
+  return told;
+}
+
 /// In order of arrival: who does not fit yet is not overtaken by who does.
-void StepPlanner::start_waiting() {
+void StepPlanner::start_waiting(StepPlan& plan) {
   while (!waiting_.empty() && std::ssize(running_) + std::ssize(held_) < options_.max_running) {
-    const RequestShape& shape = waiting_.front();
-    std::vector<int> group = group_from(free_);
-    auto owners = place(shape, group, free_);
-    if (!owners) return;
-    for (int owner : *owners) --free_[owner];
-    running_.push_back({.shape = shape, .group = std::move(group), .owners = std::move(*owners)});
+    const RequestShape& first = waiting_.front();
+    if (!ledger_.promise().fits(worst_pages(first, options_.page_tokens))) return;  // soon said
+    if (awaits_prefix(first) || !start(plan, first)) return;
     waiting_.pop_front();
   }
+}
+
+/// Where the pages of a prefix do not suit, it is computed again.
+bool StepPlanner::start(StepPlan& plan, const RequestShape& shape) {
+  auto beginning = begin_behind(longest_hit(shape), shape, unpromised_);
+  if (!beginning) beginning = begin_behind({}, shape, unpromised_);
+  if (!beginning) return false;
+  auto& [group, owners, hit] = *beginning;
+  const MemoryNeed need{
+      .id = shape.id, .prompt_tokens = shape.prompt_tokens, .worst_tokens = worst_tokens(shape)};
+  const StartAnswer answer = ledger_.start(need, std::span(shape.names).first(hit.size()));
+  if (answer.verdict != StartAnswer::Verdict::kStarted) return false;
+  for (std::int64_t page = 0; page < std::ssize(hit); ++page) {
+    plan.grants.push_back({.request = shape.id, .page = page, .at = hit[page], .filled = true});
+  }
+  for (const int owner : owners) --unpromised_[owner];
+  running_.push_back({.shape = shape,
+                      .group = std::move(group),
+                      .owners = std::move(owners),
+                      .computed = answer.hit_tokens});
+  return true;
 }
 
 /// Whose chunks are next. Running requests are in order of arrival.
@@ -165,12 +285,14 @@ bool StepPlanner::move(RequestId id, std::int64_t page, int to) {
   const auto request = find_in(running_, id);
   if (request == running_.end() || page < 0) return false;
   if ((page + 1) * options_.page_tokens > request->computed) return false;
-  if (std::ranges::count(options_.group, to) == 0 || free_[to] == 0) return false;
-  const auto same = [&](const PageMove& move) { return move.request == id && move.page == page; };
-  if (request->owners[page] == to || std::ranges::any_of(moves_, same)) return false;
-  --free_[to];
-  moves_.push_back({id, page, to});
-  leaving_.push_back({id, std::exchange(request->owners[page], to)});
+  if (std::ranges::count(options_.group, to) == 0 || unpromised_[to] == 0) return false;
+  const PageRef from = ledger_.pages(id)[page];
+  if (ledger_.find(from)->refs > 1) return false;  // others would have to hear of it
+  const auto move = ledger_.try_move(from, to, std::numeric_limits<std::int64_t>::max());
+  if (!move) return false;
+  --unpromised_[to];
+  request->owners[page] = to;
+  moving_.push_back({id, page, *move});
   return true;
 }
 
@@ -190,7 +312,11 @@ bool StepPlanner::holds(RequestId id) const {
 }
 
 void StepPlanner::completed(const std::vector<SampledToken>& sampled) {
-  for (const Leaving& page : std::exchange(leaving_, {})) ++free_[page.from];
+  for (const PageRef page : std::exchange(leaving_, {})) {
+    ++unpromised_[page.owner];
+    (void)ledger_.drained(page);
+  }
+  for (const Running& request : running_) note_computed(request);
   for (const SampledToken& one : sampled) {
     const auto request = find_in(running_, one.request);
     if (request == running_.end()) continue;  // aborted meanwhile
@@ -199,6 +325,18 @@ void StepPlanner::completed(const std::vector<SampledToken>& sampled) {
     const bool stopped = std::ranges::count(request->shape.stop_tokens, one.token) > 0;
     if (stopped || request->sampled == request->shape.max_new) finish(request);
   }
+}
+
+/// Pages of the prompt that are full can be found by others. Those with words of the answer have no
+/// names: where keys are rounded, a prompt with the same words would be computed otherwise.
+void StepPlanner::note_computed(const Running& request) {
+  const RequestId id = request.shape.id;
+  const std::span<const PageHash> names = request.shape.names;
+  const std::int64_t before = ledger_.computed(id) / options_.page_tokens;
+  const std::int64_t after = request.computed / options_.page_tokens;
+  const bool named = before < after && after <= std::ssize(names);
+  (void)ledger_.advance(id, request.computed,
+                        named ? names.subspan(before, after - before) : names.first(0));
 }
 
 void StepPlanner::end(RequestId id) {
@@ -222,8 +360,14 @@ void StepPlanner::finish(std::deque<Running>::iterator request) {
 
 void StepPlanner::leave(std::deque<Running>& list, std::deque<Running>::iterator request) {
   const RequestId id = request->shape.id;
-  for (int owner : request->owners) ++free_[owner];
-  std::erase_if(moves_, [id](const PageMove& move) { return move.request == id; });
+  for (int owner : request->owners) ++unpromised_[owner];
+  for (const Moving& page : moving_) {
+    if (page.request != id) continue;
+    ++unpromised_[page.move.from.owner];
+    ledger_.cancel_move(page.move.id);
+  }
+  std::erase_if(moving_, [id](const Moving& page) { return page.request == id; });
+  ledger_.release(id);
   left_.push_back(id);
   list.erase(request);
 }

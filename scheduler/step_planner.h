@@ -7,8 +7,10 @@
 // is always cut at multiples of the chunk, whoever shares its steps: where keys are rounded that
 // decides what they are rounded with.
 //
-// A pure state machine: no I/O, clock, threads or MPI. Memory is promised before work starts: a
-// request gets the owners of all pages it can ever need when it starts, so it never runs out.
+// A pure state machine: no I/O, clock, threads or MPI. Memory is promised before work starts. The
+// page ledger promises a request that there are pages for all it can ever need; the planner which
+// rank each of them is to be on, since the layout of its prompt decides that. A page is taken from
+// the ledger, and told to its owner, with the step that opens it.
 //
 // A request with `room` is a conversation: at its end it is held with what was computed of it, and
 // extend() goes on from there with a longer prompt, or one that differs from some position on.
@@ -21,6 +23,7 @@
 #include <span>
 #include <vector>
 
+#include "scheduler/page_ledger.h"
 #include "scheduler/placement.h"
 #include "scheduler/step_plan.h"
 
@@ -37,6 +40,8 @@ struct PlannerOptions {
   int max_chunks = 16;              // of a step: each may add to what one rank computes
   int max_running = 64;             // requests that have started and not been forgotten
   int max_overtaken = 4;            // steps in which later prompts go before one that waits
+  std::int64_t headroom = 0;        // pages of all ranks together that only moves may take
+  std::int64_t hit_pages = 1;       // what a request has of a prefix is a multiple of so many
   int turn = 1;  // a request's first page is on any rank that is a multiple of this in the group
   bool rounds_full_pages = false;  // a page that was full cannot be cut: its end is part of it
 };
@@ -51,16 +56,22 @@ struct RequestShape {
   /// 0, or the most tokens it may come to have, those of later prompts included: then it is held at
   /// its end.
   std::int64_t room = 0;
+  /// Names of the prompt's full pages, by which it finds what others have computed of it, and they
+  /// what it has; none: it shares nothing. Every row whose likelihood is wanted is computed.
+  std::vector<PageHash> names;
 
   std::int64_t longest_prompt() const { return std::max(prompt_tokens, room - 1); }
   bool fits_its_room() const { return room == 0 || prompt_tokens + max_new <= room; }
 };
 
-/// Pages that `request` can come to need. The last token sampled is never computed, so it needs no
-/// place.
+/// Positions that `request` can come to compute: all but the last token it samples.
+constexpr std::int64_t worst_tokens(const RequestShape& request) {
+  return std::max(request.prompt_tokens + request.max_new, request.room) - 1;
+}
+
+/// Pages that it can come to need for them.
 constexpr std::int64_t worst_pages(const RequestShape& request, std::int64_t page_tokens) {
-  return pages_for(std::max(request.prompt_tokens + request.max_new, request.room) - 1,
-                   page_tokens);
+  return pages_for(worst_tokens(request), page_tokens);
 }
 
 /// A token sampled by the step that next() planned last.
@@ -88,8 +99,9 @@ class StepPlanner {
   /// What the last step sampled. Requests that reached their end leave or are held.
   void completed(const std::vector<SampledToken>& sampled);
   /// Moves a page of a running request to another rank of the group, before the next step. False,
-  /// and nothing changes, unless the page is full, has not been moved since the last step, and `to`
-  /// is another rank with a page to spare: at the source the page is free only after the step.
+  /// and nothing changes, unless the page is full and of this request alone, has not been moved
+  /// since the last step, and `to` is another rank with a page to spare: at the source the page is
+  /// free only after the step. Moves under way take no more than the headroom.
   [[nodiscard]] bool move(RequestId request, std::int64_t page, int to);
   /// The request gets no more tokens: it leaves, or is held.
   void end(RequestId request);
@@ -102,6 +114,8 @@ class StepPlanner {
   const std::vector<int>& owners(RequestId request) const;
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
+  /// Which page is whose. After next() it is as the ranks see it when they have done the step.
+  const PageLedger& ledger() const { return ledger_; }
 
  private:
   struct Running {
@@ -117,33 +131,54 @@ class StepPlanner {
     std::int64_t prompt_left() const { return shape.prompt_tokens - computed; }
   };
 
-  /// A page that is still promised at the rank it leaves.
-  struct Leaving {
+  /// A page that moves with the next step.
+  struct Moving {
     RequestId request = 0;
-    int from = 0;
+    std::int64_t page = 0;
+    PageInMotion move;
+  };
+
+  /// Where a request begins to be computed, and who has its pages.
+  struct Beginning {
+    std::vector<int> group;
+    std::vector<int> owners;
+    std::vector<PageRef> hit;  // its first pages, which are computed
   };
 
   static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
-  void start_waiting();
+  bool fits_alone(const RequestShape& request) const;
+  void start_waiting(StepPlan& plan);
+  bool start(StepPlan& plan, const RequestShape& shape);
   std::vector<int> group_from(const std::vector<std::int64_t>& free) const;
+  std::optional<std::vector<int>> group_behind(PageRef first) const;
+  std::optional<Beginning> begin_behind(std::vector<PageRef> hit, const RequestShape& request,
+                                        std::vector<std::int64_t> free) const;
   std::optional<std::vector<int>> place(const RequestShape& request, std::span<const int> group,
+                                        std::span<const PageRef> hit,
                                         const std::vector<std::int64_t>& free) const;
+  std::vector<PageRef> longest_hit(const RequestShape& request) const;
+  std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
+  bool awaits_prefix(const RequestShape& request) const;
   std::vector<Running*> next_prompts();
   PrefillChunk next_chunk(Running& request) const;
   void add_decode_rows(StepPlan& plan);
+  std::vector<PageMove> commit_moves();
+  void grant_pages(StepPlan& plan, const Running& request);
+  void note_computed(const Running& request);
   /// How much of `common` positions of `held` can stay.
   std::int64_t kept(const Running& held, std::int64_t common) const;
   void finish(std::deque<Running>::iterator request);
   void leave(std::deque<Running>& list, std::deque<Running>::iterator request);
 
   PlannerOptions options_;
-  std::vector<std::int64_t> free_;
+  PageLedger ledger_;
+  std::vector<std::int64_t> unpromised_;  // pages, by rank, that are nobody's place
   std::deque<RequestShape> waiting_;
   std::deque<Running> running_;
   std::deque<Running> held_;      // at their end, with what was computed of them
   std::vector<RequestId> left_;   // to be told in the next plan
-  std::vector<PageMove> moves_;   // likewise
-  std::vector<Leaving> leaving_;  // pages of moves that no step has done yet
+  std::vector<Moving> moving_;    // likewise
+  std::vector<PageRef> leaving_;  // what moves of the last plan leave, still promised there
   std::uint64_t epoch_ = 0;
 };
 

@@ -18,51 +18,32 @@ void BatchEngine::open(Machine& machine, LoadedModel& model, const JobOptions& o
       .shapes = std::vector<RequestShape>(static_cast<std::size_t>(options.max_running),
                                           RequestShape{.room = room.tokens}),
       .room_gives_way = room.gives_way,
-      .listener = {.prefill =
-                       [&](const Progress& chunk) {
-                         engine->started(chunk.request);
-                         events->prefill(chunk);
-                       },
+      .listener = {.prefill = events->prefill,
                    .layer = nullptr,
                    .token = events->token,
                    .nll = [](RequestId, double) {}}};
   session.drive = [&](Coordinator& coordinator) {
-    engine.emplace(BatchEngine(coordinator, session, options.page_tokens));
+    engine.emplace(BatchEngine(coordinator, session));
     serve(*engine);
   };
   run_session(machine, model, options, &session);
 }
 
-BatchEngine::BatchEngine(Coordinator& coordinator, const SessionInput& session,
-                         std::int64_t page_tokens)
-    : coordinator_(coordinator),
-      room_(session.shapes.front().room),
-      page_tokens_(page_tokens),
-      pages_(session.planned_pages) {}
+BatchEngine::BatchEngine(Coordinator& coordinator, const SessionInput& session)
+    : coordinator_(coordinator), room_(session.shapes.front().room) {}
 
 void BatchEngine::submit(RequestId id, const RecordedRequest& request, int top) {
-  const RequestShape shape{.prompt_tokens = std::ssize(request.prompt), .max_new = request.max_new};
-  promises_[id] = {.pages = worst_pages(shape, page_tokens_)};
   const bool fits = coordinator_.submit(
       {.request = id, .prompt = request.prompt, .top = top, .sampling = request.sampling},
       request.max_new, false);
   expects(fits, "what is longer than the room was refused");
 }
 
-void BatchEngine::started(RequestId id) {
-  Promise& promise = promises_.at(id);
-  if (!std::exchange(promise.started, true)) promised_ += promise.pages;
-}
-
-void BatchEngine::end(RequestId id) {
-  coordinator_.end(id);
-  const auto promise = promises_.find(id);
-  if (promise->second.started) promised_ -= promise->second.pages;
-  promises_.erase(promise);
-}
-
 double BatchEngine::kv_share() const {
-  return pages_ > 0 ? static_cast<double>(promised_) / static_cast<double>(pages_) : 0;
+  const PoolPromise pages = coordinator_.kv_promise();
+  return pages.capacity > 0
+             ? static_cast<double>(pages.promised) / static_cast<double>(pages.capacity)
+             : 0;
 }
 
 }  // namespace longspan

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 
 #include "launch/answer_recorder.h"
 #include "runtime/engine/job.h"
@@ -39,28 +38,18 @@ class BatchEngine {
   /// Queues a request of at most room() tokens; it starts when its memory is free. `top`:
   /// alternatives to report with each token.
   void submit(RequestId id, const RecordedRequest& request, int top);
-  /// Before the next step, for every request once: it gets no more tokens, or has got all.
-  void end(RequestId id);
+  /// Before the next step: the request gets no more tokens.
+  void end(RequestId id) { coordinator_.end(id); }
   /// Runs one step; false when nothing is left to do.
   bool step() { return coordinator_.step(); }
   /// The part of all KV memory that is promised to requests that have started.
   double kv_share() const;
 
  private:
-  struct Promise {
-    std::int64_t pages = 0;
-    bool started = false;
-  };
-
-  BatchEngine(Coordinator& coordinator, const SessionInput& session, std::int64_t page_tokens);
-  void started(RequestId id);
+  BatchEngine(Coordinator& coordinator, const SessionInput& session);
 
   Coordinator& coordinator_;
   std::int64_t room_;
-  std::int64_t page_tokens_;
-  std::int64_t pages_;         // there are
-  std::int64_t promised_ = 0;  // to requests that have started
-  std::map<RequestId, Promise> promises_;
 };
 
 }  // namespace longspan

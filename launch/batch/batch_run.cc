@@ -97,11 +97,12 @@ void BatchRun::start(BatchEngine& engine, const LineName& name, const BatchLine&
                   .endpoint = request.endpoint,
                   .logprobs = request.logprobs,
                   .created = std::time(nullptr),
-                  .open = answers.size()};
+                  .open = answers.size(),
+                  .answers_per_prompt = static_cast<std::size_t>(request.n)};
   const RequestId first = next_id_;
   for (std::size_t i = 0; i < answers.size(); ++i) {
     engine.submit(next_id_++, answers[i], request.top_logprobs);
-    if (i % static_cast<std::size_t>(request.n) == 0) {
+    if (i % pending.answers_per_prompt == 0) {
       pending.prompt_tokens += std::ssize(answers[i].prompt);
     }
     pending.answers.emplace_back(std::move(answers[i]), options_.readers, requests_.tokenizer());
@@ -188,9 +189,11 @@ void BatchRun::finish(const Pending& request) {
                           .fingerprint = options_.fingerprint,
                           .logprobs = request.logprobs,
                           .prompt_tokens = request.prompt_tokens};
-  for (const AnswerRecorder& recorder : request.answers) {
-    answer.choices.push_back(choice_of(recorder.answer()));
-    answer.completion_tokens += recorder.answer().sampled;
+  for (std::size_t i = 0; i < request.answers.size(); ++i) {
+    const Answer& one = request.answers[i].answer();
+    answer.choices.push_back(choice_of(one));
+    answer.completion_tokens += one.sampled;
+    if (i % request.answers_per_prompt == 0) answer.cached_tokens += one.kept;
   }
   journal_.append(
       {.name = request.name, .failed = false},

@@ -62,6 +62,7 @@ class BatchRun {
     std::int64_t prompt_tokens = 0;
     std::vector<AnswerRecorder> answers;
     std::size_t open = 0;  // answers that are not complete
+    std::size_t answers_per_prompt = 1;
     bool begun = false;
   };
   using PendingById = std::map<RequestId, Pending>;  // by the id of its first answer

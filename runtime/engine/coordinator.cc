@@ -37,11 +37,17 @@ bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_n
   RequestShape shape = shape_of(admission, max_new);
   shape.wants_nll = wants_nll;
   shape.room = room;
-  if (!planner_.submit(shape)) return false;
   admission.length = room > 0 ? room : shape.prompt_tokens + max_new;
+  if (names_ && room == 0) shape.names = names_of(admission);
+  if (!planner_.submit(shape)) return false;
   if (room > 0) conversations_[shape.id].room = room;
   admit(std::move(admission));
   return true;
+}
+
+std::vector<PageHash> Coordinator::names_of(const Admission& admission) const {
+  const std::string salt = names_by_length_ ? str("length {}", admission.length) : "";
+  return names_->of(admission.prompt, salt);
 }
 
 std::optional<std::int64_t> Coordinator::extend(Admission admission, std::int64_t max_new) {
@@ -115,6 +121,7 @@ void Coordinator::announce(const StepOrder& order) {
 }
 
 void Coordinator::collect(const StepPlan& plan, const StepReport& own) {
+  compare_with_ledger(control_.rank(), own);
   std::vector<StepReport> reports{own};
   for (int rank : worker_.ranks().all(plan.group)) {
     if (rank == control_.rank()) continue;
@@ -123,6 +130,7 @@ void Coordinator::collect(const StepPlan& plan, const StepReport& own) {
       throw CommError(str("rank {} reported step {} while step {} ran", rank, reports.back().epoch,
                           plan.epoch));
     }
+    compare_with_ledger(rank, reports.back());
   }
   std::vector<SampledToken> sampled;
   std::map<RequestId, double> nll;  // summed in rank order
@@ -141,10 +149,23 @@ void Coordinator::collect(const StepPlan& plan, const StepReport& own) {
   planner_.completed(sampled);
 }
 
+/// Two that count the same thing: what was told wrongly, or done wrongly, shows here.
+void Coordinator::compare_with_ledger(int rank, const StepReport& report) const {
+  const PageCounts& counts = planner_.ledger().counts(worker_.ranks().instance_of(rank));
+  const std::int64_t handed_out = counts.at(PageState::kLive) + counts.at(PageState::kReserved);
+  if (report.kv_pages == handed_out) return;
+  throw Error(ExitCode::kInternal,
+              str("rank {} has {} pages of KV in use after step {}, and the ledger handed out {}",
+                  rank, report.kv_pages, report.epoch, handed_out));
+}
+
 std::vector<RankSummary> Coordinator::stop() {
   control_.send(others(), {MessageType::kStop, {}});
   std::vector<RankSummary> summaries{worker_.summary()};
   for (int rank : others()) summaries.push_back(read_summary(control_.receive(rank)));
+  if (const auto violation = planner_.ledger().check()) {
+    throw Error(ExitCode::kInternal, str("the page ledger is wrong: {}", *violation));
+  }
   return summaries;
 }
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "runtime/engine/control_channel.h"
+#include "runtime/engine/page_names.h"
 #include "runtime/engine/strategy_picker.h"
 #include "runtime/engine/worker.h"
 #include "scheduler/step_planner.h"
@@ -26,7 +27,7 @@ namespace longspan {
 /// A chunk of prefill that is about to run. `choice` lives as long as the call.
 struct Progress {
   RequestId request = 0;
-  std::int64_t prompt_done = 0;   // positions computed before it
+  std::int64_t prompt_done = 0;   // positions computed before it, by whomever
   std::int64_t prompt_chunk = 0;  // positions of this chunk
   std::int64_t prompt_total = 0;
   const StrategyChoice* choice = nullptr;
@@ -53,6 +54,13 @@ class Coordinator {
   /// How decode rows are shared from the next step on; shipped until told.
   void use_for_decode(DecodeStrategy strategy) { decode_strategy_ = strategy; }
 
+  /// What was computed of a prompt is found by later ones that begin alike, unless they are
+  /// conversations. `by_length`: only where both have as much room, since keys depend on it.
+  void share_prefixes(PageNames names, bool by_length) {
+    names_ = std::move(names);
+    names_by_length_ = by_length;
+  }
+
   /// Tells every rank of the request and queues it. With `room` it is a conversation of up to so
   /// many tokens, and is held at its end. False when it can never fit.
   [[nodiscard]] bool submit(Admission admission, std::int64_t max_new, bool wants_nll,
@@ -64,6 +72,8 @@ class Coordinator {
   [[nodiscard]] std::optional<std::int64_t> extend(Admission admission, std::int64_t max_new);
   /// Whether the request is held.
   bool holds(RequestId request) const { return planner_.holds(request); }
+  /// How much of the KV memory of all ranks is promised to requests that have started.
+  PoolPromise kv_promise() const { return planner_.ledger().promise(); }
   /// Before the next step: the request gets no more tokens.
   void end(RequestId request) { planner_.end(request); }
   /// The same, and a request that would be held is forgotten.
@@ -72,15 +82,19 @@ class Coordinator {
   [[nodiscard]] bool move_page(RequestId request, std::int64_t page, int to) {
     return planner_.move(request, page, to);
   }
-  /// Runs one step; false when nothing is left to do.
+  /// Runs one step; false when nothing is left to do. Throws Error when a rank has other pages than
+  /// the ledger.
   bool step();
-  /// Ends the workers' loops and collects every rank's summary, in rank order.
+  /// Ends the workers' loops and collects every rank's summary, in rank order. Throws Error when
+  /// the ledger's books do not add up.
   std::vector<RankSummary> stop();
 
  private:
+  std::vector<PageHash> names_of(const Admission& admission) const;
   void admit(Admission admission);
   void announce(const StepOrder& order);
   void collect(const StepPlan& plan, const StepReport& own);
+  void compare_with_ledger(int rank, const StepReport& report) const;
   std::vector<int> others() const;
 
   ControlChannel& control_;
@@ -89,6 +103,8 @@ class Coordinator {
   StrategyPicker picker_;
   DecodeStrategy decode_strategy_ = DecodeStrategy::kShipped;
   Listener listener_;
+  std::optional<PageNames> names_;
+  bool names_by_length_ = false;
   struct Conversation {
     std::int64_t room = 0;
     std::vector<TokenId> tokens;  // of its last prompt, and what was sampled since

@@ -1,5 +1,6 @@
 #include "runtime/engine/job.h"
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 
@@ -33,6 +34,7 @@ JobShape shape_of(const JobOptions& options, const std::vector<RequestShape>& re
           .kv_type = options.kv_type,
           .max_running = options.max_running,
           .max_chunks = kMaxChunks,
+          .spare_pages = options.spare_pages,
           .plans = options.plans,
           .decode_strategies = {options.decode_strategy},
           .attention = options.attention,
@@ -45,9 +47,7 @@ WorkerMemory planned_memory(const LoadedModel& model, const JobOptions& options,
     const auto room = longest_room(model.config, shape_of(options, input.shapes), left);
     for (RequestShape& shape : input.shapes) shape.room = room;
   }
-  WorkerMemory memory = plan_memory(model.config, shape_of(options, input.shapes), left);
-  input.planned_pages = std::int64_t{memory.kv.pages} * options.degree;
-  return memory;
+  return plan_memory(model.config, shape_of(options, input.shapes), left);
 }
 
 /// Rank 0 plans, everyone learns the plan or the reason why there is none.
@@ -89,6 +89,20 @@ int turn_of_group(const JobOptions& options) {
   return share > 0 ? share : options.degree;
 }
 
+/// Whether what is computed of a prompt depends on nothing behind it: then another prompt that
+/// begins so may have it.
+bool shares_prefixes(const JobOptions& options, const ModelConfig& config) {
+  return options.prefix_cache && options.attention.is_exact() &&
+         std::ranges::none_of(config.masks.distinct(), &Mask::is_full);
+}
+
+/// A chunk's rows see the chunk's own keys as they were computed and those before it rounded. So
+/// what a request has of others ends where its own chunks would, or it would see others.
+std::int64_t hit_pages(const JobOptions& options) {
+  if (options.kv_type == KvType::kFloat32) return 1;
+  return std::lcm(options.page_tokens, chunk_tokens(options)) / options.page_tokens;
+}
+
 PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory) {
   PlannerOptions planner{
       .page_tokens = options.page_tokens,
@@ -98,11 +112,13 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
       .chunk_tokens = chunk_tokens(options),
       .max_chunks = memory.limits.chunks,
       .max_running = options.max_running,
+      .headroom = std::int64_t{options.spare_pages} * options.degree,
       .rounds_full_pages = has_scales(options.kv_type)};
   planner.group.resize(options.degree);
   std::iota(planner.group.begin(), planner.group.end(), 0);
   planner.capacity.assign(options.degree, memory.kv.pages);
   planner.turn = turn_of_group(options);
+  planner.hit_pages = options.attention.is_exact() ? hit_pages(options) : 1;
   return planner;
 }
 
@@ -152,6 +168,10 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
   Coordinator coordinator(control, *worker, planner_options(options, memory),
                           picker_options(options, model.config, memory), input->listener);
   coordinator.use_for_decode(options.decode_strategy);
+  if (shares_prefixes(options, model.config)) {
+    coordinator.share_prefixes(PageNames(options.page_tokens),
+                               model.config.ropes.depend_on_length());
+  }
   input->drive(coordinator);
   return coordinator.stop();
 }

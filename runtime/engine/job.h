@@ -32,6 +32,8 @@ struct JobOptions {
   MachineRates rates = default_rates("avx2", 1);
   std::vector<int> hosts;  // for each instance of the degree a number for its host; empty: one
   int max_running = 64;
+  bool prefix_cache = true;  // prompts that begin alike are computed once, where that is exact
+  int spare_pages = 0;       // of each instance, beside those of the requests: only moves take them
   std::optional<std::int64_t> memory_limit;
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too
 };
@@ -58,7 +60,6 @@ struct SessionInput {
   /// Whether the room, one for all shapes, gives way to what memory holds of one of them; `drive`
   /// can read there what it has become.
   bool room_gives_way = false;
-  std::int64_t planned_pages = 0;  // of KV on all ranks together, for `drive` to read
   Coordinator::Listener listener;
   /// Submits requests and runs steps. The session ends when it returns; other ranks wait for as
   /// long as it takes.

@@ -27,7 +27,7 @@ std::int64_t wanted_pages(const JobShape& job) {
   std::ranges::sort(pages, std::greater());
   std::int64_t total = 0;
   for (int i = 0; i < std::min<int>(job.max_running, std::ssize(pages)); ++i) total += pages[i];
-  return total;
+  return total + job.spare_pages;
 }
 
 /// The most rows that any layout gives one rank of so many chunks with `tokens` together: an even
@@ -135,8 +135,9 @@ Draft draft_of(const ModelConfig& config, const JobShape& job, std::int64_t per_
   };
   memory.limits.strategies = strategies_that_fit(job, longest_pages, cost_of);
   const auto [scratch, pages] = cost_of(memory.limits.strategies);
-  const bool spread_fits = job.keep != Retention::kSpread || pages >= share(job, longest_pages);
-  const bool fits = scratch <= per_rank && pages * job.degree >= longest_pages && spread_fits;
+  const std::int64_t own = pages - job.spare_pages;
+  const bool spread_fits = job.keep != Retention::kSpread || own >= share(job, longest_pages);
+  const bool fits = scratch <= per_rank && own * job.degree >= longest_pages && spread_fits;
   memory.kv = store(pages);
   return {memory, longest_pages, scratch, fits};
 }

@@ -20,6 +20,7 @@ struct JobShape {
   KvType kv_type = KvType::kFloat32;
   int max_running = 64;
   int max_chunks = 16;  // of a step
+  int spare_pages = 0;  // of each rank, beside those of the requests
   /// One: it is planned for if the longest request still fits, else ring is. Several: those are
   /// that take no page from the requests.
   std::vector<PlannedStrategy> plans{PlannedStrategy{}};

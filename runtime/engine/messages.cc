@@ -122,6 +122,7 @@ Message to_message(const StepOrder& order) {
   out.put(plan.group);
   out.put(plan.finished);
   out.put(plan.moves);
+  out.put(plan.grants);
   out.put(plan.prefill.size());
   for (const PrefillChunk& chunk : plan.prefill) put(out, chunk);
   out.put(plan.decode);
@@ -138,6 +139,7 @@ StepOrder read_order(const Message& message) {
   in.read(plan.group);
   in.read(plan.finished);
   in.read(plan.moves);
+  in.read(plan.grants);
   const auto chunks = in.read<std::size_t>();
   for (std::size_t i = 0; i < chunks; ++i) plan.prefill.push_back(read_chunk(in));
   in.read(plan.decode);
@@ -147,6 +149,7 @@ StepOrder read_order(const Message& message) {
 Message to_message(const StepReport& report) {
   WireWriter out;
   out.put(report.epoch);
+  out.put(report.kv_pages);
   out.put(report.rows.size());
   for (const RowResult& row : report.rows) put(out, row);
   out.put(report.nll);
@@ -157,6 +160,7 @@ StepReport read_report(const Message& message) {
   WireReader in = open(message, MessageType::kReport);
   StepReport report;
   in.read(report.epoch);
+  in.read(report.kv_pages);
   const auto rows = in.read<std::size_t>();
   for (std::size_t i = 0; i < rows; ++i) report.rows.push_back(read_row(in));
   in.read(report.nll);

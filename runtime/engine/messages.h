@@ -57,6 +57,7 @@ struct StepOrder {
 
 struct StepReport {
   std::uint64_t epoch = 0;
+  std::int64_t kv_pages = 0;  // of the rank that sequences refer to
   std::vector<RowResult> rows;
   std::vector<NllSum> nll;
 };

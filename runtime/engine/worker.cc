@@ -19,6 +19,8 @@ Group instance_group(Machine& machine, const InstanceRanks& ranks) {
   return Group(machine.data(), ranks.all({ranks.instance_of(machine.rank())}));
 }
 
+PageContents contents_at(const PageRef& page) { return {page.slot, page.generation}; }
+
 int index_in(const Group& group, int world_rank) {
   const auto at = std::ranges::find(group.ranks(), world_rank);
   expects(at != group.ranks().end(), "every owner of a running request is in its group");
@@ -76,8 +78,9 @@ StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) 
   const StepPlan& plan = order.plan;
   for (RequestId id : plan.finished) sequences_.erase(id);
   if (!plan.moves.empty()) move_pages(plan.moves);
+  place_pages(plan.grants);
   note_tokens(plan);
-  if (!takes_part(plan)) return {.epoch = plan.epoch};
+  if (!takes_part(plan)) return {.epoch = plan.epoch, .kv_pages = kv_.pages().used()};
   const ForwardStep step = make_step(order);
   StepReport report;
   {
@@ -118,13 +121,22 @@ void Worker::move_pages(const std::vector<PageMove>& moves) {
     if (!pages.promised()) continue;
     pages.open((move.page + 1) * kv_.pages().shape().page_tokens);
     const int from = pages.owners()[move.page];
-    KvLease page = pages.move(move.page, move.to);
-    if (from == instance_) exchange.send(page.slots().front(), counterpart(move.to));
-    if (move.to == instance_) exchange.receive(pages.slot(move.page), counterpart(from));
+    const int to = move.to.owner;
+    KvLease page = pages.move(move.page, to, contents_at(move.to));
+    if (from == instance_) exchange.send(page.slots().front(), counterpart(to));
+    if (to == instance_) exchange.receive(pages.slot(move.page), counterpart(from));
     leaving.push_back(std::move(page));
   }
   exchange.run(*compute_, machine_.data());
   await_compute();
+}
+
+/// What rank 0 hands out of this rank's pages.
+void Worker::place_pages(const std::vector<GrantedPage>& grants) {
+  for (const GrantedPage& grant : grants) {
+    if (grant.at.owner != instance_) continue;
+    sequences_.at(grant.request).pages.place(grant.page, contents_at(grant.at), grant.filled);
+  }
 }
 
 ForwardStep Worker::make_step(const StepOrder& order) {
@@ -211,7 +223,7 @@ void Worker::add_decode_row(ForwardStep& step, const DecodeStep& row) {
 }
 
 StepReport Worker::score(const StepPlan& plan, const ForwardStep& step) {
-  StepReport report{.epoch = plan.epoch};
+  StepReport report{.epoch = plan.epoch, .kv_pages = kv_.pages().used()};
   std::vector<RequestRow> rows;
   auto part = step.chunks.begin();
   for (const PrefillChunk& chunk : plan.prefill) {

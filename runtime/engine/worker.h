@@ -65,6 +65,7 @@ class Worker {
 
   void note_tokens(const StepPlan& plan);
   void move_pages(const std::vector<PageMove>& moves);
+  void place_pages(const std::vector<GrantedPage>& grants);
   ForwardStep make_step(const StepOrder& order);
   void add_chunk(ForwardStep& step, const PrefillChunk& chunk, Strategy strategy);
   void add_decode_row(ForwardStep& step, const DecodeStep& row);

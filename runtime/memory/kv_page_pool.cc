@@ -1,9 +1,11 @@
 #include "runtime/memory/kv_page_pool.h"
 
 #include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 #include "comm/error.h"
+#include "comm/str.h"
 
 namespace longspan {
 
@@ -21,19 +23,16 @@ KvLease::~KvLease() {
   for (PageSlot slot : slots_) pool_->drop(slot);
 }
 
-bool KvLease::try_extend(int count) {
-  expects(pool_ != nullptr, "a lease of a pool");
-  if (count > pool_->free_pages()) return false;
-  const std::vector<PageSlot> fresh = pool_->take(count);
-  slots_.insert(slots_.end(), fresh.begin(), fresh.end());
-  return true;
+void KvLease::claim(int at, PageContents page) {
+  expects(pool_ != nullptr && at >= 0 && at <= std::ssize(slots_), "a place in the lease");
+  pool_->claim(page);
+  slots_.insert(slots_.begin() + at, page.slot);
 }
 
-bool KvLease::try_insert(int at) {
-  expects(pool_ != nullptr && at >= 0 && at <= std::ssize(slots_), "a place in the lease");
-  if (pool_->free_pages() == 0) return false;
-  slots_.insert(slots_.begin() + at, pool_->take(1).front());
-  return true;
+void KvLease::join(PageContents page) {
+  expects(pool_ != nullptr, "a lease of a pool");
+  pool_->join(page);
+  slots_.push_back(page.slot);
 }
 
 KvLease KvLease::remove(int at) {
@@ -43,25 +42,17 @@ KvLease KvLease::remove(int at) {
   return KvLease(*pool_, {slot});
 }
 
-KvLease KvLease::share(int count) const {
-  expects(count >= 0 && count <= std::ssize(slots_), "shared pages are the lease's");
-  std::vector<PageSlot> shared(slots_.begin(), slots_.begin() + count);
-  for (PageSlot slot : shared) pool_->reference(slot);
-  return KvLease(*pool_, std::move(shared));
-}
-
 KvPagePool::KvPagePool(Device& device, const KvPageShape& shape, int pages)
     : shape_(shape),
       memory_(device.allocate(shape.page_bytes() * pages)),
       references_(pages),
-      generations_(pages) {
-  for (PageSlot slot = pages; slot-- > 0;) free_.push_back(slot);
-}
+      generations_(pages, -1) {}
 
-std::optional<KvLease> KvPagePool::try_lease(int count) {
-  KvLease lease(*this, {});
-  if (!lease.try_extend(count)) return std::nullopt;
-  return lease;
+std::optional<PageContents> KvPagePool::unused() const {
+  const auto free = std::ranges::find(references_, 0);
+  if (free == references_.end()) return std::nullopt;
+  const auto slot = static_cast<PageSlot>(free - references_.begin());
+  return PageContents{slot, static_cast<std::uint32_t>(generations_[slot] + 1)};
 }
 
 KvView KvPagePool::layer(int layer) const {
@@ -70,21 +61,33 @@ KvView KvPagePool::layer(int layer) const {
                   shape_.page_tokens);
 }
 
-std::vector<PageSlot> KvPagePool::take(int count) {
-  std::vector<PageSlot> slots;
-  for (int i = 0; i < count; ++i) {
-    slots.push_back(free_.back());
-    free_.pop_back();
-    references_[slots.back()] = 1;
-  }
-  most_used_ = std::max(most_used_, pages() - free_pages());
-  return slots;
+void KvPagePool::claim(PageContents page) {
+  if (page.slot < 0 || page.slot >= pages()) refuse(page, str("there are {} slots", pages()));
+  if (references_[page.slot] > 0) refuse(page, "it is in use");
+  std::int64_t& generation = generations_[page.slot];
+  if (page.generation <= generation) refuse(page, str("it has had generation {}", generation));
+  generation = page.generation;
+  refer(page.slot);
+}
+
+void KvPagePool::join(PageContents page) {
+  if (page.slot < 0 || page.slot >= pages()) refuse(page, str("there are {} slots", pages()));
+  const std::int64_t generation = generations_[page.slot];
+  if (page.generation != generation) refuse(page, str("it holds generation {}", generation));
+  refer(page.slot);
+}
+
+void KvPagePool::refer(PageSlot slot) {
+  if (++references_[slot] == 1) most_used_ = std::max(most_used_, ++used_);
 }
 
 void KvPagePool::drop(PageSlot slot) {
-  if (--references_[slot] > 0) return;
-  ++generations_[slot];
-  free_.push_back(slot);
+  if (--references_[slot] == 0) --used_;
+}
+
+void KvPagePool::refuse(PageContents page, std::string_view why) const {
+  throw std::logic_error(
+      str("page {}, generation {}, was handed out, but {}", page.slot, page.generation, why));
 }
 
 }  // namespace longspan

@@ -1,4 +1,4 @@
-// The KV cache of one rank: equal pages of device memory, leased to sequences.
+// The KV cache of one rank: equal pages of device memory, and which of them sequences refer to.
 //
 //   pool    | layer 0                       | layer 1                       | ...
 //   layer   | page 0 | page 1 | page 2 | ...                     page = page_tokens tokens
@@ -8,12 +8,18 @@
 // Layer-major, since every reader works on one layer at a time. A page is thus a slot with one
 // piece per layer.
 //
+// The pool chooses no page: whoever hands them out (the page ledger, on rank 0) says which slot,
+// and how many contents the slot has had before. The pool refuses what cannot be: a slot that is in
+// use, or contents older than those it had. What no sequence refers to any more stays as it is
+// until its slot is claimed: another sequence may join it.
+//
 // Not thread-safe: the worker thread owns it.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "attention/kv_pages.h"
@@ -22,6 +28,12 @@
 namespace longspan {
 
 using PageSlot = std::int32_t;
+
+/// What a slot holds from one claim of it to the next: a later one has a higher generation.
+struct PageContents {
+  PageSlot slot = 0;
+  std::uint32_t generation = 0;
+};
 
 class KvPagePool;
 
@@ -35,14 +47,14 @@ class KvLease {
   ~KvLease();
 
   const std::vector<PageSlot>& slots() const { return slots_; }
-  /// Adds `count` fresh pages at the end. All or nothing: false leaves the lease as it was.
-  [[nodiscard]] bool try_extend(int count);
-  /// Puts a fresh page at index `at`. False when none is free.
-  [[nodiscard]] bool try_insert(int at);
+  /// Puts a page at index `at` (0 to the end), whose contents begin now. Throws std::logic_error
+  /// when its slot is not one of the pool, is in use, or has had these contents.
+  void claim(int at, PageContents page);
+  /// Adds a page at the end whose contents are there, written by another sequence, whether or not
+  /// that still refers to it. Throws std::logic_error when the slot holds others.
+  void join(PageContents page);
   /// Takes the page at index `at` out, as a lease of its own.
   [[nodiscard]] KvLease remove(int at);
-  /// Another reference to the first `count` pages: how two sequences share a prefix.
-  [[nodiscard]] KvLease share(int count) const;
 
  private:
   friend class KvPagePool;
@@ -68,32 +80,35 @@ class KvPagePool {
   /// Allocates `pages` pages. Throws OutOfMemory.
   KvPagePool(Device& device, const KvPageShape& shape, int pages);
 
-  /// `count` pages, or nothing when fewer are free.
-  [[nodiscard]] std::optional<KvLease> try_lease(int count);
+  /// Of no page yet.
+  KvLease lease() { return KvLease(*this, {}); }
+  /// For pools that nobody else hands out: new contents for a slot that is not in use, the first
+  /// one; nothing when all are. Takes as long as there are slots in use before it.
+  std::optional<PageContents> unused() const;
 
   const KvPageShape& shape() const { return shape_; }
   int pages() const { return static_cast<int>(references_.size()); }
-  int free_pages() const { return static_cast<int>(free_.size()); }
-  /// The most pages that were ever in use at once.
+  /// Pages that sequences refer to, now and at most.
+  int used() const { return used_; }
   int most_used() const { return most_used_; }
   /// Sequences that refer to `slot`.
   int references(PageSlot slot) const { return references_[slot]; }
-  /// Goes up each time `slot` is freed, so that a late reader can tell.
-  std::uint32_t generation(PageSlot slot) const { return generations_[slot]; }
   /// All pages at `layer`, without a table: set `table` to a lease's slots.
   KvView layer(int layer) const;
 
  private:
   friend class KvLease;
-  std::vector<PageSlot> take(int count);
-  void reference(PageSlot slot) { ++references_[slot]; }
+  void claim(PageContents page);
+  void join(PageContents page);
+  void refer(PageSlot slot);
   void drop(PageSlot slot);
+  [[noreturn]] void refuse(PageContents page, std::string_view why) const;
 
   KvPageShape shape_;
   Buffer memory_;
   std::vector<int> references_;
-  std::vector<std::uint32_t> generations_;
-  std::vector<PageSlot> free_;  // a stack: the page last freed is the one still in cache
+  std::vector<std::int64_t> generations_;  // of what each slot holds; -1: nothing yet
+  int used_ = 0;
   int most_used_ = 0;
 };
 

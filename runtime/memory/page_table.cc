@@ -8,35 +8,48 @@
 namespace longspan {
 
 PageTable::PageTable(KvPagePool& pool, int self, KvPagePool* tails)
-    : page_tokens_(pool.shape().page_tokens),
-      self_(self),
-      tails_(tails),
-      lease_(pool.try_lease(0).value()) {}
+    : page_tokens_(pool.shape().page_tokens), self_(self), tails_(tails), lease_(pool.lease()) {}
 
 void PageTable::promise(std::vector<int> owners) {
   expects(opened_ == 0, "owners are promised before pages are opened");
   owners_ = std::move(owners);
   if (!tails_) return;
-  std::optional<KvLease> tail = tails_->try_lease(1);
+  const std::optional<PageContents> tail = tails_->unused();
   expects(tail.has_value(), "as many sequences run as were planned for");
-  tail_ = std::move(*tail);
+  tail_ = tails_->lease();
+  tail_.claim(0, *tail);
+}
+
+void PageTable::place(std::int64_t page, PageContents at, bool filled) {
+  expects(page > last_placed_, "pages are placed in order");
+  if (filled) {
+    lease_.join(at);
+  } else {
+    lease_.claim(static_cast<int>(std::ssize(lease_.slots())), at);
+  }
+  last_placed_ = page;
 }
 
 void PageTable::open(std::int64_t length) {
   const auto pages = static_cast<std::size_t>((length + page_tokens_ - 1) / page_tokens_);
   if (pages <= opened_) return;
   expects(pages <= owners_.size(), "every page that is opened has an owner");
-  const auto own = std::count(owners_.begin() + opened_, owners_.begin() + pages, self_);
-  expects(lease_.try_extend(static_cast<int>(own)), "pages that were promised are free");
+  own_opened_ += std::count(owners_.begin() + opened_, owners_.begin() + pages, self_);
+  expects(own_opened_ == std::ssize(lease_.slots()), "who owns an open page was told where it is");
   opened_ = pages;
 }
 
-KvLease PageTable::move(std::int64_t page, int to) {
+KvLease PageTable::move(std::int64_t page, int to, PageContents at) {
   expects(page >= 0 && page < static_cast<std::int64_t>(opened_), "an open page");
   const int from = std::exchange(owners_[page], to);
   if (from == to) return {};
-  if (to == self_) expects(lease_.try_insert(own_index(page)), "pages that were promised are free");
-  return from == self_ ? lease_.remove(own_index(page)) : KvLease();
+  if (to == self_) {
+    lease_.claim(own_index(page), at);
+    ++own_opened_;
+  }
+  if (from != self_) return {};
+  --own_opened_;
+  return lease_.remove(own_index(page));
 }
 
 int PageTable::own_index(std::int64_t page) const {

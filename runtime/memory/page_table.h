@@ -2,7 +2,7 @@
 //
 // Page p holds positions [p * page_tokens, (p + 1) * page_tokens). Every rank of a group knows all
 // owners; only the owner knows the slot. Owners are promised for every page the sequence can ever
-// need; a page is opened, and leased by its owner, when the sequence reaches it.
+// need; a page is placed, with its owner, and opened, with all, when the sequence reaches it.
 #pragma once
 
 #include <cstdint>
@@ -22,14 +22,17 @@ class PageTable {
   /// Says who (world rank) owns each page. Once, before the first page is opened. Throws
   /// std::logic_error when no tail is free.
   void promise(std::vector<int> owners);
+  /// This rank's next page, `page` of the sequence, is `at`: to be written, or `filled` by another
+  /// sequence. Throws std::logic_error where it cannot be: KvLease::claim(), KvLease::join().
+  void place(std::int64_t page, PageContents at, bool filled = false);
   /// Opens the pages that positions [0, length) need and are not open yet. Throws std::logic_error
-  /// when no owner was promised or the pool is empty: memory is promised before work starts.
+  /// when no owner was promised, or this rank owns one that was not placed.
   void open(std::int64_t length);
 
-  /// Open page `page` belongs to rank `to` from now on. If that is this rank, it leases a page for
-  /// it; if this rank had it, the lease of it is returned, to be dropped when its contents have
-  /// left. Throws std::logic_error when the pool is empty.
-  [[nodiscard]] KvLease move(std::int64_t page, int to);
+  /// Open page `page` belongs to rank `to` from now on. If that is this rank, it lies `at` there;
+  /// if this rank had it, the lease of it is returned, to be dropped when its contents have left.
+  /// Throws std::logic_error as place() does.
+  [[nodiscard]] KvLease move(std::int64_t page, int to, PageContents at);
 
   /// Whether owners were promised: else this rank has had no part in the sequence.
   bool promised() const { return !owners_.empty(); }
@@ -51,6 +54,8 @@ class PageTable {
   KvPagePool* tails_;
   std::vector<int> owners_;
   std::size_t opened_ = 0;
+  std::int64_t own_opened_ = 0;
+  std::int64_t last_placed_ = -1;
   KvLease lease_;
   KvLease tail_;
 };

@@ -103,7 +103,8 @@ json completion_body(const CompletionAnswer& answer, const Tokenizer& tokenizer)
           {"usage",
            {{"prompt_tokens", answer.prompt_tokens},
             {"completion_tokens", answer.completion_tokens},
-            {"total_tokens", answer.prompt_tokens + answer.completion_tokens}}},
+            {"total_tokens", answer.prompt_tokens + answer.completion_tokens},
+            {"prompt_tokens_details", {{"cached_tokens", answer.cached_tokens}}}}},
           {"system_fingerprint", answer.fingerprint}};
 }
 

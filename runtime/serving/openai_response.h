@@ -31,6 +31,7 @@ struct CompletionAnswer {
   bool logprobs = false;
   std::vector<CompletionChoice> choices;  // prompts in order, each with its n answers
   std::int64_t prompt_tokens = 0;         // of each prompt once
+  std::int64_t cached_tokens = 0;         // of those, the ones that another request had read
   std::int64_t completion_tokens = 0;     // sampled, those that stopped answers included
 };
 

@@ -19,7 +19,7 @@ KEYS = {"model": str, "prompt_tokens": int, "prompt_ids": list, "prompt_nll": fl
         "decode_strategy": str, "attention": str, "approximate": bool,
         "predicted_s": float, "timings": dict, "load": dict, "ranks": list}
 TIMINGS = ["load_s", "prefill_s", "decode_s", "ttft_s", "prefill_tokens_per_s",
-           "decode_tokens_per_s"]
+           "decode_tokens_per_s", "cached_tokens"]
 LOAD = {"read_bytes": int, "read_s": float, "read_gb_per_s": float, "manifest": str}
 RANK = {"rank": int, "instance": int, "tp_index": int, "host": str, "device": str, "kv_pages_used": int, "kv_pages_total": int,
         "planned_bytes": int, "resident_bytes": int,
@@ -57,8 +57,8 @@ class JsonTest(unittest.TestCase):
                                  "--ignore-eos", "--degree", str(degree), ranks=ranks)
             self.assertEqual({key: type(value) for key, value in answer.items()}, KEYS)
             self.assertEqual(list(answer["timings"]), TIMINGS)
-            for value in answer["timings"].values():
-                self.assertIsInstance(value, float)
+            for key, value in answer["timings"].items():
+                self.assertIsInstance(value, int if key == "cached_tokens" else float)
             load = answer["load"]
             self.assertEqual({key: type(value) for key, value in load.items()}, LOAD)
             self.assertAlmostEqual(load["read_gb_per_s"] * load["read_s"] * 1e9, load["read_bytes"],
@@ -237,6 +237,20 @@ class JsonTest(unittest.TestCase):
             answers = [json.loads(line) for line in out.splitlines()]
             self.assertEqual([bytes(answer["prompt_ids"]) for answer in answers],
                              [b"abc" * 7, b"hi", b"abc", b"abc" * 5])
+
+    def test_what_prompts_share_is_counted_and_changes_no_token(self):
+        prompts = [b'{"prompt": "%s"}' % text for text in (b"abc" * 9, b"abc" * 9 + b"d", b"x")]
+        file = self.file("prompts.jsonl", b"\n".join(prompts))
+        said = {}
+        for switch in "on", "off":
+            out = longspan_command.generate("--json", "--prompts", file, "--max-tokens", "4",
+                                            "--prefix-cache", switch, "--page-tokens", "8",
+                                            "--dtype", "float32", model=self.model, ranks=2)
+            answers = [json.loads(line) for line in out.splitlines()]
+            said[switch] = [answer["ids"] for answer in answers]
+            self.assertEqual([answer["timings"]["cached_tokens"] for answer in answers],
+                             [0, 24 if switch == "on" else 0, 0])
+        self.assertEqual(said["on"], said["off"])
 
     def test_bytes_are_counted_where_they_travel(self):
         alone = self.answer("--prompt", "abc" * 20, "--max-tokens", "8", "--ignore-eos")

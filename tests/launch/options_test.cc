@@ -104,6 +104,7 @@ TEST(OptionsTest, EveryFlagOfABatchReachesItsField) {
   EXPECT_EQ(options.run.sampling.seed, 5);
   EXPECT_EQ(options.run.degree, 3);
   EXPECT_EQ(options.run.max_num_seqs, 7);
+  EXPECT_TRUE(options.run.prefix_cache);
   EXPECT_TRUE(run_batch_of("-i in -o out --restart").restart);
 }
 
@@ -188,7 +189,8 @@ TEST(OptionsTest, EverySamplingFlagReachesItsField) {
 TEST(OptionsTest, EveryFlagReachesItsField) {
   const GenerateOptions options = generate_of(
       "--prompt-file - --degree 3 --tp 2 --layout zigzag --prefill-chunk 64 --page-tokens 128 "
-      "--keep fewest --threads 2 --max-tokens=1 --ignore-eos --logprobs 20 --prompt-nll "
+      "--keep fewest --prefix-cache off --threads 2 --max-tokens=1 --ignore-eos --logprobs 20 "
+      "--prompt-nll "
       "--force-ids ids.json --json --max-num-seqs 4 --memory-limit 512M --hang-timeout 0.5 "
       "--log-level debug --dtype float32 --rope-float32 --trace traces --no-verify");
   EXPECT_EQ(options.prompt.kind, PromptKind::kTextFile);
@@ -199,6 +201,7 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
   EXPECT_EQ(options.prefill_chunk, 64);
   EXPECT_EQ(options.page_tokens, 128);
   EXPECT_EQ(options.keep, Retention::kFewest);
+  EXPECT_FALSE(options.prefix_cache);
   EXPECT_EQ(options.threads, 2);
   EXPECT_EQ(options.max_tokens, 1);
   EXPECT_TRUE(options.ignore_eos);
@@ -577,6 +580,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{
             "generate m --prompt x --layout round",
             "--layout must be block-cyclic, striped, zigzag, contiguous or folded, not 'round'"},
+        Refusal{"generate m --prompt x --prefix-cache yes",
+                "--prefix-cache must be on or off, not 'yes'"},
         Refusal{"generate m --prompt x --keep few", "--keep must be spread or fewest, not 'few'"},
         Refusal{"generate m --prompt x --dtype fp8",
                 "--dtype must be auto, float32 or bfloat16, not 'fp8'"},

@@ -31,10 +31,12 @@ def greedy(custom_id, prompt="abc", max_tokens=8, **body):
 
 
 def without_time(text):
-    """The answers, less what no two runs have in common."""
+    """The answers, less what two runs need not have in common: when, and what was read before."""
     answers = [json.loads(one) for one in text.splitlines()]
     for answer in answers:
-        answer["response"]["body"].pop("created", None)
+        body = answer["response"]["body"]
+        body.pop("created", None)
+        body.get("usage", {}).pop("prompt_tokens_details", None)
     return answers
 
 
@@ -115,9 +117,26 @@ class AnswersTest(RunBatchTest):
         self.assertEqual(choice["message"]["role"], "assistant")
         self.assertEqual(choice["finish_reason"], "length")
         self.assertEqual(body["usage"], {"prompt_tokens": len("<user>Hi"), "completion_tokens": 3,
-                                         "total_tokens": len("<user>Hi") + 3})
+                                         "total_tokens": len("<user>Hi") + 3,
+                                         "prompt_tokens_details": {"cached_tokens": 0}})
         self.assertEqual(answers[0]["response"]["body"]["object"], "text_completion")
         self.assertEqual(answers[0]["response"]["body"]["usage"]["completion_tokens"], 60)
+
+    def test_what_prompts_share_is_read_once(self):
+        lines = [greedy("first", "x" * 40), greedy("longer", "x" * 40 + "y"),
+                 greedy("other", "y" + "x" * 40), greedy("twice", "z" * 40, n=2)]
+        cached, texts = [], []
+        for switch in "on", "off":
+            answers = self.answers(*lines, arguments=["--prefix-cache", switch, "--restart",
+                                                      "--dtype", "float32", "--page-tokens", "8"])
+            bodies = {a["custom_id"]: a["response"]["body"] for a in answers}
+            cached.append({name: body["usage"]["prompt_tokens_details"]["cached_tokens"]
+                           for name, body in bodies.items()})
+            texts.append({name: [c["text"] for c in body["choices"]]
+                          for name, body in bodies.items()})
+        self.assertEqual(cached[0], {"first": 0, "longer": 40, "other": 0, "twice": 0})
+        self.assertEqual(cached[1], dict.fromkeys(cached[0], 0))
+        self.assertEqual(texts[0], texts[1])
 
     def test_every_prompt_has_n_choices(self):
         answers = self.answers(
@@ -129,7 +148,8 @@ class AnswersTest(RunBatchTest):
         self.assertEqual(len({c["text"] for c in choices}), 4, "all are drawn apart")
         self.assertEqual(choices[2]["text"], answers[1]["response"]["body"]["choices"][0]["text"])
         self.assertEqual(answers[0]["response"]["body"]["usage"],
-                         {"prompt_tokens": 5, "completion_tokens": 20, "total_tokens": 25})
+                         {"prompt_tokens": 5, "completion_tokens": 20, "total_tokens": 25,
+                          "prompt_tokens_details": {"cached_tokens": 0}})
         logprobs = answers[2]["response"]["body"]["choices"][0]["logprobs"]
         self.assertEqual(len(logprobs["tokens"]), 2)
         self.assertEqual([len(top) for top in logprobs["top_logprobs"]], [1, 1])

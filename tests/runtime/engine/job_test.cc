@@ -434,8 +434,12 @@ TEST_F(JobTest, MovedPagesChangeNoToken) {
                                       PlannedStrategy{Strategy::kGatherQuery}}) {
     for (Retention keep : {Retention::kSpread, Retention::kFewest}) {
       if (keep == Retention::kFewest && !passes_keys(plan.strategy)) continue;
-      JobOptions options{
-          .degree = 4, .page_tokens = 8, .chunk_tokens = 24, .keep = keep, .plans = {plan}};
+      JobOptions options{.degree = 4,
+                         .page_tokens = 8,
+                         .chunk_tokens = 24,
+                         .keep = keep,
+                         .plans = {plan},
+                         .spare_pages = 2};
       expect_same(run(5, options, list, std::nullopt, LayerMasks(Mask::causal()), wander), oracle,
                   describe(plan, 4));
       options.kv_type = KvType::kInt8;

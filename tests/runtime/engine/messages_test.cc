@@ -11,6 +11,8 @@ using testing::ElementsAre;
 
 StepOrder an_order() {
   StepPlan plan{.epoch = 9, .group = {0, 2}, .finished = {4}};
+  plan.moves.push_back({.request = 6, .page = 1, .to = {.owner = 2, .slot = 8, .generation = 3}});
+  plan.grants.push_back({.request = 5, .page = 7, .at = {.owner = 2, .slot = 9, .generation = 4}});
   plan.prefill.push_back({.request = 5,
                           .group = {2, 0},
                           .first = 32,
@@ -32,6 +34,13 @@ TEST(MessagesTest, AnOrderSurvivesTheWire) {
   EXPECT_EQ(plan.epoch, 9u);
   EXPECT_THAT(plan.group, ElementsAre(0, 2));
   EXPECT_THAT(plan.finished, ElementsAre(4));
+  ASSERT_EQ(plan.moves.size(), 1u);
+  EXPECT_EQ(plan.moves[0].page, 1);
+  EXPECT_EQ(plan.moves[0].to, (PageRef{2, 8, 3}));
+  ASSERT_EQ(plan.grants.size(), 1u);
+  EXPECT_EQ(plan.grants[0].request, 5);
+  EXPECT_EQ(plan.grants[0].page, 7);
+  EXPECT_EQ(plan.grants[0].at, (PageRef{2, 9, 4}));
   ASSERT_EQ(plan.prefill.size(), 1u);
   EXPECT_EQ(plan.prefill[0].request, 5);
   EXPECT_THAT(plan.prefill[0].group, ElementsAre(2, 0));
@@ -50,12 +59,13 @@ TEST(MessagesTest, AnOrderSurvivesTheWire) {
 }
 
 TEST(MessagesTest, AReportSurvivesTheWire) {
-  StepReport sent{.epoch = 3};
+  StepReport sent{.epoch = 3, .kv_pages = 40};
   sent.rows.push_back({8, {{5, -0.25}, {{5, -0.25}, {6, -2.0}}, 0.125}});
   sent.rows.push_back({9, {{1, -0.5}, {}}});
   sent.nll.push_back({8, 12.5});
   const StepReport report = read_report(to_message(sent));
   EXPECT_EQ(report.epoch, 3u);
+  EXPECT_EQ(report.kv_pages, 40);
   ASSERT_EQ(report.rows.size(), 2u);
   EXPECT_EQ(report.rows[0].request, 8);
   EXPECT_EQ(report.rows[0].scored.chosen, (TokenScore{5, -0.25}));

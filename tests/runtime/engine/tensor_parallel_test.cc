@@ -291,7 +291,7 @@ TEST_F(TensorParallelTest, MovedPagesChangeNoToken) {
       moved += coordinator.move_page(request, page, static_cast<int>(random() % 3));
     }
   };
-  const JobOptions options{.degree = kAll, .page_tokens = 8, .chunk_tokens = 24};
+  const JobOptions options{.degree = kAll, .page_tokens = 8, .chunk_tokens = 24, .spare_pages = 4};
   expect_same(run({2, 3}, options, list, wander), oracle, "pages move between instances");
   EXPECT_GT(moved, 20);
 }

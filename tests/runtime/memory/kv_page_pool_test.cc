@@ -1,9 +1,11 @@
 #include "runtime/memory/kv_page_pool.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
+#include <algorithm>
 #include <random>
 #include <set>
+#include <stdexcept>
 
 #include "comm/cpu/cpu_device.h"
 
@@ -17,37 +19,70 @@ class KvPagePoolTest : public testing::Test {
   KvPagePool pool_{device_, shape_, 8};
 };
 
-TEST_F(KvPagePoolTest, AskingForMoreThanIsFreeTakesNothing) {
-  auto lease = pool_.try_lease(6);
-  ASSERT_TRUE(lease);
-  EXPECT_FALSE(pool_.try_lease(3));
-  EXPECT_FALSE(lease->try_extend(3));
-  EXPECT_EQ(pool_.free_pages(), 2);
-  EXPECT_EQ(lease->slots().size(), 6u);
-}
-
-TEST_F(KvPagePoolTest, ADestroyedLeaseGivesItsPagesBackAndTheyAreOfANewGeneration) {
-  PageSlot slot = 0;
+TEST_F(KvPagePoolTest, ADroppedLeaseLeavesItsSlotsToNewContents) {
   {
-    const auto lease = pool_.try_lease(8);
-    slot = lease->slots()[3];
-    EXPECT_EQ(pool_.generation(slot), 0u);
+    KvLease lease = pool_.lease();
+    lease.claim(0, {.slot = 3, .generation = 0});
+    lease.claim(0, {.slot = 5, .generation = 2});
+    EXPECT_THAT(lease.slots(), testing::ElementsAre(5, 3));
+    EXPECT_EQ(pool_.used(), 2);
   }
-  EXPECT_EQ(pool_.free_pages(), 8);
-  EXPECT_EQ(pool_.generation(slot), 1u);
+  EXPECT_EQ(pool_.used(), 0);
+  EXPECT_EQ(pool_.most_used(), 2);
+  KvLease lease = pool_.lease();
+  lease.claim(0, {.slot = 3, .generation = 1});
+  EXPECT_EQ(pool_.references(3), 1);
 }
 
-TEST_F(KvPagePoolTest, ASharedPrefixLivesAsLongAsItsLastLease) {
-  auto parent = pool_.try_lease(4);
-  std::optional<KvLease> child = parent->share(2);
-  const PageSlot shared = parent->slots()[0], own = parent->slots()[3];
-  EXPECT_EQ(pool_.references(shared), 2);
-  parent.reset();
-  EXPECT_EQ(pool_.free_pages(), 6);
-  EXPECT_EQ(pool_.generation(shared), 0u);
-  EXPECT_EQ(pool_.generation(own), 1u);
-  child.reset();
-  EXPECT_EQ(pool_.free_pages(), 8);
+TEST_F(KvPagePoolTest, WhatCannotBeIsRefusedAndNothingChanges) {
+  KvLease lease = pool_.lease();
+  lease.claim(0, {.slot = 3, .generation = 4});
+  EXPECT_THROW(lease.claim(1, {.slot = 3, .generation = 5}), std::logic_error) << "in use";
+  EXPECT_THROW(lease.claim(1, {.slot = 8, .generation = 0}), std::logic_error) << "no such slot";
+  EXPECT_THROW(lease.claim(1, {.slot = -1, .generation = 0}), std::logic_error);
+  EXPECT_THROW(lease.claim(2, {.slot = 1, .generation = 0}), std::logic_error) << "behind the end";
+  (void)lease.remove(0);
+  for (std::uint32_t old : {0, 3, 4}) {
+    EXPECT_THROW(lease.claim(0, {.slot = 3, .generation = old}), std::logic_error) << old;
+  }
+  EXPECT_TRUE(lease.slots().empty());
+  EXPECT_EQ(pool_.used(), 0);
+}
+
+TEST_F(KvPagePoolTest, ContentsAreJoinedAsLongAsTheirSlotIsNotClaimedAgain) {
+  KvLease second = pool_.lease(), third = pool_.lease();
+  {
+    KvLease first = pool_.lease();
+    first.claim(0, {.slot = 3, .generation = 4});
+    second.join({.slot = 3, .generation = 4});
+    EXPECT_EQ(pool_.references(3), 2);
+    EXPECT_EQ(pool_.used(), 1);
+  }
+  EXPECT_EQ(pool_.used(), 1);
+  EXPECT_THROW(third.claim(0, {.slot = 3, .generation = 5}), std::logic_error) << "in use";
+  (void)second.remove(0);
+  EXPECT_EQ(pool_.used(), 0);
+  third.join({.slot = 3, .generation = 4});
+  (void)third.remove(0);
+  third.claim(0, {.slot = 3, .generation = 5});
+  for (const auto& [slot, generation] : {std::pair{3, 4u}, {3, 6u}, {2, 0u}, {8, 0u}, {-1, 0u}}) {
+    EXPECT_THROW(second.join({slot, generation}), std::logic_error) << slot << ' ' << generation;
+  }
+  EXPECT_TRUE(second.slots().empty());
+}
+
+TEST_F(KvPagePoolTest, ASlotThatNobodyUsesIsFoundAsLongAsThereIsOne) {
+  std::vector<KvLease> leases;
+  while (const auto page = pool_.unused()) {
+    leases.push_back(pool_.lease());
+    leases.back().claim(0, *page);
+  }
+  EXPECT_EQ(leases.size(), 8u);
+  leases.erase(leases.begin() + 2);
+  const auto again = pool_.unused();
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->slot, 2);
+  EXPECT_EQ(again->generation, 1u);
 }
 
 TEST_F(KvPagePoolTest, PiecesOfPagesAndLayersDoNotOverlap) {
@@ -72,31 +107,27 @@ TEST_F(KvPagePoolTest, RandomLeasesNeverShareAPageByAccident) {
   std::mt19937 random(3);
   std::vector<KvLease> leases;
   for (int round = 0; round < 5000; ++round) {
-    const int choice = static_cast<int>(random() % 4);
-    if (choice == 0) {
-      if (auto lease = pool_.try_lease(random() % 4)) leases.push_back(std::move(*lease));
-    } else if (!leases.empty()) {
-      const auto at = leases.begin() + random() % leases.size();
-      KvLease& lease = *at;
-      if (choice == 1) (void)lease.try_extend(random() % 3);
-      if (choice == 2) {
-        KvLease shared = lease.share(random() % (lease.slots().size() + 1));
-        leases.push_back(std::move(shared));
+    const int choice = static_cast<int>(random() % 3);
+    if (choice == 0) leases.push_back(pool_.lease());
+    if (choice > 0 && !leases.empty()) {
+      const auto at = leases.begin() + static_cast<std::ptrdiff_t>(random() % leases.size());
+      const auto place = static_cast<int>(random() % (at->slots().size() + 1));
+      const auto page = pool_.unused();
+      if (choice == 1 && page) {
+        at->claim(place, *page);
+      } else {
+        leases.erase(at);
       }
-      if (choice == 3) leases.erase(at);
     }
     std::vector<int> references(8);
     for (const KvLease& lease : leases) {
       for (PageSlot slot : lease.slots()) ++references[slot];
     }
-    int used = 0;
     for (PageSlot slot = 0; slot < 8; ++slot) {
-      if (references[slot] > 0) {
-        ++used;
-        ASSERT_EQ(pool_.references(slot), references[slot]);
-      }
+      ASSERT_LE(references[slot], 1);
+      ASSERT_EQ(pool_.references(slot), references[slot]);
     }
-    ASSERT_EQ(pool_.free_pages(), 8 - used);
+    ASSERT_EQ(pool_.used(), std::ranges::count(references, 1));
   }
 }
 

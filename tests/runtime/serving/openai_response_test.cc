@@ -30,6 +30,7 @@ CompletionAnswer answer(Endpoint endpoint, bool logprobs) {
                        .tokens = {scored('a', -0.5, {{'a', -0.5}, {'b', -1.5}}),
                                   scored(0xc3, -0.25), scored(0xa9, 0)}}},
           .prompt_tokens = 7,
+          .cached_tokens = 6,
           .completion_tokens = 4};
 }
 
@@ -43,7 +44,8 @@ TEST_F(OpenaiResponseTest, AChatAnswersWithAMessage) {
       "id": "x-1", "object": "chat.completion", "created": 5, "model": "m",
       "choices": [{"index": 0, "message": {"role": "assistant", "content": "aé"},
                    "logprobs": null, "finish_reason": "stop", "stop_reason": 256}],
-      "usage": {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11},
+      "usage": {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11,
+                "prompt_tokens_details": {"cached_tokens": 6}},
       "system_fingerprint": "longspan-0"})");
   EXPECT_EQ(completion_body(answer(Endpoint::kChatCompletions, false), tokenizer_).dump(),
             expected.dump());

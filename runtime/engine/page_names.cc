@@ -1,0 +1,48 @@
+#include "runtime/engine/page_names.h"
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+
+#include <cstring>
+
+#include "comm/error.h"
+#include "runtime/engine/wire.h"
+
+namespace longspan {
+
+PageNames::PageNames(std::int64_t page_tokens) : page_tokens_(page_tokens) {
+  expects(page_tokens >= 1, "a page holds a token at least");
+  if (RAND_bytes(key_.data(), static_cast<int>(key_.size())) != 1) {
+    throw Error(ExitCode::kUnavailable, "OpenSSL gives no random bytes here");
+  }
+}
+
+std::vector<PageHash> PageNames::of(std::span<const TokenId> tokens, std::string_view salt) const {
+  std::vector<PageHash> names;
+  PageHash last = hash('r', std::as_bytes(std::span(salt)));
+  for (; std::ssize(tokens) >= page_tokens_; tokens = tokens.subspan(page_tokens_)) {
+    WireWriter message;
+    message.put(last);
+    for (const TokenId token : tokens.first(page_tokens_)) message.put(token);
+    last = hash('p', message.take());
+    names.push_back(last);
+  }
+  return names;
+}
+
+PageHash PageNames::hash(char kind, std::span<const std::byte> message) const {
+  std::vector<unsigned char> bytes(1 + message.size());
+  bytes.front() = static_cast<unsigned char>(kind);
+  if (!message.empty()) std::memcpy(bytes.data() + 1, message.data(), message.size());
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  const bool done = HMAC(EVP_sha256(), key_.data(), static_cast<int>(key_.size()), bytes.data(),
+                         bytes.size(), digest.data(), nullptr) != nullptr;
+  if (!done) throw Error(ExitCode::kUnavailable, "OpenSSL does not give SHA-256 here");
+  PageHash name;
+  std::memcpy(&name.high, digest.data(), sizeof(name.high));
+  std::memcpy(&name.low, digest.data() + sizeof(name.high), sizeof(name.low));
+  return name;
+}
+
+}  // namespace longspan

@@ -1,0 +1,40 @@
+// Names of full pages: of two pages with one name the tokens are the same, and so are all before.
+//
+//   root(salt) --+--> name 0 --+--> name 1 --+--> ...
+//                |             |             |
+//         page 0's tokens    page 1's      page 2's
+//
+// A name is a keyed hash of 128 bits (HMAC-SHA-256, cut). The key is drawn anew by each process and
+// never leaves it, so nobody can make two contexts with one name, and by chance there are none: who
+// finds a name need not compare tokens. Only rank 0 has names.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "runtime/model/tokenizer.h"
+#include "scheduler/page_ref.h"
+
+namespace longspan {
+
+class PageNames {
+ public:
+  /// Draws a key. Throws Error where OpenSSL gives none.
+  explicit PageNames(std::int64_t page_tokens);
+
+  /// Of each full page of `tokens`. Texts with different salts never share a page: whatever else
+  /// decides what a page holds, or may see it, belongs in there.
+  std::vector<PageHash> of(std::span<const TokenId> tokens, std::string_view salt) const;
+
+ private:
+  /// Of a message that begins with `kind`, so that a root is never the name of a page.
+  PageHash hash(char kind, std::span<const std::byte> message) const;
+
+  std::int64_t page_tokens_;
+  std::array<unsigned char, 32> key_{};
+};
+
+}  // namespace longspan
