@@ -15,7 +15,7 @@ KernelChoice choose_kernel(const char* word, Precision precision) {
   if (name == "auto") {
     return {.sm90 = narrow && device_runs_sm90(),
             .rounds_keys = narrow,
-            .mma_decode = narrow && kMmaDecodeProvenOnDevice && device_runs_mma()};
+            .mma_decode = narrow && device_runs_mma()};
   }
   if (name != "sm90") {
     throw ConfigError(

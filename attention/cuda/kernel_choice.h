@@ -6,10 +6,6 @@
 
 namespace longspan {
 
-/// Turns true with the first run on a device in which scripts/gpu-check --only decode passed: until
-/// then nobody gets that kernel unasked.
-inline constexpr bool kMmaDecodeProvenOnDevice = false;
-
 struct KernelChoice {
   bool sm90 = false;  // where shape, device and segments allow it; the reference kernel elsewhere
   Sm90Rung rung = kTopRung;
