@@ -7,6 +7,7 @@
 #include "comm/error.h"
 #include "comm/log.h"
 #include "comm/str.h"
+#include "runtime/model/cuda/few_rows.h"
 
 namespace longspan {
 namespace {
@@ -124,6 +125,7 @@ void CudaMatmul::multiply(cudaStream_t stream, const float* x, std::int64_t rows
 }
 
 void CudaMatmul::multiply(cudaStream_t stream, const MatrixProduct& product, Bytes workspace) {
+  if (kFewRowsProvenOnDevice && is_few_rows(product)) return launch_few_rows(product, stream);
   const Plan* const found = plan(product);
   if (found == nullptr) return launch_plain_product(product, stream);
   const float one = 1.0f, beta = product.accumulates ? 1.0f : 0.0f;

@@ -17,6 +17,7 @@
 #include "comm/str.h"
 #include "runtime/model/cpu/vector_kernels.h"
 #include "runtime/model/cuda/cuda_matrix_layout.h"
+#include "runtime/model/cuda/few_rows.h"
 #include "runtime/model/cuda/matrix_kernels.h"
 #include "runtime/model/ops.h"
 #include "tests/runtime/model/gguf_writer.h"
@@ -251,7 +252,7 @@ TEST_P(CudaProductTest, ProductsAreSumsOfTheProductsOfRoundedFactors) {
   EXPECT_EQ(download(out), first) << "the same product has the same bits";
 }
 
-TEST_P(CudaProductTest, ThePlainKernelGivesTheSame) {
+TEST_P(CudaProductTest, KernelsOfOurOwnGiveTheSame) {
   const ProductCase& c = GetParam();
   const bool is_narrow = c.precision == Precision::kBFloat16;
   const auto x = test::random_values(c.rows * c.inputs, 3);
@@ -264,20 +265,24 @@ TEST_P(CudaProductTest, ThePlainKernelGivesTheSame) {
     launch_narrow_rows(wide.data(), c.rows, c.inputs, x_stride,
                        reinterpret_cast<std::uint16_t*>(narrow.data()), stream);
   }
-  launch_plain_product({.x = is_narrow ? narrow.data() : wide.data(),
-                        .w = packed_.bytes().data(),
-                        .out = out.data(),
-                        .rows = c.rows,
-                        .outputs = c.outputs,
-                        .inputs = c.inputs,
-                        .x_stride = x_stride,
-                        .w_stride = padded_row(c.inputs, c.precision),
-                        .is_bfloat16 = is_narrow,
-                        .accumulates = true},
-                       stream);
-  expect_near(download(out),
-              expected(x, {0, c.outputs}, {0, c.inputs}, std::vector<float>(count, 1.0f)),
-              tolerance(c.inputs), 2e-6, "plain");
+  const MatrixProduct product{.x = is_narrow ? narrow.data() : wide.data(),
+                              .w = packed_.bytes().data(),
+                              .out = out.data(),
+                              .rows = c.rows,
+                              .outputs = c.outputs,
+                              .inputs = c.inputs,
+                              .x_stride = x_stride,
+                              .w_stride = padded_row(c.inputs, c.precision),
+                              .is_bfloat16 = is_narrow,
+                              .accumulates = true};
+  launch_plain_product(product, stream);
+  const auto once = expected(x, {0, c.outputs}, {0, c.inputs}, std::vector<float>(count, 1.0f));
+  expect_near(download(out), once, tolerance(c.inputs), 2e-6, "plain");
+  if (is_few_rows(product)) {
+    launch_few_rows(product, stream);
+    expect_near(download(out), expected(x, {0, c.outputs}, {0, c.inputs}, once),
+                2 * tolerance(c.inputs), 2e-6, "few rows");
+  }
   download(narrow);  // for its guard
 }
 
@@ -292,6 +297,9 @@ std::vector<ProductCase> product_cases() {
                                                 {3, 64, 9},
                                                 {129, 65, 576},
                                                 {5, 1536, 576},
+                                                {2, 130, 4099},
+                                                {3, 1027, 2056},
+                                                {4, 67, 14336},
                                                 {64, 300, 1000}}) {
       cases.push_back({precision, rows, outputs, inputs});
     }
