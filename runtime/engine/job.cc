@@ -97,10 +97,12 @@ bool shares_prefixes(const JobOptions& options, const ModelConfig& config) {
 }
 
 /// A chunk's rows see the chunk's own keys as they were computed and those before it rounded. So
-/// what a request has of others ends where its own chunks would, or it would see others.
+/// what a request has of others ends where its own chunks would, or it would see others: where both
+/// a page and a chunk end.
 std::int64_t hit_pages(const JobOptions& options) {
   if (options.kv_type == KvType::kFloat32) return 1;
-  return std::lcm(options.page_tokens, chunk_tokens(options)) / options.page_tokens;
+  const std::int64_t chunk = chunk_tokens(options);
+  return chunk / std::gcd(chunk, options.page_tokens);
 }
 
 PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory) {
@@ -118,7 +120,7 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
   std::iota(planner.group.begin(), planner.group.end(), 0);
   planner.capacity.assign(options.degree, memory.kv.pages);
   planner.turn = turn_of_group(options);
-  planner.hit_pages = options.attention.is_exact() ? hit_pages(options) : 1;
+  planner.hit_pages = hit_pages(options);
   return planner;
 }
 

@@ -564,6 +564,44 @@ TEST(StepPlannerTest, OnTheFewestRanksARequestStaysWhereItsPrefixIs) {
   EXPECT_THAT(second->prefill.at(0).owners, ElementsAre(1, 1, 1, 1, 1));
 }
 
+// Page 0 leaves rank 0 with the step in which another request begins behind it.
+TEST(StepPlannerTest, WhoBeginsFindsAPageWhereItMoves) {
+  PlannerOptions options = roomy();
+  options.headroom = 1;
+  StepPlanner planner(options);
+  RequestShape first = named(0, 13, 3);
+  first.max_new = 9;
+  ASSERT_TRUE(planner.submit(first));
+  (void)planner.next();
+  planner.completed({{0, 9}});
+  ASSERT_TRUE(planner.move(0, 0, 1));
+  ASSERT_TRUE(planner.submit(named(1, 14, 3)));
+  const auto plan = planner.next();
+  ASSERT_EQ(plan->moves.size(), 1u);
+  EXPECT_EQ(hits(*plan, 1), (Hits{{0, 1}, {1, 1}, {2, 0}}));
+  EXPECT_EQ(plan->grants.at(0).at, plan->moves[0].to);
+  planner.completed({{0, 9}, {1, 9}});
+  EXPECT_FALSE(planner.move(0, 3, 1)) << "not full";
+  EXPECT_EQ(planner.ledger().check(), std::nullopt);
+}
+
+TEST(StepPlannerTest, APageOfTwoStaysWhereItIs) {
+  PlannerOptions options = roomy();
+  options.headroom = 1;
+  StepPlanner planner(options);
+  for (RequestId id : {0, 1}) {
+    RequestShape shape = named(id, 13, 3);
+    shape.max_new = 9;
+    ASSERT_TRUE(planner.submit(shape));
+    const auto plan = planner.next();
+    planner.completed(id == 0 ? std::vector<SampledToken>{{0, 9}}
+                              : std::vector<SampledToken>{{0, 9}, {1, 9}});
+  }
+  EXPECT_FALSE(planner.move(0, 0, 1));
+  planner.abort(1);
+  EXPECT_TRUE(planner.move(0, 0, 1));
+}
+
 /// Replays plans as a cluster would: pages owned, positions computed.
 class Replay {
  public:

@@ -262,6 +262,33 @@ TEST_F(PrefixCacheTest, RequestsThatAreEndedLeaveTheOthersAsTheyAre) {
   }
 }
 
+// Wherever pages have gone, who begins behind them finds them there.
+TEST_F(PrefixCacheTest, PagesThatMoveAreFoundWhereTheyAre) {
+  const auto list = families(12, 24);
+  const Outcome oracle = alone({}, list);
+  std::mt19937 random(3);
+  int moved = 0;
+  const auto wander = [&](Coordinator& coordinator) {
+    for (int i = 0; i < 40; ++i) {
+      const auto request = static_cast<RequestId>(random() % list.size());
+      const auto page = static_cast<std::int64_t>(random() % 8);
+      moved += coordinator.move_page(request, page, static_cast<int>(random() % 3));
+    }
+  };
+  for (Retention keep : {Retention::kSpread, Retention::kFewest}) {
+    const Outcome outcome = run({{.degree = 3,
+                                  .page_tokens = 4,
+                                  .chunk_tokens = 16,
+                                  .keep = keep,
+                                  .max_running = 4,
+                                  .spare_pages = 2}},
+                                list, wander);
+    expect_same(outcome, oracle, str("keep {}", static_cast<int>(keep)));
+    EXPECT_LT(prefilled(outcome), prefilled(oracle));
+  }
+  EXPECT_GT(moved, 50);
+}
+
 // All come at once. The first reads what they share, and they wait for that.
 TEST_F(PrefixCacheTest, PromptsThatComeTogetherReadWhatTheyShareOnce) {
   std::mt19937 random(2);
