@@ -144,6 +144,11 @@ def prompt_ids(options):
     return (ids * (options.tokens // len(ids) + 1))[:options.tokens]
 
 
+def cpu_name():
+    with open("/proc/cpuinfo") as file:
+        return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+
+
 def row(name, figure, yardstick):
     print(f"{name:44} {figure:12.1f} {yardstick:12.1f} {figure / yardstick:8.2f}")
 
@@ -190,9 +195,7 @@ def main():
         print(json.dumps({"rounds": rates, "weights_bytes": weights,
                           "one_thread_bytes_per_s": bandwidth}))
         return
-    with open("/proc/cpuinfo") as file:
-        cpu = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    print(f"{cpu}, {os.cpu_count()} cores; {options.dtype}, {options.tokens} prompt tokens, decode "
+    print(f"{cpu_name()}, {os.cpu_count()} cores; {options.dtype}, {options.tokens} prompt tokens, decode "
           f"after them; median of {options.repeat}")
     print(f"{'tokens/s':44} {'figure':>12} {'yardstick':>12} {'ratio':>8}")
     row("prefill, 1 rank x 2 threads | llama.cpp", medians["one"][0], yardstick[0])
