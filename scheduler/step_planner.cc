@@ -56,7 +56,8 @@ std::int64_t StepPlanner::kept(const Running& held, std::int64_t common) const {
 }
 
 std::optional<StepPlan> StepPlanner::next() {
-  StepPlan plan{.moves = commit_moves()};  // first: who starts finds pages where they will be
+  commit_moves();  // first: who starts finds pages where they will be
+  StepPlan plan;
   start_waiting(plan);
   if (running_.empty()) return std::nullopt;
 
@@ -67,6 +68,7 @@ std::optional<StepPlan> StepPlanner::next() {
   }
   plan.epoch = ++epoch_;
   plan.finished = std::exchange(left_, {});
+  plan.moves = std::exchange(moved_, {});
   for (const Running& request : running_) grant_pages(plan, request);
   return plan;
 }
@@ -87,16 +89,14 @@ void StepPlanner::grant_pages(StepPlan& plan, const Running& request) {
 }
 
 /// Ranks do as a plan says before they do its step, so a move is over when it is told.
-std::vector<PageMove> StepPlanner::commit_moves() {
-  std::vector<PageMove> told;
+void StepPlanner::commit_moves() {
   for (const auto& [request, page, move] : std::exchange(moving_, {})) {
     if (!ledger_.prepared(move.id, move.to) || !ledger_.commit_move(move.id)) {
       throw std::logic_error("a move that was begun since the last step is over");
     }
-    told.push_back({request, page, move.to});
+    moved_.push_back({request, page, move.to});
     leaving_.push_back(move.from);
   }
-  return told;
 }
 
 /// Whose chunks are next. Running requests are in order of arrival.

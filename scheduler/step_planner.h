@@ -1,11 +1,11 @@
 // Decides the steps of a job whose degree is fixed: a request starts as soon as its worst case
-// fits, and every step computes one token of each request that decodes and, beside them, a chunk of
-// one prompt, or of several short ones.
+// fits and nobody is reading what it could share, and every step computes one token of each request
+// that decodes and, beside them, a chunk of one prompt, or of several short ones.
 //
 // The prompt with the fewest tokens left goes first, so that a short one does not wait for a long
 // one; but a prompt is passed over so many times at most, and then nobody comes before it. A prompt
-// is always cut at multiples of the chunk, whoever shares its steps: where keys are rounded that
-// decides what they are rounded with.
+// is cut at every chunk from where it begins, whoever shares its steps. Where keys are rounded that
+// decides what they are rounded with, and there it begins at a multiple of the chunk: hit_pages.
 //
 // A pure state machine: no I/O, clock, threads or MPI. Memory is promised before work starts. The
 // page ledger promises a request that there are pages for all it can ever need; the planner which
@@ -159,10 +159,11 @@ class StepPlanner {
   std::vector<PageRef> longest_hit(const RequestShape& request) const;
   std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
   bool awaits_prefix(const RequestShape& request) const;
+  bool leaves_prefix(const Running& request) const;
   std::vector<Running*> next_prompts();
   PrefillChunk next_chunk(Running& request) const;
   void add_decode_rows(StepPlan& plan);
-  std::vector<PageMove> commit_moves();
+  void commit_moves();
   void grant_pages(StepPlan& plan, const Running& request);
   void note_computed(const Running& request);
   /// How much of `common` positions of `held` can stay.
@@ -177,7 +178,8 @@ class StepPlanner {
   std::deque<Running> running_;
   std::deque<Running> held_;      // at their end, with what was computed of them
   std::vector<RequestId> left_;   // to be told in the next plan
-  std::vector<Moving> moving_;    // likewise
+  std::vector<Moving> moving_;    // likewise, and not yet committed
+  std::vector<PageMove> moved_;   // likewise, and committed
   std::vector<PageRef> leaving_;  // what moves of the last plan leave, still promised there
   std::uint64_t epoch_ = 0;
 };

@@ -2,19 +2,27 @@
 #include <algorithm>
 #include <numeric>
 #include <span>
+#include <stdexcept>
 #include <utility>
 
 #include "scheduler/step_planner.h"
 
 namespace longspan {
 
-/// In order of arrival: who does not fit yet is not overtaken by who does.
+/// In order of arrival: who does not fit yet is not overtaken by who does. Who waits for a prefix
+/// is, by some: it is first again as soon as the prefix is there.
 void StepPlanner::start_waiting(StepPlan& plan) {
-  while (!waiting_.empty() && std::ssize(running_) + std::ssize(held_) < options_.max_running) {
-    const RequestShape& first = waiting_.front();
-    if (!ledger_.promise().fits(worst_pages(first, options_.page_tokens))) return;  // soon said
-    if (awaits_prefix(first) || !start(plan, first)) return;
-    waiting_.pop_front();
+  constexpr std::int64_t kMostPassed = 16;  // each costs a look at its names
+  auto next = waiting_.begin();
+  while (next != waiting_.end() && next - waiting_.begin() < kMostPassed &&
+         std::ssize(running_) + std::ssize(held_) < options_.max_running) {
+    if (!ledger_.promise().fits(worst_pages(*next, options_.page_tokens))) return;  // soon said
+    if (awaits_prefix(*next)) {
+      ++next;
+    } else {
+      if (!start(plan, *next)) return;
+      next = waiting_.erase(next);
+    }
   }
 }
 
@@ -28,6 +36,9 @@ bool StepPlanner::start(StepPlan& plan, const RequestShape& shape) {
       .id = shape.id, .prompt_tokens = shape.prompt_tokens, .worst_tokens = worst_tokens(shape)};
   const StartAnswer answer = ledger_.start(need, std::span(shape.names).first(hit.size()));
   if (answer.verdict != StartAnswer::Verdict::kStarted) return false;
+  if (answer.hit_tokens != std::ssize(hit) * options_.page_tokens) {
+    throw std::logic_error("the ledger gives other pages than were found");
+  }
   for (std::int64_t page = 0; page < std::ssize(hit); ++page) {
     plan.grants.push_back({.request = shape.id, .page = page, .at = hit[page], .filled = true});
   }
@@ -125,8 +136,17 @@ bool StepPlanner::awaits_prefix(const RequestShape& request) const {
     if (!other.prefilling()) return false;
     const auto same = std::ranges::mismatch(request.names, other.shape.names).in1;
     const std::int64_t more = usable(request, same - request.names.begin()) - hit;
-    return more > 0 && more * kGoodPart >= left;
+    return more > 0 && more * kGoodPart >= left && leaves_prefix(other);
   });
+}
+
+/// Whether others find what it computes: not from the first page on that somebody else had under
+/// the same name.
+bool StepPlanner::leaves_prefix(const Running& request) const {
+  const RequestShape& shape = request.shape;
+  const std::int64_t full =
+      std::min<std::int64_t>(request.computed / options_.page_tokens, std::ssize(shape.names));
+  return std::ssize(ledger_.longest_hit(shape.names, shape.prompt_tokens + 1, {})) == full;
 }
 
 }  // namespace longspan

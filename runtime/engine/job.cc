@@ -171,7 +171,7 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
                           picker_options(options, model.config, memory), input->listener);
   coordinator.use_for_decode(options.decode_strategy);
   if (shares_prefixes(options, model.config)) {
-    coordinator.share_prefixes(PageNames(options.page_tokens),
+    coordinator.share_prefixes(PageNames(options.page_tokens, hit_pages(options)),
                                model.config.ropes.depend_on_length());
   }
   input->drive(coordinator);

@@ -11,8 +11,9 @@
 
 namespace longspan {
 
-PageNames::PageNames(std::int64_t page_tokens) : page_tokens_(page_tokens) {
-  expects(page_tokens >= 1, "a page holds a token at least");
+PageNames::PageNames(std::int64_t page_tokens, std::int64_t unit_pages)
+    : page_tokens_(page_tokens), unit_pages_(unit_pages) {
+  expects(page_tokens >= 1 && unit_pages >= 1, "a page holds a token at least, a unit a page");
   if (RAND_bytes(key_.data(), static_cast<int>(key_.size())) != 1) {
     throw Error(ExitCode::kUnavailable, "OpenSSL gives no random bytes here");
   }
@@ -21,12 +22,15 @@ PageNames::PageNames(std::int64_t page_tokens) : page_tokens_(page_tokens) {
 std::vector<PageHash> PageNames::of(std::span<const TokenId> tokens, std::string_view salt) const {
   std::vector<PageHash> names;
   PageHash last = hash('r', std::as_bytes(std::span(salt)));
-  for (; std::ssize(tokens) >= page_tokens_; tokens = tokens.subspan(page_tokens_)) {
+  const std::int64_t unit = page_tokens_ * unit_pages_;
+  for (; std::ssize(tokens) >= unit; tokens = tokens.subspan(unit)) {
     WireWriter message;
     message.put(last);
-    for (const TokenId token : tokens.first(page_tokens_)) message.put(token);
-    last = hash('p', message.take());
-    names.push_back(last);
+    for (const TokenId token : tokens.first(unit)) message.put(token);
+    last = hash('u', message.take());
+    for (std::int64_t page = 0; page < unit_pages_; ++page) {
+      names.push_back({last.high, last.low + static_cast<std::uint64_t>(page)});
+    }
   }
   return names;
 }

@@ -1,8 +1,11 @@
 // Names of full pages: of two pages with one name the tokens are the same, and so are all before.
 //
-//   root(salt) --+--> name 0 --+--> name 1 --+--> ...
+//   root(salt) --+--> unit 0 --+--> unit 1 --+--> ...       page i of a unit: the unit's name + i
 //                |             |             |
-//         page 0's tokens    page 1's      page 2's
+//         unit 0's tokens    unit 1's      unit 2's
+//
+// A unit is as many pages as are shared at once: of prompts that part within one, no page has the
+// name of another's, and each leaves its own for those that go on as it does.
 //
 // A name is a keyed hash of 128 bits (HMAC-SHA-256, cut). The key is drawn anew by each process and
 // never leaves it, so nobody can make two contexts with one name, and by chance there are none: who
@@ -23,10 +26,10 @@ namespace longspan {
 class PageNames {
  public:
   /// Draws a key. Throws Error where OpenSSL gives none.
-  explicit PageNames(std::int64_t page_tokens);
+  explicit PageNames(std::int64_t page_tokens, std::int64_t unit_pages = 1);
 
-  /// Of each full page of `tokens`. Texts with different salts never share a page: whatever else
-  /// decides what a page holds, or may see it, belongs in there.
+  /// Of each page of the whole units of `tokens`. Texts with different salts never share a page:
+  /// whatever else decides what a page holds, or may see it, belongs in there.
   std::vector<PageHash> of(std::span<const TokenId> tokens, std::string_view salt) const;
 
  private:
@@ -34,6 +37,7 @@ class PageNames {
   PageHash hash(char kind, std::span<const std::byte> message) const;
 
   std::int64_t page_tokens_;
+  std::int64_t unit_pages_;
   std::array<unsigned char, 32> key_{};
 };
 

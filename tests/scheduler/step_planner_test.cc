@@ -132,6 +132,22 @@ TEST(StepPlannerTest, APageThatLeavesIsFreeAfterTheStep) {
   EXPECT_TRUE(planner.move(0, 0, 1));
 }
 
+// With nobody to make a step for there is no plan, and the ranks hear of the move in the next one.
+TEST(StepPlannerTest, AMoveOfAConversationThatRestsIsToldWhenItGoesOn) {
+  PlannerOptions options = two_ranks();
+  options.headroom = 1;
+  StepPlanner planner(options);
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 6, .max_new = 4, .room = 12}));
+  (void)planner.next();
+  planner.completed({{0, 5}});
+  ASSERT_TRUE(planner.move(0, 0, 1));
+  planner.end(0);
+  ASSERT_TRUE(planner.holds(0));
+  EXPECT_EQ(planner.next(), std::nullopt);
+  ASSERT_TRUE(planner.extend({.id = 0, .prompt_tokens = 8, .max_new = 2}, 6));
+  EXPECT_EQ(planner.next()->moves.size(), 1u);
+}
+
 TEST(StepPlannerTest, ARequestThatEndsTakesItsMovesAlong) {
   PlannerOptions options = two_ranks();
   options.headroom = 1;
@@ -528,6 +544,39 @@ TEST(StepPlannerTest, WhoBeginsAsAPromptThatIsReadWaitsForIt) {
     (void)planner.next();
     EXPECT_TRUE(planner.ledger().runs(1)) << "there is nobody to wait for";
   }
+}
+
+TEST(StepPlannerTest, WhoWaitsForAPrefixLetsOthersPass) {
+  PlannerOptions options = roomy();
+  options.chunk_tokens = 8;
+  StepPlanner planner(options);
+  ASSERT_TRUE(planner.submit(named(0, 24, 6)));
+  ASSERT_TRUE(planner.submit(named(1, 24, 6)));
+  ASSERT_TRUE(planner.submit(named(2, 8, 0)));
+  (void)planner.next();
+  EXPECT_FALSE(planner.ledger().runs(1));
+  EXPECT_TRUE(planner.ledger().runs(2));
+}
+
+// 0 and 1 begin alike and start together, so 1 has pages of its own under names that are taken: 2
+// goes on as 1 does, and must not wait for what it will not find.
+TEST(StepPlannerTest, NobodyWaitsForAPrefixThatWillNotBeFound) {
+  PlannerOptions options = roomy();
+  options.chunk_tokens = 16;
+  StepPlanner planner(options);
+  RequestShape alike = named(1, 40, 1), last = named(2, 40, 1);
+  last.names = alike.names;
+  ASSERT_TRUE(planner.submit(named(0, 8, 1)));
+  ASSERT_TRUE(planner.submit(alike));
+  (void)planner.next();
+  planner.completed({{0, 9}});
+  (void)planner.next();
+  planner.completed({});
+  ASSERT_TRUE(planner.submit(last));
+  const auto plan = planner.next();
+  ASSERT_TRUE(planner.ledger().runs(1));
+  EXPECT_TRUE(planner.ledger().runs(2));
+  EXPECT_EQ(hits(*plan, 2).size(), 1u);
 }
 
 // The prefix is on rank 0, and its next owner too would be rank 0, which has one page to spare.

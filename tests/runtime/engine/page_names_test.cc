@@ -23,6 +23,22 @@ TEST(PageNamesTest, OnlyFullPagesHaveNames) {
   }
 }
 
+TEST(PageNamesTest, PagesAreNamedByTheWholeUnitsTheyAreIn) {
+  const PageNames names(4, 3);
+  const std::vector<TokenId> tokens = counted(40);
+  const auto first = names.of(tokens, "");
+  EXPECT_EQ(std::set(first.begin(), first.end()).size(), 9u) << "three units of twelve";
+  EXPECT_EQ(names.of(counted(11), "").size(), 0u);
+  for (std::size_t changed = 0; changed < tokens.size(); ++changed) {
+    std::vector<TokenId> others = tokens;
+    others[changed] += 1000;
+    const auto second = names.of(others, "");
+    for (std::size_t page = 0; page < 9; ++page) {
+      EXPECT_EQ(second[page] == first[page], page / 3 < changed / 12) << changed << ' ' << page;
+    }
+  }
+}
+
 TEST(PageNamesTest, PromptsThatBeginAlikeHaveTheSameNamesUpToWhereTheyDiffer) {
   const PageNames names(4);
   const std::vector<TokenId> tokens = counted(20);

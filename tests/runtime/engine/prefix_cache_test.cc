@@ -216,6 +216,27 @@ TEST_F(PrefixCacheTest, NarrowPagesGiveTheTokensOfEachAloneInTheSameChunks) {
   }
 }
 
+// Two families behind a beginning of a few tokens: each is read once, though the first one has
+// taken no name that the second needs.
+TEST_F(PrefixCacheTest, NarrowFamiliesThatPartWithinAChunkAreReadOnceEach) {
+  std::mt19937 random(9);
+  const Tokens beginning = random_tokens(random, 8);
+  std::vector<Tokens> prompts;
+  for (int family = 0; family < 2; ++family) {
+    const Tokens document = joined(beginning, random_tokens(random, 92));
+    for (int i = 0; i < 2; ++i) prompts.push_back(joined(document, random_tokens(random, 5)));
+  }
+  const auto list = requests_of(prompts);
+  Setting setting{{.degree = 2,
+                   .page_tokens = 8,
+                   .chunk_tokens = 32,
+                   .kv_type = KvType::kBFloat16,
+                   .max_running = 1}};
+  const Outcome outcome = run(setting, list);
+  expect_same(outcome, alone(setting, list), "two families");
+  for (RequestId again : {1, 3}) EXPECT_EQ(outcome.prefilled.at(again), 105 - 96);
+}
+
 TEST_F(PrefixCacheTest, WindowsAndInstancesOfSeveralRanksGiveTheTokensOfEachAlone) {
   const auto list = families(3, 12);
   Setting setting{.options = {.degree = 2, .page_tokens = 4, .chunk_tokens = 24, .max_running = 3},
