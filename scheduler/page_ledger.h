@@ -83,8 +83,7 @@ class PageLedger {
 
   /// The cached or live pages that a prompt of `prompt_tokens` begins with, given the hashes of its
   /// full pages: the last position of a prompt is always computed. Of copies one of the owners that
-  /// come first in `prefer`. The caller compares their tokens, and starts with the hashes of those
-  /// that are the same.
+  /// come first in `prefer`. Who starts gives the hashes of as many of them as it wants.
   std::vector<PageRef> longest_hit(std::span<const PageHash> hashes, std::int64_t prompt_tokens,
                                    std::span<const int> prefer) const;
   /// Promises a request its worst case and gives it the pages of longest_hit().
