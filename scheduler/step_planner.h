@@ -148,7 +148,7 @@ class StepPlanner {
   static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
   bool fits_alone(const RequestShape& request) const;
   void start_waiting(StepPlan& plan);
-  bool start(StepPlan& plan, const RequestShape& shape);
+  bool start(StepPlan& plan, const RequestShape& shape, std::vector<PageRef> found);
   std::vector<int> group_from(const std::vector<std::int64_t>& free) const;
   std::optional<std::vector<int>> group_behind(PageRef first) const;
   std::optional<Beginning> begin_behind(std::vector<PageRef> hit, const RequestShape& request,
@@ -158,7 +158,7 @@ class StepPlanner {
                                         const std::vector<std::int64_t>& free) const;
   std::vector<PageRef> longest_hit(const RequestShape& request) const;
   std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
-  bool awaits_prefix(const RequestShape& request) const;
+  bool awaits_prefix(const RequestShape& request, std::int64_t hit) const;
   bool leaves_prefix(const Running& request) const;
   std::vector<Running*> next_prompts();
   PrefillChunk next_chunk(Running& request) const;

@@ -4,6 +4,7 @@
 #include <span>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 #include "scheduler/step_planner.h"
 
@@ -17,18 +18,19 @@ void StepPlanner::start_waiting(StepPlan& plan) {
   while (next != waiting_.end() && next - waiting_.begin() < kMostPassed &&
          std::ssize(running_) + std::ssize(held_) < options_.max_running) {
     if (!ledger_.promise().fits(worst_pages(*next, options_.page_tokens))) return;  // soon said
-    if (awaits_prefix(*next)) {
+    std::vector<PageRef> hit = longest_hit(*next);
+    if (awaits_prefix(*next, std::ssize(hit))) {
       ++next;
     } else {
-      if (!start(plan, *next)) return;
+      if (!start(plan, *next, std::move(hit))) return;
       next = waiting_.erase(next);
     }
   }
 }
 
 /// Where the pages of a prefix do not suit, it is computed again.
-bool StepPlanner::start(StepPlan& plan, const RequestShape& shape) {
-  auto beginning = begin_behind(longest_hit(shape), shape, unpromised_);
+bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, std::vector<PageRef> found) {
+  auto beginning = begin_behind(std::move(found), shape, unpromised_);
   if (!beginning) beginning = begin_behind({}, shape, unpromised_);
   if (!beginning) return false;
   auto& [group, owners, hit] = *beginning;
@@ -125,12 +127,11 @@ std::int64_t StepPlanner::usable(const RequestShape& request, std::int64_t pages
   return std::min(pages, most) / options_.hit_pages * options_.hit_pages;
 }
 
-/// Whether somebody is computing what is a good part of its prompt: then that is read once, and not
-/// by both.
-bool StepPlanner::awaits_prefix(const RequestShape& request) const {
+/// Whether somebody is computing what is a good part of its prompt behind a hit of so many pages:
+/// then that is read once, and not by both.
+bool StepPlanner::awaits_prefix(const RequestShape& request, std::int64_t hit) const {
   constexpr std::int64_t kGoodPart = 4;  // a quarter
   if (request.wants_nll || request.names.empty()) return false;
-  const std::int64_t hit = std::ssize(longest_hit(request));
   const std::int64_t left = pages_for(request.prompt_tokens, options_.page_tokens) - hit;
   return std::ranges::any_of(running_, [&](const Running& other) {
     if (!other.prefilling()) return false;
