@@ -23,6 +23,12 @@ struct DecodeRow {
   const float* q = nullptr;         // (query_heads, head_dim)
   std::vector<KvSegment> segments;  // may be empty: the partial is then (0, -inf)
   Partial out;                      // of this row
+
+  std::int64_t columns() const {
+    std::int64_t total = 0;
+    for (const KvSegment& segment : segments) total += segment.len;
+    return total;
+  }
 };
 
 /// Columns from_column, from_column + 1, ... of `from` are copied to columns

@@ -315,8 +315,7 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
      [](auto& o, auto& given) { o.throttle_link = link_throttle_text(given); }},
     {{kGroupLimits, "trace", "DIR",
       "write what each rank did and when to DIR/rank-N.json (DIR is made if missing, an earlier "
-      "trace "
-      "in it replaced), for longspan trace merge, Perfetto or chrome://tracing (default: no "
+      "trace in it replaced), for longspan trace merge, Perfetto or chrome://tracing (default: no "
       "trace)"},
      [](auto& o, auto& given) { o.trace = some_text(given); }},
     {{kGroupLimits, "log-level", "WORD", "error, warning, info or debug (default: info)"},
@@ -336,8 +335,7 @@ const std::array kInspect = std::to_array<Option<InspectOptions>>({
      [](auto& o, auto& given) { o.force = switch_position(given); }},
     {{"Options", "no-verify", "",
       "do not compare the sizes of the model's files with its manifest, to look at one that "
-      "differs "
-      "(default: compare where there is one)"},
+      "differs (default: compare where there is one)"},
      [](auto& o, auto& given) { o.no_verify = switch_position(given); }},
     {{"Options", "log-level", "WORD", "error, warning, info or debug (default: info)"},
      [](auto& o, auto& given) { o.log_level = log_level_word(given); }},

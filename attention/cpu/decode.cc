@@ -17,12 +17,6 @@ struct Split {
   Partial out;  // of the row: all heads
 };
 
-std::int64_t columns(const DecodeRow& row) {
-  std::int64_t total = 0;
-  for (const KvSegment& segment : row.segments) total += segment.len;
-  return total;
-}
-
 /// Columns [begin, end) of the row's segments, end to end, in tiles: visit(pieces).
 template <typename Visit>
 void for_each_tile(const DecodeRow& row, Interval range, std::vector<KeyPiece>& tile,
@@ -126,7 +120,7 @@ std::vector<Split> cut(const Decode& decode, Workspace& workspace) {
   std::int64_t stored = 0;
   std::vector<Split> splits;
   for (const DecodeRow& row : decode.rows) {
-    const std::int64_t count = (columns(row) + kSplitColumns - 1) / kSplitColumns;
+    const std::int64_t count = (row.columns() + kSplitColumns - 1) / kSplitColumns;
     for (std::int64_t index = 0; index < count; ++index) splits.push_back({&row, index, row.out});
     if (count > 1) stored += count;
   }
@@ -135,7 +129,7 @@ std::vector<Split> cut(const Decode& decode, Workspace& workspace) {
   }
   float* next = workspace.split_values.data();
   for (Split& split : splits) {
-    if (columns(*split.row) <= kSplitColumns) continue;
+    if (split.row->columns() <= kSplitColumns) continue;
     split.out = {next, next + heads * decode.shape.head_dim};
     next += values;
   }

@@ -76,12 +76,6 @@ const KvSegment* add(std::vector<KvSegment> segments, Descriptors& descriptors) 
   return descriptors.add(std::span<const KvSegment>(segments));
 }
 
-std::int64_t columns(const DecodeRow& row) {
-  std::int64_t total = 0;
-  for (const KvSegment& segment : row.segments) total += segment.len;
-  return total;
-}
-
 KvType type_of(const DecodeRow& row) {
   const KvType type = row.segments.empty() ? KvType::kFloat32 : row.segments.front().view.type;
   expects(std::ranges::all_of(row.segments,
@@ -92,7 +86,7 @@ KvType type_of(const DecodeRow& row) {
 
 /// Splits whose partials need memory of their own: a row's only one goes to the row's own.
 std::int64_t stored_splits(const DecodeRow& row) {
-  const std::int64_t splits = decode_splits(columns(row));
+  const std::int64_t splits = decode_splits(row.columns());
   return splits > 1 ? splits : 0;
 }
 
@@ -363,7 +357,7 @@ void CudaAttentionKernels::decode_reference(std::vector<DecodeRow> rows, cudaStr
   for (const DecodeRow& row : rows) {
     bytes += room(row.segments);
     stored += stored_splits(row);
-    most = std::max(most, decode_splits(columns(row)));
+    most = std::max(most, decode_splits(row.columns()));
   }
   const std::int64_t heads = shape_.query_heads, values = heads * (shape_.head_dim + 1);
   SharedScratch::Turn scratch(memory_->splits, sizeof(float) * stored * values, to);
@@ -371,7 +365,7 @@ void CudaAttentionKernels::decode_reference(std::vector<DecodeRow> rows, cudaStr
   Descriptors& descriptors = memory_->descriptors.take(bytes);
   std::vector<ReferenceDecodeRow> descriptions;
   for (DecodeRow& row : rows) {
-    const std::int64_t total = columns(row), count = stored_splits(row);
+    const std::int64_t total = row.columns(), count = stored_splits(row);
     const Partial splits =
         count > 0 ? Partial{next, next + count * heads * shape_.head_dim} : row.out;
     next += count * values;

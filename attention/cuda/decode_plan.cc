@@ -4,6 +4,7 @@
 #include <limits>
 #include <numeric>
 
+#include "attention/cuda/alignment.h"
 #include "comm/error.h"
 
 namespace longspan {
@@ -11,26 +12,12 @@ namespace {
 
 constexpr std::int64_t kMostInt = std::numeric_limits<std::int32_t>::max();
 constexpr std::int64_t kMostColumns = kMostInt - 64;  // the kernel looks up to a tile further
-constexpr std::int64_t kAlignment = 16;               // bytes
-
-std::int64_t columns(const DecodeRow& row) {
-  std::int64_t total = 0;
-  for (const KvSegment& segment : row.segments) total += segment.len;
-  return total;
-}
-
-bool is_aligned(const void* address) {
-  return reinterpret_cast<std::uintptr_t>(address) % kAlignment == 0;
-}
-bool is_stride(std::int64_t values) {
-  return values * value_bytes(KvType::kBFloat16) % kAlignment == 0;
-}
 
 bool fits_splits(const KvSegment& segment) {
   const KvView& view = segment.view;
   return segment.len == 0 ||
          (view.type == KvType::kBFloat16 && is_aligned(view.k) && is_aligned(view.v) &&
-          is_stride(view.head_stride) && is_stride(view.page_stride));
+          is_aligned_stride(view.head_stride) && is_aligned_stride(view.page_stride));
 }
 
 /// The row's segments with columns go to `keys`.
@@ -67,7 +54,7 @@ void add_splits(std::int32_t row, std::int32_t total, std::int32_t key, DecodePl
 }  // namespace
 
 bool fits_splits(const DecodeRow& row) {
-  return columns(row) <= kMostColumns &&
+  return row.columns() <= kMostColumns &&
          std::ranges::all_of(row.segments,
                              [](const KvSegment& segment) { return fits_splits(segment); });
 }
@@ -78,7 +65,7 @@ DecodePlan plan_decode(std::span<const DecodeRow> rows) {
   std::vector<std::int32_t> totals, first_keys;
   for (const DecodeRow& row : rows) {
     plan.rows.push_back({.q = row.q, .out = row.out});
-    totals.push_back(static_cast<std::int32_t>(columns(row)));
+    totals.push_back(static_cast<std::int32_t>(row.columns()));
     first_keys.push_back(static_cast<std::int32_t>(plan.keys.size()));
     add_keys(row, plan.keys);
   }

@@ -5,14 +5,14 @@
 #include <limits>
 #include <utility>
 
+#include "attention/cuda/alignment.h"
 #include "attention/cuda/mask_lowering.h"
 #include "comm/error.h"
 
 namespace longspan {
 namespace {
 
-constexpr std::int64_t kLeastPage = 8;   // rows of the swizzle
-constexpr std::int64_t kAlignment = 16;  // bytes
+constexpr std::int64_t kLeastPage = 8;  // rows of the swizzle
 constexpr std::int64_t kMostInt = std::numeric_limits<std::int32_t>::max();
 /// Of L2, for keys: an H100 has 50 MB, and other tiles' queries and states pass through.
 constexpr std::int64_t kSectionBytes = std::int64_t{32} << 20;
@@ -20,13 +20,8 @@ constexpr std::int64_t kSectionBytes = std::int64_t{32} << 20;
 /// All columns in one page, wherever in it they begin.
 bool is_one_page(const KvSegment& segment) { return segment.len <= segment.view.page_tokens; }
 
-bool is_aligned(const void* address) {
-  return reinterpret_cast<std::uintptr_t>(address) % kAlignment == 0;
-}
-bool is_stride(std::int64_t values) {
-  const std::int64_t bytes = values * value_bytes(KvType::kBFloat16);
-  return bytes > 0 && bytes % kAlignment == 0;
-}
+/// Of a dimension of the copy engine's tensors.
+bool is_stride(std::int64_t values) { return values > 0 && is_aligned_stride(values); }
 
 std::int64_t slots(const KvSegment& segment) {
   const std::int64_t pages = (segment.len - 1) / segment.view.page_tokens + 1;
