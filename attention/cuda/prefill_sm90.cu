@@ -1,8 +1,9 @@
-// FlashAttention-3's shape (arXiv 2407.08608) over segments of keys in pages: a block is one
-// producer warp, which copies tiles into shared memory, and two warpgroups, each of which computes
+// FlashAttention-3's shape (arXiv 2407.08608) over segments of keys in pages: a block is two
+// producer warps, which copy tiles into shared memory, and two warpgroups, each of which computes
 // 64 rows of a tile of 128.
 //
-//   producer     Q | K0 | K1 V0 | K2 V1 | ... | Vn | Q' | K0' ...        stages, reused in a ring
+//   producers    Q K0 | K1 | ... | Kn | Q' K0' ...        stages, reused in a ring
+//                V0 | V1 | ...
 //   warpgroup    S0 = Q K0 ; softmax ; { S = Q K  ||  O += P V before ; softmax ; P } ... ; O += P
 //   V
 //
@@ -34,6 +35,7 @@ constexpr int kThreads = 3 * kWarpgroup;
 constexpr int kConsumerWarps = 2 * kWarpgroup / kWarp;
 constexpr int kGroupRows = 64;  // of a warpgroup
 constexpr int kScores = kGroupRows * kBlockColumns / kWarpgroup;
+constexpr int kHalf = kScores / 2;
 constexpr int kQueryStages = 2;
 constexpr float kLog2e = 1.4426950408889634f;
 /// What a multiprocessor's 64K registers give each thread when roles share them out.
@@ -72,7 +74,7 @@ template <int kHeadDim>
 __device__ void init_barriers(Shared<kHeadDim>& shared) {
   for (int i = 0; i < kQueryStages; ++i) {
     shared.q_full[i].init(1);
-    shared.q_empty[i].init(kConsumerWarps);
+    shared.q_empty[i].init(kConsumerWarps + 1);  // and the producer of values
   }
   for (int i = 0; i < Shared<kHeadDim>::kStages; ++i) {
     shared.k_full[i].init(1);
@@ -84,12 +86,86 @@ __device__ void init_barriers(Shared<kHeadDim>& shared) {
   fence_mbarrier_init();
 }
 
-// ---- The producer: one warp. Its lane 0 copies, all of it clears.
+/// One lane of a whole warp. The assembler knows that code behind it is one lane's, and copies then
+/// need no search for lanes with equal operands, as behind a comparison with the lane's number.
+__device__ bool is_elected() {
+  std::uint32_t elected;
+  asm volatile(
+      "{\n.reg .pred one;\n"
+      "elect.sync _|one, 0xffffffff;\n"
+      "selp.u32 %0, 1, 0, one;\n}\n"
+      : "=r"(elected));
+  return elected != 0;
+}
 
-template <int kHeadDim>
-class Producer {
+// ---- Producers: a warp copies queries and keys, another one values. Each is elected a lane that
+// copies. They share their multiprocessor's quarters with consumers, who all wait for the slowest:
+// so they are two, and what can be known before a stage is free is known by then.
+
+/// A block of keys or values, and what memory says of it.
+class Source {
  public:
-  __device__ Producer(const PrefillSm90& work, Shared<kHeadDim>& shared)
+  __device__ Source(const TileSegment& segment, int block)
+      : segment_(segment),
+        block_(block),
+        boxes_(segment.boxes(block)),
+        box_bytes_(kSlabRowBytes << segment.box_shift),
+        slot_(slot(0)),
+        in_page_(segment.in_page(segment.box_column(block, 0))) {}
+
+  __device__ int view() const { return segment_.view; }
+  /// Columns of the block that exist.
+  __device__ int columns() const {
+    return min(segment_.len - block_ * kBlockColumns, kBlockColumns);
+  }
+
+  /// By all lanes. Copies the block of `kv_head` to `tile` (kBlockColumns, kHeadDim).
+  template <int kHeadDim>
+  __device__ void copy(const CUtensorMap& map, int kv_head, std::byte* tile, Mbarrier& full) const {
+    if (!is_elected()) return;
+    full.arrive_expecting(boxes_ * box_bytes_ * (kHeadDim / kSlabColumns));
+    copy_slabs<kHeadDim>(map, in_page_, kv_head, slot_, shared_address(tile), full);
+#pragma unroll 1
+    for (int box = 1; box < boxes_; ++box) {
+      copy_slabs<kHeadDim>(map, segment_.in_page(segment_.box_column(block_, box)), kv_head,
+                           slot(box), shared_address(tile) + box * box_bytes_, full);
+    }
+  }
+
+ private:
+  __device__ int slot(int box) const {
+    const int page = segment_.page(segment_.box_column(block_, box));
+    return segment_.table ? segment_.table[page] : page;
+  }
+  template <int kHeadDim>
+  __device__ static void copy_slabs(const CUtensorMap& map, int in_page, int kv_head, int slot,
+                                    std::uint32_t to, Mbarrier& full) {
+#pragma unroll
+    for (int slab = 0; slab < kHeadDim / kSlabColumns; ++slab) {
+      copy_box(&map, slab * kSlabColumns, in_page, kv_head, slot,
+               to + slab * slab_bytes(kBlockColumns), full, kKeepInL2);
+    }
+  }
+
+  const TileSegment& segment_;
+  int block_, boxes_, box_bytes_, slot_, in_page_;
+};
+
+/// Together: a lane that fell two phases behind would take the next one for the one it waits for.
+__device__ void wait_together(const Mbarrier& barrier, std::uint32_t parity) {
+  __syncwarp();
+  barrier.wait(parity);
+}
+
+__device__ int kv_head_of(const PrefillSm90& work, int head) {
+  return (head + work.shape.lead) / work.shape.group();
+}
+
+/// Takes tiles in turn, tells the others which, and copies their queries and keys.
+template <int kHeadDim>
+class KeyProducer {
+ public:
+  __device__ KeyProducer(const PrefillSm90& work, Shared<kHeadDim>& shared)
       : work_(work), shared_(shared), lane_(static_cast<int>(threadIdx.x) % kWarp) {}
 
   template <bool kFetches>
@@ -105,7 +181,6 @@ class Producer {
 
  private:
   using Memory = Shared<kHeadDim>;
-  using Stage = RingPlace<Memory::kStages>;
 
   /// Of lane 0. Asked for before it is needed: the answer takes a microsecond.
   __device__ int fetch() {
@@ -116,9 +191,9 @@ class Producer {
 
   __device__ void copy_tile(const TileOrder::Tile& tile) {
     const QueryTile rows = work_.query_tiles[tile.query_tile];
-    const int kv_head = (tile.head + work_.shape.lead) / work_.shape.group();
+    const int kv_head = kv_head_of(work_, tile.head);
     const int place = send_note({rows, tile.head}, Memory::kTileBytes);
-    if (lane_ == 0) {
+    if (is_elected()) {
 #pragma unroll
       for (int slab = 0; slab < kHeadDim / kSlabColumns; ++slab) {
         copy_box(&work_.q, slab * kSlabColumns, tile.head, static_cast<int>(rows.row),
@@ -126,29 +201,21 @@ class Producer {
                  shared_.q_full[place], kPassThroughL2);
       }
     }
-    // In the order in which consumers wait: the next block's keys before this one's values.
-    int segment = -1, block = 0;
     BlockWalk walk = walk_over(rows, work_.segments);
-    for (bool more = true; more;) {
-      more = walk.next();
-      if (more) copy_keys(walk.segment(), walk.block(), kv_head);
-      if (segment >= 0) copy_values(work_.segments[segment], block, kv_head);
-      segment = walk.segment_index();
-      block = walk.block();
+    while (walk.next()) {
+      const Source source(walk.segment(), walk.block());
+      wait_together(shared_.k_empty[k_.stage], k_.parity ^ 1);
+      source.template copy<kHeadDim>(work_.k[source.view()], kv_head, shared_.k[k_.stage],
+                                     shared_.k_full[k_.stage]);
+      k_.advance();
     }
-  }
-
-  /// Together: a lane that fell two phases behind would take the next one for the one it waits for.
-  __device__ static void wait(const Mbarrier& barrier, std::uint32_t parity) {
-    __syncwarp();
-    barrier.wait(parity);
   }
 
   /// Where Q goes; `bytes` of it will follow.
   __device__ int send_note(const TileNote& note, std::uint32_t bytes) {
     const int stage = q_.stage;
-    wait(shared_.q_empty[stage], q_.parity ^ 1);
-    if (lane_ == 0) {
+    wait_together(shared_.q_empty[stage], q_.parity ^ 1);
+    if (is_elected()) {
       shared_.notes[stage] = note;
       shared_.q_full[stage].arrive_expecting(bytes);
     }
@@ -156,47 +223,51 @@ class Producer {
     return stage;
   }
 
-  /// A block, and what memory says of it: read before a stage is free for it, not after.
-  struct Source {
-    const TileSegment& segment;
-    int block, view, boxes, box_bytes, first_slot;
+  const PrefillSm90& work_;
+  Memory& shared_;
+  int lane_;
+  RingPlace<kQueryStages> q_;
+  RingPlace<Memory::kStages> k_;
+};
 
-    __device__ Source(const TileSegment& segment, int block)
-        : segment(segment),
-          block(block),
-          view(segment.view),
-          boxes(segment.boxes(block)),
-          box_bytes(kSlabRowBytes << segment.box_shift),
-          first_slot(slot(0)) {}
-    __device__ int slot(int box) const {
-      const int page = segment.page(segment.box_column(block, box));
-      return segment.table ? segment.table[page] : page;
+/// Copies the values of the tiles that it is told, and clears what lies behind the last of them.
+template <int kHeadDim>
+class ValueProducer {
+ public:
+  __device__ ValueProducer(const PrefillSm90& work, Shared<kHeadDim>& shared)
+      : work_(work), shared_(shared), lane_(static_cast<int>(threadIdx.x) % kWarp) {}
+
+  __device__ void run() {
+    for (;;) {
+      wait_together(shared_.q_full[q_.stage], q_.parity);
+      const TileNote note = shared_.notes[q_.stage];
+      if (note.head < 0) return;
+      __syncwarp();
+      if (is_elected()) shared_.q_empty[q_.stage].arrive();
+      q_.advance();
+      const int kv_head = kv_head_of(work_, note.head);
+      BlockWalk walk = walk_over(note.rows, work_.segments);
+      while (walk.next()) copy_block(Source(walk.segment(), walk.block()), kv_head);
     }
-  };
-
-  __device__ void copy_keys(const TileSegment& segment, int block, int kv_head) {
-    const Source source(segment, block);
-    wait(shared_.k_empty[k_.stage], k_.parity ^ 1);
-    copy_block(source, work_.k[source.view], kv_head, shared_.k[k_.stage],
-               shared_.k_full[k_.stage]);
-    k_.advance();
   }
 
-  __device__ void copy_values(const TileSegment& segment, int block, int kv_head) {
-    const Source source(segment, block);
-    const int columns = segment.len - block * kBlockColumns;
-    const bool is_whole = columns >= kBlockColumns;
-    wait(shared_.v_empty[v_.stage], v_.parity ^ 1);
+ private:
+  using Memory = Shared<kHeadDim>;
+
+  __device__ void copy_block(const Source& source, int kv_head) {
+    const bool is_whole = source.columns() == kBlockColumns;
+    wait_together(shared_.v_empty[v_.stage], v_.parity ^ 1);
     Mbarrier& full = shared_.v_full[v_.stage];
     std::byte* const to = shared_.v[v_.stage];
-    copy_block(source, work_.v[source.view], kv_head, to, is_whole ? full : shared_.tail);
+    source.template copy<kHeadDim>(work_.v[source.view()], kv_head, to,
+                                   is_whole ? full : shared_.tail);
     if (!is_whole) {
-      wait(shared_.tail, tail_parity_);
+      wait_together(shared_.tail, tail_parity_);
       tail_parity_ ^= 1;
-      clear_rows(to, columns);
+      clear_rows(to, source.columns());
       fence_shared_for_async();
       __syncwarp();
-      if (lane_ == 0) full.arrive();
+      if (is_elected()) full.arrive();
     }
     v_.advance();
   }
@@ -213,28 +284,11 @@ class Producer {
     }
   }
 
-  __device__ void copy_block(const Source& source, const CUtensorMap& map, int kv_head,
-                             std::byte* tile, Mbarrier& full) {
-    if (lane_ != 0) return;
-    full.arrive_expecting(source.boxes * source.box_bytes * (kHeadDim / kSlabColumns));
-#pragma unroll 1
-    for (int box = 0; box < source.boxes; ++box) {
-      const int column = source.segment.box_column(source.block, box);
-      const int slot = box == 0 ? source.first_slot : source.slot(box);
-#pragma unroll
-      for (int slab = 0; slab < kHeadDim / kSlabColumns; ++slab) {
-        copy_box(&map, slab * kSlabColumns, source.segment.in_page(column), kv_head, slot,
-                 shared_address(tile) + slab * slab_bytes(kBlockColumns) + box * source.box_bytes,
-                 full, kKeepInL2);
-      }
-    }
-  }
-
   const PrefillSm90& work_;
   Memory& shared_;
   int lane_;
   RingPlace<kQueryStages> q_;
-  Stage k_, v_;
+  RingPlace<Memory::kStages> v_;
   std::uint32_t tail_parity_ = 0;
 };
 
@@ -248,14 +302,42 @@ constexpr int kTurnOfFirst = 1, kTurnOfSecond = 2;  // named barriers
 
 __device__ float exp2_fast(float x) {
   float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+
+/// x scale + shift, and sum += x, where they stand: the assembler leaves them between exponentials.
+__device__ float scaled(float x, float scale, float shift) {
+  asm volatile("fma.rn.f32 %0, %0, %1, %2;" : "+f"(x) : "f"(scale), "f"(shift));
+  return x;
+}
+__device__ void add(float& sum, float x) {
+  asm volatile("add.f32 %0, %0, %1;" : "+f"(sum) : "f"(x));
+}
+
+/// Exponentials from one to the sum that takes it in.
+constexpr int kLag = 8;
+
+/// Nothing seen yet and nothing to see here: (-inf) - (-inf) must not be evaluated.
+__device__ float base_of(float m) { return m == -INFINITY ? 0.0f : m; }
+
+/// Of the two rows of a thread. Two chains of each: one would be waited for at every step.
+class Maxima {
+ public:
+  __device__ void take(int i, float score) {
+    float& top = top_[i / 2 % 2][i % 2];
+    top = fmaxf(top, score);
+  }
+  __device__ float of_row(int row) const { return lanes_max<4>(fmaxf(top_[row][0], top_[row][1])); }
+
+ private:
+  float top_[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
+};
 
 /// `first` in the lower half.
 __device__ std::uint32_t pack(float first, float second) {
   std::uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  asm volatile("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
   return pair;
 }
 
@@ -295,19 +377,21 @@ class Consumer {
   // Both walks do the same arithmetic in the same order.
 
   __device__ void fold_in_order(BlockWalk& walk, int in_run) {
+    const std::uint64_t q = query_operand();
     while (walk.next()) {
-      const ScoreOperands operands = score_operands();
+      const std::uint64_t k = key_operand();
       shared_.k_full[k_.stage].wait(k_.parity);
       take_turn();
-      begin_scores(operands);
+      begin_scores(q, k);
       wgmma_wait<0>();
       pin(s_);
       pass_turn();
       release(shared_.k_empty[k_.stage]);
       k_.advance();
-      soften(walk, in_run);
-      take_weights();
-      add_values();
+      mask(walk, in_run);
+      soften([] {});
+      scale_outputs();
+      add_values(value_operand());
       end_values();
     }
     release(shared_.q_empty[q_.stage]);
@@ -317,58 +401,70 @@ class Consumer {
   __device__ void fold_overlapped(BlockWalk& walk, int in_run) {
     walk.next();  // every tile has a block; peeled, since a flag would serialise the products
     shared_.k_full[k_.stage].wait(k_.parity);
-    begin_scores(score_operands());
+    begin_scores(query_operand(), key_operand());
     wgmma_wait<0>();
     pin(s_);
     release(shared_.k_empty[k_.stage]);
     k_.advance();
-    soften(walk, in_run);
-    take_weights();
-    while (walk.next()) {
-      const ScoreOperands operands = score_operands();
-      shared_.k_full[k_.stage].wait(k_.parity);
-      take_turn();
-      begin_scores(operands);
-      add_values();
-      pass_turn();
-      wgmma_wait<1>();
-      pin(s_);
-      release(shared_.k_empty[k_.stage]);
-      k_.advance();
-      soften(walk, in_run);
-      end_values();
-      take_weights();
+    mask(walk, in_run);
+    soften([] {});
+    scale_outputs();
+    for (;;) {
+      // The loop that takes the time has nothing of what few blocks need.
+      for (int plain = walk.skip_inside(seen_); plain > 0; --plain) fold_next([] {});
+      if (!walk.next()) break;
+      fold_next([&] { mask(walk, in_run); });
     }
     release(shared_.q_empty[q_.stage]);
     q_.advance();
-    add_values();
+    add_values(value_operand());
     end_values();
   }
 
-  /// Descriptors of this group's rows of Q, and of the block of K.
-  struct ScoreOperands {
-    std::uint64_t q, k;
-  };
-  __device__ ScoreOperands score_operands() const {
-    return {row_operand(shared_address(shared_.q[same_in_warp(q_.stage)])) +
-                (group_ * slab_bytes(kGroupRows) >> 4),
-            row_operand(shared_address(shared_.k[same_in_warp(k_.stage)]))};
+  /// The scores of a block beside the values of the one before.
+  template <typename Mask>
+  __device__ __forceinline__ void fold_next(const Mask& mask_scores) {
+    const std::uint64_t q = query_operand(), k = key_operand(), v = value_operand();
+    shared_.k_full[k_.stage].wait(k_.parity);
+    take_turn();
+    begin_scores(q, k);
+    add_values(v);
+    pass_turn();
+    wgmma_wait<1>();
+    pin(s_);
+    release(shared_.k_empty[k_.stage]);
+    k_.advance();
+    mask_scores();
+    soften([&] { end_values(); });
+    scale_outputs();
   }
 
-  __device__ void begin_scores(const ScoreOperands& operands) {
+  /// Of this group's rows of Q.
+  __device__ std::uint64_t query_operand() const {
+    return row_operand(shared_address(shared_.q[same_in_warp(q_.stage)])) +
+           (group_ * slab_bytes(kGroupRows) >> 4);
+  }
+  __device__ std::uint64_t key_operand() const {
+    return row_operand(shared_address(shared_.k[same_in_warp(k_.stage)]));
+  }
+
+  __device__ std::uint64_t value_operand() const {
+    return column_operand(shared_address(shared_.v[same_in_warp(v_.stage)]), kBlockColumns);
+  }
+
+  __device__ void begin_scores(std::uint64_t q, std::uint64_t k) {
     pin(s_);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < kHeadDim / kMatrixDepth; ++step) {
-      wgmma_rows(s_, advanced(operands.q, row_operand_step(kTileRows, step)),
-                 advanced(operands.k, row_operand_step(kBlockColumns, step)), step > 0);
+      wgmma_rows(s_, advanced(q, row_operand_step(kTileRows, step)),
+                 advanced(k, row_operand_step(kBlockColumns, step)), step > 0);
     }
     wgmma_commit();
   }
 
-  __device__ void add_values() {
+  __device__ void add_values(std::uint64_t v) {
     shared_.v_full[v_.stage].wait(v_.parity);
-    const std::uint64_t v = column_operand(shared_address(shared_.v[v_.stage]), kBlockColumns);
     pin(o_);
     pin(p_);
     wgmma_fence();
@@ -411,48 +507,90 @@ class Consumer {
     }
   }
 
-  /// Scores become weights; m and l take them in; factor_ is what O must be scaled by.
-  __device__ void soften(const BlockWalk& walk, int in_run) {
-    if (walk.begins_segment()) {
-      const int first = in_run + group_ * kGroupRows;
-      const SeenByAll seen(walk.segment(), first, first + kGroupRows - 1);
-      seen_begin_ = seen.begin, seen_end_ = seen.end;
-      gather_sums();
-    }
-    const int column = walk.block() * kBlockColumns;
-    if (column < seen_begin_ || column + kBlockColumns > seen_end_) {
-      mask(walk.segment(), column, in_run);
-    }
+  /// Scores become weights; m and l take them in; factor_ is what O must be scaled by. A half of
+  /// the columns at a time: the maxima of the second are taken between the exponentials of the
+  /// first, and the first is packed between those of the second, when nothing reads the last
+  /// weights any more: middle() waits for that.
+  template <typename Middle>
+  __device__ __forceinline__ void soften(const Middle& middle) {
+    const float scale = work_.scale * kLog2e;
+    Maxima top;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      // Two chains of each: one would be waited for at every step.
-      float top[2] = {-INFINITY, -INFINITY};
+    for (int i = 0; i < kHalf; ++i) top.take(i, s_[i]);
+    float m[2], shift[2];
 #pragma unroll
-      for (int i = 0; i < kScores; i += 4) {
-        top[0] = fmaxf(top[0], s_[i + 2 * half]);
-        top[1] = fmaxf(top[1], s_[i + 2 * half + 1]);
+    for (int row = 0; row < 2; ++row) {
+      m[row] = fmaxf(m_[row], top.of_row(row) * work_.scale);
+      shift[row] = -base_of(m[row]) * kLog2e;
+    }
+    Maxima rest;
+    float sum[2][2] = {};
+#pragma unroll
+    for (int i = 0; i < kHalf + kLag; ++i) {
+      if (i < kHalf) {
+        s_[i] = exp2_fast(scaled(s_[i], scale, shift[i / 2 % 2]));
+        rest.take(i, s_[kHalf + i]);
       }
-      const float m = fmaxf(m_[half], lanes_max<4>(fmaxf(top[0], top[1])) * work_.scale);
-      // Nothing seen yet and nothing to see here: (-inf) - (-inf) must not be evaluated.
-      const float base = m == -INFINITY ? 0.0f : m;
-      factor_[half] = exp2_fast((m_[half] - base) * kLog2e);
-      m_[half] = m;
-      const float shift = -base * kLog2e, scale = work_.scale * kLog2e;
-      float sum[2] = {0.0f, 0.0f};
+      if (i >= kLag) add(sum[i / 2 % 2][i % 2], s_[i - kLag]);
+    }
+    float raised[2];
 #pragma unroll
-      for (int i = 0; i < kScores; i += 4) {
+    for (int row = 0; row < 2; ++row) {
+      raised[row] = fmaxf(m[row], rest.of_row(row) * work_.scale);
+    }
+    if (__any_sync(0xffffffffu, raised[0] > m[0] || raised[1] > m[1])) {
 #pragma unroll
-        for (int n = 0; n < 2; ++n) {
-          float& score = s_[i + 2 * half + n];
-          score = exp2_fast(fmaf(score, scale, shift));
-          sum[n] += score;
+      for (int row = 0; row < 2; ++row) {
+        if (raised[row] > m[row]) {
+          lower_first_half(row, exp2_fast((m[row] - raised[row]) * kLog2e), sum[row]);
         }
       }
-      l_[half] = fmaf(l_[half], factor_[half], sum[0] + sum[1]);
+    }
+    middle();
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      const float base = base_of(raised[row]);
+      shift[row] = -base * kLog2e;
+      factor_[row] = exp2_fast((m_[row] - base) * kLog2e);
+      m_[row] = raised[row];
+    }
+#pragma unroll
+    for (int i = 0; i < kHalf + kLag; ++i) {
+      float* const s = s_ + kHalf;
+      if (i < kHalf) s[i] = exp2_fast(scaled(s[i], scale, shift[i / 2 % 2]));
+      if (i >= kLag) add(sum[i / 2 % 2][i % 2], s[i - kLag]);
+      if (i < kHalf && i % 2 == 1) p_[i / 2] = pack(s_[i - 1], s_[i]);
+      if (i >= kLag && i % 2 == 1) p_[(kHalf + i - kLag) / 2] = pack(s[i - kLag - 1], s[i - kLag]);
+    }
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      l_[row] = fmaf(l_[row], factor_[row], sum[row][0] + sum[row][1]);
     }
   }
 
-  /// Columns that a row does not see do not count for it.
+  /// Weights of a row whose maximum came in the second half.
+  __device__ void lower_first_half(int row, float factor, float (&sum)[2]) {
+    sum[0] *= factor;
+    sum[1] *= factor;
+#pragma unroll
+    for (int i = 0; i < kHalf; i += 4) {
+      s_[i + 2 * row] *= factor;
+      s_[i + 2 * row + 1] *= factor;
+    }
+  }
+
+  /// Columns of the walk's block that a row does not see do not count for it.
+  __device__ void mask(const BlockWalk& walk, int in_run) {
+    if (walk.begins_segment()) {
+      const int first = in_run + group_ * kGroupRows;
+      seen_ = SeenByAll(walk.segment(), first, first + kGroupRows - 1);
+      gather_sums();
+    }
+    if (!seen_.holds(walk.block())) {
+      mask(walk.segment(), walk.block() * kBlockColumns, in_run);
+    }
+  }
+
   __device__ void mask(const TileSegment& segment, int column, int in_run) {
     const int here = column + accumulator_column(lane_, 0);
 #pragma unroll
@@ -471,11 +609,8 @@ class Consumer {
     }
   }
 
-  /// The weights become a factor; nothing that reads the last ones, or adds to O, is on its way.
-  __device__ void take_weights() {
-#pragma unroll
-    for (int i = 0; i < kScores / 2; ++i) p_[i] = pack(s_[2 * i], s_[2 * i + 1]);
-    // Late blocks seldom raise a maximum: what is multiplied by one need not be.
+  /// Late blocks seldom raise a maximum: what is multiplied by one need not be.
+  __device__ void scale_outputs() {
     if (__any_sync(0xffffffffu, factor_[0] != 1.0f || factor_[1] != 1.0f)) {
 #pragma unroll
       for (int i = 0; i < kOutputs; ++i) o_[i] *= factor_[i / 2 % 2];
@@ -545,7 +680,7 @@ class Consumer {
   int row_;  // of the tile: the first of this thread's two, the other is 8 further on
   RingPlace<kQueryStages> q_;
   Stage k_, v_;
-  int seen_begin_ = 0, seen_end_ = 0;
+  SeenByAll seen_;  // by all rows of this group, of the segment that is folded in
   float m_[2], l_[2], factor_[2];
   float s_[kScores];  // scores, then weights
   std::uint32_t p_[kScores / 2];
@@ -561,7 +696,10 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int group = same_in_warp(static_cast<int>(threadIdx.x) / kWarpgroup);
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kProducerRegisters));
-    if (threadIdx.x < kWarp) Producer<kHeadDim>(work, shared).template run<kFetches>();
+    const int warp = same_in_warp(static_cast<int>(threadIdx.x) / kWarp);
+    // On the quarters where a warpgroup's first warp, which waits longest for matrix units, is not.
+    if (warp == 2) KeyProducer<kHeadDim>(work, shared).template run<kFetches>();
+    if (warp == 3) ValueProducer<kHeadDim>(work, shared).run();
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kConsumerRegisters));
     Consumer<kHeadDim, kTurns, kOverlap>(work, shared, group - 1).run();

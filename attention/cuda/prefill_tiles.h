@@ -80,6 +80,22 @@ constexpr BlockRange blocks_seen(const TileSegment& segment, std::int32_t first,
   return {begin / kBlockColumns, (end - 1) / kBlockColumns + 1};
 }
 
+/// Which columns of a segment all rows from `first` to `last` see: blocks inside need no mask.
+struct SeenByAll {
+  std::int32_t begin = 0, end = 0;
+
+  constexpr SeenByAll() = default;
+  constexpr SeenByAll(const TileSegment& segment, std::int32_t first, std::int32_t last)
+      : begin(segment.begin.of(last)), end(segment.end.of(first)) {}
+  constexpr std::int32_t first_block() const {
+    return begin / kBlockColumns + (begin % kBlockColumns > 0);
+  }
+  constexpr std::int32_t end_block() const { return end / kBlockColumns; }
+  constexpr bool holds(std::int32_t block) const {
+    return block >= first_block() && block < end_block();
+  }
+};
+
 /// The blocks of a row tile in the order in which they are folded in.
 class BlockWalk {
  public:
@@ -108,6 +124,14 @@ class BlockWalk {
     }
     return false;
   }
+  /// Past all blocks that `seen` holds of those that follow in this segment; how many they are.
+  constexpr std::int32_t skip_inside(const SeenByAll& seen) {
+    if (block_ > seen.end_block()) return 0;
+    const std::int32_t last = seen.first_block() > first_ ? seen.first_block() : first_;
+    const std::int32_t count = block_ > last ? block_ - last : 0;
+    block_ -= count;
+    return count;
+  }
   constexpr const TileSegment& segment() const { return segments_[segment_]; }
   constexpr std::int32_t segment_index() const { return segment_; }
   constexpr std::int32_t block() const { return block_; }
@@ -126,17 +150,6 @@ class BlockWalk {
 constexpr BlockWalk walk_over(const QueryTile& tile, const TileSegment* segments) {
   return {segments, tile.segment, tile.segments, tile.in_run, tile.in_run + tile.rows - 1};
 }
-
-/// Which columns of a segment all rows from `first` to `last` see: blocks inside need no mask.
-struct SeenByAll {
-  std::int32_t begin, end;
-
-  constexpr SeenByAll(const TileSegment& segment, std::int32_t first, std::int32_t last)
-      : begin(segment.begin.of(last)), end(segment.end.of(first)) {}
-  constexpr bool holds(std::int32_t block) const {
-    return block * kBlockColumns >= begin && (block + 1) * kBlockColumns <= end;
-  }
-};
 
 /// The order of tiles. Heads go in sections whose keys fit into L2 together; within one, all heads
 /// of a row tile are neighbours, so that those of one KV head share what is fetched.

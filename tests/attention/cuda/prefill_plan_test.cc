@@ -78,6 +78,27 @@ void check_masked(const BlockWalk& walk, const QueryTile& tile) {
   }
 }
 
+/// What a warpgroup skips to fold in without masks is all that follows and needs none.
+void check_skipped(const BlockWalk& walk, const QueryTile& tile) {
+  for (int group : {0, 64}) {
+    const std::int32_t first = tile.in_run + group;
+    const SeenByAll seen(walk.segment(), first, first + 63);
+    BlockWalk skipping = walk, stepping = walk;
+    for (std::int32_t left = skipping.skip_inside(seen); left > 0; --left) {
+      ASSERT_TRUE(stepping.next());
+      ASSERT_FALSE(stepping.begins_segment());
+      ASSERT_TRUE(seen.holds(stepping.block()));
+    }
+    ASSERT_EQ(skipping.block(), stepping.block());
+    const bool more = stepping.next();
+    ASSERT_EQ(skipping.next(), more);
+    if (!more) continue;
+    ASSERT_EQ(skipping.block(), stepping.block());
+    ASSERT_EQ(skipping.begins_segment(), stepping.begins_segment());
+    if (!stepping.begins_segment()) ASSERT_FALSE(seen.holds(stepping.block()));
+  }
+}
+
 /// Every column of the block is copied from where the view has it.
 void check_boxes(const BlockWalk& walk, const KvView& view, const PlannedView& planned) {
   const TileSegment& segment = walk.segment();
@@ -126,6 +147,7 @@ void check(std::span<const std::int64_t> positions, std::span<const KvSegment> s
       }
       source = of_block;
       check_masked(walk, tile);
+      check_skipped(walk, tile);
       check_boxes(walk, segments[source].view, plan.views[walk.segment().view]);
       for (std::int32_t row = 0; row < tile.rows; ++row) {
         for (std::int32_t i = 0; i < kBlockColumns; ++i) {
