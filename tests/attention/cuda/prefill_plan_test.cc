@@ -95,7 +95,7 @@ void check_skipped(const BlockWalk& walk, const QueryTile& tile) {
     if (!more) continue;
     ASSERT_EQ(skipping.block(), stepping.block());
     ASSERT_EQ(skipping.begins_segment(), stepping.begins_segment());
-    if (!stepping.begins_segment()) ASSERT_FALSE(seen.holds(stepping.block()));
+    ASSERT_FALSE(!stepping.begins_segment() && seen.holds(stepping.block()));
   }
 }
 
