@@ -20,6 +20,15 @@ struct ShippedDecode::Peer {
   bool idle() const { return out_rows.empty() && in_rows.empty(); }
 };
 
+namespace {
+
+/// Then there is nothing to merge.
+bool is_held_alone(const DecodeBatch& batch, int row) {
+  return batch.rows[row].owners == std::vector<int>{batch.rank};
+}
+
+}  // namespace
+
 // A row mastered here holds its local partial, and a query out and a partial in per other owner; a
 // row served here holds one of each.
 std::int64_t ShippedDecode::scratch_values(const HeadShape& shape, const DecodeLimits& limits) {
@@ -79,6 +88,7 @@ void ShippedDecode::merge(Stream& compute, const DecodeBatch& batch, const std::
   const std::vector<int>& mine = peers.front().in_rows;
   const Partial locals = partial_at(peers.front().out_partials, std::ssize(mine), shape);
   for (std::int64_t i = 0; i < std::ssize(mine); ++i) {
+    if (is_held_alone(batch, mine[i])) continue;
     const Partial local = partial_row(locals, i, shape);
     std::vector<Partial> partials;
     for (int owner : batch.rows[mine[i]].owners) {
@@ -109,8 +119,9 @@ void ShippedDecode::run(Stream& compute, const Group& group, const DecodeBatch& 
   const Partial locals = partial_at(self.out_partials, std::ssize(self.in_rows), shape);
   std::vector<DecodeRow> own;
   for (std::int64_t i = 0; i < std::ssize(self.in_rows); ++i) {
-    own.push_back(
-        local_row(batch, self.in_rows[i], pages, q + i * width, partial_row(locals, i, shape)));
+    Partial to = partial_row(locals, i, shape);
+    if (is_held_alone(batch, self.in_rows[i])) to.o = out + i * width;
+    own.push_back(local_row(batch, self.in_rows[i], pages, q + i * width, to));
   }
   if (!own.empty()) kernels_.decode(compute, std::move(own));
 

@@ -8,6 +8,21 @@
 
 namespace longspan {
 
+void ModelOps::normed_matmul(Stream& stream, const float* x, std::int64_t rows,
+                             const NormWeight& norm, const PackedMatrix& w, float* normed,
+                             float* out) {
+  rms_norm(stream, x, rows, norm, normed);
+  matmul(stream, normed, rows, w, out, Output::kOverwrite);
+}
+
+void ModelOps::feed_forward(Stream& stream, const float* x, std::int64_t rows,
+                            const FeedForward& layer, const FeedForwardMemory& memory, float* out,
+                            Output output) {
+  normed_matmul(stream, x, rows, layer.norm, layer.gate_up, memory.normed, memory.gate_up);
+  glu(stream, memory.gate_up, rows, layer.down.layout->inputs(), layer.activation, memory.active);
+  matmul(stream, memory.active, rows, layer.down, out, output);
+}
+
 #ifdef LONGSPAN_WITH_CUDA
 std::unique_ptr<ModelOps> new_cuda_model_ops(Device& device, Precision precision) {
   return make_cuda_model_ops(device, precision);

@@ -102,6 +102,22 @@ struct KvTarget {
 
 enum class Output { kOverwrite, kAccumulate };
 
+/// The feed-forward part of a layer: down(activation(gate) * up), of normed rows.
+struct FeedForward {
+  NormWeight norm;
+  PackedMatrix gate_up;  // (2 ffn, hidden): gate first
+  Activation activation = Activation::kSilu;
+  PackedMatrix down;  // (hidden, ffn)
+};
+
+/// Memory for what lies between two operations that are asked for as one, in the device's own form:
+/// as many floats as rows times the width.
+struct FeedForwardMemory {
+  float* normed;   // hidden wide
+  float* gate_up;  // 2 ffn
+  float* active;   // ffn
+};
+
 class ModelOps {
  public:
   virtual ~ModelOps() = default;
@@ -126,6 +142,15 @@ class ModelOps {
   /// The same with a slice of w: x (rows, w.inputs.count), out (rows, w.outputs.count).
   virtual void matmul_slice(Stream& stream, const float* x, std::int64_t rows, const MatrixSlice& w,
                             float* out, Output output) = 0;
+  /// rms_norm(), then matmul(): out = norm(x) w^T. `normed`: memory for rows as wide as x.
+  virtual void normed_matmul(Stream& stream, const float* x /*(rows, hidden)*/, std::int64_t rows,
+                             const NormWeight& norm, const PackedMatrix& w, float* normed,
+                             float* out /*(rows, outputs)*/);
+  /// rms_norm(), matmul(), glu() and matmul(): out = the feed-forward of x, or is added to. A
+  /// device may keep in its products' precision what lies between.
+  virtual void feed_forward(Stream& stream, const float* x /*(rows, hidden)*/, std::int64_t rows,
+                            const FeedForward& layer, const FeedForwardMemory& memory,
+                            float* out /*(rows, hidden)*/, Output output);
   /// out += the sum of the parts, each of `values` values, added up in list order.
   virtual void add_sum(Stream& stream, std::vector<const float*> parts, std::int64_t values,
                        float* out) = 0;

@@ -42,12 +42,18 @@ std::size_t PartProducts::memory_bytes(const ModelConfig& config, const PartLimi
 
 void PartProducts::add_product(Stream& compute, const float* x, std::int64_t rows,
                                const PackedMatrix& w, float* out) {
-  if (instance_.size() == 1) return ops_.matmul(compute, x, rows, w, out, Output::kAccumulate);
+  add(compute, rows, out,
+      [&](float* to, Output output) { ops_.matmul(compute, x, rows, w, to, output); });
+}
+
+void PartProducts::add(Stream& compute, std::int64_t rows, float* out,
+                       const std::function<void(float*, Output)>& own_summand) {
+  if (instance_.size() == 1) return own_summand(out, Output::kAccumulate);
   if (rows == 0) return;
   const std::int64_t values = rows * config_.hidden;
   Scratch scratch(scratch_);
   float* own = scratch.take(values);
-  ops_.matmul(compute, x, rows, w, own, Output::kOverwrite);
+  own_summand(own, Output::kOverwrite);
   values <= kFewValues ? add_few(compute, own, values, scratch, out)
                        : add_many(compute, own, values, scratch, out);
 }

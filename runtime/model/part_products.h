@@ -15,6 +15,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "attention/scratch.h"
 #include "attention/strategy_traffic.h"
@@ -47,6 +48,10 @@ class PartProducts {
   /// which every rank holds alike, before and after.
   void add_product(Stream& compute, const float* x, std::int64_t rows, const PackedMatrix& w,
                    float* out);
+  /// The same with this rank's summand (rows, hidden) from a call, which enqueues on `compute` that
+  /// it is written, or added, to the memory it is given.
+  void add(Stream& compute, std::int64_t rows, float* out,
+           const std::function<void(float* to, Output output)>& own_summand);
   /// Enqueues the logits of x (rows, hidden). `out` (rows, vocabulary) is written on the first rank
   /// of the instance; elsewhere it is not touched and may be null.
   void logits(Stream& compute, const float* x, std::int64_t rows, const PackedMatrix& w,

@@ -199,11 +199,12 @@ void Transformer::project(Stream& compute, const ForwardStep& step, int index,
   const LayerWeights& layer = weights_.layer(index);
   float* normed = normed_.as<float>().data();
   float* qkv = qkv_.as<float>().data();
-  ops_.rms_norm(compute, hidden(block.first), block.count, layer.attention_norm, normed);
   if (block.is_sliced) {
+    ops_.rms_norm(compute, hidden(block.first), block.count, layer.attention_norm, normed);
     sliced_->gather(compute, step.group, normed, block.count, layer.qkv, qkv);
   } else {
-    ops_.matmul(compute, normed, block.count, layer.qkv, qkv, Output::kOverwrite);
+    ops_.normed_matmul(compute, hidden(block.first), block.count, layer.attention_norm, layer.qkv,
+                       normed, qkv);
   }
   float* q = q_.as<float>().data() + block.first * config_.q_width();
   ops_.rope_and_store(compute,
@@ -317,16 +318,17 @@ void Transformer::attention_output(Stream& compute, const ForwardStep& step,
 void Transformer::mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
                       const RowBlock& block) {
   float* normed = normed_.as<float>().data();
-  float* gate_up = gate_up_.as<float>().data();
-  float* active = active_.as<float>().data();
-  ops_.rms_norm(compute, hidden(block.first), block.count, layer.ffn_norm, normed);
+  const float* x = hidden(block.first);
   float* sums = branch(compute, layer.ffn_post_norm, block);
   if (block.is_sliced) {
+    ops_.rms_norm(compute, x, block.count, layer.ffn_norm, normed);
     sliced_->mlp(compute, step.group, normed, block.count, layer, sums);
   } else {
-    ops_.matmul(compute, normed, block.count, layer.gate_up, gate_up, Output::kOverwrite);
-    ops_.glu(compute, gate_up, block.count, config_.ffn, config_.activation, active);
-    parts_.add_product(compute, active, block.count, layer.down, sums);
+    const FeedForward part{layer.ffn_norm, layer.gate_up, config_.activation, layer.down};
+    const FeedForwardMemory memory{normed, gate_up_.as<float>().data(), active_.as<float>().data()};
+    parts_.add(compute, block.count, sums, [&](float* out, Output output) {
+      ops_.feed_forward(compute, x, block.count, part, memory, out, output);
+    });
   }
   join(compute, layer.ffn_post_norm, block);
 }

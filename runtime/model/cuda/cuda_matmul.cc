@@ -40,6 +40,7 @@ struct CudaMatmul::Key {
         x_stride(product.x_stride),
         w_stride(product.w_stride),
         is_bfloat16(product.is_bfloat16),
+        is_out_narrow(product.is_out_narrow),
         x_alignment(alignment(product.x)),
         w_alignment(alignment(product.w)),
         out_alignment(alignment(product.out)) {}
@@ -52,6 +53,7 @@ struct CudaMatmul::Key {
   std::int64_t x_stride;
   std::int64_t w_stride;
   bool is_bfloat16;
+  bool is_out_narrow;
   std::uint32_t x_alignment;
   std::uint32_t w_alignment;
   std::uint32_t out_alignment;
@@ -124,8 +126,36 @@ void CudaMatmul::multiply(cudaStream_t stream, const float* x, std::int64_t rows
   turn.end();
 }
 
+void CudaMatmul::multiply(cudaStream_t stream, const std::uint16_t* x, std::int64_t rows,
+                          const PackedMatrix& w, float* out, Output output) {
+  multiply_narrow(stream, x, rows, w, {.out = out, .accumulates = output == Output::kAccumulate});
+}
+
+void CudaMatmul::multiply(cudaStream_t stream, const std::uint16_t* x, std::int64_t rows,
+                          const PackedMatrix& w, std::uint16_t* out) {
+  multiply_narrow(stream, x, rows, w, {.out = out, .is_out_narrow = true});
+}
+
+void CudaMatmul::multiply_narrow(cudaStream_t stream, const std::uint16_t* x, std::int64_t rows,
+                                 const PackedMatrix& w, MatrixProduct product) {
+  const CudaMatrixLayout& layout = layout_of(w);
+  expects(layout.precision() == Precision::kBFloat16, "both factors are bfloat16");
+  if (rows == 0 || layout.outputs() == 0) return;
+  product.x = x;
+  product.w = w.data;
+  product.rows = rows;
+  product.outputs = layout.outputs();
+  product.inputs = layout.inputs();
+  product.x_stride = layout.inputs();
+  product.w_stride = layout.stride();
+  product.is_bfloat16 = true;
+  SharedScratch::Turn turn(scratch_, kWorkspace + kNarrowed, stream);
+  multiply(stream, product, {reinterpret_cast<std::byte*>(turn.values()), kWorkspace});
+  turn.end();
+}
+
 void CudaMatmul::multiply(cudaStream_t stream, const MatrixProduct& product, Bytes workspace) {
-  if (kFewRowsProvenOnDevice && is_few_rows(product)) return launch_few_rows(product, stream);
+  if (is_few_rows(product)) return launch_few_rows(product, stream);
   const Plan* const found = plan(product);
   if (found == nullptr) return launch_plain_product(product, stream);
   const float one = 1.0f, beta = product.accumulates ? 1.0f : 0.0f;
@@ -159,8 +189,8 @@ std::unique_ptr<CudaMatmul::Plan> CudaMatmul::new_plan(const MatrixProduct& prod
                              sizeof(transposed)));
   check(library_.new_matrix(&plan->w, type, product.inputs, product.outputs, product.w_stride));
   check(library_.new_matrix(&plan->x, type, product.inputs, product.rows, product.x_stride));
-  check(
-      library_.new_matrix(&plan->out, CUDA_R_32F, product.outputs, product.rows, product.outputs));
+  check(library_.new_matrix(&plan->out, product.is_out_narrow ? CUDA_R_16BF : CUDA_R_32F,
+                            product.outputs, product.rows, product.outputs));
 
   cublasLtMatmulPreference_t wish = nullptr;
   check(library_.new_preference(&wish));

@@ -4,7 +4,7 @@
 //                             cuBLASLt --> out float32  no sums whose order is a matter of luck
 //   w bfloat16 --------------/
 //
-// In float32 x is multiplied as it is.
+// In float32 x is multiplied as it is. What lies between two products may be bfloat16 as well.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -36,12 +36,21 @@ class CudaMatmul {
   void multiply(cudaStream_t stream, const float* x, std::int64_t rows, const MatrixSlice& w,
                 float* out, Output output);
 
+  /// The same of rows that are bfloat16 already, w.inputs.count values apart, into float32; or
+  /// where `out` is bfloat16, which is overwritten.
+  void multiply(cudaStream_t stream, const std::uint16_t* x, std::int64_t rows,
+                const PackedMatrix& w, float* out, Output output);
+  void multiply(cudaStream_t stream, const std::uint16_t* x, std::int64_t rows,
+                const PackedMatrix& w, std::uint16_t* out);
+
   std::string version() const { return library_.version(); }
 
  private:
   struct Key;
   struct Plan;
 
+  void multiply_narrow(cudaStream_t stream, const std::uint16_t* x, std::int64_t rows,
+                       const PackedMatrix& w, MatrixProduct product);
   void multiply(cudaStream_t stream, const MatrixProduct& product, Bytes workspace);
   /// Null where cuBLASLt has no kernel for it.
   const Plan* plan(const MatrixProduct& product);

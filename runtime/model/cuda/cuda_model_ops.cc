@@ -77,6 +77,29 @@ class CudaModelOps final : public ModelOps {
     matmul_.multiply(native(stream), x, rows, w, out, output);
   }
 
+  void normed_matmul(Stream& stream, const float* x, std::int64_t rows, const NormWeight& norm,
+                     const PackedMatrix& w, float* normed, float* out) override {
+    if (!narrows(norm.hidden)) {
+      return ModelOps::normed_matmul(stream, x, rows, norm, w, normed, out);
+    }
+    const cudaStream_t to = native(stream);
+    launch_rms_norm(x, rows, norm, narrow(normed), to);
+    matmul_.multiply(to, narrow(normed), rows, w, out, Output::kOverwrite);
+  }
+
+  void feed_forward(Stream& stream, const float* x, std::int64_t rows, const FeedForward& layer,
+                    const FeedForwardMemory& memory, float* out, Output output) override {
+    const int ffn = layer.down.layout->inputs();
+    if (!narrows(layer.norm.hidden) || !narrows(ffn)) {
+      return ModelOps::feed_forward(stream, x, rows, layer, memory, out, output);
+    }
+    const cudaStream_t to = native(stream);
+    launch_rms_norm(x, rows, layer.norm, narrow(memory.normed), to);
+    matmul_.multiply(to, narrow(memory.normed), rows, layer.gate_up, narrow(memory.gate_up));
+    launch_glu(narrow(memory.gate_up), rows, ffn, layer.activation, narrow(memory.active), to);
+    matmul_.multiply(to, narrow(memory.active), rows, layer.down, out, output);
+  }
+
   void add_sum(Stream& stream, std::vector<const float*> parts, std::int64_t values,
                float* out) override {
     with_list<const float*>(stream, parts, [&](const float* const* list, cudaStream_t to) {
@@ -134,6 +157,11 @@ class CudaModelOps final : public ModelOps {
     current(device_);
     return as_cuda(stream).native();
   }
+
+  /// Whether rows of so many values can be kept as what products multiply: end to end, each where
+  /// eight values can be read at once.
+  bool narrows(int width) const { return precision_ == Precision::kBFloat16 && width % 8 == 0; }
+  static std::uint16_t* narrow(float* memory) { return reinterpret_cast<std::uint16_t*>(memory); }
 
   /// Calls launch(the list on the GPU, the stream), unless the list is empty.
   template <typename T, typename Launch>

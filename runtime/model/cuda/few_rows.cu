@@ -7,6 +7,7 @@
 #include "comm/cuda/cuda_check.h"
 #include "comm/error.h"
 #include "runtime/model/cuda/few_rows.h"
+#include "runtime/model/cuda/narrow_values.cuh"
 
 namespace longspan {
 namespace {
@@ -90,8 +91,7 @@ __global__ void __launch_bounds__(kWarps* kWarp) few_rows_kernel(const MatrixPro
       for (int r = 0; r < kRows; ++r) {
         const float sum = lanes_sum<kWarp>(sums[o][r]);
         if (lane != 0 || first + o >= work.outputs) continue;
-        float& out = work.out[std::int64_t{r} * work.outputs + first + o];
-        out = work.accumulates ? out + sum : sum;
+        write_product(work, std::int64_t{r} * work.outputs + first + o, sum);
       }
     }
   }

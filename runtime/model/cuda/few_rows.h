@@ -10,10 +10,6 @@ namespace longspan {
 /// From more rows on matrix units are worth their preparations.
 inline constexpr int kFewRows = 4;
 
-/// Turns true with the first run on a device in which cuda_model_ops_test passed and rates were
-/// better: until then products of few rows are cuBLASLt's.
-inline constexpr bool kFewRowsProvenOnDevice = false;
-
 /// bfloat16, 1 to kFewRows rows, and rows of both factors at multiples of 16 bytes.
 bool is_few_rows(const MatrixProduct& work);
 

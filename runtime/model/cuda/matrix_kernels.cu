@@ -4,6 +4,7 @@
 #include "attention/cuda/warp.cuh"
 #include "comm/cuda/cuda_check.h"
 #include "runtime/model/cuda/matrix_kernels.h"
+#include "runtime/model/cuda/narrow_values.cuh"
 
 namespace longspan {
 namespace {
@@ -11,8 +12,13 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 
-__device__ float widened(float value) { return value; }
-__device__ float widened(__nv_bfloat16 value) { return __bfloat162float(value); }
+/// A thread per eight values, which share a row.
+__global__ void narrow_eights_kernel(const float4* x, std::int64_t count, uint4* out) {
+  const std::int64_t step = std::int64_t{gridDim.x} * kThreads;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += step) {
+    out[i] = packed_eight(x[2 * i], x[2 * i + 1]);
+  }
+}
 
 /// A block per row.
 __global__ void narrow_kernel(const float* x, std::int64_t rows, std::int64_t width,
@@ -37,7 +43,7 @@ __global__ void plain_kernel(MatrixProduct work) {
     float sum = 0.0f;
     for (int i = lane; i < work.inputs; i += kWarp) sum += widened(x[i]) * widened(w[i]);
     sum = lanes_sum<kWarp>(sum);
-    if (lane == 0) work.out[item] = work.accumulates ? work.out[item] + sum : sum;
+    if (lane == 0) write_product(work, item, sum);
   }
 }
 
@@ -46,6 +52,13 @@ __global__ void plain_kernel(MatrixProduct work) {
 void launch_narrow_rows(const float* x, std::int64_t rows, std::int64_t width, std::int64_t stride,
                         std::uint16_t* out, cudaStream_t stream) {
   if (rows == 0 || width == 0) return;
+  if (width == stride && width % 8 == 0 && is_at_vector(x) && is_at_vector(out)) {
+    const std::int64_t count = rows * width / 8;
+    narrow_eights_kernel<<<blocks_for(count, kThreads), kThreads, 0, stream>>>(
+        reinterpret_cast<const float4*>(x), count, reinterpret_cast<uint4*>(out));
+    cuda_check(cudaGetLastError(), "narrowing rows");
+    return;
+  }
   narrow_kernel<<<blocks_for(rows, 1), kThreads, 0, stream>>>(
       x, rows, width, stride, reinterpret_cast<__nv_bfloat16*>(out));
   cuda_check(cudaGetLastError(), "narrowing rows");

@@ -13,11 +13,12 @@ void launch_narrow_rows(const float* x, std::int64_t rows, std::int64_t width, s
                         std::uint16_t* out, cudaStream_t stream);
 
 /// One product on the GPU: out (rows, outputs) = x w^T, or is added to. x and w are both float32 or
-/// both bfloat16; their rows lie x_stride and w_stride values apart, those of out end to end.
+/// both bfloat16; their rows lie x_stride and w_stride values apart, those of out end to end. `out`
+/// is float32, or bfloat16 where it is narrow, which is not added to.
 struct MatrixProduct {
   const void* x;
   const void* w;
-  float* out;
+  void* out;
   std::int64_t rows;
   int outputs;
   int inputs;
@@ -25,6 +26,7 @@ struct MatrixProduct {
   std::int64_t w_stride;
   bool is_bfloat16;
   bool accumulates;
+  bool is_out_narrow = false;
 };
 
 /// A warp per value of the result: right at any shape and alignment, and slow.

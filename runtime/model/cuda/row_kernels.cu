@@ -7,16 +7,13 @@
 #include "attention/cuda/warp.cuh"
 #include "comm/cuda/cuda_check.h"
 #include "comm/error.h"
+#include "runtime/model/cuda/narrow_values.cuh"
 #include "runtime/model/cuda/row_kernels.h"
 
 namespace longspan {
 namespace {
 
-constexpr int kThreads = 256;
-
-__device__ float widened(float value) { return value; }
-__device__ float widened(__half value) { return __half2float(value); }
-__device__ float widened(__nv_bfloat16 value) { return __bfloat162float(value); }
+constexpr int kThreads = 512;
 
 /// Over the block; every thread gets it.
 __device__ float block_sum(float value) {
@@ -43,15 +40,44 @@ __global__ void embed_kernel(const Value* table, int hidden, float scale, const 
   }
 }
 
-__global__ void rms_norm_kernel(const float* x, std::int64_t rows, NormWeight norm, float* out) {
+__device__ void store(float value, float* out) { *out = value; }
+__device__ void store(float value, __nv_bfloat16* out) { *out = __float2bfloat16_rn(value); }
+__device__ void store(const float4& values, float* out) {
+  *reinterpret_cast<float4*>(out) = values;
+}
+__device__ void store(const float4& values, __nv_bfloat16* out) {
+  *reinterpret_cast<uint2*>(out) = {packed_pair(values.x, values.y),
+                                    packed_pair(values.z, values.w)};
+}
+
+__device__ float squares_of(float value) { return value * value; }
+__device__ float squares_of(const float4& v) {
+  return (v.x * v.x + v.y * v.y) + (v.z * v.z + v.w * v.w);
+}
+__device__ float normed(float value, float scale, float weight) { return value * scale * weight; }
+__device__ float4 normed(const float4& v, float scale, const float4& weight) {
+  return {v.x * scale * weight.x, v.y * scale * weight.y, v.z * scale * weight.z,
+          v.w * scale * weight.w};
+}
+
+/// `Value`: what is read at once, a float or four.
+template <typename Value, typename Out>
+__global__ void __launch_bounds__(kThreads)
+    rms_norm_kernel(const float* x, std::int64_t rows, NormWeight norm, Out* out) {
+  constexpr int kAtOnce = sizeof(Value) / sizeof(float);
+  const int count = norm.hidden / kAtOnce;
+  const auto* weight = reinterpret_cast<const Value*>(norm.weight);
   for (std::int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
-    const float* from = x + row * norm.hidden;
+    const auto* from = reinterpret_cast<const Value*>(x + row * norm.hidden);
+    Out* const to = out + row * norm.hidden;
     float squares = 0.0f;
-    for (int i = threadIdx.x; i < norm.hidden; i += kThreads) squares += from[i] * from[i];
+#pragma unroll 4
+    for (int i = threadIdx.x; i < count; i += kThreads) squares += squares_of(from[i]);
     const float mean = block_sum(squares) / static_cast<float>(norm.hidden);
     const float scale = 1.0f / sqrtf(mean + norm.epsilon);
-    for (int i = threadIdx.x; i < norm.hidden; i += kThreads) {
-      out[row * norm.hidden + i] = from[i] * scale * norm.weight[i];
+#pragma unroll 4
+    for (int i = threadIdx.x; i < count; i += kThreads) {
+      store(normed(from[i], scale, weight[i]), to + i * kAtOnce);
     }
   }
 }
@@ -96,6 +122,36 @@ __global__ void glu_kernel(const float* gate_up, std::int64_t rows, int ffn, flo
   }
 }
 
+/// A thread per eight values.
+template <bool kSilu>
+__global__ void glu_eights_kernel(const uint4* gate_up, std::int64_t count, int eights,
+                                  uint4* out) {
+  const std::int64_t step = std::int64_t{gridDim.x} * kThreads;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += step) {
+    const std::int64_t row = i / eights, gate_at = i + row * eights;
+    const uint4 gate = gate_up[gate_at], up = gate_up[gate_at + eights];
+    const auto both = [](std::uint32_t g, std::uint32_t u) {
+      const auto active = [](float x) { return kSilu ? silu(x) : gelu(x); };
+      return packed_pair(active(first_of(g)) * first_of(u), active(second_of(g)) * second_of(u));
+    };
+    out[i] = {both(gate.x, up.x), both(gate.y, up.y), both(gate.z, up.z), both(gate.w, up.w)};
+  }
+}
+
+/// Four values at once where the width lets all rows begin at multiples of four.
+template <typename Out>
+void norm_rows(const float* x, std::int64_t rows, const NormWeight& norm, Out* out,
+               cudaStream_t stream) {
+  if (rows == 0) return;
+  const unsigned blocks = blocks_for(rows, 1);
+  if (norm.hidden % 4 == 0 && is_at_vector(x) && is_at_vector(norm.weight) && is_at_vector(out)) {
+    rms_norm_kernel<float4><<<blocks, kThreads, 0, stream>>>(x, rows, norm, out);
+  } else {
+    rms_norm_kernel<float><<<blocks, kThreads, 0, stream>>>(x, rows, norm, out);
+  }
+  cuda_check(cudaGetLastError(), "norming rows");
+}
+
 template <typename Value>
 void embed_from(const Embedding& embedding, const TokenId* tokens, std::int64_t rows, float* out,
                 cudaStream_t stream) {
@@ -122,9 +178,12 @@ void launch_embed(const Embedding& embedding, const TokenId* tokens, std::int64_
 
 void launch_rms_norm(const float* x, std::int64_t rows, const NormWeight& norm, float* out,
                      cudaStream_t stream) {
-  if (rows == 0) return;
-  rms_norm_kernel<<<blocks_for(rows, 1), kThreads, 0, stream>>>(x, rows, norm, out);
-  cuda_check(cudaGetLastError(), "norming rows");
+  norm_rows(x, rows, norm, out, stream);
+}
+
+void launch_rms_norm(const float* x, std::int64_t rows, const NormWeight& norm, std::uint16_t* out,
+                     cudaStream_t stream) {
+  norm_rows(x, rows, norm, reinterpret_cast<__nv_bfloat16*>(out), stream);
 }
 
 void launch_add_sum(const float* const* parts, std::int64_t count, std::int64_t values, float* out,
@@ -144,6 +203,23 @@ void launch_glu(const float* gate_up, std::int64_t rows, int ffn, Activation act
     glu_kernel<true><<<grid, kThreads, 0, stream>>>(gate_up, rows, ffn, out);
   } else {
     glu_kernel<false><<<grid, kThreads, 0, stream>>>(gate_up, rows, ffn, out);
+  }
+  cuda_check(cudaGetLastError(), "activating rows");
+}
+
+void launch_glu(const std::uint16_t* gate_up, std::int64_t rows, int ffn, Activation activation,
+                std::uint16_t* out, cudaStream_t stream) {
+  expects(ffn % 8 == 0 && is_at_vector(gate_up) && is_at_vector(out), "eight values at once");
+  if (rows == 0 || ffn == 0) return;
+  const int eights = ffn / 8;
+  const std::int64_t count = rows * eights;
+  const unsigned blocks = blocks_for(count, kThreads);
+  const auto* from = reinterpret_cast<const uint4*>(gate_up);
+  auto* to = reinterpret_cast<uint4*>(out);
+  if (activation == Activation::kSilu) {
+    glu_eights_kernel<true><<<blocks, kThreads, 0, stream>>>(from, count, eights, to);
+  } else {
+    glu_eights_kernel<false><<<blocks, kThreads, 0, stream>>>(from, count, eights, to);
   }
   cuda_check(cudaGetLastError(), "activating rows");
 }

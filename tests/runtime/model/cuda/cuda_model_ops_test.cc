@@ -284,6 +284,28 @@ TEST_P(CudaProductTest, KernelsOfOurOwnGiveTheSame) {
                 2 * tolerance(c.inputs), 2e-6, "few rows");
   }
   download(narrow);  // for its guard
+  if (!is_narrow) return;
+  MatrixProduct into_narrow = product;
+  const Array half = upload(unwritten((count + 1) / 2));
+  into_narrow.out = half.data(), into_narrow.accumulates = false, into_narrow.is_out_narrow = true;
+  const auto exact = expected(x, {0, c.outputs}, {0, c.inputs}, std::vector<float>(count));
+  const auto check = [&](const std::string& what) {
+    const auto found = download(half);
+    std::vector<float> values(count);
+    for (std::int64_t i = 0; i < count; ++i) {
+      std::uint32_t bits = 0;
+      std::memcpy(reinterpret_cast<std::byte*>(&bits) + 2,
+                  reinterpret_cast<const std::byte*>(found.data()) + 2 * i, 2);
+      std::memcpy(&values[i], &bits, sizeof(bits));
+    }
+    expect_near(values, exact, tolerance(c.inputs), 1.0 / 256, what + " into bfloat16");
+  };
+  launch_plain_product(into_narrow, stream);
+  check("plain");
+  if (is_few_rows(into_narrow)) {
+    launch_few_rows(into_narrow, stream);
+    check("few rows");
+  }
 }
 
 std::vector<ProductCase> product_cases() {
@@ -552,6 +574,91 @@ TEST_F(CudaModelOpsTest, ActivatedRowsAreThoseOfTheCpu) {
       const Array from = upload(x), out = upload(unwritten(rows * ffn));
       ops_->glu(*stream_, from.data(), rows, ffn, activation, out.data());
       expect_near(download(out), expected, 1e-6, 1e-5, str("{} rows of {}", rows, ffn));
+    }
+  }
+}
+
+/// A matrix as `ops` want it, in the host's memory.
+struct HostMatrix {
+  HostMatrix(ModelOps& ops, const std::vector<float>& w, int outputs, int inputs)
+      : layout(ops.new_matrix_layout(outputs, inputs)), bytes(layout->bytes() + 64) {
+    const auto at = reinterpret_cast<std::uintptr_t>(bytes.data());
+    packed = Bytes(bytes).subspan((64 - at % 64) % 64, layout->bytes());
+    for (int first = 0; first < outputs; first += layout->panel_rows()) {
+      const int rows = std::min(layout->panel_rows(), outputs - first);
+      layout->pack(w.data() + std::int64_t{first} * inputs, first, rows, packed);
+    }
+  }
+  std::unique_ptr<MatrixLayout> layout;
+  std::vector<std::byte> bytes;
+  Bytes packed;
+};
+
+// In bfloat16 all that lies between is rounded to it, which is what the CPU is made to do here.
+TEST_F(CudaModelOpsTest, AFeedForwardIsItsStepsOneByOne) {
+  for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
+    const bool is_narrow = precision == Precision::kBFloat16;
+    for (const auto& [rows, hidden, ffn] : {std::tuple{1, 1, 1},
+                                            {1, 64, 128},
+                                            {3, 40, 24},
+                                            {5, 7, 8},
+                                            {5, 8, 7},
+                                            {4, 264, 1000},
+                                            {130, 256, 72}}) {
+      for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
+        const auto as_kept = [&](std::vector<float> values) {
+          return is_narrow ? rounded(std::move(values)) : values;
+        };
+        const auto x = test::random_values(rows * hidden, 1, -3, 3);
+        const auto weight = test::random_values(hidden, 2);
+        const auto up_values = as_kept(test::random_values(2 * ffn * hidden, 3));
+        const auto down_values = as_kept(test::random_values(hidden * ffn, 4));
+        const auto before = test::random_values(rows * hidden, 5);
+        const std::string what = str("{}: {} rows, {} to {}", name(precision), rows, hidden, ffn);
+
+        const HostMatrix up(*cpu_, up_values, 2 * ffn, hidden);
+        const HostMatrix down(*cpu_, down_values, hidden, ffn);
+        auto normed = unwritten(rows * hidden), gate_up = unwritten(rows * 2 * ffn);
+        auto active = unwritten(rows * ffn), expected = before;
+        cpu_->rms_norm(cpu_stream_, x.data(), rows, {weight.data(), hidden, 1e-5f}, normed.data());
+        cpu_stream_.synchronize();
+        normed = as_kept(normed);
+        cpu_->matmul(cpu_stream_, normed.data(), rows, {up.layout.get(), up.packed.data()},
+                     gate_up.data(), Output::kOverwrite);
+        cpu_stream_.synchronize();
+        const auto projected = gate_up;
+        gate_up = as_kept(gate_up);
+        cpu_->glu(cpu_stream_, gate_up.data(), rows, ffn, activation, active.data());
+        cpu_stream_.synchronize();
+        active = as_kept(active);
+        cpu_->matmul(cpu_stream_, active.data(), rows, {down.layout.get(), down.packed.data()},
+                     expected.data(), Output::kAccumulate);
+        cpu_stream_.synchronize();
+
+        const HostMatrix up_there(ops(precision), up_values, 2 * ffn, hidden);
+        const HostMatrix down_there(ops(precision), down_values, hidden, ffn);
+        const Buffer up_memory = upload_bytes(up_there.packed);
+        const Buffer down_memory = upload_bytes(down_there.packed);
+        const Array from = upload(x), norm = upload(weight), out = upload(before);
+        const Array memory[] = {upload(unwritten(rows * hidden)), upload(unwritten(rows * 2 * ffn)),
+                                upload(unwritten(rows * ffn))};
+        const FeedForward layer{{norm.data(), hidden, 1e-5f},
+                                {up_there.layout.get(), up_memory.bytes().data()},
+                                activation,
+                                {down_there.layout.get(), down_memory.bytes().data()}};
+        ops(precision).feed_forward(*stream_, from.data(), rows, layer,
+                                    {memory[0].data(), memory[1].data(), memory[2].data()},
+                                    out.data(), Output::kAccumulate);
+        // A sum that falls beside a border between two bfloat16 is rounded to the other one.
+        const double step = is_narrow ? 1.0 / 256 : 4e-6;
+        expect_near(download(out), expected, step * std::sqrt(ffn) * 0.5, 2 * step, what);
+        for (const Array& one : memory) download(one);  // for their guards
+
+        const Array wide = upload(unwritten(rows * 2 * ffn));
+        ops(precision).normed_matmul(*stream_, from.data(), rows, layer.norm, layer.gate_up,
+                                     memory[0].data(), wide.data());
+        expect_near(download(wide), projected, step * std::sqrt(hidden), step, what + ", normed");
+      }
     }
   }
 }
