@@ -55,7 +55,10 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
       transformer_(machine.device(), model.config, model.weights, *model.ops, *model.kernels, kv_,
                    instance_group(machine, ranks_), memory.limits),
       bad_attention_(transformer_.bad_lse_total()),
-      compute_(machine.device().new_stream()) {}
+      compute_(machine.device().new_stream()) {
+  transformer_.warm_up(*compute_);
+  compute_->synchronize();
+}
 
 void Worker::admit(Admission admission) {
   const RequestId id = admission.request;

@@ -130,6 +130,10 @@ class ModelOps {
   /// float32 or bfloat16.
   virtual TensorType embedding_type(TensorType in_file) const { return in_file; }
 
+  /// Whether the first product of a shape waits for a kernel to be found and loaded, which whoever
+  /// starts a job should wait for, not a request.
+  virtual bool finds_kernels() const { return false; }
+
   /// out[i] = row tokens[i] of the table, scaled. Ids must lie inside the vocabulary.
   virtual void embed(Stream& stream, const Embedding& embedding, std::vector<TokenId> tokens,
                      float* out /*(tokens, hidden)*/) = 0;

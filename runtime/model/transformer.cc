@@ -155,6 +155,24 @@ void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerD
   }
 }
 
+void Transformer::warm_up(Stream& compute) {
+  if (!ops_.finds_kernels() || limits_.rows == 0) return;
+  const LayerWeights& layer = weights_.layer(0);
+  float* x = hidden(0);
+  float* normed = normed_.as<float>().data();
+  const FeedForward part{layer.ffn_norm, layer.gate_up, config_.activation, layer.down};
+  const FeedForwardMemory memory{normed, gate_up_.as<float>().data(), active_.as<float>().data()};
+  for (const std::int64_t rows : {block_rows(limits_), std::int64_t{1}}) {
+    ops_.clear(compute, x, rows * config_.hidden);
+    ops_.clear(compute, mixed_.as<float>().data(), rows * config_.q_width());
+    ops_.normed_matmul(compute, x, rows, layer.attention_norm, layer.qkv, normed,
+                       qkv_.as<float>().data());
+    ops_.matmul(compute, mixed_.as<float>().data(), rows, layer.attention_output, x,
+                Output::kAccumulate);
+    ops_.feed_forward(compute, x, rows, part, memory, x, Output::kAccumulate);
+  }
+}
+
 /// Each rule's for all rows of the step.
 void Transformer::rope_angles(Stream& compute, const ForwardStep& step) {
   const int dim = config_.heads.head_dim;

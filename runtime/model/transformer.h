@@ -127,6 +127,11 @@ class Transformer {
   /// stream after each layer.
   void forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done);
 
+  /// Enqueues the products of a layer and of the logits, of as many rows as whole chunks have and
+  /// of one, so that a device has found its kernels for them. What they say is forgotten. Before
+  /// the first step; no other rank takes part.
+  void warm_up(Stream& compute);
+
   const Limits& limits() const { return limits_; }
   /// Where the keys that count for a prompt of `tokens` are named while a pass runs; of attention
   /// that needs it.

@@ -52,6 +52,8 @@ class CudaModelOps final : public ModelOps {
     return precision_ == Precision::kBFloat16 ? TensorType::kBF16 : TensorType::kF32;
   }
 
+  bool finds_kernels() const override { return true; }
+
   void embed(Stream& stream, const Embedding& embedding, std::vector<TokenId> tokens,
              float* out) override {
     expects(std::ranges::all_of(tokens,
