@@ -20,6 +20,7 @@
 #include <cmath>
 
 #include "attention/cuda/decode_mma.h"
+#include "attention/cuda/early_launch.cuh"
 #include "attention/cuda/merge.cuh"
 #include "attention/cuda/mma.cuh"
 #include "attention/cuda/warp.cuh"
@@ -313,19 +314,6 @@ class HeadGroup {
   float o_[kHeadDim / 8][4] = {};
 };
 
-/// From here on the next kernel in the stream may be launched, as far as there is room for it: it
-/// waits for the end of this one by wait_for_kernel_before().
-__device__ void let_next_kernel_in() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-__device__ void wait_for_kernel_before() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
 template <int kHeadDim>
 __global__ void __launch_bounds__(kThreads, 2)
     split_kernel(const __grid_constant__ MmaDecode work) {
@@ -485,8 +473,7 @@ MmaDecodeGrid prepare_mma_decode(int head_dim) {
   int blocks = 0;
   cuda_check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kThreads, bytes),
              "counting blocks of the decode kernel");
-  return {blocks * attribute(cudaDevAttrMultiProcessorCount),
-          attribute(cudaDevAttrComputeCapabilityMajor) >= 9};
+  return {blocks * attribute(cudaDevAttrMultiProcessorCount)};
 }
 
 void launch_mma_decode(const MmaDecode& work, std::int64_t most_rows, const MmaDecodeGrid& grid,
@@ -497,17 +484,9 @@ void launch_mma_decode(const MmaDecode& work, std::int64_t most_rows, const MmaD
   split_kernel_for(
       shape.head_dim)<<<grid.blocks, kThreads, shared_bytes_for(shape.head_dim), stream>>>(work);
   cuda_check(cudaGetLastError(), "attending splits on matrix units");
-  cudaLaunchAttribute early{};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t merge{};
-  merge.gridDim = dim3(static_cast<unsigned>(most_rows * shape.query_heads));
-  merge.blockDim = dim3(kMergeThreads);
-  merge.stream = stream;
-  merge.attrs = &early;
-  merge.numAttrs = grid.is_early ? 1 : 0;
-  cuda_check(cudaLaunchKernelEx(&merge, merge_kernel_for(shape.head_dim), work),
-             "merging splits of decode rows");
+  launch_early(merge_kernel_for(shape.head_dim),
+               dim3(static_cast<unsigned>(most_rows * shape.query_heads)), kMergeThreads, stream,
+               "merging splits of decode rows", work);
 }
 
 }  // namespace longspan

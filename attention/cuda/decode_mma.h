@@ -25,8 +25,7 @@ struct MmaDecode {
 
 /// What the GPU has room for.
 struct MmaDecodeGrid {
-  int blocks;     // at a time
-  bool is_early;  // a kernel may be launched before the one before it ends
+  int blocks;  // at a time
 };
 
 constexpr bool decodes_by_mma(const HeadShape& shape) {

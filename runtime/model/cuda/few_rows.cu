@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "attention/cuda/early_launch.cuh"
 #include "attention/cuda/grid.h"
 #include "attention/cuda/warp.cuh"
 #include "comm/cuda/cuda_check.h"
@@ -39,13 +40,27 @@ __device__ const __nv_bfloat16* row_of(const void* matrix, std::int64_t row, std
   return static_cast<const __nv_bfloat16*>(matrix) + row * stride;
 }
 
+/// Weights are nobody's result: their first lines are on their way to L2 while the kernel before
+/// still works out x.
+__device__ void fetch_first_lines(const MatrixProduct& work, std::int64_t first, int lane) {
+  constexpr int kLine = 64;                      // values
+  constexpr int kLinesOfRow = kWarp / kOutputs;  // a line for each lane
+  const std::int64_t row = first + lane / kLinesOfRow;
+  const int column = lane % kLinesOfRow * kLine;
+  if (row >= work.outputs || column >= work.inputs) return;
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(row_of(work.w, row, work.w_stride) + column));
+}
+
 template <int kRows>
 __global__ void __launch_bounds__(kWarps* kWarp) few_rows_kernel(const MatrixProduct work) {
+  let_next_kernel_in();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const std::int64_t step = std::int64_t{gridDim.x} * kWarps * kOutputs;
+  const std::int64_t begin = (std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp) * kOutputs;
   const int whole = work.inputs / kVector * kVector;
-  for (std::int64_t first = (std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp) * kOutputs;
-       first < work.outputs; first += step) {
+  fetch_first_lines(work, begin, lane);
+  wait_for_kernel_before();
+  for (std::int64_t first = begin; first < work.outputs; first += step) {
     const __nv_bfloat16 *w[kOutputs], *x[kRows];
 #pragma unroll
     for (int o = 0; o < kOutputs; ++o) {
@@ -114,9 +129,8 @@ void launch_few_rows(const MatrixProduct& work, cudaStream_t stream) {
   constexpr decltype(&few_rows_kernel<1>) kKernels[] = {few_rows_kernel<1>, few_rows_kernel<2>,
                                                         few_rows_kernel<3>, few_rows_kernel<4>};
   static_assert(std::size(kKernels) == kFewRows);
-  kKernels[work.rows -
-           1]<<<blocks_for(work.outputs, kWarps * kOutputs), kWarps * kWarp, 0, stream>>>(work);
-  cuda_check(cudaGetLastError(), "multiplying a few rows");
+  launch_early(kKernels[work.rows - 1], blocks_for(work.outputs, kWarps * kOutputs), kWarps * kWarp,
+               stream, "multiplying a few rows", work);
 }
 
 }  // namespace longspan

@@ -1,5 +1,6 @@
 #include <cuda_bf16.h>
 
+#include "attention/cuda/early_launch.cuh"
 #include "attention/cuda/grid.h"
 #include "attention/cuda/warp.cuh"
 #include "comm/cuda/cuda_check.h"
@@ -14,6 +15,8 @@ constexpr int kWarps = kThreads / kWarp;
 
 /// A thread per eight values, which share a row.
 __global__ void narrow_eights_kernel(const float4* x, std::int64_t count, uint4* out) {
+  let_next_kernel_in();
+  wait_for_kernel_before();
   const std::int64_t step = std::int64_t{gridDim.x} * kThreads;
   for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += step) {
     out[i] = packed_eight(x[2 * i], x[2 * i + 1]);
@@ -54,10 +57,9 @@ void launch_narrow_rows(const float* x, std::int64_t rows, std::int64_t width, s
   if (rows == 0 || width == 0) return;
   if (width == stride && width % 8 == 0 && is_at_vector(x) && is_at_vector(out)) {
     const std::int64_t count = rows * width / 8;
-    narrow_eights_kernel<<<blocks_for(count, kThreads), kThreads, 0, stream>>>(
-        reinterpret_cast<const float4*>(x), count, reinterpret_cast<uint4*>(out));
-    cuda_check(cudaGetLastError(), "narrowing rows");
-    return;
+    return launch_early(narrow_eights_kernel, blocks_for(count, kThreads), kThreads, stream,
+                        "narrowing rows", reinterpret_cast<const float4*>(x), count,
+                        reinterpret_cast<uint4*>(out));
   }
   narrow_kernel<<<blocks_for(rows, 1), kThreads, 0, stream>>>(
       x, rows, width, stride, reinterpret_cast<__nv_bfloat16*>(out));

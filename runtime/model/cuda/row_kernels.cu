@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "attention/cuda/early_launch.cuh"
 #include "attention/cuda/grid.h"
 #include "attention/cuda/warp.cuh"
 #include "comm/cuda/cuda_check.h"
@@ -64,6 +65,8 @@ __device__ float4 normed(const float4& v, float scale, const float4& weight) {
 template <typename Value, typename Out>
 __global__ void __launch_bounds__(kThreads)
     rms_norm_kernel(const float* x, std::int64_t rows, NormWeight norm, Out* out) {
+  let_next_kernel_in();
+  wait_for_kernel_before();
   constexpr int kAtOnce = sizeof(Value) / sizeof(float);
   const int count = norm.hidden / kAtOnce;
   const auto* weight = reinterpret_cast<const Value*>(norm.weight);
@@ -126,6 +129,8 @@ __global__ void glu_kernel(const float* gate_up, std::int64_t rows, int ffn, flo
 template <bool kSilu>
 __global__ void glu_eights_kernel(const uint4* gate_up, std::int64_t count, int eights,
                                   uint4* out) {
+  let_next_kernel_in();
+  wait_for_kernel_before();
   const std::int64_t step = std::int64_t{gridDim.x} * kThreads;
   for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += step) {
     const std::int64_t row = i / eights, gate_at = i + row * eights;
@@ -143,13 +148,10 @@ template <typename Out>
 void norm_rows(const float* x, std::int64_t rows, const NormWeight& norm, Out* out,
                cudaStream_t stream) {
   if (rows == 0) return;
-  const unsigned blocks = blocks_for(rows, 1);
-  if (norm.hidden % 4 == 0 && is_at_vector(x) && is_at_vector(norm.weight) && is_at_vector(out)) {
-    rms_norm_kernel<float4><<<blocks, kThreads, 0, stream>>>(x, rows, norm, out);
-  } else {
-    rms_norm_kernel<float><<<blocks, kThreads, 0, stream>>>(x, rows, norm, out);
-  }
-  cuda_check(cudaGetLastError(), "norming rows");
+  const bool in_fours =
+      norm.hidden % 4 == 0 && is_at_vector(x) && is_at_vector(norm.weight) && is_at_vector(out);
+  launch_early(in_fours ? rms_norm_kernel<float4, Out> : rms_norm_kernel<float, Out>,
+               blocks_for(rows, 1), kThreads, stream, "norming rows", x, rows, norm, out);
 }
 
 template <typename Value>
@@ -213,15 +215,10 @@ void launch_glu(const std::uint16_t* gate_up, std::int64_t rows, int ffn, Activa
   if (rows == 0 || ffn == 0) return;
   const int eights = ffn / 8;
   const std::int64_t count = rows * eights;
-  const unsigned blocks = blocks_for(count, kThreads);
-  const auto* from = reinterpret_cast<const uint4*>(gate_up);
-  auto* to = reinterpret_cast<uint4*>(out);
-  if (activation == Activation::kSilu) {
-    glu_eights_kernel<true><<<blocks, kThreads, 0, stream>>>(from, count, eights, to);
-  } else {
-    glu_eights_kernel<false><<<blocks, kThreads, 0, stream>>>(from, count, eights, to);
-  }
-  cuda_check(cudaGetLastError(), "activating rows");
+  launch_early(activation == Activation::kSilu ? glu_eights_kernel<true> : glu_eights_kernel<false>,
+               blocks_for(count, kThreads), kThreads, stream, "activating rows",
+               reinterpret_cast<const uint4*>(gate_up), count, eights,
+               reinterpret_cast<uint4*>(out));
 }
 
 void launch_gather_rows(const float* x, int width, const std::int64_t* rows, std::int64_t count,
