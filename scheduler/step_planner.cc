@@ -26,7 +26,8 @@ StepPlanner::StepPlanner(PlannerOptions options)
       ledger_({.capacity = options_.capacity,
                .page_tokens = options_.page_tokens,
                .headroom = options_.headroom}),
-      unpromised_(options_.capacity) {}
+      unpromised_(options_.capacity),
+      shared_(options_.capacity.size()) {}
 
 bool StepPlanner::submit(const RequestShape& request) {
   if (!request.fits_its_room() || !fits_alone(request)) return false;
@@ -168,6 +169,10 @@ bool StepPlanner::move(RequestId id, std::int64_t page, int to) {
   const auto move = ledger_.try_move(from, to, std::numeric_limits<std::int64_t>::max());
   if (!move) return false;
   --unpromised_[to];
+  if (page < request->hit_pages) {
+    --shared_[from.owner];
+    ++shared_[to];
+  }
   request->owners[page] = to;
   moving_.push_back({id, page, *move});
   return true;
@@ -238,6 +243,7 @@ void StepPlanner::finish(std::deque<Running>::iterator request) {
 void StepPlanner::leave(std::deque<Running>& list, std::deque<Running>::iterator request) {
   const RequestId id = request->shape.id;
   for (int owner : request->owners) ++unpromised_[owner];
+  for (std::int64_t page = 0; page < request->hit_pages; ++page) --shared_[request->owners[page]];
   for (const Moving& page : moving_) {
     if (page.request != id) continue;
     ++unpromised_[page.move.from.owner];

@@ -122,6 +122,7 @@ class StepPlanner {
     RequestShape shape;
     std::vector<int> group;       // that computes its prompt, in order
     std::vector<int> owners;      // of all pages it can ever need
+    std::int64_t hit_pages = 0;   // of them, the first: others have computed them
     std::int64_t computed = 0;    // positions whose KV is stored
     std::int64_t sampled = 0;     // tokens
     std::int32_t last_token = 0;  // not yet computed
@@ -149,8 +150,10 @@ class StepPlanner {
   bool fits_alone(const RequestShape& request) const;
   void start_waiting(StepPlan& plan);
   bool start(StepPlan& plan, const RequestShape& shape, std::vector<PageRef> found);
-  std::vector<int> group_from(const std::vector<std::int64_t>& free) const;
-  std::optional<std::vector<int>> group_behind(PageRef first) const;
+  SpreadOrder spread_order() const;
+  int reader_of(std::int64_t page, std::span<const int> group) const;
+  std::vector<int> group_from(std::int64_t page, const std::vector<std::int64_t>& room,
+                              const std::vector<std::int64_t>& free) const;
   std::optional<Beginning> begin_behind(std::vector<PageRef> hit, const RequestShape& request,
                                         std::vector<std::int64_t> free) const;
   std::optional<std::vector<int>> place(const RequestShape& request, std::span<const int> group,
@@ -174,6 +177,7 @@ class StepPlanner {
   PlannerOptions options_;
   PageLedger ledger_;
   std::vector<std::int64_t> unpromised_;  // pages, by rank, that are nobody's place
+  std::vector<std::int64_t> shared_;      // pages, by rank, that who runs has of others
   std::deque<RequestShape> waiting_;
   std::deque<Running> running_;
   std::deque<Running> held_;      // at their end, with what was computed of them

@@ -486,7 +486,7 @@ TEST(StepPlannerTest, APromptBeginsBehindWhatOthersHaveComputedOfIt) {
   EXPECT_EQ(hits(*second, 2), (Hits{{0, 1}, {1, 0}}));
   for (const PrefillChunk& chunk : second->prefill) {
     EXPECT_EQ(chunk.first, chunk.request == 1 ? 12 : 8);
-    EXPECT_THAT(chunk.group, ElementsAre(1, 0)) << "as its pages lie";
+    EXPECT_THAT(chunk.group, ElementsAre(0, 1)) << "page 3 of 1 on rank 1, page 2 of 2 on rank 0";
   }
   planner.completed({{1, 9}, {2, 9}});
   EXPECT_EQ(planner.ledger().promise().promised, 0);
@@ -611,6 +611,68 @@ TEST(StepPlannerTest, OnTheFewestRanksARequestStaysWhereItsPrefixIs) {
   const auto second = planner.next();
   EXPECT_EQ(hits(*second, 1), (Hits{{0, 1}, {1, 1}}));
   EXPECT_THAT(second->prefill.at(0).owners, ElementsAre(1, 1, 1, 1, 1));
+}
+
+/// Of the requests that begin with the next step, behind `hit` pages, how many have their last page
+/// on each rank, which writes their answers.
+std::map<int, int> writers(StepPlanner& planner, std::int64_t hit) {
+  const auto plan = planner.next();
+  std::map<int, int> count;
+  for (const PrefillChunk& chunk : plan->prefill) {
+    EXPECT_EQ(std::ssize(hits(*plan, chunk.request)), hit) << chunk.request;
+    ++count[chunk.owners.back()];
+  }
+  return count;
+}
+
+PlannerOptions many_at_once(int ranks, Retention keep) {
+  PlannerOptions options{.page_tokens = 4, .keep = keep, .chunk_tokens = 1024, .max_chunks = 64};
+  for (int rank = 0; rank < ranks; ++rank) options.group.push_back(rank);
+  options.capacity.assign(ranks, 512);
+  return options;
+}
+
+// One page, as of a chat's header, is on one rank; the answers behind it are written by all.
+TEST(StepPlannerTest, ShortRequestsWithACommonPageAreSpreadOverTheRanks) {
+  for (Retention keep : {Retention::kSpread, Retention::kFewest}) {
+    for (int ranks : {1, 2, 3, 4}) {
+      StepPlanner planner(many_at_once(ranks, keep));
+      ASSERT_TRUE(planner.submit(named(0, 5, 1)));
+      run_out(planner);
+      for (RequestId id = 1; id <= 4 * ranks; ++id) ASSERT_TRUE(planner.submit(named(id, 8, 1)));
+      const std::map<int, int> count = writers(planner, 1);
+      ASSERT_EQ(std::ssize(count), ranks);
+      for (const auto& [rank, answers] : count) EXPECT_EQ(answers, 4) << rank << " of " << ranks;
+    }
+  }
+}
+
+// Questions about one document. It is read where it lies; on the fewest ranks its answers are
+// written there too, where almost all of their keys are, and where pages are spread by all.
+TEST(StepPlannerTest, ALongHitStaysWhereItIs) {
+  for (Retention keep : {Retention::kSpread, Retention::kFewest}) {
+    StepPlanner planner(many_at_once(3, keep));
+    ASSERT_TRUE(planner.submit(named(0, 37, 9)));
+    run_out(planner);
+    for (RequestId id = 1; id <= 6; ++id) ASSERT_TRUE(planner.submit(named(id, 40, 9)));
+    const std::map<int, int> count = writers(planner, 9);
+    if (keep == Retention::kFewest) {
+      EXPECT_THAT(count, ElementsAre(std::pair(0, 6)));
+    } else {
+      EXPECT_THAT(count, ElementsAre(std::pair(0, 2), std::pair(1, 2), std::pair(2, 2)));
+    }
+  }
+}
+
+// What is of others weighs nothing only as long as it is theirs.
+TEST(StepPlannerTest, APageThatManyShareIsNobodysWorkOnceTheyHaveLeft) {
+  StepPlanner planner(many_at_once(2, Retention::kSpread));
+  ASSERT_TRUE(planner.submit(named(0, 5, 1)));
+  run_out(planner);
+  for (RequestId id = 1; id <= 6; ++id) ASSERT_TRUE(planner.submit(named(id, 8, 1)));
+  run_out(planner);
+  for (RequestId id = 7; id <= 8; ++id) ASSERT_TRUE(planner.submit(named(id, 4, 0)));
+  EXPECT_THAT(writers(planner, 0), ElementsAre(std::pair(0, 1), std::pair(1, 1)));
 }
 
 // Page 0 leaves rank 0 with the step in which another request begins behind it.
