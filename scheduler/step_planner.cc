@@ -30,7 +30,7 @@ StepPlanner::StepPlanner(PlannerOptions options)
       shared_(options_.capacity.size()) {}
 
 bool StepPlanner::submit(const RequestShape& request) {
-  if (!request.fits_its_room() || !fits_alone(request)) return false;
+  if (!could_run(request)) return false;
   waiting_.push_back(request);
   return true;
 }
@@ -193,20 +193,24 @@ bool StepPlanner::holds(RequestId id) const {
   return std::ranges::any_of(held_, [id](const Running& r) { return r.shape.id == id; });
 }
 
-void StepPlanner::completed(const std::vector<SampledToken>& sampled) {
+std::vector<RequestId> StepPlanner::completed(const std::vector<SampledToken>& sampled) {
   for (const PageRef page : std::exchange(leaving_, {})) {
     ++unpromised_[page.owner];
     (void)ledger_.drained(page);
   }
   for (const Running& request : running_) note_computed(request);
+  std::vector<RequestId> ended;
   for (const SampledToken& one : sampled) {
     const auto request = find_in(running_, one.request);
     if (request == running_.end()) continue;  // aborted meanwhile
     request->last_token = one.token;
     ++request->sampled;
     const bool stopped = std::ranges::count(request->shape.stop_tokens, one.token) > 0;
-    if (stopped || request->sampled == request->shape.max_new) finish(request);
+    if (!stopped && request->sampled < request->shape.max_new) continue;
+    ended.push_back(one.request);
+    finish(request);
   }
+  return ended;
 }
 
 /// Pages of the prompt that are full can be found by others. Those with words of the answer have no

@@ -84,8 +84,9 @@ class StepPlanner {
  public:
   explicit StepPlanner(PlannerOptions options);
 
-  /// Queues a request. False, and nothing is queued, when it does not even fit an idle group, or
-  /// its own room.
+  /// Whether the request fits an idle group, and its own room. Depends on nothing that changes.
+  bool could_run(const RequestShape& request) const;
+  /// Queues a request. False, and nothing is queued, when it could not run.
   [[nodiscard]] bool submit(const RequestShape& request);
   /// Goes on with a held request, whose prompt, limits and stops are now those of `request`, and of
   /// whose tokens the first `common` are still the same. Returns how many positions stay as they
@@ -96,8 +97,8 @@ class StepPlanner {
 
   /// The next step; nothing when all requests are finished. Call completed() before the next one.
   std::optional<StepPlan> next();
-  /// What the last step sampled. Requests that reached their end leave or are held.
-  void completed(const std::vector<SampledToken>& sampled);
+  /// What the last step sampled. Requests that reached their end leave or are held; returns them.
+  std::vector<RequestId> completed(const std::vector<SampledToken>& sampled);
   /// Moves a page of a running request to another rank of the group, before the next step. False,
   /// and nothing changes, unless the page is full and of this request alone, has not been moved
   /// since the last step, and `to` is another rank with a page to spare: at the source the page is
@@ -114,6 +115,10 @@ class StepPlanner {
   const std::vector<int>& owners(RequestId request) const;
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
+  /// Requests that have not started, that go on, and that are held.
+  std::int64_t waiting() const { return std::ssize(waiting_); }
+  std::int64_t running() const { return std::ssize(running_); }
+  std::int64_t held() const { return std::ssize(held_); }
   /// Which page is whose. After next() it is as the ranks see it when they have done the step.
   const PageLedger& ledger() const { return ledger_; }
 
@@ -147,7 +152,6 @@ class StepPlanner {
   };
 
   static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
-  bool fits_alone(const RequestShape& request) const;
   void start_waiting(StepPlan& plan);
   bool start(StepPlan& plan, const RequestShape& shape, std::vector<PageRef> found);
   SpreadOrder spread_order() const;

@@ -55,7 +55,8 @@ bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, std::vector<P
   return true;
 }
 
-bool StepPlanner::fits_alone(const RequestShape& request) const {
+bool StepPlanner::could_run(const RequestShape& request) const {
+  if (!request.fits_its_room()) return false;
   const std::vector<std::int64_t>& capacity = options_.capacity;
   const std::int64_t all = std::accumulate(capacity.begin(), capacity.end(), std::int64_t{0});
   return worst_pages(request, options_.page_tokens) <= all - options_.headroom &&

@@ -146,7 +146,9 @@ void Coordinator::collect(const StepPlan& plan, const StepReport& own) {
     for (const NllSum& part : report.nll) nll[part.request] += part.sum;
   }
   for (const auto& [request, sum] : nll) listener_.nll(request, sum);
-  planner_.completed(sampled);
+  for (const RequestId ended : planner_.completed(sampled)) {
+    if (listener_.finished) listener_.finished(ended);
+  }
 }
 
 /// Two that count the same thing: what was told wrongly, or done wrongly, shows here.

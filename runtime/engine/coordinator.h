@@ -45,6 +45,8 @@ class Coordinator {
     std::function<void(RequestId, const Scored&)> token;
     /// Sum of -ln p over the prompt rows of one chunk, all ranks together.
     std::function<void(RequestId, double)> nll;
+    /// If any: the last token of a request, or of a conversation's turn, was sampled.
+    std::function<void(RequestId)> finished = nullptr;
   };
 
   /// Borrows all but the options.
@@ -72,8 +74,7 @@ class Coordinator {
   [[nodiscard]] std::optional<std::int64_t> extend(Admission admission, std::int64_t max_new);
   /// Whether the request is held.
   bool holds(RequestId request) const { return planner_.holds(request); }
-  /// How much of the KV memory of all ranks is promised to requests that have started.
-  PoolPromise kv_promise() const { return planner_.ledger().promise(); }
+  const StepPlanner& planner() const { return planner_; }
   /// Before the next step: the request gets no more tokens.
   void end(RequestId request) { planner_.end(request); }
   /// The same, and a request that would be held is forgotten.
