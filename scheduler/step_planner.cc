@@ -66,8 +66,10 @@ std::optional<StepPlan> StepPlanner::next() {
   for (Running* prompt : next_prompts()) {
     plan.group = options_.group;
     plan.prefill.push_back(next_chunk(*prompt));
+    if (plan.prefill.back().samples) plan.prefill.back().forks = fork_at_the_end_of(*prompt);
   }
   plan.epoch = ++epoch_;
+  plan.forks = std::exchange(forked_, {});
   plan.finished = std::exchange(left_, {});
   plan.moves = std::exchange(moved_, {});
   for (const Running& request : running_) grant_pages(plan, request);
@@ -85,7 +87,8 @@ void StepPlanner::grant_pages(StepPlan& plan, const Running& request) {
                              " has no page left of those that it was to have for request " +
                              std::to_string(id));
     }
-    plan.grants.push_back({id, page, granted->page});
+    plan.grants.push_back(
+        {.request = id, .page = page, .at = granted->page, .copied = granted->copy_tokens});
   }
 }
 
@@ -199,6 +202,7 @@ std::vector<RequestId> StepPlanner::completed(const std::vector<SampledToken>& s
     (void)ledger_.drained(page);
   }
   for (const Running& request : running_) note_computed(request);
+  begin_forks();
   std::vector<RequestId> ended;
   for (const SampledToken& one : sampled) {
     const auto request = find_in(running_, one.request);
@@ -210,6 +214,7 @@ std::vector<RequestId> StepPlanner::completed(const std::vector<SampledToken>& s
     ended.push_back(one.request);
     finish(request);
   }
+  for (const RequestId id : std::exchange(ends_later_, {})) end(id);
   return ended;
 }
 
@@ -226,6 +231,10 @@ void StepPlanner::note_computed(const Running& request) {
 }
 
 void StepPlanner::end(RequestId id) {
+  const auto concerns_it = [id](const Forking& fork) {
+    return fork.parent == id || fork.child.shape.id == id;
+  };
+  if (std::ranges::any_of(forking_, concerns_it)) return ends_later_.push_back(id);
   const auto is_it = [id](const RequestShape& shape) { return shape.id == id; };
   if (std::erase_if(waiting_, is_it) > 0) left_.push_back(id);
   const auto request = find_in(running_, id);
@@ -254,6 +263,7 @@ void StepPlanner::leave(std::deque<Running>& list, std::deque<Running>::iterator
     ledger_.cancel_move(page.move.id);
   }
   std::erase_if(moving_, [id](const Moving& page) { return page.request == id; });
+  std::erase_if(forked_, [id](const ForkedRequest& fork) { return fork.to == id; });
   ledger_.release(id);
   left_.push_back(id);
   list.erase(request);

@@ -56,6 +56,9 @@ struct RequestShape {
   /// 0, or the most tokens it may come to have, those of later prompts included: then it is held at
   /// its end.
   std::int64_t room = 0;
+  /// An earlier request of the same prompt and max_new. If that goes on, and there is room for this
+  /// one too, when its prompt is read, they go on as forks; else this one is as any other.
+  std::optional<RequestId> like;
   /// Names of the prompt's full pages, by which it finds what others have computed of it, and they
   /// what it has; none: it shares nothing. Every row whose likelihood is wanted is computed.
   std::vector<PageHash> names;
@@ -144,6 +147,12 @@ class StepPlanner {
     PageInMotion move;
   };
 
+  /// A request for which the step's last row of `parent`'s prompt samples too.
+  struct Forking {
+    RequestId parent = 0;
+    Running child;
+  };
+
   /// Where a request begins to be computed, and who has its pages.
   struct Beginning {
     std::vector<int> group;
@@ -161,7 +170,7 @@ class StepPlanner {
   std::optional<Beginning> begin_behind(std::vector<PageRef> hit, const RequestShape& request,
                                         std::vector<std::int64_t> free) const;
   std::optional<std::vector<int>> place(const RequestShape& request, std::span<const int> group,
-                                        std::span<const PageRef> hit,
+                                        std::int64_t first,
                                         const std::vector<std::int64_t>& free) const;
   std::vector<PageRef> longest_hit(const RequestShape& request) const;
   std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
@@ -169,6 +178,10 @@ class StepPlanner {
   bool leaves_prefix(const Running& request) const;
   std::vector<Running*> next_prompts();
   PrefillChunk next_chunk(Running& request) const;
+  bool awaits_fork(const RequestShape& request) const;
+  std::vector<RequestId> fork_at_the_end_of(const Running& prompt);
+  std::optional<Running> fork_of(const Running& prompt, const RequestShape& shape) const;
+  void begin_forks();
   void add_decode_rows(StepPlan& plan);
   void commit_moves();
   void grant_pages(StepPlan& plan, const Running& request);
@@ -184,11 +197,14 @@ class StepPlanner {
   std::vector<std::int64_t> shared_;      // pages, by rank, that who runs has of others
   std::deque<RequestShape> waiting_;
   std::deque<Running> running_;
-  std::deque<Running> held_;      // at their end, with what was computed of them
-  std::vector<RequestId> left_;   // to be told in the next plan
-  std::vector<Moving> moving_;    // likewise, and not yet committed
-  std::vector<PageMove> moved_;   // likewise, and committed
-  std::vector<PageRef> leaving_;  // what moves of the last plan leave, still promised there
+  std::deque<Running> held_;           // at their end, with what was computed of them
+  std::vector<Forking> forking_;       // by the step under way; they run when it is done
+  std::vector<ForkedRequest> forked_;  // to be told in the next plan
+  std::vector<RequestId> ends_later_;  // when the step under way is done
+  std::vector<RequestId> left_;        // to be told in the next plan
+  std::vector<Moving> moving_;         // likewise, and not yet committed
+  std::vector<PageMove> moved_;        // likewise, and committed
+  std::vector<PageRef> leaving_;       // what moves of the last plan leave, still promised there
   std::uint64_t epoch_ = 0;
 };
 

@@ -12,15 +12,22 @@
 namespace longspan {
 
 /// In order of arrival: who does not fit yet is not overtaken by who does. Who waits for a prefix
-/// is, by some: it is first again as soon as the prefix is there.
+/// is, by some: it is first again as soon as the prefix is there. Who is to go on from another's
+/// prompt waits for that.
 void StepPlanner::start_waiting(StepPlan& plan) {
   constexpr std::int64_t kMostPassed = 16;  // each costs a look at its names
+  std::int64_t passed = 0;
   auto next = waiting_.begin();
-  while (next != waiting_.end() && next - waiting_.begin() < kMostPassed &&
+  while (next != waiting_.end() && passed < kMostPassed &&
          std::ssize(running_) + std::ssize(held_) < options_.max_running) {
+    if (awaits_fork(*next)) {
+      ++next;
+      continue;
+    }
     if (!ledger_.promise().fits(worst_pages(*next, options_.page_tokens))) return;  // soon said
     std::vector<PageRef> hit = longest_hit(*next);
     if (awaits_prefix(*next, std::ssize(hit))) {
+      ++passed;
       ++next;
     } else {
       if (!start(plan, *next, std::move(hit))) return;
@@ -60,7 +67,7 @@ bool StepPlanner::could_run(const RequestShape& request) const {
   const std::vector<std::int64_t>& capacity = options_.capacity;
   const std::int64_t all = std::accumulate(capacity.begin(), capacity.end(), std::int64_t{0});
   return worst_pages(request, options_.page_tokens) <= all - options_.headroom &&
-         place(request, group_from(0, capacity, capacity), {}, capacity).has_value();
+         place(request, group_from(0, capacity, capacity), 0, capacity).has_value();
 }
 
 SpreadOrder StepPlanner::spread_order() const {
@@ -106,7 +113,7 @@ std::optional<StepPlanner::Beginning> StepPlanner::begin_behind(
   beginning.hit = std::move(hit);
   for (const auto& room : {idle, free}) {  // the second: where memory is short
     beginning.group = group_from(std::ssize(beginning.hit), room, free);
-    if (const auto rest = place(request, beginning.group, beginning.hit, free)) {
+    if (const auto rest = place(request, beginning.group, std::ssize(beginning.hit), free)) {
       beginning.owners.insert(beginning.owners.end(), rest->begin(), rest->end());
       return beginning;
     }
@@ -114,13 +121,13 @@ std::optional<StepPlanner::Beginning> StepPlanner::begin_behind(
   return std::nullopt;
 }
 
-/// Pages behind a hit. They lie with the ranks that compute them where layout and retention allow.
+/// Pages from the `first` on, which is the first of its own. They lie with the ranks that compute
+/// them where layout and retention allow.
 std::optional<std::vector<int>> StepPlanner::place(const RequestShape& request,
-                                                   std::span<const int> group,
-                                                   std::span<const PageRef> hit,
+                                                   std::span<const int> group, std::int64_t first,
                                                    const std::vector<std::int64_t>& free) const {
-  const std::int64_t pages = worst_pages(request, options_.page_tokens), first = std::ssize(hit);
-  if (options_.keep == Retention::kFewest && !hit.empty()) {
+  const std::int64_t pages = worst_pages(request, options_.page_tokens);
+  if (options_.keep == Retention::kFewest && first > 0) {
     const int one = reader_of(first, group);
     if (free[one] >= pages - first) return std::vector(pages - first, one);
   }

@@ -102,17 +102,19 @@ void BatchRun::start(Engine& engine, const LineName& name, const BatchLine& line
 
 /// `pending` stays where it is until its last answer is complete.
 void BatchRun::submit(Engine& engine, Pending& pending, RecordedRequest answer, int top) {
-  const std::size_t i = pending.answers.size();
+  const std::size_t i = pending.answers.size(), choice = i % pending.answers_per_prompt;
+  const auto first = choice > 0 ? std::optional(pending.ids[i - choice]) : std::nullopt;
   pending.ids.push_back(engine.submit(
       {.prompt = answer.prompt,
        .sampling = answer.sampling,
        .max_new = answer.max_new,
        .top = top,
+       .like = first,
        .on_prefill = [this, &pending,
                       i](const Progress& chunk) { note_prefill(pending, i, chunk); },
        .on_token = [this, &engine, &pending,
                     i](const Scored& scored) { note_token(engine, pending, i, scored); }}));
-  if (i % pending.answers_per_prompt == 0) pending.prompt_tokens += std::ssize(answer.prompt);
+  if (choice == 0) pending.prompt_tokens += std::ssize(answer.prompt);
   pending.answers.emplace_back(std::move(answer), options_.readers, requests_.tokenizer());
 }
 

@@ -33,10 +33,11 @@ std::vector<int> Coordinator::others() const {
 }
 
 bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_nll,
-                         std::int64_t room) {
+                         std::int64_t room, const Sharing& sharing) {
   RequestShape shape = shape_of(admission, max_new);
   shape.wants_nll = wants_nll;
   shape.room = room;
+  shape.like = sharing.like;
   admission.length = room > 0 ? room : shape.prompt_tokens + max_new;
   if (names_ && room == 0) shape.names = names_of(admission);
   if (!planner_.submit(shape)) return false;
@@ -99,18 +100,22 @@ bool Coordinator::step() {
   announce(order);
   for (std::size_t i = 0; i < choices.size(); ++i) {
     const PrefillChunk& chunk = order.plan.prefill[i];
-    listener_.prefill(
-        {chunk.request, chunk.first, chunk.count, prompt_tokens_[chunk.request], &choices[i]});
+    const std::int64_t prompt = prompt_tokens_[chunk.request];
+    listener_.prefill({chunk.request, chunk.first, chunk.count, prompt, &choices[i]});
+    for (const RequestId fork : chunk.forks) {
+      listener_.prefill({fork, prompt, 0, prompt, &choices[i]});
+    }
   }
   const bool prefills = !order.plan.prefill.empty();
   collect(order.plan, worker_.execute(order, prefills ? listener_.layer : nullptr));
   return true;
 }
 
-/// To the group; to everyone when requests have finished or pages move, since any rank may hold
-/// their pages, and when rows look back.
+/// To the group; to everyone when requests have finished, are forked, or pages move, since any rank
+/// may hold their pages, and when rows look back.
 void Coordinator::announce(const StepOrder& order) {
-  const bool of_pages = !order.plan.finished.empty() || !order.plan.moves.empty();
+  const bool of_pages =
+      !order.plan.finished.empty() || !order.plan.moves.empty() || !order.plan.forks.empty();
   const bool looks_back = std::ranges::any_of(order.plan.decode, [&](const DecodeStep& row) {
     return looking_back_.contains(row.request);
   });

@@ -24,7 +24,8 @@
 
 namespace longspan {
 
-/// A chunk of prefill that is about to run. `choice` lives as long as the call.
+/// A chunk of prefill that is about to run; of 0 positions where the last chunk of another's prompt
+/// is this request's too. `choice` lives as long as the call.
 struct Progress {
   RequestId request = 0;
   std::int64_t prompt_done = 0;   // positions computed before it, by whomever
@@ -63,10 +64,16 @@ class Coordinator {
     names_by_length_ = by_length;
   }
 
+  /// With whom a request shares what is computed of its prompt.
+  struct Sharing {
+    /// An earlier request of the same prompt and max_new, whose prompt is read for both.
+    std::optional<RequestId> like;
+  };
+
   /// Tells every rank of the request and queues it. With `room` it is a conversation of up to so
   /// many tokens, and is held at its end. False when it can never fit.
   [[nodiscard]] bool submit(Admission admission, std::int64_t max_new, bool wants_nll,
-                            std::int64_t room = 0);
+                            std::int64_t room = 0, const Sharing& sharing = {});
   /// Goes on with the held request of that name as `admission`. Returns how many leading positions
   /// need not be computed again: those of the tokens that both have, but for the prompt's last, and
   /// of a page that was rounded all or none. Nothing, and all stays as it was, when it does not fit

@@ -24,6 +24,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "runtime/engine/job.h"
@@ -49,6 +50,9 @@ struct EngineRequest {
   std::int64_t max_new = 1;     // 1 at least
   int top = 0;                  // alternatives to report with each token
   bool wants_nll = false;       // of the prompt
+  /// Of several answers to one prompt all but the first name the first: if they can go on when it
+  /// has been read, it was read for them too. The same prompt and max_new.
+  std::optional<RequestId> like;
   /// 0, or the most tokens of a conversation: it is kept at the end of the answer, for extend().
   std::int64_t room = 0;
 
