@@ -162,6 +162,12 @@ void StepPlanner::add_decode_rows(StepPlan& plan) {
   plan.group.assign(members.begin(), members.end());
 }
 
+void StepPlanner::name_more(RequestId id, std::span<const PageHash> names) {
+  const auto request = find_in(running_, id);
+  if (request == running_.end()) return;  // it has ended, and fills no page
+  request->shape.names.insert(request->shape.names.end(), names.begin(), names.end());
+}
+
 bool StepPlanner::move(RequestId id, std::int64_t page, int to) {
   const auto request = find_in(running_, id);
   if (request == running_.end() || !request->placed || page < 0) return false;
@@ -218,8 +224,7 @@ std::vector<RequestId> StepPlanner::completed(const std::vector<SampledToken>& s
   return ended;
 }
 
-/// Pages of the prompt that are full can be found by others. Those with words of the answer have no
-/// names: where keys are rounded, a prompt with the same words would be computed otherwise.
+/// Pages that are full can be found by others, if they have names.
 void StepPlanner::note_computed(const Running& request) {
   const RequestId id = request.shape.id;
   const std::span<const PageHash> names = request.shape.names;

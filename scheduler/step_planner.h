@@ -102,6 +102,9 @@ class StepPlanner {
   std::optional<StepPlan> next();
   /// What the last step sampled. Requests that reached their end leave or are held; returns them.
   std::vector<RequestId> completed(const std::vector<SampledToken>& sampled);
+  /// Names of more full pages of a running request, behind those that have one: of its answer. To
+  /// be told before the step that fills the first of them.
+  void name_more(RequestId request, std::span<const PageHash> names);
   /// Moves a page of a running request to another rank of the group, before the next step. False,
   /// and nothing changes, unless the page is full and of this request alone, has not been moved
   /// since the last step, and `to` is another rank with a page to spare: at the source the page is

@@ -96,20 +96,22 @@ void BatchRun::start(Engine& engine, const LineName& name, const BatchLine& line
              .answers_per_prompt = static_cast<std::size_t>(request.n)};
   open_ += std::ssize(answers);
   for (RecordedRequest& answer : answers) {
-    submit(engine, pending, std::move(answer), request.top_logprobs);
+    submit(engine, pending, std::move(answer), request);
   }
 }
 
 /// `pending` stays where it is until its last answer is complete.
-void BatchRun::submit(Engine& engine, Pending& pending, RecordedRequest answer, int top) {
+void BatchRun::submit(Engine& engine, Pending& pending, RecordedRequest answer,
+                      const CompletionRequest& asked) {
   const std::size_t i = pending.answers.size(), choice = i % pending.answers_per_prompt;
   const auto first = choice > 0 ? std::optional(pending.ids[i - choice]) : std::nullopt;
   pending.ids.push_back(engine.submit(
       {.prompt = answer.prompt,
        .sampling = answer.sampling,
        .max_new = answer.max_new,
-       .top = top,
+       .top = asked.top_logprobs,
        .like = first,
+       .cache_salt = asked.cache_salt,
        .on_prefill = [this, &pending,
                       i](const Progress& chunk) { note_prefill(pending, i, chunk); },
        .on_token = [this, &engine, &pending,

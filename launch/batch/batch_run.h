@@ -70,7 +70,8 @@ class BatchRun {
   void take(Engine& engine, const InputLine& input);
   void start(Engine& engine, const LineName& name, const BatchLine& line);
   void drop_what_has_not_begun(Engine& engine);
-  void submit(Engine& engine, Pending& pending, RecordedRequest answer, int top);
+  void submit(Engine& engine, Pending& pending, RecordedRequest answer,
+              const CompletionRequest& asked);
   double under_way() const;
   void show_progress(const Engine& engine);
   void finish(const Pending& request);

@@ -14,6 +14,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "runtime/engine/control_channel.h"
@@ -57,17 +58,24 @@ class Coordinator {
   /// How decode rows are shared from the next step on; shipped until told.
   void use_for_decode(DecodeStrategy strategy) { decode_strategy_ = strategy; }
 
-  /// What was computed of a prompt is found by later ones that begin alike, unless they are
-  /// conversations. `by_length`: only where both have as much room, since keys depend on it.
-  void share_prefixes(PageNames names, bool by_length) {
-    names_ = std::move(names);
-    names_by_length_ = by_length;
-  }
+  /// How prompts find what others have computed.
+  struct PrefixSharing {
+    PageNames names;
+    bool by_length = false;  // only of those with as much room, since keys depend on it
+    /// Of answers too: what decode computes is what prefill would, since no keys are rounded.
+    bool answers = false;
+  };
+
+  /// What was computed of a request is found by later ones whose prompts begin alike, unless they
+  /// are conversations.
+  void share_prefixes(PrefixSharing sharing) { prefixes_ = std::move(sharing); }
 
   /// With whom a request shares what is computed of its prompt.
   struct Sharing {
     /// An earlier request of the same prompt and max_new, whose prompt is read for both.
     std::optional<RequestId> like;
+    /// Prefixes are shared with those of the same salt alone.
+    std::string cache_salt;
   };
 
   /// Tells every rank of the request and queues it. With `room` it is a conversation of up to so
@@ -98,7 +106,8 @@ class Coordinator {
   std::vector<RankSummary> stop();
 
  private:
-  std::vector<PageHash> names_of(const Admission& admission) const;
+  std::vector<PageHash> begin_names(const Admission& admission, const std::string& cache_salt);
+  void name_answers(const std::vector<SampledToken>& sampled);
   void admit(Admission admission);
   void announce(const StepOrder& order);
   void collect(const StepPlan& plan, const StepReport& own);
@@ -111,8 +120,8 @@ class Coordinator {
   StrategyPicker picker_;
   DecodeStrategy decode_strategy_ = DecodeStrategy::kShipped;
   Listener listener_;
-  std::optional<PageNames> names_;
-  bool names_by_length_ = false;
+  std::optional<PrefixSharing> prefixes_;
+  std::map<RequestId, PageNames::Chain> answers_;  // names of those that are being written
   struct Conversation {
     std::int64_t room = 0;
     std::vector<TokenId> tokens;  // of its last prompt, and what was sampled since

@@ -177,9 +177,9 @@ void Engine::begin(RequestId id, EngineRequest request) {
   }
   Admission admission = admission_of(id, request);
   const Turn& turn = turns_[id] = {.request = std::move(request)};
-  const bool fits =
-      coordinator_->submit(std::move(admission), turn.request.max_new, turn.request.wants_nll,
-                           turn.request.room, {.like = turn.request.like});
+  const bool fits = coordinator_->submit(
+      std::move(admission), turn.request.max_new, turn.request.wants_nll, turn.request.room,
+      {.like = turn.request.like, .cache_salt = turn.request.cache_salt});
   expects(fits, "what could not run was refused");
 }
 

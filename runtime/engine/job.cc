@@ -160,8 +160,9 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
                           picker_options(options, model.config, memory), input->listener);
   coordinator.use_for_decode(options.decode_strategy);
   if (shares_prefixes(options, model.config)) {
-    coordinator.share_prefixes(PageNames(options.page_tokens, hit_pages(options)),
-                               model.config.ropes.depend_on_length());
+    coordinator.share_prefixes({.names = PageNames(options.page_tokens, hit_pages(options)),
+                                .by_length = model.config.ropes.depend_on_length(),
+                                .answers = options.kv_type == KvType::kFloat32});
   }
   input->drive(coordinator);
   return coordinator.stop();

@@ -317,6 +317,49 @@ TEST_F(EngineTest, AConversationGoesOnTurnAfterTurnAndIsForgotten) {
   }
 }
 
+TEST_F(EngineTest, ARetryGoesOnWhereAnAbortedPromptHadGot) {
+  std::mt19937 random(10);
+  const Tokens prompt = random_tokens(random, 50);
+  for (int degree : {1, 2}) {
+    Heard aborted, again;
+    open({.degree = degree, .page_tokens = 4, .chunk_tokens = 18, .max_running = 1},
+         [&](Engine& engine) {
+           const RequestId id = engine.submit(request_of(prompt, aborted));
+           (void)engine.step();
+           engine.abort(id);
+           run_out(engine);
+           EXPECT_EQ(engine.stats().kv_cached, 4);
+           engine.submit(request_of(prompt, again));
+           run_out(engine);
+           EXPECT_EQ(engine.stats().hit_tokens, 16);
+         });
+    EXPECT_EQ(aborted.read, 18);
+    EXPECT_EQ(again.read, 34);
+    EXPECT_EQ(again.tokens, alone({prompt})[0]);
+  }
+}
+
+// As long as they are different: of equal salts, and of none, the second reads little.
+TEST_F(EngineTest, PromptsOfTwoSaltsDoNotMeet) {
+  std::mt19937 random(12);
+  const Tokens prompt = random_tokens(random, 41);
+  for (const auto& [first, second] : {std::pair{"a", "a"}, {"", ""}, {"a", "b"}, {"", "a"}}) {
+    std::vector<Heard> heard(2);
+    open({.page_tokens = 4, .max_running = 2}, [&](Engine& engine) {
+      EngineRequest request = request_of(prompt, heard[0]);
+      request.cache_salt = first;
+      engine.submit(request);
+      run_out(engine);
+      request = request_of(prompt, heard[1]);
+      request.cache_salt = second;
+      engine.submit(request);
+      run_out(engine);
+    });
+    EXPECT_EQ(heard[1].read, std::string(first) == second ? 1 : 41) << first << ' ' << second;
+    EXPECT_EQ(heard[1].tokens, heard[0].tokens);
+  }
+}
+
 TEST_F(EngineTest, ATurnThatIsAbortedStaysAConversation) {
   std::mt19937 random(9);
   const Tokens message = random_tokens(random, 50);
