@@ -80,16 +80,19 @@ std::vector<EngineRequest> make_requests(const GenerateOptions& options, const T
   std::vector<EngineRequest> requests;
   for (const Prompt& prompt : prompts) {
     const std::string which =
-        prompts.size() > 1 ? str("prompt {}", requests.size() + 1) : "the prompt";
+        prompts.size() > 1 ? str("prompt {}", requests.size() / options.n + 1) : "the prompt";
     EngineRequest request{.prompt = tokens_of(prompt, tokenizer, which),
                           .forced = forced,
                           .sampling = sampling,
-                          .top = options.logprobs,
-                          .wants_nll = options.prompt_nll};
+                          .top = options.logprobs};
     request.max_new = max_new_tokens(options, std::ssize(request.prompt), config.context, which);
     if (config.ropes.depend_on_length() && !options.json) say_length(request, which);
     expect_room_for(sampling.min_tokens, request.max_new, which);
-    requests.push_back(std::move(request));
+    for (int choice = 0; choice < options.n; ++choice) {
+      request.sampling.choice = static_cast<std::uint32_t>(choice);
+      request.wants_nll = options.prompt_nll && choice == 0;
+      requests.push_back(request);
+    }
   }
   return requests;
 }
@@ -116,6 +119,10 @@ void print_summary(const Answer& answer, const RunFacts& run, const std::string&
   std::string line = str("longspan: {}read {} tokens in {:.2f} s ({:.0f} tokens/s) over {}", which,
                          with_thousands(std::ssize(answer.prompt)), answer.prefill_s(),
                          answer.prefill_tokens_per_s(), ranks_text(run.degree, run.tp));
+  if (answer.read == 0) {
+    line = str("longspan: {}went on from the {} tokens of the prompt", which,
+               with_thousands(answer.kept));
+  }
   line += str(", wrote {} tokens in {:.2f} s", answer.tokens.size(), answer.decode_s());
   if (answer.sampled > 1) line += str(" ({:.1f} tokens/s)", answer.decode_tokens_per_s());
   if (const auto nll = answer.prompt_nll()) line += str("; prompt nll {:.5f} nats a token", *nll);
@@ -174,8 +181,8 @@ class Conversation {
     for (std::size_t i = 0; i < first_.size(); ++i) {
       const auto difference = first_difference(first_[i], result.answers[i]);
       if (!difference) continue;
-      std::cerr << str("longspan: prompt {}: degree {} differs from degree {} at token {}", i + 1,
-                       degree, first_degree_, difference->token);
+      std::cerr << str("longspan: prompt {}: degree {} differs from degree {} at token {}",
+                       i / options_.n + 1, degree, first_degree_, difference->token);
       if (!difference->allowed()) {
         std::cerr << std::endl;
         return ExitCode::kDiffers;
@@ -240,6 +247,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
   if (coordinator) {
     talk.emplace(options, model,
                  RunInput{.requests = std::move(requests),
+                          .n = options.n,
                           .stop_texts = options.sampling.stop_texts,
                           .interrupted = &interrupted,
                           .loaded = late ? Clock::now() : loaded,

@@ -19,7 +19,7 @@ class Collector {
   Collector(const RunInput& input, LoadedModel& model, int degree)
       : input_(input), progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
     for (const EngineRequest& request : input.requests) {
-      to_read_ += std::ssize(request.prompt);
+      if (choice(std::ssize(recorders_)) == 0) to_read_ += std::ssize(request.prompt);
       recorders_.emplace_back(RecordedRequest{.prompt = request.prompt,
                                               .sampling = request.sampling,
                                               .max_new = request.max_new,
@@ -68,16 +68,22 @@ class Collector {
 
   void submit(Engine& engine, std::int64_t i) {
     EngineRequest request = input_.requests[i];
+    if (choice(i) > 0) request.like = ids_[i - choice(i)];
     request.on_prefill = [this, i](const Progress& chunk) { prefill(i, chunk); };
     request.on_token = [this, i, &engine](const Scored& scored) { token(engine, i, scored); };
     request.on_nll = [this, i](double sum) { recorders_[i].nll(sum); };
     ids_.push_back(engine.submit(std::move(request)));
   }
 
+  /// Which of its prompt's answers it is.
+  std::int64_t choice(std::int64_t i) const { return i % input_.n; }
+
   /// Of all prompts together, whose chunks may share a step or take turns; no more of it once an
   /// answer is shown.
   void prefill(std::int64_t i, const Progress& chunk) {
-    if (recorders_[i].answer().read == 0) to_read_ -= chunk.prompt_done;
+    if (recorders_[i].answer().read == 0) {
+      to_read_ += choice(i) == 0 ? -chunk.prompt_done : chunk.prompt_total - chunk.prompt_done;
+    }
     recorders_[i].prefill(chunk, now());
     step_ += chunk.prompt_chunk;
     if (shows_progress_) progress_.chunk(read_, step_, to_read_);

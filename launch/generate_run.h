@@ -17,7 +17,8 @@ namespace longspan {
 
 /// What rank 0 is to run.
 struct RunInput {
-  std::vector<EngineRequest> requests;  // one per prompt, without callbacks
+  std::vector<EngineRequest> requests;  // without callbacks; of each prompt `n` in a row
+  int n = 1;
   std::vector<std::string> stop_texts;  // end each answer, but not before its min_tokens
   const std::atomic<bool>* interrupted = nullptr;
   std::chrono::steady_clock::time_point loaded;  // weights and prompts: seconds count from here
