@@ -37,8 +37,10 @@ class Collector {
       if (shows_progress_) progress_.layer(layer);
     }};
     for (const EngineRequest& request : input_.requests) {
-      setup.shapes.push_back(
-          {.prompt_tokens = std::ssize(request.prompt), .max_new = request.max_new});
+      RequestShape shape{.prompt_tokens = std::ssize(request.prompt), .max_new = request.max_new};
+      const std::int64_t i = std::ssize(setup.shapes);
+      if (choice(i) > 0) shape.like = i - choice(i);
+      setup.shapes.push_back(shape);
     }
     return setup;
   }
