@@ -8,7 +8,7 @@ namespace longspan {
 AnswerRecorder::AnswerRecorder(RecordedRequest request, Readers readers, const Tokenizer& tokenizer)
     : request_(std::move(request)),
       readers_(readers),
-      answer_{.prompt = request_.prompt, .kept = request_.kept},
+      answer_{.prompt = request_.prompt},
       text_(tokenizer, Detokenizer::Start::kContinuation),
       stops_(request_.stop_texts) {}
 

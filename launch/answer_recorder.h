@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "launch/answer.h"
-#include "runtime/engine/job.h"
+#include "runtime/engine/coordinator.h"
 #include "runtime/model/sampling.h"
 #include "runtime/model/stop_strings.h"
 
@@ -15,7 +15,6 @@ namespace longspan {
 /// What an answer is recorded for.
 struct RecordedRequest {
   std::vector<TokenId> prompt;
-  std::int64_t kept = 0;  // leading tokens of it that need not be read
   Sampling sampling;
   std::int64_t max_new = 1;
   std::vector<std::string> stop_texts;  // end the answer, but not before its min_tokens

@@ -90,21 +90,19 @@ ExitCode chat_on(Machine& machine, const GenerateOptions& asked, AnswerInterrupt
   const MachineRates rates = machine_rates(machine, options, *model.kernels, split);
 
   std::optional<ChatTalk> talk;
-  SessionInput session{.shapes = {{.room = room}}, .room_gives_way = !options.max_model_len};
+  EngineSetup setup{.shapes = {{.room = room}}, .room_gives_way = !options.max_model_len};
   if (coordinator) {
     talk.emplace(
         talk_options(options),
         run_facts(options, model, split.degree, precision, words->sampling, load_s, manifest),
         model, words->wording, interrupt);
-    session.listener = talk->listener();
-    session.drive = [&](Coordinator& engine) {
-      const std::int64_t planned = session.shapes.front().room;
-      say_room(options, model.config, planned);
-      talk->run(engine, planned);
-    };
+    setup.layer = talk->layer_done();
   }
-  run_session(machine, model, job_options(machine, options, split, rates, precision),
-              coordinator ? &session : nullptr);
+  Engine::open(machine, model, job_options(machine, options, split, rates, precision),
+               coordinator ? &setup : nullptr, [&](Engine& engine) {
+                 say_room(options, model.config, engine.room());
+                 talk->run(engine);
+               });
   if (trace) trace->finish(!options.json);
   return any_rank(machine.control(), interrupt.leaving()) ? ExitCode::kInterrupted
                                                           : ExitCode::kClean;

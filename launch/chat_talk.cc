@@ -25,29 +25,21 @@ ChatTalk::ChatTalk(ChatTalkOptions options, RunFacts facts, const LoadedModel& m
   if (options_.system) messages_.push_back({"system", *options_.system});
 }
 
-Coordinator::Listener ChatTalk::listener() {
-  return {.prefill =
-              [this](const Progress& chunk) {
-                recorder_->prefill(chunk, now());
-                const std::int64_t kept = recorder_->answer().kept;
-                if (!progress_) return;
-                progress_->chunk(chunk.prompt_done - kept, chunk.prompt_chunk,
-                                 chunk.prompt_total - kept);
-              },
-          .layer =
-              [this](int layer) {
-                if (progress_) progress_->layer(layer);
-              },
-          .token =
-              [this](RequestId, const Scored& scored) {
-                if (progress_) progress_->finish();
-                show(recorder_->token(scored, now()));
-              },
-          .nll = [](RequestId, double) {}};
+LayerDone ChatTalk::layer_done() {
+  return [this](int layer) {
+    if (progress_) progress_->layer(layer);
+  };
 }
 
-void ChatTalk::run(Coordinator& coordinator, std::int64_t room) {
-  room_ = room;
+void ChatTalk::note_prefill(const Progress& chunk) {
+  recorder_->prefill(chunk, now());
+  const std::int64_t kept = recorder_->answer().kept;
+  if (!progress_) return;
+  progress_->chunk(chunk.prompt_done - kept, chunk.prompt_chunk, chunk.prompt_total - kept);
+}
+
+void ChatTalk::run(Engine& engine) {
+  room_ = engine.room();
   while (!interrupt_.leaving()) {
     const ChatRequest request = input_.next();
     switch (request.kind) {
@@ -55,23 +47,24 @@ void ChatTalk::run(Coordinator& coordinator, std::int64_t room) {
         if (options_.terminal) std::cerr << std::endl;
         return;
       case ChatRequest::Kind::kReset:
-        reset(coordinator);
+        reset(engine);
         break;
       case ChatRequest::Kind::kMessage:
-        take_turn(coordinator, request.message);
+        take_turn(engine, request.message);
         break;
     }
   }
 }
 
-void ChatTalk::reset(Coordinator& coordinator) {
-  coordinator.forget(request_);
+void ChatTalk::reset(Engine& engine) {
+  if (conversation_) engine.forget(*conversation_);
+  conversation_.reset();
   std::erase_if(messages_, [](const ChatMessage& message) { return message.role != "system"; });
   std::cerr << "longspan: a new conversation\n" << std::flush;
 }
 
 /// A message without an answer is taken back, so that the conversation is as it was.
-void ChatTalk::take_turn(Coordinator& coordinator, const std::string& message) {
+void ChatTalk::take_turn(Engine& engine, const std::string& message) {
   messages_.push_back({"user", message});
   const auto prompt = tokens();
   if (!prompt) {
@@ -80,7 +73,7 @@ void ChatTalk::take_turn(Coordinator& coordinator, const std::string& message) {
   }
   turn_began_ = Clock::now();
   interrupt_.begin_answer();
-  answer(coordinator, *prompt);
+  answer(engine, *prompt);
   interrupt_.end_answer();
   const Answer& answer = recorder_->answer();
   report(answer);
@@ -109,34 +102,17 @@ std::optional<std::vector<TokenId>> ChatTalk::tokens() const {
   return std::nullopt;
 }
 
-void ChatTalk::answer(Coordinator& coordinator, const std::vector<TokenId>& prompt) {
-  begin(coordinator, prompt, std::min(options_.max_tokens, room_ - std::ssize(prompt)));
-  bool more = coordinator.step();
-  while (more) {
-    if (is_to_end()) coordinator.end(request_);
-    more = coordinator.step();
+void ChatTalk::answer(Engine& engine, const std::vector<TokenId>& prompt) {
+  begin(engine, prompt, std::min(options_.max_tokens, room_ - std::ssize(prompt)));
+  while (engine.step()) {
+    if (!ended_ && is_to_end()) engine.abort(*conversation_);
   }
   if (progress_) progress_->finish();
   if (!recorder_->answer().complete) show(recorder_->finish());
 }
 
-void ChatTalk::begin(Coordinator& coordinator, const std::vector<TokenId>& prompt,
-                     std::int64_t max_new) {
-  const bool goes_on = coordinator.holds(request_);
-  if (!goes_on) ++request_;
-  Admission admission{
-      .request = request_, .prompt = prompt, .top = options_.top, .sampling = facts_.sampling};
-  std::int64_t kept = 0;
-  if (goes_on) {
-    const auto keep = coordinator.extend(std::move(admission), max_new);
-    expects(keep.has_value(), "what is longer than the room was refused");
-    kept = *keep;
-  } else {
-    const bool fits = coordinator.submit(std::move(admission), max_new, false, room_);
-    expects(fits, "memory was planned for the room");
-  }
+void ChatTalk::begin(Engine& engine, const std::vector<TokenId>& prompt, std::int64_t max_new) {
   recorder_.emplace(RecordedRequest{.prompt = prompt,
-                                    .kept = kept,
                                     .sampling = facts_.sampling,
                                     .max_new = max_new,
                                     .stop_texts = options_.stop_texts},
@@ -145,6 +121,24 @@ void ChatTalk::begin(Coordinator& coordinator, const std::vector<TokenId>& promp
   progress_.reset();
   const bool shows = shows_on_terminal(STDERR_FILENO);
   if (shows || !options_.json) progress_.emplace(model_.config.layers, shows);
+  ended_ = false;
+  EngineRequest turn{.prompt = prompt,
+                     .sampling = facts_.sampling,
+                     .max_new = max_new,
+                     .top = options_.top,
+                     .room = room_,
+                     .on_prefill = [this](const Progress& chunk) { note_prefill(chunk); },
+                     .on_token =
+                         [this](const Scored& scored) {
+                           if (progress_) progress_->finish();
+                           show(recorder_->token(scored, now()));
+                         },
+                     .on_finished = [this](const Finish&) { ended_ = true; }};
+  if (conversation_) {
+    engine.extend(*conversation_, std::move(turn));
+  } else {
+    conversation_ = engine.submit(std::move(turn));
+  }
 }
 
 bool ChatTalk::is_to_end() {

@@ -19,6 +19,7 @@
 #include "launch/chat_input.h"
 #include "launch/chat_prompts.h"
 #include "launch/progress.h"
+#include "runtime/engine/engine.h"
 
 namespace longspan {
 
@@ -37,21 +38,23 @@ class ChatTalk {
   ChatTalk(ChatTalkOptions options, RunFacts facts, const LoadedModel& model,
            const ChatWording& wording, AnswerInterrupt& interrupt);
 
-  Coordinator::Listener listener();
-  /// Until there are no more messages or somebody wants to leave. `room`: tokens of the whole
-  /// conversation.
-  void run(Coordinator& coordinator, std::int64_t room);
+  /// Hears of layers: EngineSetup::layer.
+  LayerDone layer_done();
+  /// Until there are no more messages or somebody wants to leave. The engine's room is that of the
+  /// whole conversation.
+  void run(Engine& engine);
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  void reset(Coordinator& coordinator);
-  void take_turn(Coordinator& coordinator, const std::string& message);
+  void reset(Engine& engine);
+  void take_turn(Engine& engine, const std::string& message);
   /// The conversation's tokens; nothing, and a line that says why, when there are too many or the
   /// template refuses it.
   std::optional<std::vector<TokenId>> tokens() const;
-  void answer(Coordinator& coordinator, const std::vector<TokenId>& prompt);
-  void begin(Coordinator& coordinator, const std::vector<TokenId>& prompt, std::int64_t max_new);
+  void answer(Engine& engine, const std::vector<TokenId>& prompt);
+  void begin(Engine& engine, const std::vector<TokenId>& prompt, std::int64_t max_new);
+  void note_prefill(const Progress& chunk);
   bool is_to_end();
   void show(const std::string& text);
   void report(const Answer& answer) const;
@@ -67,7 +70,8 @@ class ChatTalk {
   ChatInput input_;
   std::int64_t room_ = 0;
   std::vector<ChatMessage> messages_;
-  RequestId request_ = 0;
+  std::optional<RequestId> conversation_;  // of the engine, once there was a turn
+  bool ended_ = false;                     // the turn
   Clock::time_point turn_began_;
   std::optional<AnswerRecorder> recorder_;   // of the turn
   std::optional<PrefillProgress> progress_;  // likewise

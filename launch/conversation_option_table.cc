@@ -15,7 +15,7 @@ using Row = Option<GenerateOptions>;
 constexpr auto kLeftOut = std::to_array<std::string_view>(
     {"prompt", "prompt-file", "prompt-ids", "prompts", "chat", "compare-degrees", "block-tokens",
      "query-tokens", "anchor-tokens", "passing-tokens", "observed-tokens", "block-mass", "balance",
-     "prompt-nll", "force-ids", "max-num-seqs", "prefix-cache"});
+     "n", "prompt-nll", "force-ids", "max-num-seqs", "prefix-cache"});
 
 void apply_max_model_len(GenerateOptions& options, const Given& given) {
   constexpr std::int64_t kLeast = 2;  // a prompt and an answer

@@ -52,9 +52,9 @@ std::int64_t max_new_tokens(const GenerateOptions& options, std::int64_t prompt,
 }
 
 /// Keys are kept turned, so what turns them is fixed before the first is.
-void say_length(const JobRequest& request, const std::string& which) {
+void say_length(const EngineRequest& request, const std::string& which) {
   std::cerr << str("longspan: {} is turned for a length of {} tokens, prompt and --max-tokens\n",
-                   which, with_thousands(std::ssize(request.admission.prompt) + request.max_new));
+                   which, with_thousands(std::ssize(request.prompt) + request.max_new));
 }
 
 void expect_room_for(std::int64_t min_tokens, std::int64_t max_new, const std::string& which) {
@@ -69,30 +69,30 @@ std::vector<Prompt> prompts(const GenerateOptions& options, const Tokenizer& tok
   return list;
 }
 
-std::vector<JobRequest> make_requests(const GenerateOptions& options, const Tokenizer& tokenizer,
-                                      const ModelConfig& config, const Sampling& sampling,
-                                      const std::vector<Prompt>& prompts) {
+std::vector<EngineRequest> make_requests(const GenerateOptions& options, const Tokenizer& tokenizer,
+                                         const ModelConfig& config, const Sampling& sampling,
+                                         const std::vector<Prompt>& prompts) {
   std::vector<TokenId> forced;
   if (options.force_ids) {
     const std::string& file = *options.force_ids;
     forced = tokens_of({.text = {}, .ids = read_ids(file)}, tokenizer, file);
   }
-  std::vector<JobRequest> requests;
+  std::vector<EngineRequest> requests;
   for (const Prompt& prompt : prompts) {
-    const auto id = std::ssize(requests);
-    const std::string which = prompts.size() > 1 ? str("prompt {}", id + 1) : "the prompt";
-    JobRequest request;
-    request.admission = {.request = id,
-                         .prompt = tokens_of(prompt, tokenizer, which),
-                         .forced = forced,
-                         .top = options.logprobs,
-                         .sampling = sampling};
-    request.max_new =
-        max_new_tokens(options, std::ssize(request.admission.prompt), config.context, which);
+    const std::string which =
+        prompts.size() > 1 ? str("prompt {}", requests.size() / options.n + 1) : "the prompt";
+    EngineRequest request{.prompt = tokens_of(prompt, tokenizer, which),
+                          .forced = forced,
+                          .sampling = sampling,
+                          .top = options.logprobs};
+    request.max_new = max_new_tokens(options, std::ssize(request.prompt), config.context, which);
     if (config.ropes.depend_on_length() && !options.json) say_length(request, which);
     expect_room_for(sampling.min_tokens, request.max_new, which);
-    request.wants_nll = options.prompt_nll;
-    requests.push_back(std::move(request));
+    for (int choice = 0; choice < options.n; ++choice) {
+      request.sampling.choice = static_cast<std::uint32_t>(choice);
+      request.wants_nll = options.prompt_nll && choice == 0;
+      requests.push_back(request);
+    }
   }
   return requests;
 }
@@ -119,6 +119,10 @@ void print_summary(const Answer& answer, const RunFacts& run, const std::string&
   std::string line = str("longspan: {}read {} tokens in {:.2f} s ({:.0f} tokens/s) over {}", which,
                          with_thousands(std::ssize(answer.prompt)), answer.prefill_s(),
                          answer.prefill_tokens_per_s(), ranks_text(run.degree, run.tp));
+  if (answer.read == 0) {
+    line = str("longspan: {}went on from the {} tokens of the prompt", which,
+               with_thousands(answer.kept));
+  }
   line += str(", wrote {} tokens in {:.2f} s", answer.tokens.size(), answer.decode_s());
   if (answer.sampled > 1) line += str(" ({:.1f} tokens/s)", answer.decode_tokens_per_s());
   if (const auto nll = answer.prompt_nll()) line += str("; prompt nll {:.5f} nats a token", *nll);
@@ -177,8 +181,8 @@ class Conversation {
     for (std::size_t i = 0; i < first_.size(); ++i) {
       const auto difference = first_difference(first_[i], result.answers[i]);
       if (!difference) continue;
-      std::cerr << str("longspan: prompt {}: degree {} differs from degree {} at token {}", i + 1,
-                       degree, first_degree_, difference->token);
+      std::cerr << str("longspan: prompt {}: degree {} differs from degree {} at token {}",
+                       i / options_.n + 1, degree, first_degree_, difference->token);
       if (!difference->allowed()) {
         std::cerr << std::endl;
         return ExitCode::kDiffers;
@@ -216,9 +220,9 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
   OpenedModel opened = open_asked(machine, options);
   const std::vector<Split> split_list = splits(machine, options, opened.config);
   Sampling sampling;
-  std::vector<JobRequest> requests = agree_on(machine.control(), [&] {
+  std::vector<EngineRequest> requests = agree_on(machine.control(), [&] {
     if (coordinator) sampling = make_sampling(options, opened.tokenizer);
-    if (!coordinator || late) return std::vector<JobRequest>();
+    if (!coordinator || late) return std::vector<EngineRequest>();
     return make_requests(options, opened.tokenizer, opened.config, sampling,
                          prompts(options, opened.tokenizer));
   });
@@ -229,7 +233,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
   if (coordinator) say_loaded(options, model, seconds_between(start, loaded), manifest);
   if (late) {
     requests = agree_on(machine.control(), [&] {
-      if (!coordinator) return std::vector<JobRequest>();
+      if (!coordinator) return std::vector<EngineRequest>();
       return make_requests(options, model.tokenizer, model.config, sampling,
                            prompts(options, model.tokenizer));
     });
@@ -243,6 +247,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
   if (coordinator) {
     talk.emplace(options, model,
                  RunInput{.requests = std::move(requests),
+                          .n = options.n,
                           .stop_texts = options.sampling.stop_texts,
                           .interrupted = &interrupted,
                           .loaded = late ? Clock::now() : loaded,

@@ -12,16 +12,16 @@
 namespace longspan {
 namespace {
 
-/// Listens to the coordinator. With several prompts the text of a later one waits until the ones
+/// Listens to the engine. With several prompts the text of a later one waits until the ones
 /// before it are complete, so that answers come in order.
 class Collector {
  public:
   Collector(const RunInput& input, LoadedModel& model, int degree)
       : input_(input), progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
-    for (const JobRequest& request : input.requests) {
-      to_read_ += std::ssize(request.admission.prompt);
-      recorders_.emplace_back(RecordedRequest{.prompt = request.admission.prompt,
-                                              .sampling = request.admission.sampling,
+    for (const EngineRequest& request : input.requests) {
+      if (choice(std::ssize(recorders_)) == 0) to_read_ += std::ssize(request.prompt);
+      recorders_.emplace_back(RecordedRequest{.prompt = request.prompt,
+                                              .sampling = request.sampling,
                                               .max_new = request.max_new,
                                               .stop_texts = input.stop_texts},
                               Readers{.degree = degree, .layers = model.config.layers},
@@ -31,20 +31,25 @@ class Collector {
     if (input.stream) announce(0);
   }
 
-  Coordinator::Listener listener() {
-    return {.prefill = [this](const Progress& chunk) { prefill(chunk); },
-            .layer =
-                [this](int layer) {
-                  if (shows_progress_) progress_.layer(layer);
-                },
-            .token = [this](RequestId id, const Scored& scored) { token(id, scored); },
-            .nll = [this](RequestId id, double sum) { recorders_[id].nll(sum); }};
+  /// Memory for all of them.
+  EngineSetup setup() {
+    EngineSetup setup{.layer = [this](int layer) {
+      if (shows_progress_) progress_.layer(layer);
+    }};
+    for (const EngineRequest& request : input_.requests) {
+      RequestShape shape{.prompt_tokens = std::ssize(request.prompt), .max_new = request.max_new};
+      const std::int64_t i = std::ssize(setup.shapes);
+      if (choice(i) > 0) shape.like = i - choice(i);
+      setup.shapes.push_back(shape);
+    }
+    return setup;
   }
 
-  /// Ends requests whose text has come to a stop: the engine knows tokens only.
-  void end_step(Coordinator& coordinator) {
-    read_ += std::exchange(step_, 0);
-    for (RequestId id : std::exchange(ended_, {})) coordinator.end(id);
+  /// All answers, unless somebody interrupts.
+  void run(Engine& engine) {
+    for (std::size_t i = 0; i < recorders_.size(); ++i) submit(engine, i);
+    const std::atomic<bool>* interrupted = input_.interrupted;
+    while (!(interrupted && *interrupted) && engine.step()) read_ += std::exchange(step_, 0);
   }
 
   /// The answers as far as they came, at the end of a run or when it was cut short.
@@ -63,21 +68,36 @@ class Collector {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - input_.loaded).count();
   }
 
+  void submit(Engine& engine, std::int64_t i) {
+    EngineRequest request = input_.requests[i];
+    if (choice(i) > 0) request.like = ids_[i - choice(i)];
+    request.on_prefill = [this, i](const Progress& chunk) { prefill(i, chunk); };
+    request.on_token = [this, i, &engine](const Scored& scored) { token(engine, i, scored); };
+    request.on_nll = [this, i](double sum) { recorders_[i].nll(sum); };
+    ids_.push_back(engine.submit(std::move(request)));
+  }
+
+  /// Which of its prompt's answers it is.
+  std::int64_t choice(std::int64_t i) const { return i % input_.n; }
+
   /// Of all prompts together, whose chunks may share a step or take turns; no more of it once an
   /// answer is shown.
-  void prefill(const Progress& chunk) {
-    if (recorders_[chunk.request].answer().read == 0) to_read_ -= chunk.prompt_done;
-    recorders_[chunk.request].prefill(chunk, now());
+  void prefill(std::int64_t i, const Progress& chunk) {
+    if (recorders_[i].answer().read == 0) {
+      to_read_ += choice(i) == 0 ? -chunk.prompt_done : chunk.prompt_total - chunk.prompt_done;
+    }
+    recorders_[i].prefill(chunk, now());
     step_ += chunk.prompt_chunk;
     if (shows_progress_) progress_.chunk(read_, step_, to_read_);
   }
 
-  void token(RequestId id, const Scored& scored) {
+  /// The engine knows tokens only, and does not see that a text has come to a stop.
+  void token(Engine& engine, std::int64_t i, const Scored& scored) {
     progress_.finish();
-    if (input_.stream && id == shown_) shows_progress_ = false;
-    AnswerRecorder& recorder = recorders_[id];
-    show(id, recorder.token(scored, now()));
-    if (recorder.ended_by_text()) ended_.push_back(id);
+    if (input_.stream && i == shown_) shows_progress_ = false;
+    AnswerRecorder& recorder = recorders_[i];
+    show(i, recorder.token(scored, now()));
+    if (recorder.ended_by_text()) engine.abort(ids_[i]);
     while (input_.stream && shown_ + 1 < std::ssize(recorders_) &&
            recorders_[shown_].answer().complete) {
       announce(++shown_);
@@ -107,7 +127,7 @@ class Collector {
   const RunInput& input_;
   PrefillProgress progress_;
   std::vector<AnswerRecorder> recorders_;
-  std::vector<RequestId> ended_;  // by their text, since the last step
+  std::vector<RequestId> ids_;  // of the engine
   std::int64_t shown_ = 0;
   std::int64_t to_read_ = 0;     // tokens of all prompts
   std::int64_t read_ = 0;        // of them by the steps that are over
@@ -120,16 +140,14 @@ class Collector {
 void run_prompts(Machine& machine, LoadedModel& model, const JobOptions& options,
                  const RunInput* input, RunResult& result) {
   if (!input) {
-    run_job(machine, model, options, nullptr);
+    Engine::open(machine, model, options, nullptr, nullptr);
     return;
   }
   Collector collector(*input, model, options.degree);
-  JobInput job{.requests = input->requests,
-               .listener = collector.listener(),
-               .interrupted = input->interrupted,
-               .between_steps = [&](Coordinator& c) { collector.end_step(c); }};
+  const EngineSetup setup = collector.setup();
   try {
-    result.ranks = run_job(machine, model, options, &job);
+    result.ranks = Engine::open(machine, model, options, &setup,
+                                [&](Engine& engine) { collector.run(engine); });
   } catch (...) {
     result.answers = collector.take();
     throw;

@@ -11,13 +11,14 @@
 #include "comm/machine.h"
 #include "launch/answer.h"
 #include "launch/progress.h"
-#include "runtime/engine/job.h"
+#include "runtime/engine/engine.h"
 
 namespace longspan {
 
-/// What rank 0 is to run: one entry of `requests` per prompt, ids 0, 1, ...
+/// What rank 0 is to run.
 struct RunInput {
-  std::vector<JobRequest> requests;
+  std::vector<EngineRequest> requests;  // without callbacks; of each prompt `n` in a row
+  int n = 1;
   std::vector<std::string> stop_texts;  // end each answer, but not before its min_tokens
   const std::atomic<bool>* interrupted = nullptr;
   std::chrono::steady_clock::time_point loaded;  // weights and prompts: seconds count from here

@@ -15,6 +15,7 @@ constexpr Range kRows{1, 65536};
 constexpr Range kThreads{1, 4096};
 constexpr Range kPageTokens{1, 1024};
 constexpr Range kTopLogprobs{0, 20};
+constexpr Range kAnswers{1, 16};
 constexpr Range kTopK{-1, std::numeric_limits<TokenId>::max()};
 constexpr Range kTokenIds{0, std::numeric_limits<TokenId>::max()};
 constexpr Range kAnyNumber{std::numeric_limits<std::int64_t>::min(),
@@ -216,6 +217,8 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupTokens, "max-tokens", "N",
       "stop after N tokens (default: 128, or what the context leaves)"},
      [](auto& o, auto& given) { o.max_tokens = size(given, {}); }},
+    {{kGroupTokens, "n", "N", "answers to each prompt, which is read once, 1 to 16 (default: 1)"},
+     [](auto& o, auto& given) { o.n = static_cast<int>(whole_number(given, kAnswers)); }},
     {{kGroupTokens, "ignore-eos", "", "go on after the model's end of text"},
      [](auto& o, auto& given) { o.ignore_eos = switch_position(given); }},
     {{kGroupTokens, "logprobs", "K",

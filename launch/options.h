@@ -91,6 +91,7 @@ struct GenerateOptions {
   AttentionOptions attention;
   SamplingOptions sampling;
 
+  int n = 1;  // answers to each prompt
   bool ignore_eos = false;
   int logprobs = 0;
   bool prompt_nll = false;

@@ -170,6 +170,8 @@ class PageLedger {
   /// Pages that a grant could take from `owner`: free or to be evicted.
   std::int64_t available(int owner) const { return slots_.room(owner) + index_.idle(owner); }
   const PageCounts& counts(int owner) const { return slots_.counts(owner); }
+  /// Of all owners.
+  const PageCounts& counts() const { return slots_.total(); }
   /// The page, null when `ref` is not current.
   const Page* find(PageRef ref) const { return slots_.find(ref); }
   /// Messages about pages, moves and leases that were over.

@@ -11,10 +11,7 @@ std::optional<std::vector<int>> spread(std::span<const int> group, std::int64_t 
   const std::int64_t size = std::ssize(group);
   std::vector<int> owners;
   for (std::int64_t page = first; page < pages; ++page) {
-    std::int64_t place = page % size;
-    if (order == SpreadOrder::kFolded)
-      place = std::min(page % (2 * size), 2 * size - 1 - page % (2 * size));
-    const int owner = group[place];
+    const int owner = group[place_in_turn(order, page, size)];
     if (free[owner]-- == 0) return std::nullopt;
     owners.push_back(owner);
   }

@@ -1,6 +1,7 @@
 // Where the pages of a sequence are kept: all it can ever need, for its prompt and its answer.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -24,6 +25,13 @@ enum class SpreadOrder {
   kCyclic,  // 0 1 2 | 0 1 2 | ...      as the block-cyclic layout computes them
   kFolded,  // 0 1 2 2 1 0 | 0 1 2 ...  as the folded layout does
 };
+
+/// Which of a group's `size` ranks has page `page` where pages are spread.
+constexpr std::int64_t place_in_turn(SpreadOrder order, std::int64_t page, std::int64_t size) {
+  const std::int64_t there_and_back = page % (2 * size);
+  return order == SpreadOrder::kCyclic ? page % size
+                                       : std::min(there_and_back, 2 * size - 1 - there_and_back);
+}
 
 /// "spread", "fewest"; nothing for another word.
 std::optional<Retention> parse_retention(std::string_view name);

@@ -32,6 +32,8 @@ struct PrefillChunk {
   std::vector<int> owners;  // with a request's first chunk only
   bool samples = false;     // the chunk ends the prompt: the rank of its last row samples
   bool wants_nll = false;   // sum the negative log-likelihood of each row's next token
+  /// With the chunk that samples: requests of the same prompt, for which its last row samples too.
+  std::vector<RequestId> forks;
 };
 
 /// One token of a request: `token` at `position` is computed, its KV stored, the next one sampled.
@@ -48,6 +50,16 @@ struct GrantedPage {
   std::int64_t page = 0;
   PageRef at;
   bool filled = false;  // what it is to hold is there: another request has computed the same
+  /// Of a fork: so many tokens that it begins with are copied from the page its parent has there.
+  std::int64_t copied = 0;
+};
+
+/// All that `from` has computed is `to`'s too. It has the full pages with it; where the last one is
+/// not full, a copy comes with its first grant, which the same rank makes.
+struct ForkedRequest {
+  RequestId from = 0;
+  RequestId to = 0;
+  std::vector<int> owners;  // of all pages `to` can ever need
 };
 
 /// A full page of a running request goes from its owner to where `to` says, before the step.
@@ -60,6 +72,7 @@ struct PageMove {
 struct StepPlan {
   std::uint64_t epoch = 0;
   std::vector<int> group;             // world ranks, in order: all that do something
+  std::vector<ForkedRequest> forks;   // first of all; every rank of the job hears of them
   std::vector<RequestId> finished;    // forget these before the step: their pages are free
   std::vector<PageMove> moves;        // each page once; every rank of the job hears of them
   std::vector<GrantedPage> grants;    // of a request in page order

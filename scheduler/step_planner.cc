@@ -26,10 +26,11 @@ StepPlanner::StepPlanner(PlannerOptions options)
       ledger_({.capacity = options_.capacity,
                .page_tokens = options_.page_tokens,
                .headroom = options_.headroom}),
-      unpromised_(options_.capacity) {}
+      unpromised_(options_.capacity),
+      shared_(options_.capacity.size()) {}
 
 bool StepPlanner::submit(const RequestShape& request) {
-  if (!request.fits_its_room() || !fits_alone(request)) return false;
+  if (!could_run(request)) return false;
   waiting_.push_back(request);
   return true;
 }
@@ -65,8 +66,10 @@ std::optional<StepPlan> StepPlanner::next() {
   for (Running* prompt : next_prompts()) {
     plan.group = options_.group;
     plan.prefill.push_back(next_chunk(*prompt));
+    if (plan.prefill.back().samples) plan.prefill.back().forks = fork_at_the_end_of(*prompt);
   }
   plan.epoch = ++epoch_;
+  plan.forks = std::exchange(forked_, {});
   plan.finished = std::exchange(left_, {});
   plan.moves = std::exchange(moved_, {});
   for (const Running& request : running_) grant_pages(plan, request);
@@ -84,7 +87,8 @@ void StepPlanner::grant_pages(StepPlan& plan, const Running& request) {
                              " has no page left of those that it was to have for request " +
                              std::to_string(id));
     }
-    plan.grants.push_back({id, page, granted->page});
+    plan.grants.push_back(
+        {.request = id, .page = page, .at = granted->page, .copied = granted->copy_tokens});
   }
 }
 
@@ -158,6 +162,12 @@ void StepPlanner::add_decode_rows(StepPlan& plan) {
   plan.group.assign(members.begin(), members.end());
 }
 
+void StepPlanner::name_more(RequestId id, std::span<const PageHash> names) {
+  const auto request = find_in(running_, id);
+  if (request == running_.end()) return;  // it has ended, and fills no page
+  request->shape.names.insert(request->shape.names.end(), names.begin(), names.end());
+}
+
 bool StepPlanner::move(RequestId id, std::int64_t page, int to) {
   const auto request = find_in(running_, id);
   if (request == running_.end() || !request->placed || page < 0) return false;
@@ -168,6 +178,10 @@ bool StepPlanner::move(RequestId id, std::int64_t page, int to) {
   const auto move = ledger_.try_move(from, to, std::numeric_limits<std::int64_t>::max());
   if (!move) return false;
   --unpromised_[to];
+  if (page < request->hit_pages) {
+    --shared_[from.owner];
+    ++shared_[to];
+  }
   request->owners[page] = to;
   moving_.push_back({id, page, *move});
   return true;
@@ -188,24 +202,29 @@ bool StepPlanner::holds(RequestId id) const {
   return std::ranges::any_of(held_, [id](const Running& r) { return r.shape.id == id; });
 }
 
-void StepPlanner::completed(const std::vector<SampledToken>& sampled) {
+std::vector<RequestId> StepPlanner::completed(const std::vector<SampledToken>& sampled) {
   for (const PageRef page : std::exchange(leaving_, {})) {
     ++unpromised_[page.owner];
     (void)ledger_.drained(page);
   }
   for (const Running& request : running_) note_computed(request);
+  begin_forks();
+  std::vector<RequestId> ended;
   for (const SampledToken& one : sampled) {
     const auto request = find_in(running_, one.request);
     if (request == running_.end()) continue;  // aborted meanwhile
     request->last_token = one.token;
     ++request->sampled;
     const bool stopped = std::ranges::count(request->shape.stop_tokens, one.token) > 0;
-    if (stopped || request->sampled == request->shape.max_new) finish(request);
+    if (!stopped && request->sampled < request->shape.max_new) continue;
+    ended.push_back(one.request);
+    finish(request);
   }
+  for (const RequestId id : std::exchange(ends_later_, {})) end(id);
+  return ended;
 }
 
-/// Pages of the prompt that are full can be found by others. Those with words of the answer have no
-/// names: where keys are rounded, a prompt with the same words would be computed otherwise.
+/// Pages that are full can be found by others, if they have names.
 void StepPlanner::note_computed(const Running& request) {
   const RequestId id = request.shape.id;
   const std::span<const PageHash> names = request.shape.names;
@@ -217,6 +236,10 @@ void StepPlanner::note_computed(const Running& request) {
 }
 
 void StepPlanner::end(RequestId id) {
+  const auto concerns_it = [id](const Forking& fork) {
+    return fork.parent == id || fork.child.shape.id == id;
+  };
+  if (std::ranges::any_of(forking_, concerns_it)) return ends_later_.push_back(id);
   const auto is_it = [id](const RequestShape& shape) { return shape.id == id; };
   if (std::erase_if(waiting_, is_it) > 0) left_.push_back(id);
   const auto request = find_in(running_, id);
@@ -238,12 +261,14 @@ void StepPlanner::finish(std::deque<Running>::iterator request) {
 void StepPlanner::leave(std::deque<Running>& list, std::deque<Running>::iterator request) {
   const RequestId id = request->shape.id;
   for (int owner : request->owners) ++unpromised_[owner];
+  for (std::int64_t page = 0; page < request->hit_pages; ++page) --shared_[request->owners[page]];
   for (const Moving& page : moving_) {
     if (page.request != id) continue;
     ++unpromised_[page.move.from.owner];
     ledger_.cancel_move(page.move.id);
   }
   std::erase_if(moving_, [id](const Moving& page) { return page.request == id; });
+  std::erase_if(forked_, [id](const ForkedRequest& fork) { return fork.to == id; });
   ledger_.release(id);
   left_.push_back(id);
   list.erase(request);

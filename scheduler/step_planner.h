@@ -56,6 +56,9 @@ struct RequestShape {
   /// 0, or the most tokens it may come to have, those of later prompts included: then it is held at
   /// its end.
   std::int64_t room = 0;
+  /// An earlier request of the same prompt and max_new. If that goes on, and there is room for this
+  /// one too, when its prompt is read, they go on as forks; else this one is as any other.
+  std::optional<RequestId> like;
   /// Names of the prompt's full pages, by which it finds what others have computed of it, and they
   /// what it has; none: it shares nothing. Every row whose likelihood is wanted is computed.
   std::vector<PageHash> names;
@@ -84,8 +87,9 @@ class StepPlanner {
  public:
   explicit StepPlanner(PlannerOptions options);
 
-  /// Queues a request. False, and nothing is queued, when it does not even fit an idle group, or
-  /// its own room.
+  /// Whether the request fits an idle group, and its own room. Depends on nothing that changes.
+  bool could_run(const RequestShape& request) const;
+  /// Queues a request. False, and nothing is queued, when it could not run.
   [[nodiscard]] bool submit(const RequestShape& request);
   /// Goes on with a held request, whose prompt, limits and stops are now those of `request`, and of
   /// whose tokens the first `common` are still the same. Returns how many positions stay as they
@@ -96,8 +100,11 @@ class StepPlanner {
 
   /// The next step; nothing when all requests are finished. Call completed() before the next one.
   std::optional<StepPlan> next();
-  /// What the last step sampled. Requests that reached their end leave or are held.
-  void completed(const std::vector<SampledToken>& sampled);
+  /// What the last step sampled. Requests that reached their end leave or are held; returns them.
+  std::vector<RequestId> completed(const std::vector<SampledToken>& sampled);
+  /// Names of more full pages of a running request, behind those that have one: of its answer. To
+  /// be told before the step that fills the first of them.
+  void name_more(RequestId request, std::span<const PageHash> names);
   /// Moves a page of a running request to another rank of the group, before the next step. False,
   /// and nothing changes, unless the page is full and of this request alone, has not been moved
   /// since the last step, and `to` is another rank with a page to spare: at the source the page is
@@ -114,6 +121,10 @@ class StepPlanner {
   const std::vector<int>& owners(RequestId request) const;
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
+  /// Requests that have not started, that go on, and that are held.
+  std::int64_t waiting() const { return std::ssize(waiting_); }
+  std::int64_t running() const { return std::ssize(running_); }
+  std::int64_t held() const { return std::ssize(held_); }
   /// Which page is whose. After next() it is as the ranks see it when they have done the step.
   const PageLedger& ledger() const { return ledger_; }
 
@@ -122,6 +133,7 @@ class StepPlanner {
     RequestShape shape;
     std::vector<int> group;       // that computes its prompt, in order
     std::vector<int> owners;      // of all pages it can ever need
+    std::int64_t hit_pages = 0;   // of them, the first: others have computed them
     std::int64_t computed = 0;    // positions whose KV is stored
     std::int64_t sampled = 0;     // tokens
     std::int32_t last_token = 0;  // not yet computed
@@ -138,6 +150,12 @@ class StepPlanner {
     PageInMotion move;
   };
 
+  /// A request for which the step's last row of `parent`'s prompt samples too.
+  struct Forking {
+    RequestId parent = 0;
+    Running child;
+  };
+
   /// Where a request begins to be computed, and who has its pages.
   struct Beginning {
     std::vector<int> group;
@@ -146,15 +164,16 @@ class StepPlanner {
   };
 
   static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
-  bool fits_alone(const RequestShape& request) const;
   void start_waiting(StepPlan& plan);
   bool start(StepPlan& plan, const RequestShape& shape, std::vector<PageRef> found);
-  std::vector<int> group_from(const std::vector<std::int64_t>& free) const;
-  std::optional<std::vector<int>> group_behind(PageRef first) const;
+  SpreadOrder spread_order() const;
+  int reader_of(std::int64_t page, std::span<const int> group) const;
+  std::vector<int> group_from(std::int64_t page, const std::vector<std::int64_t>& room,
+                              const std::vector<std::int64_t>& free) const;
   std::optional<Beginning> begin_behind(std::vector<PageRef> hit, const RequestShape& request,
                                         std::vector<std::int64_t> free) const;
   std::optional<std::vector<int>> place(const RequestShape& request, std::span<const int> group,
-                                        std::span<const PageRef> hit,
+                                        std::int64_t first,
                                         const std::vector<std::int64_t>& free) const;
   std::vector<PageRef> longest_hit(const RequestShape& request) const;
   std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
@@ -162,6 +181,10 @@ class StepPlanner {
   bool leaves_prefix(const Running& request) const;
   std::vector<Running*> next_prompts();
   PrefillChunk next_chunk(Running& request) const;
+  bool awaits_fork(const RequestShape& request) const;
+  std::vector<RequestId> fork_at_the_end_of(const Running& prompt);
+  std::optional<Running> fork_of(const Running& prompt, const RequestShape& shape) const;
+  void begin_forks();
   void add_decode_rows(StepPlan& plan);
   void commit_moves();
   void grant_pages(StepPlan& plan, const Running& request);
@@ -174,13 +197,17 @@ class StepPlanner {
   PlannerOptions options_;
   PageLedger ledger_;
   std::vector<std::int64_t> unpromised_;  // pages, by rank, that are nobody's place
+  std::vector<std::int64_t> shared_;      // pages, by rank, that who runs has of others
   std::deque<RequestShape> waiting_;
   std::deque<Running> running_;
-  std::deque<Running> held_;      // at their end, with what was computed of them
-  std::vector<RequestId> left_;   // to be told in the next plan
-  std::vector<Moving> moving_;    // likewise, and not yet committed
-  std::vector<PageMove> moved_;   // likewise, and committed
-  std::vector<PageRef> leaving_;  // what moves of the last plan leave, still promised there
+  std::deque<Running> held_;           // at their end, with what was computed of them
+  std::vector<Forking> forking_;       // by the step under way; they run when it is done
+  std::vector<ForkedRequest> forked_;  // to be told in the next plan
+  std::vector<RequestId> ends_later_;  // when the step under way is done
+  std::vector<RequestId> left_;        // to be told in the next plan
+  std::vector<Moving> moving_;         // likewise, and not yet committed
+  std::vector<PageMove> moved_;        // likewise, and committed
+  std::vector<PageRef> leaving_;       // what moves of the last plan leave, still promised there
   std::uint64_t epoch_ = 0;
 };
 

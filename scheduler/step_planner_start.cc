@@ -1,5 +1,6 @@
 // How StepPlanner starts a request: behind what others have computed of it, where it fits.
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <span>
 #include <stdexcept>
@@ -11,15 +12,22 @@
 namespace longspan {
 
 /// In order of arrival: who does not fit yet is not overtaken by who does. Who waits for a prefix
-/// is, by some: it is first again as soon as the prefix is there.
+/// is, by some: it is first again as soon as the prefix is there. Who is to go on from another's
+/// prompt waits for that.
 void StepPlanner::start_waiting(StepPlan& plan) {
   constexpr std::int64_t kMostPassed = 16;  // each costs a look at its names
+  std::int64_t passed = 0;
   auto next = waiting_.begin();
-  while (next != waiting_.end() && next - waiting_.begin() < kMostPassed &&
+  while (next != waiting_.end() && passed < kMostPassed &&
          std::ssize(running_) + std::ssize(held_) < options_.max_running) {
+    if (awaits_fork(*next)) {
+      ++next;
+      continue;
+    }
     if (!ledger_.promise().fits(worst_pages(*next, options_.page_tokens))) return;  // soon said
     std::vector<PageRef> hit = longest_hit(*next);
     if (awaits_prefix(*next, std::ssize(hit))) {
+      ++passed;
       ++next;
     } else {
       if (!start(plan, *next, std::move(hit))) return;
@@ -45,72 +53,85 @@ bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, std::vector<P
     plan.grants.push_back({.request = shape.id, .page = page, .at = hit[page], .filled = true});
   }
   for (const int owner : owners) --unpromised_[owner];
+  for (const PageRef page : hit) ++shared_[page.owner];
   running_.push_back({.shape = shape,
                       .group = std::move(group),
                       .owners = std::move(owners),
+                      .hit_pages = std::ssize(hit),
                       .computed = answer.hit_tokens});
   return true;
 }
 
-bool StepPlanner::fits_alone(const RequestShape& request) const {
+bool StepPlanner::could_run(const RequestShape& request) const {
+  if (!request.fits_its_room()) return false;
   const std::vector<std::int64_t>& capacity = options_.capacity;
   const std::int64_t all = std::accumulate(capacity.begin(), capacity.end(), std::int64_t{0});
   return worst_pages(request, options_.page_tokens) <= all - options_.headroom &&
-         begin_behind({}, request, capacity).has_value();
+         place(request, group_from(0, capacity, capacity), 0, capacity).has_value();
 }
 
-/// The group, beginning with the rank that has most to spare: or all short prompts would be read,
-/// and their answers written, by the first one.
-std::vector<int> StepPlanner::group_from(const std::vector<std::int64_t>& free) const {
-  std::vector<int> group = options_.group;
-  std::size_t first = 0;
-  for (std::size_t i = 0; i < group.size(); i += options_.turn) {
-    if (free[group[i]] > free[group[first]]) first = i;
+SpreadOrder StepPlanner::spread_order() const {
+  return options_.layout == DealtBy::kFolded ? SpreadOrder::kFolded : SpreadOrder::kCyclic;
+}
+
+/// The rank of a group that computes page `page`.
+int StepPlanner::reader_of(std::int64_t page, std::span<const int> group) const {
+  return group[place_in_turn(spread_order(), page, std::ssize(group))];
+}
+
+/// The group, turned so that page `page` is computed where there is most of `room`, of equals where
+/// most is free: or one rank would read all short prompts, and write their answers.
+std::vector<int> StepPlanner::group_from(std::int64_t page, const std::vector<std::int64_t>& room,
+                                         const std::vector<std::int64_t>& free) const {
+  std::vector<int> group = options_.group, best = group;
+  const auto has = [&](std::span<const int> turned) {
+    const int reader = reader_of(page, turned);
+    return std::pair(room[reader], free[reader]);
+  };
+  for (std::size_t turned = options_.turn; turned < group.size(); turned += options_.turn) {
+    std::ranges::rotate(group, group.begin() + options_.turn);
+    if (has(group) > has(best)) best = group;
   }
-  std::ranges::rotate(group, group.begin() + static_cast<std::ptrdiff_t>(first));
-  return group;
+  return best;
 }
 
-/// The group of a request whose pages were computed by one that began with this rank, so that they
-/// lie where its own chunks would put them; nothing for a rank that no group begins with.
-std::optional<std::vector<int>> StepPlanner::group_behind(PageRef first) const {
-  std::vector<int> group = options_.group;
-  const auto at = std::ranges::find(group, first.owner);
-  if (at == group.end() || (at - group.begin()) % options_.turn != 0) return std::nullopt;
-  std::ranges::rotate(group, at);
-  return group;
-}
-
-/// `free` counts what is promised to nobody. Nothing where that is too little.
+/// `free` counts what is promised to nobody. Nothing where that is too little. The pages of a hit
+/// lie where they lie; who computes what is behind them, and writes a short answer, depends on what
+/// each rank has to do. Pages that many share are no work of their owner's: if they were, the ranks
+/// without them would get all the answers. But who is kept on the fewest ranks rather stays with
+/// its keys, and a page more of them outweighs a page more to do.
 std::optional<StepPlanner::Beginning> StepPlanner::begin_behind(
     std::vector<PageRef> hit, const RequestShape& request, std::vector<std::int64_t> free) const {
-  auto group = hit.empty() ? group_from(free) : group_behind(hit.front());
-  if (!group) return std::nullopt;
-  Beginning beginning{.group = std::move(*group)};
+  std::vector<std::int64_t> idle = free;
+  for (std::size_t rank = 0; rank < idle.size(); ++rank) idle[rank] += shared_[rank];
+  Beginning beginning;
   for (const PageRef page : hit) {
     if (free[page.owner]-- == 0) return std::nullopt;
+    if (options_.keep == Retention::kFewest) ++idle[page.owner];
     beginning.owners.push_back(page.owner);
   }
-  const auto rest = place(request, beginning.group, hit, free);
-  if (!rest) return std::nullopt;
-  beginning.owners.insert(beginning.owners.end(), rest->begin(), rest->end());
   beginning.hit = std::move(hit);
-  return beginning;
+  for (const auto& room : {idle, free}) {  // the second: where memory is short
+    beginning.group = group_from(std::ssize(beginning.hit), room, free);
+    if (const auto rest = place(request, beginning.group, std::ssize(beginning.hit), free)) {
+      beginning.owners.insert(beginning.owners.end(), rest->begin(), rest->end());
+      return beginning;
+    }
+  }
+  return std::nullopt;
 }
 
-/// Pages behind a hit. They lie with the ranks that compute them where layout and retention allow.
+/// Pages from the `first` on, which is the first of its own. They lie with the ranks that compute
+/// them where layout and retention allow.
 std::optional<std::vector<int>> StepPlanner::place(const RequestShape& request,
-                                                   std::span<const int> group,
-                                                   std::span<const PageRef> hit,
+                                                   std::span<const int> group, std::int64_t first,
                                                    const std::vector<std::int64_t>& free) const {
-  const std::int64_t pages = worst_pages(request, options_.page_tokens), first = std::ssize(hit);
-  if (options_.keep == Retention::kFewest && !hit.empty()) {
-    const int last = hit.back().owner;
-    if (free[last] >= pages - first) return std::vector(pages - first, last);
+  const std::int64_t pages = worst_pages(request, options_.page_tokens);
+  if (options_.keep == Retention::kFewest && first > 0) {
+    const int one = reader_of(first, group);
+    if (free[one] >= pages - first) return std::vector(pages - first, one);
   }
-  const bool folded = options_.layout == DealtBy::kFolded;
-  return place_pages(options_.keep, group, pages, free,
-                     folded ? SpreadOrder::kFolded : SpreadOrder::kCyclic, first);
+  return place_pages(options_.keep, group, pages, free, spread_order(), first);
 }
 
 /// What is computed of a request that waits.

@@ -36,12 +36,7 @@ BatchRun::BatchRun(BatchRunOptions options, const BatchRequests& requests, Batch
               .done = survey.requests - survey.left},
       progress_(options_.terminal, start_) {}
 
-BatchEngine::Events BatchRun::events() {
-  return {.prefill = [this](const Progress& chunk) { note_prefill(chunk); },
-          .token = [this](RequestId id, const Scored& scored) { note_token(id, scored); }};
-}
-
-void BatchRun::serve(BatchEngine& engine) {
+void BatchRun::serve(Engine& engine) {
   while (!interrupt_.leaving()) {
     if (interrupt_.ends_answer()) {
       drop_what_has_not_begun(engine);
@@ -50,13 +45,12 @@ void BatchRun::serve(BatchEngine& engine) {
     }
     show_progress(engine);
     if (!engine.step()) break;
-    end_complete(engine);
   }
   cut_short_ |= !input_ended_ || !pending_.empty();
   progress_.finish();
 }
 
-void BatchRun::take_lines(BatchEngine& engine) {
+void BatchRun::take_lines(Engine& engine) {
   while (!input_ended_ && open_ < options_.max_running && !interrupt_.ends_answer()) {
     if (const auto line = input_.next()) {
       take(engine, *line);
@@ -67,7 +61,7 @@ void BatchRun::take_lines(BatchEngine& engine) {
   }
 }
 
-void BatchRun::take(BatchEngine& engine, const InputLine& input) {
+void BatchRun::take(Engine& engine, const InputLine& input) {
   const LineName name{input.number, input.digest()};
   BatchLine line = read_batch_line(input, requests_.tokenizer().vocabulary());
   const auto [use, first] = custom_ids_.emplace(line.custom_id, input.number);
@@ -88,40 +82,53 @@ void BatchRun::take(BatchEngine& engine, const InputLine& input) {
   }
 }
 
-void BatchRun::start(BatchEngine& engine, const LineName& name, const BatchLine& line) {
+void BatchRun::start(Engine& engine, const LineName& name, const BatchLine& line) {
   const CompletionRequest& request = *line.request;
   std::vector<RecordedRequest> answers =
       requests_.answers(request, seed_of_line(options_.seed, name.number), engine.room());
-  Pending pending{.name = name,
-                  .custom_id = line.custom_id,
-                  .endpoint = request.endpoint,
-                  .logprobs = request.logprobs,
-                  .created = std::time(nullptr),
-                  .open = answers.size(),
-                  .answers_per_prompt = static_cast<std::size_t>(request.n)};
-  const RequestId first = next_id_;
-  for (std::size_t i = 0; i < answers.size(); ++i) {
-    engine.submit(next_id_++, answers[i], request.top_logprobs);
-    if (i % pending.answers_per_prompt == 0) {
-      pending.prompt_tokens += std::ssize(answers[i].prompt);
-    }
-    pending.answers.emplace_back(std::move(answers[i]), options_.readers, requests_.tokenizer());
+  Pending& pending = pending_[name.number];
+  pending = {.name = name,
+             .custom_id = line.custom_id,
+             .endpoint = request.endpoint,
+             .logprobs = request.logprobs,
+             .created = std::time(nullptr),
+             .open = answers.size(),
+             .answers_per_prompt = static_cast<std::size_t>(request.n)};
+  open_ += std::ssize(answers);
+  for (RecordedRequest& answer : answers) {
+    submit(engine, pending, std::move(answer), request);
   }
-  open_ += std::ssize(pending.answers);
-  pending_.emplace(first, std::move(pending));
+}
+
+/// `pending` stays where it is until its last answer is complete.
+void BatchRun::submit(Engine& engine, Pending& pending, RecordedRequest answer,
+                      const CompletionRequest& asked) {
+  const std::size_t i = pending.answers.size(), choice = i % pending.answers_per_prompt;
+  const auto first = choice > 0 ? std::optional(pending.ids[i - choice]) : std::nullopt;
+  pending.ids.push_back(engine.submit(
+      {.prompt = answer.prompt,
+       .sampling = answer.sampling,
+       .max_new = answer.max_new,
+       .top = asked.top_logprobs,
+       .like = first,
+       .cache_salt = asked.cache_salt,
+       .on_prefill = [this, &pending,
+                      i](const Progress& chunk) { note_prefill(pending, i, chunk); },
+       .on_token = [this, &engine, &pending,
+                    i](const Scored& scored) { note_token(engine, pending, i, scored); }}));
+  if (choice == 0) pending.prompt_tokens += std::ssize(answer.prompt);
+  pending.answers.emplace_back(std::move(answer), options_.readers, requests_.tokenizer());
 }
 
 /// What has begun is much work done; what has not is none.
-void BatchRun::drop_what_has_not_begun(BatchEngine& engine) {
+void BatchRun::drop_what_has_not_begun(Engine& engine) {
   if (std::exchange(stopping_, true)) return;
   for (auto request = pending_.begin(); request != pending_.end();) {
     if (request->second.begun) {
       ++request;
       continue;
     }
-    for (std::size_t i = 0; i < request->second.answers.size(); ++i) {
-      engine.end(request->first + static_cast<RequestId>(i));
-    }
+    for (const RequestId id : request->second.ids) engine.abort(id);
     open_ -= std::ssize(request->second.answers);
     cut_short_ = true;
     request = pending_.erase(request);
@@ -133,30 +140,24 @@ void BatchRun::drop_what_has_not_begun(BatchEngine& engine) {
             << std::flush;
 }
 
-BatchRun::PendingById::iterator BatchRun::owner(RequestId id) {
-  return std::prev(pending_.upper_bound(id));
-}
-
-void BatchRun::note_prefill(const Progress& chunk) {
-  const auto request = owner(chunk.request);
-  request->second.begun = true;
+void BatchRun::note_prefill(Pending& request, std::size_t answer, const Progress& chunk) {
+  request.begun = true;
   counts_.read += chunk.prompt_chunk;
-  request->second.answers[static_cast<std::size_t>(chunk.request - request->first)].prefill(chunk,
-                                                                                            now());
+  request.answers[answer].prefill(chunk, now());
 }
 
-void BatchRun::note_token(RequestId id, const Scored& scored) {
-  const auto found = owner(id);
-  Pending& request = found->second;
-  AnswerRecorder& answer = request.answers[static_cast<std::size_t>(id - found->first)];
-  answer.token(scored, now());
+/// The engine knows tokens only, and does not see that a text has come to a stop.
+void BatchRun::note_token(Engine& engine, Pending& request, std::size_t answer,
+                          const Scored& scored) {
+  AnswerRecorder& recorder = request.answers[answer];
+  recorder.token(scored, now());
   ++counts_.written;
-  if (!answer.answer().complete) return;
-  complete_.push_back(id);
+  if (!recorder.answer().complete) return;
+  if (recorder.ended_by_text()) engine.abort(request.ids[answer]);
   --open_;
   if (--request.open > 0) return;
   finish(request);
-  pending_.erase(found);
+  pending_.erase(request.name.number);
 }
 
 /// The share of its tokens that each answer has read and written, of those that it may have.
@@ -170,14 +171,13 @@ double BatchRun::under_way() const {
   return sum;
 }
 
-void BatchRun::show_progress(const BatchEngine& engine) {
+void BatchRun::show_progress(const Engine& engine) {
   counts_.under_way = under_way();
-  counts_.kv_share = engine.kv_share();
+  const EngineStats stats = engine.stats();
+  if (stats.kv_pages > 0) {
+    counts_.kv_share = static_cast<double>(stats.kv_promised) / static_cast<double>(stats.kv_pages);
+  }
   progress_.update(counts_, Clock::now());
-}
-
-void BatchRun::end_complete(BatchEngine& engine) {
-  for (const RequestId id : std::exchange(complete_, {})) engine.end(id);
 }
 
 void BatchRun::finish(const Pending& request) {

@@ -18,10 +18,10 @@
 #include <vector>
 
 #include "launch/answer_interrupt.h"
-#include "launch/batch/batch_engine.h"
 #include "launch/batch/batch_files.h"
 #include "launch/batch/batch_progress.h"
 #include "launch/batch/batch_requests.h"
+#include "runtime/engine/engine.h"
 
 namespace longspan {
 
@@ -41,9 +41,8 @@ class BatchRun {
   BatchRun(BatchRunOptions options, const BatchRequests& requests, BatchFiles& files,
            const BatchFiles::Survey& survey, AnswerInterrupt& interrupt);
 
-  BatchEngine::Events events();
   /// Until all lines are answered. After a Ctrl-C what has begun is answered and nothing else.
-  void serve(BatchEngine& engine);
+  void serve(Engine& engine);
 
   /// Whether lines are left.
   bool cut_short() const { return cut_short_; }
@@ -52,7 +51,7 @@ class BatchRun {
  private:
   using Clock = std::chrono::steady_clock;
 
-  /// A request whose answers are being written; its engine requests have consecutive ids.
+  /// A request whose answers are being written.
   struct Pending {
     LineName name;
     std::string custom_id;
@@ -61,25 +60,25 @@ class BatchRun {
     std::int64_t created = 0;
     std::int64_t prompt_tokens = 0;
     std::vector<AnswerRecorder> answers;
-    std::size_t open = 0;  // answers that are not complete
+    std::vector<RequestId> ids;  // of the answers, in the engine
+    std::size_t open = 0;        // answers that are not complete
     std::size_t answers_per_prompt = 1;
     bool begun = false;
   };
-  using PendingById = std::map<RequestId, Pending>;  // by the id of its first answer
 
-  void take_lines(BatchEngine& engine);
-  void take(BatchEngine& engine, const InputLine& input);
-  void start(BatchEngine& engine, const LineName& name, const BatchLine& line);
-  void drop_what_has_not_begun(BatchEngine& engine);
-  void end_complete(BatchEngine& engine);
+  void take_lines(Engine& engine);
+  void take(Engine& engine, const InputLine& input);
+  void start(Engine& engine, const LineName& name, const BatchLine& line);
+  void drop_what_has_not_begun(Engine& engine);
+  void submit(Engine& engine, Pending& pending, RecordedRequest answer,
+              const CompletionRequest& asked);
   double under_way() const;
-  void show_progress(const BatchEngine& engine);
+  void show_progress(const Engine& engine);
   void finish(const Pending& request);
   void fail(const LineName& name, const std::string& custom_id, ApiError error);
   void warn_of_unknown(const LineName& name, const std::vector<std::string>& fields);
-  void note_prefill(const Progress& chunk);
-  void note_token(RequestId id, const Scored& scored);
-  PendingById::iterator owner(RequestId id);
+  void note_prefill(Pending& request, std::size_t answer, const Progress& chunk);
+  void note_token(Engine& engine, Pending& request, std::size_t answer, const Scored& scored);
   double now() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
 
   const BatchRunOptions options_;
@@ -92,10 +91,8 @@ class BatchRun {
   BatchProgress progress_;
   std::unordered_map<std::string, std::int64_t> custom_ids_;  // and the line that used each first
   std::set<std::string> told_of_;                             // fields that nobody knows
-  PendingById pending_;
-  RequestId next_id_ = 0;
-  std::int64_t open_ = 0;            // answers in the engine
-  std::vector<RequestId> complete_;  // since the last step
+  std::map<std::int64_t, Pending> pending_;                   // by line
+  std::int64_t open_ = 0;                                     // answers in the engine
   bool input_ended_ = false;
   bool stopping_ = false;  // after a Ctrl-C
   bool cut_short_ = false;

@@ -16,7 +16,6 @@
 #include "comm/machine.h"
 #include "comm/str.h"
 #include "launch/answer_interrupt.h"
-#include "launch/batch/batch_engine.h"
 #include "launch/batch/batch_files.h"
 #include "launch/batch/batch_requests.h"
 #include "launch/batch/batch_run.h"
@@ -28,6 +27,7 @@
 #include "launch/terminal.h"
 #include "launch/trace_recording.h"
 #include "launch/version.h"
+#include "runtime/engine/engine.h"
 
 namespace longspan {
 namespace {
@@ -136,11 +136,14 @@ bool serve(Machine& machine, const RunBatchOptions& options, LoadedModel& model,
                 .readers = {.degree = split.degree, .layers = model.config.layers},
                 .terminal = shows_on_terminal(STDERR_FILENO)},
                requests, desk.files, desk.survey, interrupt);
-  const BatchEngine::Events events = run.events();
-  const BatchEngine::Room room{.tokens = desk.terms.context,
-                               .gives_way = !options.run.max_model_len};
-  BatchEngine::open(machine, model, job, room, &events, [&](BatchEngine& engine) {
-    say_room(room.tokens, engine.room());
+  const std::int64_t room = desk.terms.context;
+  const EngineSetup setup{
+      .shapes = std::vector<RequestShape>(static_cast<std::size_t>(job.max_running),
+                                          RequestShape{.room = room}),
+      .room_gives_way = !options.run.max_model_len,
+      .layer = nullptr};
+  Engine::open(machine, model, job, &setup, [&](Engine& engine) {
+    say_room(room, engine.room());
     interrupt.begin_answer();
     run.serve(engine);
     interrupt.end_answer();
@@ -185,7 +188,7 @@ ExitCode run_batch_on(Machine& machine, const RunBatchOptions& asked, AnswerInte
   if (coordinator) {
     cut_short = serve(machine, options, model, split, job, *desk, interrupt);
   } else {
-    BatchEngine::open(machine, model, job, {}, nullptr, nullptr);
+    Engine::open(machine, model, job, nullptr, nullptr);
   }
   if (trace) trace->finish(true);
   return any_rank(machine.control(), cut_short) ? ExitCode::kInterrupted : ExitCode::kClean;

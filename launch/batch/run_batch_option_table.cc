@@ -16,12 +16,28 @@ constexpr std::string_view kGroupDefaults = "What a request gets that does not s
 
 /// Rows of `generate` that a request says itself, or that are about prompts known at the start.
 /// Approximate attention is left out with them: an answer in OpenAI's format cannot say that it is.
-constexpr auto kLeftOut = std::to_array<std::string_view>(
-    {"prompt",       "prompt-file",     "prompt-ids",    "prompts",        "chat",
-     "system",       "compare-degrees", "attention",     "sink-tokens",    "window-tokens",
-     "block-tokens", "query-tokens",    "anchor-tokens", "passing-tokens", "observed-tokens",
-     "block-mass",   "balance",         "logprobs",      "prompt-nll",     "force-ids",
-     "json"});
+constexpr auto kLeftOut = std::to_array<std::string_view>({"prompt",
+                                                           "prompt-file",
+                                                           "prompt-ids",
+                                                           "prompts",
+                                                           "chat",
+                                                           "system",
+                                                           "compare-degrees",
+                                                           "attention",
+                                                           "sink-tokens",
+                                                           "window-tokens",
+                                                           "block-tokens",
+                                                           "query-tokens",
+                                                           "anchor-tokens",
+                                                           "passing-tokens",
+                                                           "observed-tokens",
+                                                           "block-mass",
+                                                           "balance",
+                                                           "logprobs",
+                                                           "prompt-nll",
+                                                           "force-ids",
+                                                           "json",
+                                                           "n"});
 
 /// And those that say what a request gets that does not say.
 constexpr auto kDefaults = std::to_array<std::string_view>(

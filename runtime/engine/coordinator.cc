@@ -33,21 +33,39 @@ std::vector<int> Coordinator::others() const {
 }
 
 bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_nll,
-                         std::int64_t room) {
+                         std::int64_t room, const Sharing& sharing) {
   RequestShape shape = shape_of(admission, max_new);
   shape.wants_nll = wants_nll;
   shape.room = room;
+  shape.like = sharing.like;
   admission.length = room > 0 ? room : shape.prompt_tokens + max_new;
-  if (names_ && room == 0) shape.names = names_of(admission);
+  if (!planner_.could_run(shape)) return false;
+  if (prefixes_ && room == 0) shape.names = begin_names(admission, sharing.cache_salt);
   if (!planner_.submit(shape)) return false;
   if (room > 0) conversations_[shape.id].room = room;
   admit(std::move(admission));
   return true;
 }
 
-std::vector<PageHash> Coordinator::names_of(const Admission& admission) const {
-  const std::string salt = names_by_length_ ? str("length {}", admission.length) : "";
-  return names_->of(admission.prompt, salt);
+/// Of the prompt's pages. No two pairs of a length and a salt make one text.
+std::vector<PageHash> Coordinator::begin_names(const Admission& admission,
+                                               const std::string& cache_salt) {
+  const PageNames& names = prefixes_->names;
+  PageNames::Chain chain =
+      names.begin(str("{} {}", prefixes_->by_length ? admission.length : 0, cache_salt));
+  std::vector<PageHash> list = names.go_on(chain, admission.prompt);
+  if (prefixes_->answers) answers_[admission.request] = std::move(chain);
+  return list;
+}
+
+/// A token is computed, and may fill a page, with the step after the one that samples it.
+void Coordinator::name_answers(const std::vector<SampledToken>& sampled) {
+  for (const SampledToken& one : sampled) {
+    const auto answer = answers_.find(one.request);
+    if (answer == answers_.end()) continue;
+    const auto names = prefixes_->names.go_on(answer->second, {&one.token, 1});
+    if (!names.empty()) planner_.name_more(one.request, names);
+  }
 }
 
 std::optional<std::int64_t> Coordinator::extend(Admission admission, std::int64_t max_new) {
@@ -86,6 +104,7 @@ bool Coordinator::step() {
   for (RequestId finished : order.plan.finished) {
     picker_.forget(finished);
     prompt_tokens_.erase(finished);
+    answers_.erase(finished);
     looking_back_.erase(finished);
   }
   std::vector<StrategyChoice> choices;  // of each chunk
@@ -99,18 +118,22 @@ bool Coordinator::step() {
   announce(order);
   for (std::size_t i = 0; i < choices.size(); ++i) {
     const PrefillChunk& chunk = order.plan.prefill[i];
-    listener_.prefill(
-        {chunk.request, chunk.first, chunk.count, prompt_tokens_[chunk.request], &choices[i]});
+    const std::int64_t prompt = prompt_tokens_[chunk.request];
+    listener_.prefill({chunk.request, chunk.first, chunk.count, prompt, &choices[i]});
+    for (const RequestId fork : chunk.forks) {
+      listener_.prefill({fork, prompt, 0, prompt, &choices[i]});
+    }
   }
   const bool prefills = !order.plan.prefill.empty();
   collect(order.plan, worker_.execute(order, prefills ? listener_.layer : nullptr));
   return true;
 }
 
-/// To the group; to everyone when requests have finished or pages move, since any rank may hold
-/// their pages, and when rows look back.
+/// To the group; to everyone when requests have finished, are forked, or pages move, since any rank
+/// may hold their pages, and when rows look back.
 void Coordinator::announce(const StepOrder& order) {
-  const bool of_pages = !order.plan.finished.empty() || !order.plan.moves.empty();
+  const bool of_pages =
+      !order.plan.finished.empty() || !order.plan.moves.empty() || !order.plan.forks.empty();
   const bool looks_back = std::ranges::any_of(order.plan.decode, [&](const DecodeStep& row) {
     return looking_back_.contains(row.request);
   });
@@ -146,7 +169,11 @@ void Coordinator::collect(const StepPlan& plan, const StepReport& own) {
     for (const NllSum& part : report.nll) nll[part.request] += part.sum;
   }
   for (const auto& [request, sum] : nll) listener_.nll(request, sum);
-  planner_.completed(sampled);
+  const std::vector<RequestId> ended_now = planner_.completed(sampled);
+  name_answers(sampled);
+  for (const RequestId ended : ended_now) {
+    if (listener_.finished) listener_.finished(ended);
+  }
 }
 
 /// Two that count the same thing: what was told wrongly, or done wrongly, shows here.

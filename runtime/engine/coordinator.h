@@ -14,6 +14,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "runtime/engine/control_channel.h"
@@ -24,7 +25,8 @@
 
 namespace longspan {
 
-/// A chunk of prefill that is about to run. `choice` lives as long as the call.
+/// A chunk of prefill that is about to run; of 0 positions where the last chunk of another's prompt
+/// is this request's too. `choice` lives as long as the call.
 struct Progress {
   RequestId request = 0;
   std::int64_t prompt_done = 0;   // positions computed before it, by whomever
@@ -45,6 +47,8 @@ class Coordinator {
     std::function<void(RequestId, const Scored&)> token;
     /// Sum of -ln p over the prompt rows of one chunk, all ranks together.
     std::function<void(RequestId, double)> nll;
+    /// If any: the last token of a request, or of a conversation's turn, was sampled.
+    std::function<void(RequestId)> finished = nullptr;
   };
 
   /// Borrows all but the options.
@@ -54,17 +58,30 @@ class Coordinator {
   /// How decode rows are shared from the next step on; shipped until told.
   void use_for_decode(DecodeStrategy strategy) { decode_strategy_ = strategy; }
 
-  /// What was computed of a prompt is found by later ones that begin alike, unless they are
-  /// conversations. `by_length`: only where both have as much room, since keys depend on it.
-  void share_prefixes(PageNames names, bool by_length) {
-    names_ = std::move(names);
-    names_by_length_ = by_length;
-  }
+  /// How prompts find what others have computed.
+  struct PrefixSharing {
+    PageNames names;
+    bool by_length = false;  // only of those with as much room, since keys depend on it
+    /// Of answers too: what decode computes is what prefill would, since no keys are rounded.
+    bool answers = false;
+  };
+
+  /// What was computed of a request is found by later ones whose prompts begin alike, unless they
+  /// are conversations.
+  void share_prefixes(PrefixSharing sharing) { prefixes_ = std::move(sharing); }
+
+  /// With whom a request shares what is computed of its prompt.
+  struct Sharing {
+    /// An earlier request of the same prompt and max_new, whose prompt is read for both.
+    std::optional<RequestId> like;
+    /// Prefixes are shared with those of the same salt alone.
+    std::string cache_salt;
+  };
 
   /// Tells every rank of the request and queues it. With `room` it is a conversation of up to so
   /// many tokens, and is held at its end. False when it can never fit.
   [[nodiscard]] bool submit(Admission admission, std::int64_t max_new, bool wants_nll,
-                            std::int64_t room = 0);
+                            std::int64_t room = 0, const Sharing& sharing = {});
   /// Goes on with the held request of that name as `admission`. Returns how many leading positions
   /// need not be computed again: those of the tokens that both have, but for the prompt's last, and
   /// of a page that was rounded all or none. Nothing, and all stays as it was, when it does not fit
@@ -72,8 +89,7 @@ class Coordinator {
   [[nodiscard]] std::optional<std::int64_t> extend(Admission admission, std::int64_t max_new);
   /// Whether the request is held.
   bool holds(RequestId request) const { return planner_.holds(request); }
-  /// How much of the KV memory of all ranks is promised to requests that have started.
-  PoolPromise kv_promise() const { return planner_.ledger().promise(); }
+  const StepPlanner& planner() const { return planner_; }
   /// Before the next step: the request gets no more tokens.
   void end(RequestId request) { planner_.end(request); }
   /// The same, and a request that would be held is forgotten.
@@ -90,7 +106,8 @@ class Coordinator {
   std::vector<RankSummary> stop();
 
  private:
-  std::vector<PageHash> names_of(const Admission& admission) const;
+  std::vector<PageHash> begin_names(const Admission& admission, const std::string& cache_salt);
+  void name_answers(const std::vector<SampledToken>& sampled);
   void admit(Admission admission);
   void announce(const StepOrder& order);
   void collect(const StepPlan& plan, const StepReport& own);
@@ -103,8 +120,8 @@ class Coordinator {
   StrategyPicker picker_;
   DecodeStrategy decode_strategy_ = DecodeStrategy::kShipped;
   Listener listener_;
-  std::optional<PageNames> names_;
-  bool names_by_length_ = false;
+  std::optional<PrefixSharing> prefixes_;
+  std::map<RequestId, PageNames::Chain> answers_;  // names of those that are being written
   struct Conversation {
     std::int64_t room = 0;
     std::vector<TokenId> tokens;  // of its last prompt, and what was sampled since

@@ -140,17 +140,6 @@ StrategyPickerOptions picker_options(const JobOptions& options, const ModelConfi
   return picker;
 }
 
-/// Submits all requests and runs them to their end.
-void drive(Coordinator& coordinator, const JobInput& input) {
-  for (const JobRequest& request : input.requests) {
-    const bool fits = coordinator.submit(request.admission, request.max_new, request.wants_nll);
-    expects(fits, "memory was planned for the longest request");
-  }
-  do {
-    if (input.between_steps) input.between_steps(coordinator);
-  } while (!(input.interrupted && *input.interrupted) && coordinator.step());
-}
-
 }  // namespace
 
 std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
@@ -171,23 +160,12 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
                           picker_options(options, model.config, memory), input->listener);
   coordinator.use_for_decode(options.decode_strategy);
   if (shares_prefixes(options, model.config)) {
-    coordinator.share_prefixes(PageNames(options.page_tokens, hit_pages(options)),
-                               model.config.ropes.depend_on_length());
+    coordinator.share_prefixes({.names = PageNames(options.page_tokens, hit_pages(options)),
+                                .by_length = model.config.ropes.depend_on_length(),
+                                .answers = options.kv_type == KvType::kFloat32});
   }
   input->drive(coordinator);
   return coordinator.stop();
-}
-
-std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const JobOptions& options,
-                                 JobInput* input) {
-  if (!input) return run_session(machine, model, options, nullptr);
-  SessionInput session{.listener = input->listener,
-                       .drive = [&](Coordinator& coordinator) { drive(coordinator, *input); }};
-  for (const JobRequest& request : input->requests) {
-    session.shapes.push_back(
-        {.prompt_tokens = std::ssize(request.admission.prompt), .max_new = request.max_new});
-  }
-  return run_session(machine, model, options, &session);
 }
 
 }  // namespace longspan

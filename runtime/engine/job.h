@@ -1,7 +1,7 @@
-// A set of requests whose prompts are known, run to their end by all ranks of the job.
+// What a job is: how its ranks share sequences and memory, and one that lasts as long as rank 0 has
+// requests for it. runtime/engine/engine.h is how commands use it.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -38,22 +38,7 @@ struct JobOptions {
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too
 };
 
-struct JobRequest {
-  Admission admission;
-  std::int64_t max_new = 1;
-  bool wants_nll = false;
-};
-
-/// What rank 0 needs besides: the requests, who hears of tokens, and a flag that ends the job at
-/// the next step.
-struct JobInput {
-  std::vector<JobRequest> requests;
-  Coordinator::Listener listener;
-  const std::atomic<bool>* interrupted = nullptr;
-  std::function<void(Coordinator&)> between_steps;  // if any: called before each step
-};
-
-/// What rank 0 needs for a job whose requests are not known when it starts.
+/// What rank 0 needs.
 struct SessionInput {
   /// Of the requests that run at once: memory is planned for them.
   std::vector<RequestShape> shapes;
@@ -66,14 +51,10 @@ struct SessionInput {
   std::function<void(Coordinator&)> drive;
 };
 
-/// As run_job(), for requests that come while it runs.
-std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
-                                     const JobOptions& options, SessionInput* input);
-
 /// Every rank calls this with the same options; rank 0 with the input, the others without. The
 /// model says how many ranks form an instance (InstanceRanks). Returns the ranks' summaries on rank
 /// 0. A failure to plan or allocate on any rank is thrown on all.
-std::vector<RankSummary> run_job(Machine& machine, LoadedModel& model, const JobOptions& options,
-                                 JobInput* input);
+std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
+                                     const JobOptions& options, SessionInput* input);
 
 }  // namespace longspan

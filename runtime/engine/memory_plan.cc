@@ -18,11 +18,13 @@ std::int64_t share(const JobShape& job, std::int64_t pages) {
   return job.keep == Retention::kSpread ? divide_up(pages, job.degree) : pages;
 }
 
-/// Enough for the requests that may run at once, the longest ones.
+/// Enough for the requests that may run at once, the longest ones. A fork is promised a page more
+/// until it has its copy of the one that is not full.
 std::int64_t wanted_pages(const JobShape& job) {
   std::vector<std::int64_t> pages;
   for (const RequestShape& request : job.requests) {
-    pages.push_back(share(job, worst_pages(request, job.page_tokens)));
+    const std::int64_t copied = request.like ? 1 : 0;
+    pages.push_back(share(job, worst_pages(request, job.page_tokens) + copied));
   }
   std::ranges::sort(pages, std::greater());
   std::int64_t total = 0;

@@ -56,6 +56,7 @@ void put(WireWriter& out, const PrefillChunk& chunk) {
   out.put(chunk.owners);
   out.put(chunk.samples);
   out.put(chunk.wants_nll);
+  out.put(chunk.forks);
 }
 
 PrefillChunk read_chunk(WireReader& in) {
@@ -69,7 +70,22 @@ PrefillChunk read_chunk(WireReader& in) {
   in.read(chunk.owners);
   in.read(chunk.samples);
   in.read(chunk.wants_nll);
+  in.read(chunk.forks);
   return chunk;
+}
+
+void put(WireWriter& out, const ForkedRequest& fork) {
+  out.put(fork.from);
+  out.put(fork.to);
+  out.put(fork.owners);
+}
+
+ForkedRequest read_fork(WireReader& in) {
+  ForkedRequest fork;
+  in.read(fork.from);
+  in.read(fork.to);
+  in.read(fork.owners);
+  return fork;
 }
 
 void put(WireWriter& out, const RowResult& row) {
@@ -120,6 +136,8 @@ Message to_message(const StepOrder& order) {
   out.put(order.decode_strategy);
   out.put(plan.epoch);
   out.put(plan.group);
+  out.put(plan.forks.size());
+  for (const ForkedRequest& fork : plan.forks) put(out, fork);
   out.put(plan.finished);
   out.put(plan.moves);
   out.put(plan.grants);
@@ -137,6 +155,8 @@ StepOrder read_order(const Message& message) {
   in.read(order.decode_strategy);
   in.read(plan.epoch);
   in.read(plan.group);
+  const auto forks = in.read<std::size_t>();
+  for (std::size_t i = 0; i < forks; ++i) plan.forks.push_back(read_fork(in));
   in.read(plan.finished);
   in.read(plan.moves);
   in.read(plan.grants);

@@ -19,20 +19,31 @@ PageNames::PageNames(std::int64_t page_tokens, std::int64_t unit_pages)
   }
 }
 
-std::vector<PageHash> PageNames::of(std::span<const TokenId> tokens, std::string_view salt) const {
+PageNames::Chain PageNames::begin(std::string_view salt) const {
+  return {.last = hash('r', std::as_bytes(std::span(salt))), .open = {}};
+}
+
+std::vector<PageHash> PageNames::go_on(Chain& chain, std::span<const TokenId> tokens) const {
   std::vector<PageHash> names;
-  PageHash last = hash('r', std::as_bytes(std::span(salt)));
+  chain.open.insert(chain.open.end(), tokens.begin(), tokens.end());
+  std::span<const TokenId> open = chain.open;
   const std::int64_t unit = page_tokens_ * unit_pages_;
-  for (; std::ssize(tokens) >= unit; tokens = tokens.subspan(unit)) {
+  for (; std::ssize(open) >= unit; open = open.subspan(unit)) {
     WireWriter message;
-    message.put(last);
-    for (const TokenId token : tokens.first(unit)) message.put(token);
-    last = hash('u', message.take());
+    message.put(chain.last);
+    for (const TokenId token : open.first(unit)) message.put(token);
+    chain.last = hash('u', message.take());
     for (std::int64_t page = 0; page < unit_pages_; ++page) {
-      names.push_back({last.high, last.low + static_cast<std::uint64_t>(page)});
+      names.push_back({chain.last.high, chain.last.low + static_cast<std::uint64_t>(page)});
     }
   }
+  chain.open.erase(chain.open.begin(), chain.open.end() - std::ssize(open));
   return names;
+}
+
+std::vector<PageHash> PageNames::of(std::span<const TokenId> tokens, std::string_view salt) const {
+  Chain chain = begin(salt);
+  return go_on(chain, tokens);
 }
 
 PageHash PageNames::hash(char kind, std::span<const std::byte> message) const {

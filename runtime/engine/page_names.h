@@ -28,8 +28,18 @@ class PageNames {
   /// Draws a key. Throws Error where OpenSSL gives none.
   explicit PageNames(std::int64_t page_tokens, std::int64_t unit_pages = 1);
 
-  /// Of each page of the whole units of `tokens`. Texts with different salts never share a page:
-  /// whatever else decides what a page holds, or may see it, belongs in there.
+  /// Where the names of a text that grows have got to.
+  struct Chain {
+    PageHash last;              // of the whole units
+    std::vector<TokenId> open;  // behind them
+  };
+
+  /// Texts with different salts never share a page: whatever else decides what a page holds, or may
+  /// see it, belongs in there.
+  Chain begin(std::string_view salt) const;
+  /// Of each page of the units that `tokens`, which follow, make whole.
+  std::vector<PageHash> go_on(Chain& chain, std::span<const TokenId> tokens) const;
+  /// Of each page of the whole units of `tokens`.
   std::vector<PageHash> of(std::span<const TokenId> tokens, std::string_view salt) const;
 
  private:

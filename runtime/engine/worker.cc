@@ -79,6 +79,8 @@ bool Worker::takes_part(const StepPlan& plan) const {
 
 StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) {
   const StepPlan& plan = order.plan;
+  forked_tails_.clear();
+  for (const ForkedRequest& fork : plan.forks) this->fork(fork);
   for (RequestId id : plan.finished) sequences_.erase(id);
   if (!plan.moves.empty()) move_pages(plan.moves);
   place_pages(plan.grants);
@@ -115,6 +117,19 @@ void Worker::note_tokens(const StepPlan& plan) {
   }
 }
 
+/// Before its parent may end, and be forgotten.
+void Worker::fork(const ForkedRequest& fork) {
+  const Sequence& parent = sequences_.at(fork.from);
+  Sequence& child = sequences_.at(fork.to);
+  expects(parent.admission.prompt == child.admission.prompt, "forks are of one prompt");
+  if (!parent.pages.promised()) return;
+  const std::int64_t length = std::ssize(parent.admission.prompt);
+  child.pages.fork(parent.pages, fork.owners, length);
+  const std::int64_t page_tokens = kv_.pages().shape().page_tokens, last = length / page_tokens;
+  if (length % page_tokens == 0 || fork.owners.at(last) != instance_) return;
+  forked_tails_.push_back({fork.to, parent.pages.share(last), parent.pages.share_tail()});
+}
+
 /// Pages leave and arrive at once, and are free or readable only when all have.
 void Worker::move_pages(const std::vector<PageMove>& moves) {
   PageExchange exchange(kv_.pages());
@@ -139,6 +154,20 @@ void Worker::place_pages(const std::vector<GrantedPage>& grants) {
   for (const GrantedPage& grant : grants) {
     if (grant.at.owner != instance_) continue;
     sequences_.at(grant.request).pages.place(grant.page, contents_at(grant.at), grant.filled);
+    if (grant.copied > 0) copy_page(grant);
+  }
+}
+
+/// All of it: whose tokens lie behind the first `grant.copied` does not matter, for a step writes
+/// what it reads there.
+void Worker::copy_page(const GrantedPage& grant) {
+  const auto from = std::ranges::find(forked_tails_, grant.request, &ForkedTail::to);
+  expects(from != forked_tails_.end(), "what is copied is of a fork of this step");
+  if (KvPagePool* tails = kv_.tails()) {
+    const PageSlot to = sequences_.at(grant.request).pages.tail();
+    tails->copy(*compute_, from->tail.slots().front(), to);
+  } else {
+    kv_.pages().copy(*compute_, from->page.slots().front(), grant.at.slot);
   }
 }
 
@@ -236,7 +265,9 @@ StepReport Worker::score(const StepPlan& plan, const ForwardStep& step) {
     const std::vector<std::int64_t>& positions = own.chunk().positions;
     const auto last = std::ranges::find(positions, chunk.first + chunk.count - 1);
     if (!chunk.samples || last == positions.end()) continue;
-    rows.push_back({chunk.request, own.row0 + (last - positions.begin())});
+    const std::int64_t row = own.row0 + (last - positions.begin());
+    rows.push_back({chunk.request, row});
+    for (const RequestId fork : chunk.forks) rows.push_back({fork, row});
   }
   const std::vector<RequestRow> decoded = mastered(plan, step);
   if (!step.is_sliced()) rows.insert(rows.end(), decoded.begin(), decoded.end());

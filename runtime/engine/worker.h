@@ -57,15 +57,24 @@ class Worker {
     PageTable pages;
     TokenCounts history;  // if its sampling looks back
   };
+  /// What the page of a fork that is not full is copied from, kept as long as the ledger keeps it:
+  /// until the step that copies is reported.
+  struct ForkedTail {
+    RequestId to;
+    KvLease page;
+    KvLease tail;  // where pages fill elsewhere
+  };
   /// A row of the step whose next token this rank samples.
   struct RequestRow {
     RequestId request;
     std::int64_t row;
   };
 
+  void fork(const ForkedRequest& fork);
   void note_tokens(const StepPlan& plan);
   void move_pages(const std::vector<PageMove>& moves);
   void place_pages(const std::vector<GrantedPage>& grants);
+  void copy_page(const GrantedPage& grant);
   ForwardStep make_step(const StepOrder& order);
   void add_chunk(ForwardStep& step, const PrefillChunk& chunk, Strategy strategy);
   void add_decode_row(ForwardStep& step, const DecodeStep& row);
@@ -99,6 +108,7 @@ class Worker {
   Transformer transformer_;
   std::vector<float> host_logits_;  // a copy, where the host cannot read the device's memory
   std::map<RequestId, Sequence> sequences_;
+  std::vector<ForkedTail> forked_tails_;
   std::int64_t bad_attention_;       // bad partials counted by the kernels up to the last step
   std::unique_ptr<Stream> compute_;  // last: drains before what its work touches goes
 };

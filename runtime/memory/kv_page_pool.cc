@@ -42,8 +42,16 @@ KvLease KvLease::remove(int at) {
   return KvLease(*pool_, {slot});
 }
 
+KvLease KvLease::share(int first, int count) const {
+  expects(first >= 0 && count >= 0 && first + count <= std::ssize(slots_), "pages of the lease");
+  const std::vector<PageSlot> some(slots_.begin() + first, slots_.begin() + first + count);
+  for (const PageSlot slot : some) pool_->refer(slot);
+  return KvLease(*pool_, some);
+}
+
 KvPagePool::KvPagePool(Device& device, const KvPageShape& shape, int pages)
-    : shape_(shape),
+    : device_(device),
+      shape_(shape),
       memory_(device.allocate(shape.page_bytes() * pages)),
       references_(pages),
       generations_(pages, -1) {}
@@ -53,6 +61,17 @@ std::optional<PageContents> KvPagePool::unused() const {
   if (free == references_.end()) return std::nullopt;
   const auto slot = static_cast<PageSlot>(free - references_.begin());
   return PageContents{slot, static_cast<std::uint32_t>(generations_[slot] + 1)};
+}
+
+Bytes KvPagePool::piece(PageSlot slot, int layer) const {
+  const std::size_t bytes = shape_.piece_bytes();
+  return memory_.as<std::byte>().subspan((std::size_t(layer) * pages() + slot) * bytes, bytes);
+}
+
+void KvPagePool::copy(Stream& stream, PageSlot from, PageSlot to) {
+  for (int layer = 0; layer < shape_.layers; ++layer) {
+    device_.copy(stream, piece(to, layer), piece(from, layer));
+  }
 }
 
 KvView KvPagePool::layer(int layer) const {

@@ -55,6 +55,8 @@ class KvLease {
   void join(PageContents page);
   /// Takes the page at index `at` out, as a lease of its own.
   [[nodiscard]] KvLease remove(int at);
+  /// Another lease of its pages [first, first + count).
+  [[nodiscard]] KvLease share(int first, int count) const;
 
  private:
   friend class KvPagePool;
@@ -93,6 +95,10 @@ class KvPagePool {
   int most_used() const { return most_used_; }
   /// Sequences that refer to `slot`.
   int references(PageSlot slot) const { return references_[slot]; }
+  /// What `slot` holds at `layer`: K, V, and scales if there are any.
+  Bytes piece(PageSlot slot, int layer) const;
+  /// Enqueues a copy of all that slot `from` holds.
+  void copy(Stream& stream, PageSlot from, PageSlot to);
   /// All pages at `layer`, without a table: set `table` to a lease's slots.
   KvView layer(int layer) const;
 
@@ -104,6 +110,7 @@ class KvPagePool {
   void drop(PageSlot slot);
   [[noreturn]] void refuse(PageContents page, std::string_view why) const;
 
+  Device& device_;
   KvPageShape shape_;
   Buffer memory_;
   std::vector<int> references_;

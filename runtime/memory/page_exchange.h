@@ -23,8 +23,6 @@ class PageExchange {
   void run(Stream& stream, Communicator& communicator);
 
  private:
-  std::span<std::byte> piece(PageSlot slot, int layer) const;
-
   const KvPagePool& pool_;
   std::vector<Send> sends_;
   std::vector<Receive> receives_;

@@ -20,6 +20,16 @@ void PageTable::promise(std::vector<int> owners) {
   tail_.claim(0, *tail);
 }
 
+void PageTable::fork(const PageTable& parent, std::vector<int> owners, std::int64_t length) {
+  promise(std::move(owners));
+  const std::int64_t full = length / page_tokens_;
+  const int own = parent.own_index(full);
+  lease_ = parent.lease_.share(0, own);
+  opened_ = static_cast<std::size_t>(full);
+  own_opened_ = own;
+  last_placed_ = full - 1;
+}
+
 void PageTable::place(std::int64_t page, PageContents at, bool filled) {
   expects(page > last_placed_, "pages are placed in order");
   if (filled) {

@@ -22,6 +22,14 @@ class PageTable {
   /// Says who (world rank) owns each page. Once, before the first page is opened. Throws
   /// std::logic_error when no tail is free.
   void promise(std::vector<int> owners);
+  /// What there is of `parent`, of which positions [0, length) are computed, is this sequence's
+  /// too: its full pages are open here, and `owners` say as promise() does who owns each page, the
+  /// same as of the parent as far as it has got. Before anything else is asked of it.
+  void fork(const PageTable& parent, std::vector<int> owners, std::int64_t length);
+  /// Of this rank's pages of it: `page`, which is open, once more.
+  KvLease share(std::int64_t page) const { return lease_.share(own_index(page), 1); }
+  /// The same of its page of `tails`.
+  KvLease share_tail() const { return tail_.share(0, static_cast<int>(tail_.slots().size())); }
   /// This rank's next page, `page` of the sequence, is `at`: to be written, or `filled` by another
   /// sequence. Throws std::logic_error where it cannot be: KvLease::claim(), KvLease::join().
   void place(std::int64_t page, PageContents at, bool filled = false);

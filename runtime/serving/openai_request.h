@@ -58,6 +58,7 @@ struct CompletionRequest {
   bool logprobs = false;                   // of each token
   int top_logprobs = 0;                    // of the best ones besides
   bool stream = false;
+  std::string cache_salt;  // prompts that begin alike are read once only where this is the same
   RequestedSampling sampling;
   std::vector<std::string> unknown;  // fields that nobody knows
 

@@ -189,7 +189,8 @@ TEST(OptionsTest, EverySamplingFlagReachesItsField) {
 TEST(OptionsTest, EveryFlagReachesItsField) {
   const GenerateOptions options = generate_of(
       "--prompt-file - --degree 3 --tp 2 --layout zigzag --prefill-chunk 64 --page-tokens 128 "
-      "--keep fewest --prefix-cache off --threads 2 --max-tokens=1 --ignore-eos --logprobs 20 "
+      "--keep fewest --prefix-cache off --threads 2 --max-tokens=1 --n 3 --ignore-eos "
+      "--logprobs 20 "
       "--prompt-nll "
       "--force-ids ids.json --json --max-num-seqs 4 --memory-limit 512M --hang-timeout 0.5 "
       "--log-level debug --dtype float32 --rope-float32 --trace traces --no-verify");
@@ -205,6 +206,7 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
   EXPECT_EQ(options.threads, 2);
   EXPECT_EQ(options.max_tokens, 1);
   EXPECT_TRUE(options.ignore_eos);
+  EXPECT_EQ(options.n, 3);
   EXPECT_EQ(options.logprobs, 20);
   EXPECT_TRUE(options.prompt_nll);
   EXPECT_EQ(options.force_ids, "ids.json");
@@ -541,6 +543,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "--threads must be a whole number from 1 to 4096, not '99999999999999999999'"},
         Refusal{"generate m --prompt x --logprobs 21",
                 "--logprobs must be a whole number from 0 to 20, not '21'"},
+        Refusal{"generate m --prompt x --n 0", "--n must be a whole number from 1 to 16, not '0'"},
         Refusal{"generate m --prompt x --logprobs -1",
                 "--logprobs must be a whole number from 0 to 20, not '-1'"},
         Refusal{"generate m --prompt x --max-num-seqs 0",

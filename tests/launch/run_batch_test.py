@@ -138,6 +138,20 @@ class AnswersTest(RunBatchTest):
         self.assertEqual(cached[1], dict.fromkeys(cached[0], 0))
         self.assertEqual(texts[0], texts[1])
 
+    def test_the_next_turn_finds_the_answer_unless_its_salt_is_another(self):
+        only_x = {"logit_bias": {"120": 100}, "ignore_eos": True}
+        lines = [greedy("first", "x" * 20, max_tokens=21, **only_x),
+                 greedy("next", "x" * 41 + "?"),
+                 greedy("salted", "x" * 41 + "?", cache_salt="mine"),
+                 greedy("again", "x" * 41 + "?", cache_salt="mine")]
+        answers = self.answers(*lines, arguments=["--max-num-seqs", "1", "--dtype", "float32",
+                                                  "--page-tokens", "8"])
+        cached = [a["response"]["body"]["usage"]["prompt_tokens_details"]["cached_tokens"]
+                  for a in answers]
+        self.assertEqual(cached, [0, 40, 0, 40])
+        texts = {a["response"]["body"]["choices"][0]["text"] for a in answers[1:]}
+        self.assertEqual(len(texts), 1)
+
     def test_every_prompt_has_n_choices(self):
         answers = self.answers(
             line("two", prompt=["abc", [97, 98]], n=2, max_tokens=5, seed=3, ignore_eos=True),
@@ -150,6 +164,8 @@ class AnswersTest(RunBatchTest):
         self.assertEqual(answers[0]["response"]["body"]["usage"],
                          {"prompt_tokens": 5, "completion_tokens": 20, "total_tokens": 25,
                           "prompt_tokens_details": {"cached_tokens": 0}})
+        log = self.run_batch("--restart")
+        self.assertIn("read 10 tokens, wrote 27", log, "each prompt once, whatever its n")
         logprobs = answers[2]["response"]["body"]["choices"][0]["logprobs"]
         self.assertEqual(len(logprobs["tokens"]), 2)
         self.assertEqual([len(top) for top in logprobs["top_logprobs"]], [1, 1])

@@ -46,6 +46,21 @@ class SamplingTest(unittest.TestCase):
                             "--decode-strategy", "sliced", ranks=3)
         self.assertEqual(split["ids"], alone["ids"])
 
+    def test_several_answers_to_a_prompt_are_drawn_apart_and_it_is_read_once(self):
+        alone = self.answer(*DRAWING, "--seed", "5")
+        texts = []
+        for ranks in (0, 3):
+            done = longspan_command.generate(
+                "--prompt", "some text " * 5, "--max-tokens", "30", "--ignore-eos", "--json", "--n",
+                "3", *DRAWING, "--seed", "5", model=self.model, ranks=ranks)
+            answers = [json.loads(line) for line in done.splitlines()]
+            self.assertEqual(answers[0]["ids"], alone["ids"])
+            self.assertEqual(len({answer["text"] for answer in answers}), 3)
+            cached = [answer["timings"]["cached_tokens"] for answer in answers]
+            self.assertEqual(cached, [0, 50, 50])
+            texts.append([answer["text"] for answer in answers])
+        self.assertEqual(texts[0], texts[1])
+
     def test_the_seed_that_nobody_gave_can_be_given_again(self):
         first = self.answer(*DRAWING)
         again = self.answer(*DRAWING, "--seed", str(first["sampling"]["seed"]))

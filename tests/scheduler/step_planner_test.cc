@@ -486,7 +486,7 @@ TEST(StepPlannerTest, APromptBeginsBehindWhatOthersHaveComputedOfIt) {
   EXPECT_EQ(hits(*second, 2), (Hits{{0, 1}, {1, 0}}));
   for (const PrefillChunk& chunk : second->prefill) {
     EXPECT_EQ(chunk.first, chunk.request == 1 ? 12 : 8);
-    EXPECT_THAT(chunk.group, ElementsAre(1, 0)) << "as its pages lie";
+    EXPECT_THAT(chunk.group, ElementsAre(0, 1)) << "page 3 of 1 on rank 1, page 2 of 2 on rank 0";
   }
   planner.completed({{1, 9}, {2, 9}});
   EXPECT_EQ(planner.ledger().promise().promised, 0);
@@ -613,6 +613,68 @@ TEST(StepPlannerTest, OnTheFewestRanksARequestStaysWhereItsPrefixIs) {
   EXPECT_THAT(second->prefill.at(0).owners, ElementsAre(1, 1, 1, 1, 1));
 }
 
+/// Of the requests that begin with the next step, behind `hit` pages, how many have their last page
+/// on each rank, which writes their answers.
+std::map<int, int> writers(StepPlanner& planner, std::int64_t hit) {
+  const auto plan = planner.next();
+  std::map<int, int> count;
+  for (const PrefillChunk& chunk : plan->prefill) {
+    EXPECT_EQ(std::ssize(hits(*plan, chunk.request)), hit) << chunk.request;
+    ++count[chunk.owners.back()];
+  }
+  return count;
+}
+
+PlannerOptions many_at_once(int ranks, Retention keep) {
+  PlannerOptions options{.page_tokens = 4, .keep = keep, .chunk_tokens = 1024, .max_chunks = 64};
+  for (int rank = 0; rank < ranks; ++rank) options.group.push_back(rank);
+  options.capacity.assign(ranks, 512);
+  return options;
+}
+
+// One page, as of a chat's header, is on one rank; the answers behind it are written by all.
+TEST(StepPlannerTest, ShortRequestsWithACommonPageAreSpreadOverTheRanks) {
+  for (Retention keep : {Retention::kSpread, Retention::kFewest}) {
+    for (int ranks : {1, 2, 3, 4}) {
+      StepPlanner planner(many_at_once(ranks, keep));
+      ASSERT_TRUE(planner.submit(named(0, 5, 1)));
+      run_out(planner);
+      for (RequestId id = 1; id <= 4 * ranks; ++id) ASSERT_TRUE(planner.submit(named(id, 8, 1)));
+      const std::map<int, int> count = writers(planner, 1);
+      ASSERT_EQ(std::ssize(count), ranks);
+      for (const auto& [rank, answers] : count) EXPECT_EQ(answers, 4) << rank << " of " << ranks;
+    }
+  }
+}
+
+// Questions about one document. It is read where it lies; on the fewest ranks its answers are
+// written there too, where almost all of their keys are, and where pages are spread by all.
+TEST(StepPlannerTest, ALongHitStaysWhereItIs) {
+  for (Retention keep : {Retention::kSpread, Retention::kFewest}) {
+    StepPlanner planner(many_at_once(3, keep));
+    ASSERT_TRUE(planner.submit(named(0, 37, 9)));
+    run_out(planner);
+    for (RequestId id = 1; id <= 6; ++id) ASSERT_TRUE(planner.submit(named(id, 40, 9)));
+    const std::map<int, int> count = writers(planner, 9);
+    if (keep == Retention::kFewest) {
+      EXPECT_THAT(count, ElementsAre(std::pair(0, 6)));
+    } else {
+      EXPECT_THAT(count, ElementsAre(std::pair(0, 2), std::pair(1, 2), std::pair(2, 2)));
+    }
+  }
+}
+
+// What is of others weighs nothing only as long as it is theirs.
+TEST(StepPlannerTest, APageThatManyShareIsNobodysWorkOnceTheyHaveLeft) {
+  StepPlanner planner(many_at_once(2, Retention::kSpread));
+  ASSERT_TRUE(planner.submit(named(0, 5, 1)));
+  run_out(planner);
+  for (RequestId id = 1; id <= 6; ++id) ASSERT_TRUE(planner.submit(named(id, 8, 1)));
+  run_out(planner);
+  for (RequestId id = 7; id <= 8; ++id) ASSERT_TRUE(planner.submit(named(id, 4, 0)));
+  EXPECT_THAT(writers(planner, 0), ElementsAre(std::pair(0, 1), std::pair(1, 1)));
+}
+
 // Page 0 leaves rank 0 with the step in which another request begins behind it.
 TEST(StepPlannerTest, WhoBeginsFindsAPageWhereItMoves) {
   PlannerOptions options = roomy();
@@ -651,6 +713,97 @@ TEST(StepPlannerTest, APageOfTwoStaysWhereItIs) {
   EXPECT_TRUE(planner.move(0, 0, 1));
 }
 
+/// `count` requests of one prompt, of ids 0, 1, ...
+void submit_alike(StepPlanner& planner, int count, std::int64_t tokens, std::int64_t max_new) {
+  for (RequestId id = 0; id < count; ++id) {
+    RequestShape shape{.id = id, .prompt_tokens = tokens, .max_new = max_new};
+    if (id > 0) shape.like = 0;
+    ASSERT_TRUE(planner.submit(shape));
+  }
+}
+
+/// Steps until all that decode have their last token.
+void decode_to_the_end(StepPlanner& planner) {
+  while (const auto plan = planner.next()) {
+    std::vector<SampledToken> sampled;
+    for (const DecodeStep& row : plan->decode) sampled.push_back({row.request, 9});
+    planner.completed(sampled);
+  }
+}
+
+TEST(StepPlannerTest, OnePromptIsReadForAllItsForksAndEachCopiesAPageAtMost) {
+  for (const auto& [tokens, copied] : {std::pair{10, 2}, {8, 0}, {3, 3}}) {
+    StepPlanner planner(roomy());
+    submit_alike(planner, 3, tokens, 6);
+    const auto first = planner.next();
+    ASSERT_EQ(first->prefill.size(), 1u);
+    EXPECT_THAT(first->prefill[0].forks, ElementsAre(1, 2));
+    EXPECT_TRUE(first->forks.empty());
+    planner.completed({{0, 5}, {1, 6}, {2, 7}});
+    const auto second = planner.next();
+    ASSERT_EQ(second->forks.size(), 2u);
+    ASSERT_EQ(second->decode.size(), 3u);
+    int copies = 0;
+    for (const GrantedPage& page : second->grants) {
+      EXPECT_EQ(page.page, tokens / 4) << "full pages are shared, and nobody is told of them again";
+      EXPECT_FALSE(page.filled);
+      EXPECT_EQ(page.copied, page.request == 0 ? 0 : copied);
+      EXPECT_TRUE(page.copied == 0 || page.at.owner == planner.ledger().pages(0).back().owner);
+      ++copies;
+    }
+    EXPECT_EQ(copies, copied > 0 ? 2 : 3);
+    for (const DecodeStep& row : second->decode) {
+      EXPECT_EQ(row.position, tokens);
+      EXPECT_EQ(row.token, 5 + row.request);
+    }
+    planner.completed({{0, 8}, {1, 8}, {2, 8}});
+    const PageCounts& counts = planner.ledger().counts();
+    EXPECT_EQ(counts.at(PageState::kLive), tokens / 4 + 3);
+    EXPECT_EQ(planner.ledger().check(), std::nullopt);
+    decode_to_the_end(planner);
+    EXPECT_EQ(planner.ledger().promise().promised, 0);
+  }
+}
+
+TEST(StepPlannerTest, WhoDoesNotFitBesideAPromptOfItsOwnIsNoFork) {
+  PlannerOptions options = two_ranks();
+  options.chunk_tokens = 64;
+  StepPlanner planner(options);
+  submit_alike(planner, 3, 9, 4);  // 3 pages each, and one while it is copied: 3 + 4 of 8
+  EXPECT_THAT(planner.next()->prefill.at(0).forks, ElementsAre(1));
+  planner.completed({{0, 5}, {1, 5}});
+  EXPECT_EQ(planner.next()->decode.size(), 2u);
+  EXPECT_EQ(planner.waiting(), 1);
+  planner.end(0);
+  planner.completed({{1, 5}});
+  const auto plan = planner.next();
+  ASSERT_EQ(plan->prefill.size(), 1u);
+  EXPECT_EQ(plan->prefill[0].request, 2);
+  EXPECT_EQ(plan->prefill[0].first, 0);
+}
+
+// In the middle of the step that samples for the forks, and right behind it.
+TEST(StepPlannerTest, AForkOutlivesItsParent) {
+  for (bool within_the_step : {false, true}) {
+    StepPlanner planner(roomy());
+    submit_alike(planner, 3, 10, 6);
+    (void)planner.next();
+    if (within_the_step) planner.end(0);
+    planner.completed({{0, 5}, {1, 6}, {2, 7}});
+    if (!within_the_step) planner.end(0);
+    planner.abort(2);
+    const auto plan = planner.next();
+    ASSERT_EQ(plan->forks.size(), 1u);
+    EXPECT_EQ(plan->forks[0].to, 1);
+    EXPECT_THAT(plan->finished, ElementsAre(0, 2));
+    ASSERT_EQ(plan->decode.size(), 1u);
+    planner.completed({{1, 8}});
+    EXPECT_EQ(planner.ledger().check(), std::nullopt);
+    decode_to_the_end(planner);
+    EXPECT_EQ(planner.ledger().counts().in_use(), 0);
+  }
+}
+
 /// Replays plans as a cluster would: pages owned, positions computed.
 class Replay {
  public:
@@ -660,6 +813,7 @@ class Replay {
 
   std::vector<SampledToken> apply(const StepPlan& plan) {
     EXPECT_EQ(plan.epoch, ++epoch_);
+    for (const ForkedRequest& fork : plan.forks) share(fork);
     for (RequestId id : plan.finished) {
       for (int owner : owners_[id]) --used_[owner];
       owners_.erase(id);
@@ -672,6 +826,10 @@ class Replay {
       if (!chunk.owners.empty()) promise(chunk.request, chunk.owners);
       advance(chunk.request, chunk.count);
       if (chunk.samples) sampled.push_back({chunk.request, next_token()});
+      for (const RequestId fork : chunk.forks) {
+        computed_[fork] = computed_[chunk.request];
+        sampled.push_back({fork, next_token()});
+      }
     }
     for (const DecodeStep& row : plan.decode) {
       EXPECT_EQ(row.position, computed_[row.request]);
@@ -688,6 +846,7 @@ class Replay {
 
   const std::map<RequestId, std::int64_t>& computed() const { return computed_; }
   std::int64_t hits() const { return hits_; }
+  std::int64_t forks() const { return forks_; }
 
   /// By which a page of a request is told from others; none for what nobody shares.
   std::function<PageHash(RequestId, std::int64_t page)> name_of;
@@ -704,6 +863,16 @@ class Replay {
   void promise(RequestId id, const std::vector<int>& owners) {
     owners_[id] = owners;
     for (int owner : owners) EXPECT_LE(++used_[owner], options_.capacity[owner]);
+  }
+  /// As all ranks do: the full pages are the fork's too.
+  void share(const ForkedRequest& fork) {
+    promise(fork.to, fork.owners);
+    EXPECT_EQ(computed_[fork.to], computed_[fork.from]);
+    const std::int64_t full = computed_[fork.to] / options_.page_tokens;
+    for (auto& [slot, page] : in_slot_) {
+      if (page.requests.contains(fork.from) && page.page < full) page.requests.insert(fork.to);
+    }
+    ++forks_;
   }
   /// As the owner does: a slot of its own, that nobody uses or that holds what it should.
   void place(const StepPlan& plan, const GrantedPage& page) {
@@ -746,6 +915,7 @@ class Replay {
   std::map<RequestId, std::int64_t> computed_;
   std::map<std::pair<int, std::int32_t>, SlotContents> in_slot_;  // by owner and slot
   std::int64_t hits_ = 0;
+  std::int64_t forks_ = 0;
 };
 
 /// Requests that come and are aborted at any time; those of one family begin alike.
@@ -770,9 +940,11 @@ class RandomJob {
     }
     EXPECT_EQ(planner_.ledger().promise().promised, 0);
     hits = replay.hits();
+    forks = replay.forks();
   }
 
   std::int64_t hits = 0;
+  std::int64_t forks = 0;
 
  private:
   int below(int bound) { return static_cast<int>(random_() % bound); }
@@ -797,7 +969,14 @@ class RandomJob {
     return next_ < 12;
   }
 
+  /// Some are of the prompt of the one before.
   RequestShape random_shape(RequestId id) {
+    if (const auto before = shapes_.find(id - 1); before != shapes_.end() && below(3) == 0) {
+      RequestShape shape = before->second;
+      if (!shape.like) shape.like = shape.id;
+      shape.id = id;
+      return shape;
+    }
     RequestShape shape{.id = id,
                        .prompt_tokens = 1 + below(60),
                        .max_new = 1 + below(12),
@@ -821,15 +1000,17 @@ class RandomJob {
 };
 
 TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted) {
-  std::int64_t hits = 0;
+  std::int64_t hits = 0, forks = 0;
   for (int seed = 0; seed < 400; ++seed) {
     SCOPED_TRACE(seed);
     RandomJob job(seed);
     job.run();
     hits += job.hits;
+    forks += job.forks;
     if (testing::Test::HasFailure()) break;
   }
   EXPECT_GT(hits, 200);
+  EXPECT_GT(forks, 40);
 }
 
 }  // namespace

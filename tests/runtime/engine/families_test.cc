@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "comm/str.h"
-#include "runtime/engine/job.h"
 #include "runtime/engine/load_model.h"
 #include "runtime/model/model_part.h"
+#include "tests/runtime/engine/run_job.h"
 #include "tests/runtime/model/family_model.h"
 #include "tests/runtime/model/temporary_directory.h"
 #include "tests/support/run_ranks.h"

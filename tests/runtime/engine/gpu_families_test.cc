@@ -7,9 +7,9 @@
 
 #include "comm/agreement.h"
 #include "comm/str.h"
-#include "runtime/engine/job.h"
 #include "runtime/engine/load_model.h"
 #include "runtime/model/model_part.h"
+#include "tests/runtime/engine/run_job.h"
 #include "tests/runtime/model/family_model.h"
 #include "tests/runtime/model/temporary_directory.h"
 #include "tests/support/mpi_machine.h"

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/engine/job.h"
+#include "tests/runtime/engine/run_job.h"
 
 namespace longspan::test {
 

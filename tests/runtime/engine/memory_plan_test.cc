@@ -203,5 +203,14 @@ TEST(MemoryPlanTest, WhatCannotFitIsRefusedWithTheNumbers) {
   }
 }
 
+// Of 17 tokens in pages of 16; the copy is of the second page.
+TEST(MemoryPlanTest, AForkHasAPageForItsCopyBeside) {
+  JobShape forked{.page_tokens = 16, .requests = {{.prompt_tokens = 17, .max_new = 1}}};
+  const auto pages = [&] { return plan_memory(config(), forked, kPlenty).kv.pages; };
+  EXPECT_EQ(pages(), 2);
+  forked.requests.push_back({.prompt_tokens = 17, .max_new = 1, .like = 0});
+  EXPECT_EQ(pages(), 2 + 3);
+}
+
 }  // namespace
 }  // namespace longspan

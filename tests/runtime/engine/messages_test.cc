@@ -12,7 +12,12 @@ using testing::ElementsAre;
 StepOrder an_order() {
   StepPlan plan{.epoch = 9, .group = {0, 2}, .finished = {4}};
   plan.moves.push_back({.request = 6, .page = 1, .to = {.owner = 2, .slot = 8, .generation = 3}});
-  plan.grants.push_back({.request = 5, .page = 7, .at = {.owner = 2, .slot = 9, .generation = 4}});
+  plan.forks = {{.from = 5, .to = 6, .owners = {2, 0}}, {.from = 5, .to = 7, .owners = {}}};
+  plan.grants.push_back({.request = 5,
+                         .page = 7,
+                         .at = {.owner = 2, .slot = 9, .generation = 4},
+                         .filled = false,
+                         .copied = 3});
   plan.prefill.push_back({.request = 5,
                           .group = {2, 0},
                           .first = 32,
@@ -21,7 +26,8 @@ StepOrder an_order() {
                           .block = 8,
                           .owners = {2, 0},
                           .samples = true,
-                          .wants_nll = true});
+                          .wants_nll = true,
+                          .forks = {6, 7}});
   plan.decode.push_back({.request = 6, .position = 3, .token = 11, .master = 2});
   return {plan, {Strategy::kGatherQuery}, DecodeStrategy::kTree};
 }
@@ -41,6 +47,11 @@ TEST(MessagesTest, AnOrderSurvivesTheWire) {
   EXPECT_EQ(plan.grants[0].request, 5);
   EXPECT_EQ(plan.grants[0].page, 7);
   EXPECT_EQ(plan.grants[0].at, (PageRef{2, 9, 4}));
+  EXPECT_EQ(plan.grants[0].copied, 3);
+  ASSERT_EQ(plan.forks.size(), 2u);
+  EXPECT_EQ(plan.forks[0].from, 5);
+  EXPECT_EQ(plan.forks[1].to, 7);
+  EXPECT_EQ(plan.forks[0].owners, (std::vector<int>{2, 0}));
   ASSERT_EQ(plan.prefill.size(), 1u);
   EXPECT_EQ(plan.prefill[0].request, 5);
   EXPECT_THAT(plan.prefill[0].group, ElementsAre(2, 0));
@@ -51,6 +62,7 @@ TEST(MessagesTest, AnOrderSurvivesTheWire) {
   EXPECT_THAT(plan.prefill[0].owners, ElementsAre(2, 0));
   EXPECT_TRUE(plan.prefill[0].samples);
   EXPECT_TRUE(plan.prefill[0].wants_nll);
+  EXPECT_EQ(plan.prefill[0].forks, (std::vector<RequestId>{6, 7}));
   ASSERT_EQ(plan.decode.size(), 1u);
   EXPECT_EQ(plan.decode[0].request, 6);
   EXPECT_EQ(plan.decode[0].position, 3);

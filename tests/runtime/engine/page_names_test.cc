@@ -4,6 +4,7 @@
 
 #include <numeric>
 #include <set>
+#include <span>
 
 namespace longspan {
 namespace {
@@ -19,6 +20,22 @@ TEST(PageNamesTest, OnlyFullPagesHaveNames) {
     const PageNames names(page);
     for (std::int64_t count : {std::int64_t{0}, page - 1, page, page + 1, 3 * page - 1, 3 * page}) {
       EXPECT_EQ(std::ssize(names.of(counted(count), "")), count / page) << page << ' ' << count;
+    }
+  }
+}
+
+TEST(PageNamesTest, ATextThatGrowsHasTheNamesOfTheWhole) {
+  const std::vector<TokenId> tokens = counted(50);
+  for (std::int64_t unit : {1, 3}) {
+    const PageNames names(4, unit);
+    for (std::size_t prompt : {0, 1, 11, 12, 13, 50}) {
+      PageNames::Chain chain = names.begin("salt");
+      auto list = names.go_on(chain, std::span(tokens).first(prompt));
+      for (const TokenId& token : std::span(tokens).subspan(prompt)) {
+        const auto more = names.go_on(chain, {&token, 1});
+        list.insert(list.end(), more.begin(), more.end());
+      }
+      EXPECT_EQ(list, names.of(tokens, "salt")) << prompt << " and then one by one";
     }
   }
 }

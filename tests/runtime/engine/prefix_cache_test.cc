@@ -324,6 +324,31 @@ TEST_F(PrefixCacheTest, PromptsThatComeTogetherReadWhatTheyShareOnce) {
   }
 }
 
+// The next turn of a conversation, sent as a prompt of its own: the last token of the answer before
+// it was never computed. Where keys are rounded decode rounds them at other places than prefill,
+// and of an answer nothing is found.
+TEST_F(PrefixCacheTest, TheNextTurnFindsTheAnswerBeforeItWhereKeysAreNotRounded) {
+  std::mt19937 random(6);
+  for (int prompt : {5, 16, 30}) {
+    const Tokens first = random_tokens(random, prompt);
+    for (KvType type : {KvType::kFloat32, KvType::kBFloat16}) {
+      Setting setting{{.page_tokens = 4, .chunk_tokens = 8, .kv_type = type, .max_running = 1}};
+      const Tokens answer = alone(setting, requests_of({first}, 11)).tokens.at(0);
+      const Tokens second = joined(joined(first, answer), random_tokens(random, 3));
+      const auto list = requests_of({first, second}, 11);
+      const Outcome oracle = alone(setting, list);
+      for (int degree : {1, 3}) {
+        setting.options.degree = degree;
+        const Outcome outcome = run(setting, list);
+        expect_same(outcome, oracle, str("{} tokens, {}, {} ranks", prompt, name(type), degree));
+        const std::int64_t found =
+            type == KvType::kFloat32 ? (prompt + 10) / 4 * 4 : prompt / 8 * 8;
+        EXPECT_EQ(outcome.prefilled.at(1), std::ssize(second) - found) << prompt;
+      }
+    }
+  }
+}
+
 TEST_F(PrefixCacheTest, WhereAPromptsKeysDependOnMoreThanItsTokensNothingIsShared) {
   std::mt19937 random(2);
   const Tokens base = random_tokens(random, 40);

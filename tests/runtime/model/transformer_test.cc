@@ -15,8 +15,8 @@
 
 #include "comm/cpu/cpu_device.h"
 #include "comm/str.h"
-#include "runtime/engine/job.h"
 #include "runtime/engine/load_model.h"
+#include "tests/runtime/engine/run_job.h"
 #include "tests/runtime/model/tiny_llama.h"
 #include "tests/support/run_ranks.h"
 

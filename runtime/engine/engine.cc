@@ -1,0 +1,248 @@
+#include "runtime/engine/engine.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "comm/error.h"
+#include "comm/str.h"
+
+namespace longspan {
+namespace {
+
+RequestShape shape_of(const EngineRequest& request) {
+  return {.prompt_tokens = std::ssize(request.prompt),
+          .max_new = request.max_new,
+          .room = request.room};
+}
+
+/// Takes the tokens: from then on the engine's ranks have them.
+Admission admission_of(RequestId id, EngineRequest& request) {
+  return {.request = id,
+          .prompt = std::move(request.prompt),
+          .forced = std::move(request.forced),
+          .top = request.top,
+          .sampling = request.sampling};
+}
+
+}  // namespace
+
+std::vector<RankSummary> Engine::open(Machine& machine, LoadedModel& model,
+                                      const JobOptions& options, const EngineSetup* setup,
+                                      const std::function<void(Engine&)>& serve) {
+  if (!setup) return run_session(machine, model, options, nullptr);
+  Engine engine;
+  SessionInput session{.shapes = setup->shapes,
+                       .room_gives_way = setup->room_gives_way,
+                       .listener = engine.listener(setup->layer)};
+  session.drive = [&](Coordinator& coordinator) {
+    engine.coordinator_ = &coordinator;
+    engine.room_ = session.shapes.empty() ? 0 : session.shapes.front().room;
+    engine.publish();
+    serve(engine);
+  };
+  return run_session(machine, model, options, &session);
+}
+
+Coordinator::Listener Engine::listener(LayerDone layer) {
+  return {.prefill = [this](const Progress& chunk) { note_prefill(chunk); },
+          .layer = std::move(layer),
+          .token = [this](RequestId id, const Scored& scored) { note_token(id, scored); },
+          .nll =
+              [this](RequestId id, double sum) {
+                const Turn& turn = turns_.at(id);
+                if (turn.request.on_nll) turn.request.on_nll(sum);
+              },
+          .finished =
+              [this](RequestId id) {
+                const bool stopped = turns_.at(id).stopped;
+                finish(id, stopped ? Ending::kStopped : Ending::kLength);
+              }};
+}
+
+// --- Calls, from any thread
+
+RequestId Engine::submit(EngineRequest request) {
+  expects(!request.prompt.empty() && request.max_new >= 1,
+          "a request has tokens to read and write");
+  if (!coordinator_->planner().could_run(shape_of(request))) {
+    throw UsageError(
+        str("a request of {} tokens, {} of them to be written, is more than memory "
+            "holds; shorten it, or give the job more memory or ranks",
+            std::ssize(request.prompt) + request.max_new, request.max_new));
+  }
+  const std::lock_guard lock(mutex_);
+  const RequestId id = next_id_++;
+  known_.emplace(id, Known{.room = request.room});
+  ++coming_;
+  call([this, id, request = std::move(request)]() mutable { begin(id, std::move(request)); });
+  return id;
+}
+
+void Engine::extend(RequestId conversation, EngineRequest turn) {
+  const std::lock_guard lock(mutex_);
+  Known& of = known(conversation);
+  if (of.state != State::kHeld) {
+    throw UsageError(str("conversation {} is in the middle of a turn", conversation));
+  }
+  const std::int64_t tokens = std::ssize(turn.prompt) + turn.max_new;
+  if (tokens > of.room) {
+    throw UsageError(
+        str("a turn of {} tokens is more than the conversation's room of {}", tokens, of.room));
+  }
+  of.state = State::kUnderWay;
+  call([this, conversation, turn = std::move(turn)]() mutable {
+    go_on(conversation, std::move(turn));
+  });
+}
+
+void Engine::abort(RequestId id) {
+  const std::lock_guard lock(mutex_);
+  if (known(id).state == State::kHeld) {
+    throw UsageError(str("conversation {} is at the end of a turn: there is nothing to abort", id));
+  }
+  call([this, id] { end(id); });
+}
+
+void Engine::forget(RequestId conversation) {
+  const std::lock_guard lock(mutex_);
+  (void)known(conversation);
+  known_.erase(conversation);
+  call([this, conversation] { drop(conversation); });
+}
+
+void Engine::stop() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  called_.notify_all();
+}
+
+EngineStats Engine::stats() const {
+  const std::lock_guard lock(mutex_);
+  EngineStats now = stats_;
+  now.waiting += coming_;
+  return now;
+}
+
+Engine::Known& Engine::known(RequestId id) {
+  const auto found = known_.find(id);
+  if (found == known_.end()) {
+    throw UsageError(str("there is no request {}: it has finished, or never was", id));
+  }
+  return found->second;
+}
+
+void Engine::call(std::function<void()> action) {
+  calls_.push_back(std::move(action));
+  called_.notify_all();
+}
+
+// --- Steps, by one thread
+
+bool Engine::step() {
+  heed_calls();
+  const bool did_something = coordinator_->step();
+  counts_.steps += did_something;
+  publish();
+  const std::lock_guard lock(mutex_);
+  return did_something || !calls_.empty();
+}
+
+void Engine::run() {
+  for (;;) {
+    const bool more = step();
+    std::unique_lock lock(mutex_);
+    if (!more) called_.wait(lock, [this] { return stopping_ || !calls_.empty(); });
+    if (stopping_) return;
+  }
+}
+
+/// Those of callbacks too: what a request's end makes somebody submit begins with this step.
+void Engine::heed_calls() {
+  for (;;) {
+    std::vector<std::function<void()>> calls;
+    {
+      const std::lock_guard lock(mutex_);
+      calls = std::exchange(calls_, {});
+    }
+    if (calls.empty()) return;
+    for (auto& action : calls) action();
+  }
+}
+
+void Engine::begin(RequestId id, EngineRequest request) {
+  {
+    const std::lock_guard lock(mutex_);
+    --coming_;
+  }
+  Admission admission = admission_of(id, request);
+  const Turn& turn = turns_[id] = {.request = std::move(request)};
+  const bool fits = coordinator_->submit(
+      std::move(admission), turn.request.max_new, turn.request.wants_nll, turn.request.room,
+      {.like = turn.request.like, .cache_salt = turn.request.cache_salt});
+  expects(fits, "what could not run was refused");
+}
+
+void Engine::go_on(RequestId id, EngineRequest request) {
+  Admission admission = admission_of(id, request);
+  const Turn& turn = turns_[id] = {.request = std::move(request)};
+  const auto kept = coordinator_->extend(std::move(admission), turn.request.max_new);
+  expects(kept.has_value(), "what does not fit the room was refused");
+}
+
+void Engine::end(RequestId id) {
+  if (!turns_.contains(id)) return;  // it has finished since
+  coordinator_->end(id);
+  finish(id, Ending::kAborted);
+}
+
+void Engine::drop(RequestId id) {
+  coordinator_->forget(id);
+  if (turns_.contains(id)) finish(id, Ending::kAborted);
+}
+
+void Engine::note_prefill(const Progress& chunk) {
+  Turn& turn = turns_.at(chunk.request);
+  if (!std::exchange(turn.begun, true)) counts_.hit_tokens += chunk.prompt_done;
+  counts_.prompt_tokens += chunk.prompt_chunk;
+  if (turn.request.on_prefill) turn.request.on_prefill(chunk);
+}
+
+void Engine::note_token(RequestId id, const Scored& scored) {
+  Turn& turn = turns_.at(id);
+  ++turn.tokens;
+  ++counts_.tokens;
+  turn.stopped = std::ranges::count(turn.request.sampling.stops, scored.chosen.id) > 0;
+  if (turn.request.on_token) turn.request.on_token(scored);
+}
+
+/// All is as it will be before anybody hears of it: who does may submit the next turn.
+void Engine::finish(RequestId id, Ending ending) {
+  const Turn turn = std::move(turns_.extract(id).mapped());
+  {
+    const std::lock_guard lock(mutex_);
+    if (coordinator_->holds(id)) {
+      known_.at(id).state = State::kHeld;
+    } else {
+      known_.erase(id);
+    }
+  }
+  if (turn.request.on_finished) turn.request.on_finished({ending, turn.tokens});
+}
+
+void Engine::publish() {
+  const StepPlanner& planner = coordinator_->planner();
+  const PageCounts& pages = planner.ledger().counts();
+  const PoolPromise promise = planner.ledger().promise();
+  counts_.waiting = planner.waiting();
+  counts_.running = planner.running();
+  counts_.held = planner.held();
+  counts_.kv_pages = promise.capacity;
+  counts_.kv_in_use = pages.at(PageState::kLive) + pages.at(PageState::kReserved);
+  counts_.kv_cached = pages.at(PageState::kCached);
+  counts_.kv_promised = promise.promised;
+  const std::lock_guard lock(mutex_);
+  stats_ = counts_;
+}
+
+}  // namespace longspan

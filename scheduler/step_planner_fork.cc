@@ -1,0 +1,107 @@
+// How StepPlanner reads a prompt once for several requests.
+//
+//   step k       ... the prompt's last chunk; its last row samples for the parent and each fork
+//   completed    the forks run; in the ledger they have the parent's pages
+//   step k + 1   the plan names the forks; each decodes, behind its copy of the page that is not
+//   full
+//
+// Between the two a fork's memory is promised already: nothing else starts until then.
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "scheduler/step_planner.h"
+
+namespace longspan {
+
+namespace {
+
+/// Whether `child` can go on from where the prompt of `parent` ends. A conversation may be told
+/// otherwise later, and shares nothing.
+bool forks_from(const RequestShape& child, const RequestShape& parent) {
+  return child.like == parent.id && child.id != parent.id && !child.wants_nll && child.room == 0 &&
+         parent.room == 0 && child.prompt_tokens == parent.prompt_tokens &&
+         child.max_new == parent.max_new;
+}
+
+}  // namespace
+
+/// As long as the prompt it would go on from is not read.
+bool StepPlanner::awaits_fork(const RequestShape& request) const {
+  if (!request.like) return false;
+  return std::ranges::any_of(
+             waiting_, [&](const RequestShape& other) { return forks_from(request, other); }) ||
+         std::ranges::any_of(running_, [&](const Running& other) {
+           return other.prefilling() && forks_from(request, other.shape);
+         });
+}
+
+/// Those that fit, in order of arrival; they wait no longer.
+std::vector<RequestId> StepPlanner::fork_at_the_end_of(const Running& prompt) {
+  std::vector<RequestId> forks;
+  const std::int64_t tail = prompt.shape.prompt_tokens % options_.page_tokens > 0 ? 1 : 0;
+  std::int64_t promised = 0;
+  for (const Forking& fork : forking_) {
+    promised += worst_pages(fork.child.shape, options_.page_tokens) + 1;
+  }
+  for (auto next = waiting_.begin(); next != waiting_.end();) {
+    if (!forks_from(*next, prompt.shape)) {
+      ++next;
+      continue;
+    }
+    const std::int64_t pages = worst_pages(*next, options_.page_tokens) + tail;
+    const auto running = std::ssize(running_) + std::ssize(held_) + std::ssize(forking_);
+    if (running >= options_.max_running || !ledger_.promise().fits(promised + pages)) break;
+    auto child = fork_of(prompt, *next);
+    if (!child) break;
+    promised += pages;
+    for (const int owner : child->owners) --unpromised_[owner];
+    for (std::int64_t page = 0; page < child->hit_pages; ++page) ++shared_[child->owners[page]];
+    forks.push_back(next->id);
+    forking_.push_back({prompt.shape.id, std::move(*child)});
+    next = waiting_.erase(next);
+  }
+  return forks;
+}
+
+/// The fork, with the pages of the parent's prompt and, behind them, pages of its own. Nothing
+/// where those do not fit. Its copy of the parent's last page is on the same rank.
+std::optional<StepPlanner::Running> StepPlanner::fork_of(const Running& prompt,
+                                                         const RequestShape& shape) const {
+  const std::int64_t have = pages_for(shape.prompt_tokens, options_.page_tokens);
+  std::vector<std::int64_t> free = unpromised_, idle = unpromised_;
+  for (std::size_t rank = 0; rank < idle.size(); ++rank) idle[rank] += shared_[rank];
+  Running child{.shape = shape,
+                .group = {},
+                .owners = {prompt.owners.begin(), prompt.owners.begin() + have},
+                .hit_pages = shape.prompt_tokens / options_.page_tokens,
+                .computed = shape.prompt_tokens,
+                .placed = true};
+  for (const int owner : child.owners) {
+    if (free[owner]-- == 0) return std::nullopt;
+  }
+  for (const auto& room : {idle, free}) {  // the second: where memory is short
+    child.group = group_from(have, room, free);
+    if (const auto rest = place(shape, child.group, have, free)) {
+      child.owners.insert(child.owners.end(), rest->begin(), rest->end());
+      return child;
+    }
+  }
+  return std::nullopt;
+}
+
+/// The step that sampled for them is done.
+void StepPlanner::begin_forks() {
+  for (Forking& fork : std::exchange(forking_, {})) {
+    const RequestId child = fork.child.shape.id;
+    const StartAnswer answer = ledger_.fork(fork.parent, child, worst_tokens(fork.child.shape));
+    if (answer.verdict != StartAnswer::Verdict::kStarted) {
+      throw std::logic_error("a fork's memory is gone that was there when its step was planned");
+    }
+    forked_.push_back({fork.parent, child, fork.child.owners});
+    running_.push_back(std::move(fork.child));
+  }
+}
+
+}  // namespace longspan

@@ -1,0 +1,384 @@
+// The engine that commands use, on ranks as threads: requests that come and go at any moment, from
+// any thread, each of which has the tokens it has alone.
+#include "runtime/engine/engine.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <ctime>
+#include <filesystem>
+#include <future>
+#include <map>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "comm/error.h"
+#include "comm/str.h"
+#include "runtime/engine/load_model.h"
+#include "tests/runtime/model/temporary_directory.h"
+#include "tests/runtime/model/tiny_llama.h"
+#include "tests/support/run_ranks.h"
+
+namespace longspan {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+using Tokens = std::vector<TokenId>;
+
+Tokens random_tokens(std::mt19937& random, std::int64_t count) {
+  Tokens tokens(count);
+  for (TokenId& token : tokens) token = static_cast<TokenId>(random() % 256);
+  return tokens;
+}
+
+/// Prompts of all lengths, some longer than a chunk.
+std::vector<Tokens> prompts(int seed, int count) {
+  std::mt19937 random(seed);
+  std::vector<Tokens> list;
+  for (int i = 0; i < count; ++i) list.push_back(random_tokens(random, 1 + random() % 60));
+  return list;
+}
+
+/// What one request has heard.
+struct Heard {
+  Tokens tokens;
+  std::int64_t read = 0;
+  std::vector<Finish> finished;
+};
+
+EngineRequest request_of(const Tokens& prompt, Heard& heard, std::int64_t max_new = 6) {
+  return {.prompt = prompt,
+          .max_new = max_new,
+          .on_prefill = [&](const Progress& chunk) { heard.read += chunk.prompt_chunk; },
+          .on_token = [&](const Scored& token) { heard.tokens.push_back(token.chosen.id); },
+          .on_finished = [&](const Finish& finish) { heard.finished.push_back(finish); }};
+}
+
+void run_out(Engine& engine) {
+  while (engine.step()) {
+  }
+}
+
+class EngineTest : public testing::Test {
+ protected:
+  EngineTest() {
+    test::TinyLlama model;
+    model.heads = 6;
+    model.kv_heads = 2;
+    model.seed = 5;
+    model.write(folder_ / "model.gguf");
+  }
+
+  /// With room for `options.max_running` requests of 80 tokens.
+  void open(const JobOptions& options, const std::function<void(Engine&)>& serve) const {
+    const EngineSetup setup{
+        .shapes = std::vector<RequestShape>(options.max_running, RequestShape{.room = 80})};
+    test::run_machines(options.degree, [&](Machine& machine) {
+      LoadedModel model =
+          load_model(machine, open_model(machine, (folder_ / "model.gguf").string()), {});
+      const auto ranks =
+          Engine::open(machine, model, options, machine.rank() == 0 ? &setup : nullptr, serve);
+      EXPECT_EQ(std::ssize(ranks), machine.rank() == 0 ? options.degree : 0);
+    });
+  }
+
+  /// One by one on one rank, sharing nothing.
+  std::vector<Tokens> alone(const std::vector<Tokens>& list, std::int64_t max_new = 6) const {
+    std::vector<Tokens> answers;
+    open({.max_running = 1, .prefix_cache = false}, [&](Engine& engine) {
+      for (const Tokens& prompt : list) {
+        Heard heard;
+        engine.submit(request_of(prompt, heard, max_new));
+        run_out(engine);
+        answers.push_back(heard.tokens);
+      }
+    });
+    return answers;
+  }
+
+  test::TemporaryDirectory folder_;
+};
+
+TEST_F(EngineTest, ManyAtOnceHaveTheTokensOfEachAlone) {
+  const auto list = prompts(1, 12);
+  const auto oracle = alone(list);
+  for (int degree : {1, 3}) {
+    std::vector<Heard> heard(list.size());
+    EngineStats stats;
+    open({.degree = degree, .page_tokens = 4, .chunk_tokens = 16, .max_running = 4},
+         [&](Engine& engine) {
+           EXPECT_EQ(engine.room(), 80);
+           EXPECT_FALSE(engine.step()) << "nobody has submitted anything";
+           for (std::size_t i = 0; i < list.size(); ++i) {
+             engine.submit(request_of(list[i], heard[i]));
+           }
+           EXPECT_EQ(engine.stats().waiting, 12);
+           EXPECT_TRUE(engine.step());
+           EXPECT_EQ(engine.stats().waiting + engine.stats().running, 12);
+           EXPECT_EQ(engine.stats().running, 4);
+           EXPECT_GT(engine.stats().kv_promised, 0);
+           EXPECT_GT(engine.stats().kv_in_use, 0);
+           run_out(engine);
+           stats = engine.stats();
+         });
+    std::int64_t read = 0;
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      EXPECT_EQ(heard[i].tokens, oracle[i]) << i << " on " << degree;
+      ASSERT_EQ(heard[i].finished.size(), 1u) << i;
+      EXPECT_EQ(heard[i].finished[0].ending, Ending::kLength);
+      EXPECT_EQ(heard[i].finished[0].tokens, 6);
+      read += heard[i].read;
+    }
+    EXPECT_EQ(stats.waiting + stats.running + stats.held, 0);
+    EXPECT_EQ(stats.kv_promised + stats.kv_in_use, 0);
+    EXPECT_EQ(stats.prompt_tokens, read);
+    EXPECT_EQ(stats.tokens, 6 * 12);
+  }
+}
+
+TEST_F(EngineTest, AStopTokenAndWhatWasReadBeforeAreTold) {
+  const auto list = prompts(3, 1);
+  const auto oracle = alone(list);
+  Heard first, second;
+  open({.page_tokens = 4}, [&](Engine& engine) {
+    EngineRequest request = request_of(list[0], first);
+    request.sampling.stops = {oracle[0][2]};
+    engine.submit(request);
+    run_out(engine);
+    engine.submit(request_of(list[0], second));
+    run_out(engine);
+    const std::int64_t hit = (std::ssize(list[0]) - 1) / 4 * 4;
+    EXPECT_EQ(engine.stats().hit_tokens, hit);
+    EXPECT_EQ(engine.stats().prompt_tokens, 2 * std::ssize(list[0]) - hit);
+  });
+  ASSERT_EQ(first.finished.size(), 1u);
+  EXPECT_EQ(first.finished[0].ending, Ending::kStopped);
+  EXPECT_EQ(first.finished[0].tokens, std::ssize(first.tokens));
+  EXPECT_EQ(second.tokens, oracle[0]);
+}
+
+/// When a request is aborted.
+enum class Moment { kBeforeAnyStep, kWaiting, kReading, kDecoding, kInItsOwnCallback };
+
+TEST_F(EngineTest, AnAbortInAnyStateTakesEffectAtOnceAndDisturbsNobody) {
+  std::mt19937 random(6);
+  const std::vector<Tokens> list{random_tokens(random, 30), random_tokens(random, 60),
+                                 random_tokens(random, 9)};
+  const auto oracle = alone(list, 12);
+  for (int degree : {1, 2}) {
+    for (Moment moment : {Moment::kBeforeAnyStep, Moment::kWaiting, Moment::kReading,
+                          Moment::kDecoding, Moment::kInItsOwnCallback}) {
+      SCOPED_TRACE(str("{} ranks, moment {}", degree, static_cast<int>(moment)));
+      std::vector<Heard> heard(3);
+      const int running = moment == Moment::kWaiting ? 1 : 3;
+      open({.degree = degree, .page_tokens = 4, .chunk_tokens = 20, .max_running = running},
+           [&](Engine& engine) {
+             engine.submit(request_of(list[0], heard[0], 12));
+             RequestId victim = 0;
+             EngineRequest request = request_of(list[1], heard[1], 12);
+             if (moment == Moment::kInItsOwnCallback) {
+               request.on_token = [&](const Scored& token) {
+                 heard[1].tokens.push_back(token.chosen.id);
+                 if (heard[1].tokens.size() == 2) engine.abort(victim);
+               };
+             }
+             victim = engine.submit(request);
+             engine.submit(request_of(list[2], heard[2], 12));
+             if (moment != Moment::kBeforeAnyStep) (void)engine.step();
+             if (moment == Moment::kReading) {
+               while (heard[1].read == 0) EXPECT_TRUE(engine.step());
+             }
+             if (moment == Moment::kDecoding) {
+               while (heard[1].tokens.size() < 3) EXPECT_TRUE(engine.step());
+             }
+             const Heard before = heard[1];
+             if (moment != Moment::kInItsOwnCallback) {
+               engine.abort(victim);
+               (void)engine.step();
+               EXPECT_EQ(heard[1].tokens, before.tokens);
+               EXPECT_EQ(heard[1].read, before.read);
+               EXPECT_EQ(heard[1].finished.size(), 1u);
+             }
+             run_out(engine);
+             EXPECT_EQ(engine.stats().kv_in_use, 0);
+           });
+      ASSERT_EQ(heard[1].finished.size(), 1u);
+      EXPECT_EQ(heard[1].finished[0].ending, Ending::kAborted);
+      EXPECT_EQ(heard[1].finished[0].tokens, std::ssize(heard[1].tokens));
+      EXPECT_LT(heard[1].tokens.size(), 12u);
+      EXPECT_TRUE(
+          std::ranges::equal(heard[1].tokens, std::span(oracle[1]).first(heard[1].tokens.size())));
+      EXPECT_EQ(heard[0].tokens, oracle[0]);
+      EXPECT_EQ(heard[2].tokens, oracle[2]);
+    }
+  }
+}
+
+TEST_F(EngineTest, WhoIsNotThereCannotBeAbortedAndNobodyElseIsDisturbed) {
+  const auto list = prompts(2, 1);
+  Heard heard;
+  open({}, [&](Engine& engine) {
+    EXPECT_THAT([&] { engine.abort(0); }, ThrowsMessage<UsageError>(HasSubstr("no request 0")));
+    const RequestId id = engine.submit(request_of(list[0], heard));
+    EXPECT_THAT([&] { engine.abort(id + 1); }, ThrowsMessage<UsageError>(HasSubstr("never was")));
+    run_out(engine);
+    EXPECT_THAT([&] { engine.abort(id); }, ThrowsMessage<UsageError>(HasSubstr("finished")));
+    EXPECT_THAT([&] { engine.forget(id); }, ThrowsMessage<UsageError>(HasSubstr("finished")));
+  });
+  EXPECT_EQ(heard.tokens, alone(list)[0]);
+}
+
+TEST_F(EngineTest, WhatCouldNotEvenRunAloneIsRefusedAtTheDoor) {
+  const auto list = prompts(2, 1);
+  Heard refused, heard;
+  open({.max_running = 1}, [&](Engine& engine) {
+    const std::int64_t most = engine.room();
+    EXPECT_THAT([&] { engine.submit(request_of(Tokens(most), refused, 2)); },
+                ThrowsMessage<UsageError>(HasSubstr("shorten")));
+    engine.submit(request_of(list[0], heard));
+    run_out(engine);
+  });
+  EXPECT_TRUE(refused.finished.empty());
+  EXPECT_EQ(heard.tokens, alone(list)[0]);
+}
+
+double cpu_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+// A thread runs steps; others submit, wait and abort. Between requests it sleeps.
+TEST_F(EngineTest, AnEngineThatRunsServesOtherThreadsAndSleepsBetweenRequests) {
+  const auto list = prompts(7, 6);
+  const auto oracle = alone(list);
+  std::vector<Heard> heard(list.size());
+  open({.page_tokens = 4, .max_running = 2}, [&](Engine& engine) {
+    std::jthread client([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      std::vector<std::promise<void>> done(list.size());
+      for (std::size_t i = 0; i < list.size(); ++i) {
+        EngineRequest request = request_of(list[i], heard[i]);
+        request.on_finished = [&, i](const Finish&) { done[i].set_value(); };
+        const RequestId id = engine.submit(request);
+        if (i == 3) engine.abort(id);
+      }
+      for (auto& one : done) one.get_future().wait();
+      EXPECT_EQ(engine.stats().waiting, 0);
+      engine.stop();
+    });
+    const double before = cpu_seconds();
+    engine.run();
+    const double work = cpu_seconds() - before;
+    EXPECT_LT(work, 0.25) << "it did not sleep";
+  });
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    EXPECT_EQ(heard[i].tokens, i == 3 ? Tokens() : oracle[i]) << i;
+  }
+}
+
+TEST_F(EngineTest, AConversationGoesOnTurnAfterTurnAndIsForgotten) {
+  std::mt19937 random(8);
+  const Tokens message = random_tokens(random, 17);
+  for (int degree : {1, 2}) {
+    std::vector<Heard> heard(3);
+    Tokens second;
+    open({.degree = degree, .page_tokens = 4, .max_running = 1}, [&](Engine& engine) {
+      EngineRequest request = request_of(message, heard[0]);
+      request.room = engine.room();
+      const RequestId id = engine.submit(request);
+      EXPECT_THAT([&] { engine.extend(id, request); },
+                  ThrowsMessage<UsageError>(HasSubstr("middle of a turn")));
+      run_out(engine);
+      EXPECT_EQ(engine.stats().held, 1);
+      EXPECT_THAT([&] { engine.abort(id); }, ThrowsMessage<UsageError>(HasSubstr("end of a turn")));
+      second = message;
+      second.insert(second.end(), heard[0].tokens.begin(), heard[0].tokens.end());
+      second.push_back(7);
+      engine.extend(id, request_of(second, heard[1]));
+      run_out(engine);
+      EXPECT_EQ(heard[1].read, 2) << "the last token of the answer, and the new one";
+      EXPECT_THAT([&] { engine.extend(id, request_of(Tokens(80), heard[1])); },
+                  ThrowsMessage<UsageError>(HasSubstr("room of 80")));
+      // It keeps the only place: who comes waits until it is forgotten.
+      engine.submit(request_of(message, heard[2]));
+      EXPECT_FALSE(engine.step());
+      engine.forget(id);
+      run_out(engine);
+      EXPECT_EQ(engine.stats().held, 0);
+    });
+    EXPECT_EQ(heard[0].tokens, alone({message})[0]);
+    EXPECT_EQ(heard[1].tokens, alone({second})[0]);
+    EXPECT_EQ(heard[2].tokens, heard[0].tokens);
+    EXPECT_EQ(heard[1].finished.size(), 1u);
+  }
+}
+
+TEST_F(EngineTest, ARetryGoesOnWhereAnAbortedPromptHadGot) {
+  std::mt19937 random(10);
+  const Tokens prompt = random_tokens(random, 50);
+  for (int degree : {1, 2}) {
+    Heard aborted, again;
+    open({.degree = degree, .page_tokens = 4, .chunk_tokens = 18, .max_running = 1},
+         [&](Engine& engine) {
+           const RequestId id = engine.submit(request_of(prompt, aborted));
+           (void)engine.step();
+           engine.abort(id);
+           run_out(engine);
+           EXPECT_EQ(engine.stats().kv_cached, 4);
+           engine.submit(request_of(prompt, again));
+           run_out(engine);
+           EXPECT_EQ(engine.stats().hit_tokens, 16);
+         });
+    EXPECT_EQ(aborted.read, 18);
+    EXPECT_EQ(again.read, 34);
+    EXPECT_EQ(again.tokens, alone({prompt})[0]);
+  }
+}
+
+// As long as they are different: of equal salts, and of none, the second reads little.
+TEST_F(EngineTest, PromptsOfTwoSaltsDoNotMeet) {
+  std::mt19937 random(12);
+  const Tokens prompt = random_tokens(random, 41);
+  for (const auto& [first, second] : {std::pair{"a", "a"}, {"", ""}, {"a", "b"}, {"", "a"}}) {
+    std::vector<Heard> heard(2);
+    open({.page_tokens = 4, .max_running = 2}, [&](Engine& engine) {
+      EngineRequest request = request_of(prompt, heard[0]);
+      request.cache_salt = first;
+      engine.submit(request);
+      run_out(engine);
+      request = request_of(prompt, heard[1]);
+      request.cache_salt = second;
+      engine.submit(request);
+      run_out(engine);
+    });
+    EXPECT_EQ(heard[1].read, std::string(first) == second ? 1 : 41) << first << ' ' << second;
+    EXPECT_EQ(heard[1].tokens, heard[0].tokens);
+  }
+}
+
+TEST_F(EngineTest, ATurnThatIsAbortedStaysAConversation) {
+  std::mt19937 random(9);
+  const Tokens message = random_tokens(random, 50);
+  Heard heard, again;
+  open({.page_tokens = 4, .chunk_tokens = 16, .max_running = 1}, [&](Engine& engine) {
+    EngineRequest request = request_of(message, heard);
+    request.room = engine.room();
+    const RequestId id = engine.submit(request);
+    (void)engine.step();
+    engine.abort(id);
+    run_out(engine);
+    EXPECT_EQ(heard.read, 16);
+    EXPECT_EQ(engine.stats().held, 1);
+    engine.extend(id, request_of(message, again));
+    run_out(engine);
+  });
+  EXPECT_EQ(again.read, 34);
+  EXPECT_EQ(again.tokens, alone({message})[0]);
+}
+
+}  // namespace
+}  // namespace longspan
