@@ -13,10 +13,13 @@
 namespace longspan {
 namespace {
 
-// A warp has two rows of w, of which each lane reads 16 bytes at a time, four times ahead: of 132
-// multiprocessors with 16 warps each 8 MB are on their way, and memory needs 2 (3 TB/s, 700 ns).
+// A warp has one or two rows of w, of which each lane reads 16 bytes at a time, four times ahead:
+// of 132 multiprocessors with 16 warps each 8 MB are on their way, and memory needs 2 (3 TB/s, 700
+// ns).
 constexpr int kWarps = 4;
-constexpr int kOutputs = 2;  // of a warp
+/// Of a warp: its x serves as many, but of a narrow matrix too few warps would be left to wait.
+constexpr int kOutputs = 2;
+constexpr int kManyOutputs = 12'000;  // from which a GPU is full with kOutputs each
 constexpr int kAhead = 4;
 constexpr int kVector = 8;  // values
 constexpr int kStep = kWarp * kVector;
@@ -42,6 +45,7 @@ __device__ const __nv_bfloat16* row_of(const void* matrix, std::int64_t row, std
 
 /// Weights are nobody's result: their first lines are on their way to L2 while the kernel before
 /// still works out x.
+template <int kOutputs>
 __device__ void fetch_first_lines(const MatrixProduct& work, std::int64_t first, int lane) {
   constexpr int kLine = 64;                      // values
   constexpr int kLinesOfRow = kWarp / kOutputs;  // a line for each lane
@@ -51,14 +55,14 @@ __device__ void fetch_first_lines(const MatrixProduct& work, std::int64_t first,
   asm volatile("prefetch.global.L2 [%0];" ::"l"(row_of(work.w, row, work.w_stride) + column));
 }
 
-template <int kRows>
+template <int kRows, int kOutputs>
 __global__ void __launch_bounds__(kWarps* kWarp) few_rows_kernel(const MatrixProduct work) {
   let_next_kernel_in();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const std::int64_t step = std::int64_t{gridDim.x} * kWarps * kOutputs;
   const std::int64_t begin = (std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp) * kOutputs;
   const int whole = work.inputs / kVector * kVector;
-  fetch_first_lines(work, begin, lane);
+  fetch_first_lines<kOutputs>(work, begin, lane);
   wait_for_kernel_before();
   for (std::int64_t first = begin; first < work.outputs; first += step) {
     const __nv_bfloat16 *w[kOutputs], *x[kRows];
@@ -112,6 +116,16 @@ __global__ void __launch_bounds__(kWarps* kWarp) few_rows_kernel(const MatrixPro
   }
 }
 
+template <int kOutputs>
+void launch_with(const MatrixProduct& work, cudaStream_t stream) {
+  constexpr decltype(&few_rows_kernel<1, kOutputs>) kKernels[] = {
+      few_rows_kernel<1, kOutputs>, few_rows_kernel<2, kOutputs>, few_rows_kernel<3, kOutputs>,
+      few_rows_kernel<4, kOutputs>};
+  static_assert(std::size(kKernels) == kFewRows);
+  launch_early(kKernels[work.rows - 1], blocks_for(work.outputs, kWarps * kOutputs), kWarps * kWarp,
+               stream, "multiplying a few rows", work);
+}
+
 bool is_aligned(const void* address, std::int64_t stride) {
   return reinterpret_cast<std::uintptr_t>(address) % sizeof(uint4) == 0 && stride % kVector == 0;
 }
@@ -126,11 +140,7 @@ bool is_few_rows(const MatrixProduct& work) {
 void launch_few_rows(const MatrixProduct& work, cudaStream_t stream) {
   expects(is_few_rows(work), "a few rows, aligned");
   if (work.outputs == 0) return;
-  constexpr decltype(&few_rows_kernel<1>) kKernels[] = {few_rows_kernel<1>, few_rows_kernel<2>,
-                                                        few_rows_kernel<3>, few_rows_kernel<4>};
-  static_assert(std::size(kKernels) == kFewRows);
-  launch_early(kKernels[work.rows - 1], blocks_for(work.outputs, kWarps * kOutputs), kWarps * kWarp,
-               stream, "multiplying a few rows", work);
+  work.outputs < kManyOutputs ? launch_with<1>(work, stream) : launch_with<kOutputs>(work, stream);
 }
 
 }  // namespace longspan
