@@ -28,8 +28,10 @@ namespace {
 
 // A GPU is full with more rows than a CPU: those of a chunk that each rank computes, and those that
 // go through norms and products together.
-constexpr std::int64_t kGpuChunkRows = 8192;
-constexpr std::int64_t kGpuBlockRows = 4096;
+// Attention's tiles of 128 rows fill the 132 multiprocessors of a Hopper evenly: 66 tiles times 32
+// heads are 16 for each.
+constexpr std::int64_t kGpuChunkRows = 66 * 128;
+constexpr std::int64_t kGpuBlockRows = kGpuChunkRows;
 
 /// Pages are as narrow as what is computed with, unless asked otherwise.
 KvType kv_type(const GenerateOptions& options, Precision precision) {

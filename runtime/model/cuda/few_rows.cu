@@ -19,7 +19,7 @@ namespace {
 constexpr int kWarps = 4;
 /// Of a warp: its x serves as many, but of a narrow matrix too few warps would be left to wait.
 constexpr int kOutputs = 2;
-constexpr int kManyOutputs = 12'000;  // from which a GPU is full with kOutputs each
+constexpr int kManyOutputs = 6'000;  // from which a GPU is full with kOutputs each
 constexpr int kAhead = 4;
 constexpr int kVector = 8;  // values
 constexpr int kStep = kWarp * kVector;
