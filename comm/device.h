@@ -121,6 +121,8 @@ class Device {
 
   /// Uninitialised memory, aligned to 64 bytes at least. Only at start-up. Throws OutOfMemory.
   virtual Buffer allocate(std::size_t bytes) = 0;
+  /// The same of the host's memory, to and from which this device copies without a detour.
+  virtual Buffer allocate_on_host(std::size_t bytes) { return allocate(bytes); }
   virtual std::unique_ptr<Stream> new_stream() = 0;
   /// Enqueues dst = src. Sizes must be equal.
   virtual void copy(Stream& stream, Bytes dst, ConstBytes src) = 0;

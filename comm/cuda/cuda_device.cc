@@ -4,6 +4,7 @@
 
 #include "comm/cuda/cuda_check.h"
 #include "comm/cuda/cuda_stream.h"
+#include "comm/cuda/pinned_memory.h"
 #include "comm/error.h"
 #include "comm/host_memory.h"
 #include "comm/str.h"
@@ -77,6 +78,12 @@ std::int64_t CudaDevice::free_bytes() const {
   std::size_t free = 0, total = 0;
   cuda_check(cudaMemGetInfo(&free, &total), str("GPU {}: asking for free memory", ordinal_));
   return static_cast<std::int64_t>(free);
+}
+
+Buffer CudaDevice::allocate_on_host(std::size_t bytes) {
+  if (bytes == 0) return {};
+  cuda_check(cudaSetDevice(ordinal_), str("GPU {}", ordinal_));
+  return allocate_pinned(bytes);
 }
 
 Buffer CudaDevice::allocate(std::size_t bytes) {

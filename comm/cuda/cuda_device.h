@@ -32,6 +32,7 @@ class CudaDevice final : public Device {
   std::int64_t free_bytes() const;
 
   Buffer allocate(std::size_t bytes) override;
+  Buffer allocate_on_host(std::size_t bytes) override;
   std::unique_ptr<Stream> new_stream() override;
   /// Between any two of: this GPU, a peer GPU, the host. Host memory that is not pinned is copied
   /// in pieces by the calling thread.

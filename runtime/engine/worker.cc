@@ -56,6 +56,10 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
                    instance_group(machine, ranks_), memory.limits),
       bad_attention_(transformer_.bad_lse_total()),
       compute_(machine.device().new_stream()) {
+  if (machine.backend() != Backend::kCpu && has_logits()) {
+    host_logits_ = machine.device().allocate_on_host(sizeof(float) * memory.limits.logit_rows *
+                                                     model.config.vocabulary);
+  }
   transformer_.warm_up(*compute_);
   compute_->synchronize();
 }
@@ -349,11 +353,10 @@ RowResult Worker::score_row(const ForwardStep& step, const RequestRow& row,
 /// Where the host reads `rows` rows of logits once the stream is past this.
 const float* Worker::on_host(const float* logits, std::int64_t rows) {
   if (machine_.backend() == Backend::kCpu || !has_logits()) return logits;
-  host_logits_.resize(rows * model_.config.vocabulary);
-  const std::span<const float> there(logits, host_logits_.size());
-  machine_.device().copy(*compute_, std::as_writable_bytes(std::span(host_logits_)),
+  const std::span<const float> there(logits, rows * model_.config.vocabulary);
+  machine_.device().copy(*compute_, host_logits_.bytes().first(there.size_bytes()),
                          std::as_bytes(there));
-  return host_logits_.data();
+  return host_logits_.as<float>().data();
 }
 
 std::span<const float> Worker::logits_row(const float* logits, std::int64_t row) const {

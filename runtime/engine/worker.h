@@ -106,7 +106,7 @@ class Worker {
   std::int64_t resident_before_;
   KvStore kv_;
   Transformer transformer_;
-  std::vector<float> host_logits_;  // a copy, where the host cannot read the device's memory
+  Buffer host_logits_;  // a copy, where the host cannot read the device's memory
   std::map<RequestId, Sequence> sequences_;
   std::vector<ForkedTail> forked_tails_;
   std::int64_t bad_attention_;       // bad partials counted by the kernels up to the last step
