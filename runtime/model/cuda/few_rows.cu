@@ -33,8 +33,8 @@ __device__ Vector widened(const uint4& packed) {
   Vector vector;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    vector.values[2 * i] = __uint_as_float(words[i] << 16);
-    vector.values[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    vector.values[2 * i] = first_of(words[i]);
+    vector.values[2 * i + 1] = second_of(words[i]);
   }
   return vector;
 }
@@ -43,50 +43,52 @@ __device__ const __nv_bfloat16* row_of(const void* matrix, std::int64_t row, std
   return static_cast<const __nv_bfloat16*>(matrix) + row * stride;
 }
 
+// kEach: outputs of a warp at a time.
+
 /// Weights are nobody's result: their first lines are on their way to L2 while the kernel before
 /// still works out x.
-template <int kOutputs>
+template <int kEach>
 __device__ void fetch_first_lines(const MatrixProduct& work, std::int64_t first, int lane) {
-  constexpr int kLine = 64;                      // values
-  constexpr int kLinesOfRow = kWarp / kOutputs;  // a line for each lane
+  constexpr int kLine = 64;                   // values
+  constexpr int kLinesOfRow = kWarp / kEach;  // a line for each lane
   const std::int64_t row = first + lane / kLinesOfRow;
   const int column = lane % kLinesOfRow * kLine;
   if (row >= work.outputs || column >= work.inputs) return;
   asm volatile("prefetch.global.L2 [%0];" ::"l"(row_of(work.w, row, work.w_stride) + column));
 }
 
-template <int kRows, int kOutputs>
+template <int kRows, int kEach>
 __global__ void __launch_bounds__(kWarps* kWarp) few_rows_kernel(const MatrixProduct work) {
   let_next_kernel_in();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const std::int64_t step = std::int64_t{gridDim.x} * kWarps * kOutputs;
-  const std::int64_t begin = (std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp) * kOutputs;
+  const std::int64_t step = std::int64_t{gridDim.x} * kWarps * kEach;
+  const std::int64_t begin = (std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp) * kEach;
   const int whole = work.inputs / kVector * kVector;
-  fetch_first_lines<kOutputs>(work, begin, lane);
+  fetch_first_lines<kEach>(work, begin, lane);
   wait_for_kernel_before();
   for (std::int64_t first = begin; first < work.outputs; first += step) {
-    const __nv_bfloat16 *w[kOutputs], *x[kRows];
+    const __nv_bfloat16 *w[kEach], *x[kRows];
 #pragma unroll
-    for (int o = 0; o < kOutputs; ++o) {
+    for (int o = 0; o < kEach; ++o) {
       // The last warp may have a row too many, and reads another twice.
       w[o] = row_of(work.w, min(first + o, std::int64_t{work.outputs} - 1), work.w_stride);
     }
 #pragma unroll
     for (int r = 0; r < kRows; ++r) x[r] = row_of(work.x, r, work.x_stride);
 
-    float sums[kOutputs][kRows] = {};
+    float sums[kEach][kRows] = {};
 #pragma unroll kAhead
     for (int i = lane * kVector; i < whole; i += kStep) {
-      Vector weights[kOutputs];
+      Vector weights[kEach];
 #pragma unroll
-      for (int o = 0; o < kOutputs; ++o) {
+      for (int o = 0; o < kEach; ++o) {
         weights[o] = widened(__ldcs(reinterpret_cast<const uint4*>(w[o] + i)));
       }
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
         const Vector row = widened(__ldg(reinterpret_cast<const uint4*>(x[r] + i)));
 #pragma unroll
-        for (int o = 0; o < kOutputs; ++o) {
+        for (int o = 0; o < kEach; ++o) {
 #pragma unroll
           for (int v = 0; v < kVector; ++v) {
             sums[o][r] = fmaf(row.values[v], weights[o].values[v], sums[o][r]);
@@ -97,7 +99,7 @@ __global__ void __launch_bounds__(kWarps* kWarp) few_rows_kernel(const MatrixPro
     const int last = whole + lane;  // behind the last whole vector
     if (last < work.inputs) {
 #pragma unroll
-      for (int o = 0; o < kOutputs; ++o) {
+      for (int o = 0; o < kEach; ++o) {
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
           sums[o][r] = fmaf(__bfloat162float(x[r][last]), __bfloat162float(w[o][last]), sums[o][r]);
@@ -105,7 +107,7 @@ __global__ void __launch_bounds__(kWarps* kWarp) few_rows_kernel(const MatrixPro
       }
     }
 #pragma unroll
-    for (int o = 0; o < kOutputs; ++o) {
+    for (int o = 0; o < kEach; ++o) {
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
         const float sum = lanes_sum<kWarp>(sums[o][r]);
@@ -116,13 +118,13 @@ __global__ void __launch_bounds__(kWarps* kWarp) few_rows_kernel(const MatrixPro
   }
 }
 
-template <int kOutputs>
+template <int kEach>
 void launch_with(const MatrixProduct& work, cudaStream_t stream) {
-  constexpr decltype(&few_rows_kernel<1, kOutputs>) kKernels[] = {
-      few_rows_kernel<1, kOutputs>, few_rows_kernel<2, kOutputs>, few_rows_kernel<3, kOutputs>,
-      few_rows_kernel<4, kOutputs>};
+  constexpr decltype(&few_rows_kernel<1, kEach>) kKernels[] = {
+      few_rows_kernel<1, kEach>, few_rows_kernel<2, kEach>, few_rows_kernel<3, kEach>,
+      few_rows_kernel<4, kEach>};
   static_assert(std::size(kKernels) == kFewRows);
-  launch_early(kKernels[work.rows - 1], blocks_for(work.outputs, kWarps * kOutputs), kWarps * kWarp,
+  launch_early(kKernels[work.rows - 1], blocks_for(work.outputs, kWarps * kEach), kWarps * kWarp,
                stream, "multiplying a few rows", work);
 }
 
