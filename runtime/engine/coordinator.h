@@ -14,6 +14,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "runtime/engine/control_channel.h"
@@ -32,6 +33,16 @@ struct Progress {
   std::int64_t prompt_total = 0;
   const StrategyChoice* choice = nullptr;
 };
+
+/// What is to be kept of a held request.
+struct HeldConversation {
+  std::vector<TokenId> tokens;  // of its last prompt, and what was sampled since
+  std::int64_t computed = 0;    // of them, the first ones: the ranks have their keys and values
+  std::int64_t room = 0;
+};
+
+struct SessionIndex;
+struct SessionPart;
 
 class Coordinator {
  public:
@@ -72,6 +83,18 @@ class Coordinator {
   [[nodiscard]] std::optional<std::int64_t> extend(Admission admission, std::int64_t max_new);
   /// Whether the request is held.
   bool holds(RequestId request) const { return planner_.holds(request); }
+  HeldConversation held(RequestId request) const;
+  /// Every rank writes its pages of a held request as parts of that generation of `session`.
+  /// `kv_heads`: of the whole model. Throws the Error of the first rank that could not; what others
+  /// wrote then stays, for the caller to drop.
+  std::vector<SessionPart> save_pages(RequestId request, const std::string& session,
+                                      std::uint64_t generation, int kv_heads);
+  /// Takes up the conversation of `session`, whose index is `index`: from then on it is held, with
+  /// so much room. It must suit the model and the KV type, and something of it is computed. False
+  /// where the room does not fit now. Throws the Error of the first rank that could not read its
+  /// pages; then there is no such request.
+  [[nodiscard]] bool restore(RequestId request, const std::string& session,
+                             const SessionIndex& index, std::int64_t room);
   /// How much of the KV memory of all ranks is promised to requests that have started.
   PoolPromise kv_promise() const { return planner_.ledger().promise(); }
   /// Before the next step: the request gets no more tokens.
@@ -92,6 +115,7 @@ class Coordinator {
  private:
   std::vector<PageHash> names_of(const Admission& admission) const;
   void admit(Admission admission);
+  void drop(const std::vector<RequestId>& finished);
   void announce(const StepOrder& order);
   void collect(const StepPlan& plan, const StepReport& own);
   void compare_with_ledger(int rank, const StepReport& report) const;
