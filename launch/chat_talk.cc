@@ -14,15 +14,20 @@
 namespace longspan {
 
 ChatTalk::ChatTalk(ChatTalkOptions options, RunFacts facts, const LoadedModel& model,
-                   const ChatWording& wording, AnswerInterrupt& interrupt)
+                   const ChatWording& wording, AnswerInterrupt& interrupt, SessionKeeper* session)
     : options_(std::move(options)),
       facts_(std::move(facts)),
       model_(model),
       wording_(wording),
       interrupt_(interrupt),
+      session_(session),
       lines_(STDIN_FILENO, interrupt.leaving_fd()),
       input_(lines_, options_.terminal) {
-  if (options_.system) messages_.push_back({"system", *options_.system});
+  if (session_ && session_->found()) {
+    messages_ = session_->found()->messages;
+  } else if (options_.system) {
+    messages_.push_back({"system", *options_.system});
+  }
 }
 
 Coordinator::Listener ChatTalk::listener() {
@@ -48,6 +53,13 @@ Coordinator::Listener ChatTalk::listener() {
 
 void ChatTalk::run(Coordinator& coordinator, std::int64_t room) {
   room_ = room;
+  if (session_) take_up(coordinator);
+  if (session_ && session_->failure()) return;
+  talk(coordinator);
+  if (unsaved_) save_at_end(coordinator);
+}
+
+void ChatTalk::talk(Coordinator& coordinator) {
   while (!interrupt_.leaving()) {
     const ChatRequest request = input_.next();
     switch (request.kind) {
@@ -57,6 +69,12 @@ void ChatTalk::run(Coordinator& coordinator, std::int64_t room) {
       case ChatRequest::Kind::kReset:
         reset(coordinator);
         break;
+      case ChatRequest::Kind::kSave:
+        save(coordinator, std::nullopt);
+        break;
+      case ChatRequest::Kind::kFork:
+        save(coordinator, request.message);
+        break;
       case ChatRequest::Kind::kMessage:
         take_turn(coordinator, request.message);
         break;
@@ -64,8 +82,51 @@ void ChatTalk::run(Coordinator& coordinator, std::int64_t room) {
   }
 }
 
+/// Where its pages are of no use, the next turn reads all messages again.
+void ChatTalk::take_up(Coordinator& coordinator) {
+  const auto& found = session_->found();
+  if (!found) return;
+  const bool taken_up = session_->take_up(coordinator, ++request_, room_);
+  if (session_->failure()) return;
+  std::cerr << str("longspan: going on with {} messages, {} tokens{}\n", found->messages.size(),
+                   with_thousands(std::ssize(found->tokens)),
+                   taken_up ? "" : ", which the next message reads again")
+            << std::flush;
+}
+
+bool ChatTalk::can_save(const Coordinator& coordinator) const {
+  const char* why = !session_ ? "begin with --session FILE to save conversations"
+                    : !coordinator.holds(request_) ? "there is nothing to save yet"
+                                                   : nullptr;
+  if (why) std::cerr << str("longspan: {}\n", why) << std::flush;
+  return why == nullptr;
+}
+
+/// What fails is said, and the conversation goes on.
+void ChatTalk::save(Coordinator& coordinator, const std::optional<std::string>& fork) {
+  if (!can_save(coordinator)) return;
+  const SessionText text{.messages = messages_, .length = {}};
+  const bool saved = fork ? session_->fork(coordinator, request_, text, *fork)
+                          : session_->save(coordinator, request_, text);
+  if (saved && !fork) unsaved_ = false;
+  std::cerr << str("longspan: {}\n",
+                   saved ? "saved " + session_->said() : session_->failure()->message)
+            << std::flush;
+  session_->forget_failure();
+  interrupt_.must_save(unsaved_);
+}
+
+void ChatTalk::save_at_end(Coordinator& coordinator) {
+  if (session_->save(coordinator, request_, {.messages = messages_, .length = {}})) {
+    std::cerr << str("longspan: saved {}\n", session_->said()) << std::flush;
+  }
+  interrupt_.must_save(false);
+}
+
 void ChatTalk::reset(Coordinator& coordinator) {
   coordinator.forget(request_);
+  unsaved_ = false;
+  interrupt_.must_save(false);
   std::erase_if(messages_, [](const ChatMessage& message) { return message.role != "system"; });
   std::cerr << "longspan: a new conversation\n" << std::flush;
 }
@@ -88,6 +149,8 @@ void ChatTalk::take_turn(Coordinator& coordinator, const std::string& message) {
     messages_.pop_back();
   } else {
     messages_.push_back({"assistant", answer.text});
+    unsaved_ = session_ != nullptr;
+    interrupt_.must_save(unsaved_);
   }
 }
 

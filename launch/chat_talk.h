@@ -19,6 +19,7 @@
 #include "launch/chat_input.h"
 #include "launch/chat_prompts.h"
 #include "launch/progress.h"
+#include "launch/session_keeper.h"
 
 namespace longspan {
 
@@ -33,18 +34,24 @@ struct ChatTalkOptions {
 
 class ChatTalk {
  public:
-  /// Borrows all but `options` and `facts`.
+  /// Borrows all but `options` and `facts`. `session`, if any: what it holds goes on, and is saved
+  /// there.
   ChatTalk(ChatTalkOptions options, RunFacts facts, const LoadedModel& model,
-           const ChatWording& wording, AnswerInterrupt& interrupt);
+           const ChatWording& wording, AnswerInterrupt& interrupt, SessionKeeper* session);
 
   Coordinator::Listener listener();
   /// Until there are no more messages or somebody wants to leave. `room`: tokens of the whole
-  /// conversation.
+  /// conversation. What goes wrong at last with the session's file is its failure().
   void run(Coordinator& coordinator, std::int64_t room);
 
  private:
   using Clock = std::chrono::steady_clock;
 
+  void talk(Coordinator& coordinator);
+  void take_up(Coordinator& coordinator);
+  bool can_save(const Coordinator& coordinator) const;
+  void save(Coordinator& coordinator, const std::optional<std::string>& fork);
+  void save_at_end(Coordinator& coordinator);
   void reset(Coordinator& coordinator);
   void take_turn(Coordinator& coordinator, const std::string& message);
   /// The conversation's tokens; nothing, and a line that says why, when there are too many or the
@@ -63,6 +70,8 @@ class ChatTalk {
   const LoadedModel& model_;
   const ChatWording& wording_;
   AnswerInterrupt& interrupt_;
+  SessionKeeper* session_;
+  bool unsaved_ = false;  // there are answers that the session's file has not
   LineInput lines_;
   ChatInput input_;
   std::int64_t room_ = 0;

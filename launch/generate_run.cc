@@ -7,6 +7,7 @@
 
 #include "comm/str.h"
 #include "launch/answer_recorder.h"
+#include "launch/session_run.h"
 #include "launch/terminal.h"
 
 namespace longspan {
@@ -17,15 +18,13 @@ namespace {
 class Collector {
  public:
   Collector(const RunInput& input, LoadedModel& model, int degree)
-      : input_(input), progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
+      : input_(input),
+        model_(model),
+        degree_(degree),
+        progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
     for (const JobRequest& request : input.requests) {
       to_read_ += std::ssize(request.admission.prompt);
-      recorders_.emplace_back(RecordedRequest{.prompt = request.admission.prompt,
-                                              .sampling = request.admission.sampling,
-                                              .max_new = request.max_new,
-                                              .stop_texts = input.stop_texts},
-                              Readers{.degree = degree, .layers = model.config.layers},
-                              model.tokenizer);
+      recorders_.push_back(recorder(request, 0));
     }
     shows_progress_ = input.progress;
     if (input.stream) announce(0);
@@ -47,6 +46,24 @@ class Collector {
     for (RequestId id : std::exchange(ended_, {})) coordinator.end(id);
   }
 
+  /// So many tokens of the only request's prompt are there.
+  void keeps(std::int64_t tokens) {
+    recorders_.front() = recorder(input_.requests.front(), tokens);
+    to_read_ -= tokens;
+  }
+
+  /// What a session keeps of the only request: all of a conversation, and of a text what was shown.
+  /// Nothing for a message without an answer.
+  std::optional<SessionText> session_text() const {
+    const Answer& answer = recorders_.front().answer();
+    const std::int64_t tokens = std::ssize(answer.prompt) + std::ssize(answer.tokens);
+    if (input_.messages.empty()) return SessionText{.messages = {}, .length = tokens};
+    if (answer.sampled == 0) return std::nullopt;
+    SessionText text{.messages = input_.messages};
+    text.messages.push_back({"assistant", answer.text});
+    return text;
+  }
+
   /// The answers as far as they came, at the end of a run or when it was cut short.
   std::vector<Answer> take() {
     std::vector<Answer> answers;
@@ -59,6 +76,15 @@ class Collector {
   }
 
  private:
+  AnswerRecorder recorder(const JobRequest& request, std::int64_t kept) const {
+    return {RecordedRequest{.prompt = request.admission.prompt,
+                            .kept = kept,
+                            .sampling = request.admission.sampling,
+                            .max_new = request.max_new,
+                            .stop_texts = input_.stop_texts},
+            Readers{.degree = degree_, .layers = model_.config.layers}, model_.tokenizer};
+  }
+
   double now() const {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - input_.loaded).count();
   }
@@ -66,7 +92,8 @@ class Collector {
   /// Of all prompts together, whose chunks may share a step or take turns; no more of it once an
   /// answer is shown.
   void prefill(const Progress& chunk) {
-    if (recorders_[chunk.request].answer().read == 0) to_read_ -= chunk.prompt_done;
+    const Answer& answer = recorders_[chunk.request].answer();
+    if (answer.read == 0) to_read_ -= chunk.prompt_done - answer.kept;
     recorders_[chunk.request].prefill(chunk, now());
     step_ += chunk.prompt_chunk;
     if (shows_progress_) progress_.chunk(read_, step_, to_read_);
@@ -105,6 +132,8 @@ class Collector {
   }
 
   const RunInput& input_;
+  const LoadedModel& model_;
+  int degree_;
   PrefillProgress progress_;
   std::vector<AnswerRecorder> recorders_;
   std::vector<RequestId> ended_;  // by their text, since the last step
@@ -129,7 +158,14 @@ void run_prompts(Machine& machine, LoadedModel& model, const JobOptions& options
                .interrupted = input->interrupted,
                .between_steps = [&](Coordinator& c) { collector.end_step(c); }};
   try {
-    result.ranks = run_job(machine, model, options, &job);
+    if (input->session) {
+      const SessionRun session{.keeper = input->session,
+                               .keeps = [&](std::int64_t kept) { collector.keeps(kept); },
+                               .text = [&] { return collector.session_text(); }};
+      result.ranks = run_in_session(machine, model, options, job, session);
+    } else {
+      result.ranks = run_job(machine, model, options, &job);
+    }
   } catch (...) {
     result.answers = collector.take();
     throw;

@@ -21,7 +21,7 @@ constexpr auto kLeftOut = std::to_array<std::string_view>(
      "system",       "compare-degrees", "attention",     "sink-tokens",    "window-tokens",
      "block-tokens", "query-tokens",    "anchor-tokens", "passing-tokens", "observed-tokens",
      "block-mass",   "balance",         "logprobs",      "prompt-nll",     "force-ids",
-     "json"});
+     "json",         "session",         "recompute"});
 
 /// And those that say what a request gets that does not say.
 constexpr auto kDefaults = std::to_array<std::string_view>(

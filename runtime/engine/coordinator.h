@@ -41,6 +41,7 @@ struct HeldConversation {
   std::int64_t room = 0;
 };
 
+struct SavePages;
 struct SessionIndex;
 struct SessionPart;
 
@@ -84,11 +85,10 @@ class Coordinator {
   /// Whether the request is held.
   bool holds(RequestId request) const { return planner_.holds(request); }
   HeldConversation held(RequestId request) const;
-  /// Every rank writes its pages of a held request as parts of that generation of `session`.
-  /// `kv_heads`: of the whole model. Throws the Error of the first rank that could not; what others
-  /// wrote then stays, for the caller to drop.
-  std::vector<SessionPart> save_pages(RequestId request, const std::string& session,
-                                      std::uint64_t generation, int kv_heads);
+  /// Every rank writes its pages of a held request. `order.computed` is what held() says, or less
+  /// where nothing that was rounded together is cut. Throws the Error of the first rank that could
+  /// not; what others wrote then stays, for the caller to drop.
+  std::vector<SessionPart> save_pages(const SavePages& order);
   /// Takes up the conversation of `session`, whose index is `index`: from then on it is held, with
   /// so much room. It must suit the model and the KV type, and something of it is computed. False
   /// where the room does not fit now. Throws the Error of the first rank that could not read its

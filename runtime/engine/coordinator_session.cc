@@ -31,9 +31,8 @@ HeldConversation Coordinator::held(RequestId request) const {
   return {conversation.tokens, planner_.computed_of_held(request), conversation.room};
 }
 
-std::vector<SessionPart> Coordinator::save_pages(RequestId request, const std::string& session,
-                                                 std::uint64_t generation, int kv_heads) {
-  const SavePages order{request, session, generation, planner_.computed_of_held(request), kv_heads};
+std::vector<SessionPart> Coordinator::save_pages(const SavePages& order) {
+  expects(order.computed <= planner_.computed_of_held(order.request), "pages that are there");
   control_.send(others(), to_message(order));
   std::vector<PagesReport> reports = reports_of(control_, others(), worker_.save_pages(order));
   raise_first(reports);

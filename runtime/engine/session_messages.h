@@ -20,7 +20,7 @@ struct SavePages {
   RequestId request = 0;
   std::string session;           // the index's path, which ranks share
   std::uint64_t generation = 0;  // of the parts
-  std::int64_t computed = 0;     // positions
+  std::int64_t computed = 0;     // positions that are saved
   int kv_heads = 1;              // of the whole model
 };
 

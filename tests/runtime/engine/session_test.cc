@@ -16,6 +16,7 @@
 #include "comm/str.h"
 #include "runtime/engine/job.h"
 #include "runtime/engine/load_model.h"
+#include "runtime/engine/session_messages.h"
 #include "runtime/session/session_folder.h"
 #include "tests/runtime/model/temporary_directory.h"
 #include "tests/runtime/model/tiny_llama.h"
@@ -114,7 +115,8 @@ class SessionTest : public testing::Test {
                    .layers = test::TinyLlama{}.layers,
                    .kv_heads = kHeads,
                    .head_dim = 16};
-    index.parts = coordinator.save_pages(0, file().string(), index.generation, kHeads);
+    index.parts =
+        coordinator.save_pages({0, file().string(), index.generation, index.computed, kHeads});
     commit_session(file(), index);
     return index;
   }
