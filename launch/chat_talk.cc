@@ -141,6 +141,7 @@ void ChatTalk::take_turn(Coordinator& coordinator, const std::string& message) {
   }
   turn_began_ = Clock::now();
   interrupt_.begin_answer();
+  interrupt_.must_save(session_ != nullptr);
   answer(coordinator, *prompt);
   interrupt_.end_answer();
   const Answer& answer = recorder_->answer();
@@ -150,8 +151,8 @@ void ChatTalk::take_turn(Coordinator& coordinator, const std::string& message) {
   } else {
     messages_.push_back({"assistant", answer.text});
     unsaved_ = session_ != nullptr;
-    interrupt_.must_save(unsaved_);
   }
+  interrupt_.must_save(unsaved_);
 }
 
 std::optional<std::vector<TokenId>> ChatTalk::tokens() const {

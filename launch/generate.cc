@@ -279,8 +279,12 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
       if (talk) talk->show_failed(result, facts);
       throw;
     }
-    if (options.session) agree(machine.control(), keeper ? keeper->failure() : std::nullopt);
-    if (talk && talk->show(result, facts) != ExitCode::kClean) code = ExitCode::kDiffers;
+    const std::optional<Failure> failure = keeper ? keeper->failure() : std::nullopt;
+    const bool has_answers = !failure || begun(result.answers) > 0;  // a save may fail behind them
+    if (talk && has_answers && talk->show(result, facts) != ExitCode::kClean) {
+      code = ExitCode::kDiffers;
+    }
+    if (options.session) agree(machine.control(), failure);
     if (any_rank(machine.control(), interrupted)) {
       code = ExitCode::kInterrupted;
       break;

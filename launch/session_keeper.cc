@@ -143,7 +143,7 @@ bool SessionKeeper::take_up(Coordinator& coordinator, RequestId request, std::in
     if (turned_by_length_ && turned_for != room) {
       refuse(str("its keys were turned for a length of {} tokens, and this run is for {}",
                  turned_for, room),
-             str("give --max-model-len {}", turned_for));
+             str("go on within that length (of chat: --max-model-len {})", turned_for));
     }
     if (coordinator.restore(request, file_.string(), *found_, room)) return;
     throw UsageError(str("{}: holds {} tokens, and there is room for {} (--max-model-len)",

@@ -12,6 +12,7 @@ import time
 import unittest
 
 import longspan_command
+from tiny_folder import TinyFolder
 from tiny_model import TinyModel, string
 
 USAGE, BAD_DATA, NO_INPUT, IO, TEMPORARY, INTERRUPTED = 2, 65, 66, 74, 75, 130
@@ -178,9 +179,9 @@ class ChatTest(SessionTest):
 
 
 class RefusedTest(SessionTest):
-    def refused(self, code, pattern, *arguments, **how):
-        for ranks in (0, 2):
-            out, said = self.generate(*arguments, code=code, ranks=ranks, **how)
+    def refused(self, code, pattern, *arguments, ranks=(0,), **how):
+        for count in ranks:
+            out, said = self.generate(*arguments, code=code, ranks=count, **how)
             self.assertRegex(said, pattern)
             self.assertEqual(out, "", "before anything is computed")
 
@@ -193,7 +194,7 @@ class RefusedTest(SessionTest):
     def test_what_does_not_suit_is_refused_at_the_door(self):
         self.generate(*self.prompt, "--max-tokens", "2", "--kv-dtype", "int8")
         other = self.write_model("other.gguf", ffn=64)
-        self.refused(USAGE, "was saved with another model, Tiny; use that one", model=other)
+        self.refused(USAGE, "was saved with another model, Tiny; use that one", model=other, ranks=(0, 2))
         self.refused(USAGE, "rounded in pages of 16 tokens.*give --page-tokens 16", "--page-tokens", "8",
                      "--kv-dtype", "int8")
         self.refused(USAGE, "other attention .exact.; ask for that", "--attention", "sinks", "--kv-dtype",
@@ -205,7 +206,7 @@ class RefusedTest(SessionTest):
         begun = self.answer(*self.prompt, "--max-tokens", "2")
         part = next(name for name in self.files() if name.endswith(".0.kv"))
         self.damage(part, -1)
-        self.refused(BAD_DATA, r"page 2 of the session \(tokens 32 to 35\) is damaged")
+        self.refused(BAD_DATA, r"page 2 of the session \(tokens 32 to 35\) is damaged", ranks=(0, 2))
         out, said = self.look("verify", str(self.file), code=BAD_DATA)
         self.assertRegex(said, r"page 2 of the session \(tokens 32 to 35\) is damaged")
         self.assertEqual(self.answer("--recompute", "--max-tokens", "1")["prompt_ids"], PROMPT + begun["ids"])
@@ -225,8 +226,9 @@ class RefusedTest(SessionTest):
     def test_a_full_disk_loses_nothing(self):
         self.generate(*self.prompt, "--max-tokens", "2")
         before = {name: (self.folder / name).read_bytes() for name in self.files()}
-        out, said = self.generate("--max-tokens", "3", code=IO, preexec_fn=small_disk)
+        out, said = self.generate("--max-tokens", "3", "--json", code=IO, preexec_fn=small_disk)
         self.assertRegex(said, "cannot be saved, there is no room left")
+        self.assertEqual(len(json.loads(out)["ids"]), 3, "the answer is there all the same")
         self.assertEqual({name: (self.folder / name).read_bytes() for name in self.files()}, before)
 
     def test_two_at_once(self):
@@ -249,6 +251,34 @@ class RefusedTest(SessionTest):
                                  ("--session and --attention star", "--session", "x", "--attention", "star")):
             _, said = self.generate(*arguments, session=False, code=USAGE)
             self.assertIn(line, said)
+
+
+class LengthTest(SessionTest):
+    """Of a model whose keys are turned by how long the sequence may become."""
+
+    def setUp(self):
+        super().setUp()
+        folder = TinyFolder()
+        folder.config["rope_scaling"] = {"rope_type": "dynamic", "factor": 2.0}
+        self.model = str(self.folder / "model")
+        os.mkdir(self.model)
+        folder.write(pathlib.Path(self.model))
+
+    def test_a_session_goes_on_within_the_length_that_it_was_begun_for(self):
+        self.answer(*self.prompt, "--max-tokens", "9")
+        self.assertIn("for a length of 44 tokens", self.look("show", str(self.file))[0])
+        _, said = self.generate("--max-tokens", "1", code=USAGE)
+        self.assertRegex(said, "turned for a length of 44 tokens, and this run is for 45; go on within that length")
+        ended = self.answer("--max-tokens", "1", "--recompute")
+        self.assertEqual(ended["timings"]["cached_tokens"], 0)
+
+    def test_a_stop_leaves_room_within_it(self):
+        begun = self.answer(*self.prompt, "--max-tokens", "9")
+        self.file.unlink()
+        cut = self.answer(*self.prompt, "--max-tokens", "9", "--stop-ids", str(begun["ids"][3]))
+        ended = self.answer("--max-tokens", str(9 - len(cut["ids"])))
+        self.assertEqual(cut["ids"] + ended["ids"], begun["ids"])
+        self.assertEqual(ended["timings"]["cached_tokens"], len(PROMPT) + len(cut["ids"]) - 1)
 
 
 class LookTest(SessionTest):
