@@ -18,13 +18,15 @@ namespace {
 class Collector {
  public:
   Collector(const RunInput& input, LoadedModel& model, int degree)
-      : input_(input),
-        model_(model),
-        degree_(degree),
-        progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
+      : input_(input), progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
     for (const JobRequest& request : input.requests) {
       to_read_ += std::ssize(request.admission.prompt);
-      recorders_.push_back(recorder(request, 0));
+      recorders_.emplace_back(RecordedRequest{.prompt = request.admission.prompt,
+                                              .sampling = request.admission.sampling,
+                                              .max_new = request.max_new,
+                                              .stop_texts = input.stop_texts},
+                              Readers{.degree = degree, .layers = model.config.layers},
+                              model.tokenizer);
     }
     shows_progress_ = input.progress;
     if (input.stream) announce(0);
@@ -44,12 +46,6 @@ class Collector {
   void end_step(Coordinator& coordinator) {
     read_ += std::exchange(step_, 0);
     for (RequestId id : std::exchange(ended_, {})) coordinator.end(id);
-  }
-
-  /// So many tokens of the only request's prompt are there.
-  void keeps(std::int64_t tokens) {
-    recorders_.front() = recorder(input_.requests.front(), tokens);
-    to_read_ -= tokens;
   }
 
   /// What a session keeps of the only request: all of a conversation, and of a text what was shown.
@@ -76,15 +72,6 @@ class Collector {
   }
 
  private:
-  AnswerRecorder recorder(const JobRequest& request, std::int64_t kept) const {
-    return {RecordedRequest{.prompt = request.admission.prompt,
-                            .kept = kept,
-                            .sampling = request.admission.sampling,
-                            .max_new = request.max_new,
-                            .stop_texts = input_.stop_texts},
-            Readers{.degree = degree_, .layers = model_.config.layers}, model_.tokenizer};
-  }
-
   double now() const {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - input_.loaded).count();
   }
@@ -92,8 +79,7 @@ class Collector {
   /// Of all prompts together, whose chunks may share a step or take turns; no more of it once an
   /// answer is shown.
   void prefill(const Progress& chunk) {
-    const Answer& answer = recorders_[chunk.request].answer();
-    if (answer.read == 0) to_read_ -= chunk.prompt_done - answer.kept;
+    if (recorders_[chunk.request].answer().read == 0) to_read_ -= chunk.prompt_done;
     recorders_[chunk.request].prefill(chunk, now());
     step_ += chunk.prompt_chunk;
     if (shows_progress_) progress_.chunk(read_, step_, to_read_);
@@ -132,8 +118,6 @@ class Collector {
   }
 
   const RunInput& input_;
-  const LoadedModel& model_;
-  int degree_;
   PrefillProgress progress_;
   std::vector<AnswerRecorder> recorders_;
   std::vector<RequestId> ended_;  // by their text, since the last step
@@ -160,7 +144,6 @@ void run_prompts(Machine& machine, LoadedModel& model, const JobOptions& options
   try {
     if (input->session) {
       const SessionRun session{.keeper = input->session,
-                               .keeps = [&](std::int64_t kept) { collector.keeps(kept); },
                                .text = [&] { return collector.session_text(); }};
       result.ranks = run_in_session(machine, model, options, job, session);
     } else {

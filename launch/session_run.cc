@@ -17,7 +17,6 @@ bool begin(Coordinator& coordinator, const JobRequest& request, std::int64_t roo
   if (taken_up) {
     const auto kept = coordinator.extend(request.admission, request.max_new);
     expects(kept.has_value(), "the room is for the prompt and the answer");
-    session.keeps(*kept);
   } else {
     const bool fits = coordinator.submit(request.admission, request.max_new, false, room);
     expects(fits, "memory was planned for the room");

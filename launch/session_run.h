@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "comm/machine.h"
@@ -12,8 +13,6 @@ namespace longspan {
 
 struct SessionRun {
   SessionKeeper* keeper = nullptr;
-  /// Called with how many tokens of the prompt need not be read, before the first step.
-  std::function<void(std::int64_t)> keeps;
   /// What there is to save when the job has ended; nothing: the file stays as it is.
   std::function<std::optional<SessionText>()> text;
 };
