@@ -41,6 +41,10 @@ Row reworded(Row row) {
     row.apply = apply_attention;
   } else if (row.name == "logprobs") {
     row.help = "with --json: each token's log-probability and the K best, 0 to 20 (default: 0)";
+  } else if (row.name == "session") {
+    row.help =
+        "go on with the conversation that FILE holds, whose keys and values need not be computed "
+        "again, and save it there at the end and at /save; without FILE it begins";
   } else if (row.name == "json") {
     row.help = "print one JSON object an answer instead of text";
   } else if (row.name == "prefill-chunk") {

@@ -25,6 +25,7 @@ constexpr std::string_view kGroupChat = "Conversation";
 constexpr std::string_view kGroupSplit = "How the sequence is split";
 constexpr std::string_view kGroupAttention = "Approximate attention (never unless asked for)";
 constexpr std::string_view kGroupTokens = "What is generated and reported";
+constexpr std::string_view kGroupSession = "Sessions";
 constexpr std::string_view kGroupSampling = "How tokens are chosen";
 constexpr std::string_view kGroupLimits = "Limits and logging";
 
@@ -235,6 +236,16 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupTokens, "json", "", "print one JSON object a prompt instead of text"},
      [](auto& o, auto& given) { o.json = switch_position(given); }},
 
+    {{kGroupSession, "session", "FILE",
+      "go on with what FILE holds, whose keys and values need not be computed again, and save it "
+      "there at the end; without FILE it begins; the prompt follows what is there, and may be left "
+      "out"},
+     [](auto& o, auto& given) { o.session = some_text(given); }},
+    {{kGroupSession, "recompute", "",
+      "with --session: read its tokens again, where model or KV type are others than it was saved "
+      "with"},
+     [](auto& o, auto& given) { o.recompute = switch_position(given); }},
+
     {{kGroupSampling, "temperature", "T",
       "0 takes the likeliest token at each step; up to 2: draw, likely tokens the more often the "
       "lower it is (default: the model's, see --generation-config; else 1 if --top-k, --top-p, "
@@ -349,6 +360,11 @@ const std::array kTraceMerge = std::to_array<Option<TraceMergeOptions>>({
      [](auto& o, auto& given) { o.output = some_text(given); }},
 });
 
+const std::array kSession = std::to_array<Option<SessionOptions>>({
+    {{"Options", "json", "", "print one JSON object a session instead of text"},
+     [](auto& o, auto& given) { o.json = switch_position(given); }},
+});
+
 }  // namespace
 
 std::string OptionText::environment_name() const {
@@ -362,5 +378,6 @@ std::string OptionText::environment_name() const {
 std::span<const Option<GenerateOptions>> generate_options() { return kGenerate; }
 std::span<const Option<InspectOptions>> inspect_options() { return kInspect; }
 std::span<const Option<TraceMergeOptions>> trace_merge_options() { return kTraceMerge; }
+std::span<const Option<SessionOptions>> session_options() { return kSession; }
 
 }  // namespace longspan

@@ -31,12 +31,6 @@ namespace {
 constexpr std::int64_t kGpuChunkRows = 8192;
 constexpr std::int64_t kGpuBlockRows = 4096;
 
-/// Pages are as narrow as what is computed with, unless asked otherwise.
-KvType kv_type(const GenerateOptions& options, Precision precision) {
-  return options.kv_type.value_or(precision == Precision::kBFloat16 ? KvType::kBFloat16
-                                                                    : KvType::kFloat32);
-}
-
 /// The ranks that attend with this one, where instances are split so.
 ProbedGroup probed_group(Machine& machine, const GenerateOptions& options, const Split& split) {
   const InstanceRanks instances(options.tp);
@@ -64,6 +58,11 @@ std::vector<int> degrees(const GenerateOptions& options, const ModelConfig& mode
 }
 
 }  // namespace
+
+KvType kv_type(const GenerateOptions& options, Precision precision) {
+  return options.kv_type.value_or(precision == Precision::kBFloat16 ? KvType::kBFloat16
+                                                                    : KvType::kFloat32);
+}
 
 MachineRequest machine_request(const GenerateOptions& options) {
   return {.threads = options.threads,

@@ -83,6 +83,14 @@ struct SampledToken {
   std::int32_t token = 0;
 };
 
+/// Where a conversation goes on that was computed before.
+struct RestoredPlace {
+  std::vector<int> group;           // that computes it, in order
+  std::vector<int> owners;          // of all pages it can ever need
+  std::vector<PageRef> pages;       // for what is computed of it
+  std::vector<RequestId> finished;  // forget these before: their pages may be among them
+};
+
 class StepPlanner {
  public:
   explicit StepPlanner(PlannerOptions options);
@@ -97,6 +105,13 @@ class StepPlanner {
   /// nothing changes, when it does not fit the room.
   [[nodiscard]] std::optional<std::int64_t> extend(const RequestShape& request,
                                                    std::int64_t common);
+
+  /// Takes up a conversation of which the positions of `request`'s prompt were computed by another
+  /// job: it is held, once their keys and values are where this says. Nothing, and nothing changes,
+  /// where its room does not fit now.
+  [[nodiscard]] std::optional<RestoredPlace> restore(const RequestShape& request);
+  /// Positions of a held request whose keys and values are there.
+  std::int64_t computed_of_held(RequestId request) const;
 
   /// The next step; nothing when all requests are finished. Call completed() before the next one.
   std::optional<StepPlan> next();

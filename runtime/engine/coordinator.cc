@@ -5,6 +5,7 @@
 #include "comm/error.h"
 #include "comm/log.h"
 #include "comm/str.h"
+#include "runtime/engine/session_messages.h"
 
 namespace longspan {
 namespace {
@@ -97,16 +98,20 @@ void Coordinator::forget(RequestId request) {
   conversations_.erase(request);
 }
 
+void Coordinator::drop(const std::vector<RequestId>& finished) {
+  for (const RequestId request : finished) {
+    picker_.forget(request);
+    prompt_tokens_.erase(request);
+    answers_.erase(request);
+    looking_back_.erase(request);
+  }
+}
+
 bool Coordinator::step() {
   std::optional<StepPlan> plan = planner_.next();
   if (!plan) return false;
   StepOrder order{.plan = std::move(*plan), .decode_strategy = decode_strategy_};
-  for (RequestId finished : order.plan.finished) {
-    picker_.forget(finished);
-    prompt_tokens_.erase(finished);
-    answers_.erase(finished);
-    looking_back_.erase(finished);
-  }
+  drop(order.plan.finished);
   std::vector<StrategyChoice> choices;  // of each chunk
   for (const PrefillChunk& chunk : order.plan.prefill) {
     choices.push_back(
@@ -212,7 +217,14 @@ void follow_coordinator(ControlChannel& control, Worker& worker) {
       case MessageType::kStop:
         control.send({0}, to_message(worker.summary()));
         return;
+      case MessageType::kSavePages:
+        control.send({0}, to_message(worker.save_pages(read_save_pages(message))));
+        break;
+      case MessageType::kRestorePages:
+        control.send({0}, to_message(worker.restore_pages(read_restore_pages(message))));
+        break;
       case MessageType::kReport:
+      case MessageType::kPagesReport:
       case MessageType::kSummary:
         throw CommError("the coordinator sent a message that only workers send");
     }

@@ -35,6 +35,17 @@ struct Progress {
   const StrategyChoice* choice = nullptr;
 };
 
+/// What is to be kept of a held request.
+struct HeldConversation {
+  std::vector<TokenId> tokens;  // of its last prompt, and what was sampled since
+  std::int64_t computed = 0;    // of them, the first ones: the ranks have their keys and values
+  std::int64_t room = 0;
+};
+
+struct SavePages;
+struct SessionIndex;
+struct SessionPart;
+
 class Coordinator {
  public:
   /// `layer` may be empty, the others may not. All but `layer` are called by the thread of step().
@@ -90,6 +101,17 @@ class Coordinator {
   /// Whether the request is held.
   bool holds(RequestId request) const { return planner_.holds(request); }
   const StepPlanner& planner() const { return planner_; }
+  HeldConversation held(RequestId request) const;
+  /// Every rank writes its pages of a held request. `order.computed` is what held() says, or less
+  /// where nothing that was rounded together is cut. Throws the Error of the first rank that could
+  /// not; what others wrote then stays, for the caller to drop.
+  std::vector<SessionPart> save_pages(const SavePages& order);
+  /// Takes up the conversation of `session`, whose index is `index`: from then on it is held, with
+  /// so much room. It must suit the model and the KV type, and something of it is computed. False
+  /// where the room does not fit now. Throws the Error of the first rank that could not read its
+  /// pages; then there is no such request.
+  [[nodiscard]] bool restore(RequestId request, const std::string& session,
+                             const SessionIndex& index, std::int64_t room);
   /// Before the next step: the request gets no more tokens.
   void end(RequestId request) { planner_.end(request); }
   /// The same, and a request that would be held is forgotten.
@@ -109,6 +131,7 @@ class Coordinator {
   std::vector<PageHash> begin_names(const Admission& admission, const std::string& cache_salt);
   void name_answers(const std::vector<SampledToken>& sampled);
   void admit(Admission admission);
+  void drop(const std::vector<RequestId>& finished);
   void announce(const StepOrder& order);
   void collect(const StepPlan& plan, const StepReport& own);
   void compare_with_ledger(int rank, const StepReport& report) const;

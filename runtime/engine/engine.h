@@ -127,6 +127,20 @@ class Engine {
 
   EngineStats stats() const;
 
+  // How conversations leave for files and come from them: between steps, by the thread that runs
+  // them, but for holds().
+
+  /// Whether it is a conversation that is held.
+  bool holds(RequestId conversation) const;
+  /// What there is to be kept of one that is.
+  HeldConversation held(RequestId conversation) const;
+  /// As Coordinator::save_pages(), of a conversation that is held.
+  std::vector<SessionPart> save_pages(const SavePages& order);
+  /// Takes up the conversation of `session` as Coordinator::restore() does: it is held, for
+  /// extend(). Nothing where the room does not fit now.
+  std::optional<RequestId> restore(const std::string& session, const SessionIndex& index,
+                                   std::int64_t room);
+
  private:
   enum class State { kUnderWay, kHeld };
   /// A request as those who call from outside know it.

@@ -4,7 +4,9 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "comm/machine.h"
@@ -27,6 +29,13 @@ struct LoadedModel {
   std::unique_ptr<AttentionKernels> kernels;
 };
 
+struct PagesReport;
+struct PageMemory;
+struct RestorePages;
+struct SavePages;
+struct SessionIndex;
+struct SessionPart;
+
 /// What a rank allocates, from the memory plan.
 struct WorkerMemory {
   KvStoreShape kv;
@@ -46,6 +55,11 @@ class Worker {
   /// is finished. `layer_done`, if any, hears of each layer on the stream's own thread.
   StepReport execute(const StepOrder& order, const LayerDone& layer_done = nullptr);
   RankSummary summary() const;
+
+  /// Writes this rank's pages of a held request, or takes up a conversation whose pages are files.
+  /// What goes wrong is in the report.
+  PagesReport save_pages(const SavePages& order);
+  PagesReport restore_pages(const RestorePages& order);
 
   /// Whether this rank computes some of the step.
   bool takes_part(const StepPlan& plan) const;
@@ -82,6 +96,11 @@ class Worker {
   std::vector<Mask> masks_of(const Sequence& sequence) const;
   TraceLane* host_lane() const;
   void await_compute();
+  PageMemory memory_of(const PageTable& pages, std::int64_t number, bool full);
+  std::optional<SessionPart> write_pages(const SavePages& order);
+  void read_pages(const RestorePages& order);
+  void read_part(const std::string& session, const SessionIndex& index, const SessionPart& part,
+                 PageTable& pages);
   StepReport score(const StepPlan& plan, const ForwardStep& step);
   void refuse_bad_attention();
   std::vector<RequestRow> mastered(const StepPlan& plan, const ForwardStep& step) const;

@@ -186,6 +186,25 @@ TEST(OptionsTest, EverySamplingFlagReachesItsField) {
   EXPECT_FALSE(options.uses_model_defaults);
 }
 
+TEST(OptionsTest, SessionsAreFilesOfOneSequence) {
+  const GenerateOptions options = generate_of("--prompt a --session talk.session --recompute");
+  EXPECT_EQ(options.session, "talk.session");
+  EXPECT_TRUE(options.recompute);
+  EXPECT_TRUE(generate_of("--session talk.session").prompt.value.empty()) << "it goes on";
+}
+
+TEST(OptionsTest, SessionCommandsNameAFolderOrAFile) {
+  const auto session_of = [](const std::vector<std::string>& words) {
+    return std::get<SessionOptions>(parse_command_line(words, environment_of({})));
+  };
+  EXPECT_EQ(session_of({"session", "list", "d"}).action, SessionAction::kList);
+  EXPECT_EQ(session_of({"session", "show", "f", "--json"}).action, SessionAction::kShow);
+  const SessionOptions verify = session_of({"session", "verify", "f"});
+  EXPECT_EQ(verify.action, SessionAction::kVerify);
+  EXPECT_EQ(verify.path, "f");
+  EXPECT_FALSE(verify.json);
+}
+
 TEST(OptionsTest, EveryFlagReachesItsField) {
   const GenerateOptions options = generate_of(
       "--prompt-file - --degree 3 --tp 2 --layout zigzag --prefill-chunk 64 --page-tokens 128 "
@@ -428,7 +447,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"generat m", "unknown command generat; nearest: generate"},
         Refusal{"inspcet m", "unknown command inspcet; nearest: inspect"},
         Refusal{"serve",
-                "unknown command serve; legal: generate, chat, run-batch, inspect, trace, bench"},
+                "unknown command serve; legal: generate, chat, run-batch, inspect, trace, session, "
+                "bench"},
         Refusal{"--verison", "unknown flag --verison; nearest: --version"},
         Refusal{"--degree 2", "unknown flag --degree; legal: --help, --version"},
         Refusal{"generate", "MODEL is missing: longspan generate MODEL ..."},

@@ -388,6 +388,39 @@ TEST(StepPlannerTest, APageThatIsRoundedWhenFullStaysWholeOrNotAtAll) {
   EXPECT_EQ(planner.extend({.id = 3, .prompt_tokens = 12, .max_new = 1}, 9), 9);
 }
 
+TEST(StepPlannerTest, AConversationOfAnotherJobIsHeldWithItsPagesAndGoesOn) {
+  StepPlanner planner = held_planner();
+  planner.abort(3);
+  const auto restored = planner.restore({.id = 5, .prompt_tokens = 9, .room = 24});
+  ASSERT_TRUE(restored);
+  EXPECT_THAT(restored->finished, ElementsAre(3)) << "whose pages it may have";
+  ASSERT_EQ(restored->pages.size(), 3u);
+  for (std::size_t page = 0; page < 3; ++page) {
+    EXPECT_EQ(restored->pages[page].owner, restored->owners[page]);
+    EXPECT_EQ(planner.ledger().find(restored->pages[page])->state, PageState::kLive);
+  }
+  EXPECT_EQ(restored->owners.size(), 6u) << "23 of 24 tokens are computed at most";
+  EXPECT_TRUE(planner.holds(5));
+  EXPECT_EQ(planner.computed_of_held(5), 9);
+  EXPECT_EQ(planner.extend({.id = 5, .prompt_tokens = 12, .max_new = 2}, 9), 9);
+  const auto chunk = planner.next();
+  EXPECT_TRUE(chunk->finished.empty()) << "that was told";
+  EXPECT_EQ(chunk->prefill[0].first, 9);
+  EXPECT_EQ(chunk->prefill[0].count, 3);
+  EXPECT_TRUE(chunk->prefill[0].owners.empty()) << "they are known";
+  EXPECT_TRUE(chunk->grants.empty()) << "the third page is not full";
+  EXPECT_EQ(planner.ledger().check(), std::nullopt);
+}
+
+TEST(StepPlannerTest, WhatDoesNotFitIsNotRestored) {
+  StepPlanner planner(two_ranks());
+  EXPECT_FALSE(planner.restore({.id = 1, .prompt_tokens = 9, .room = 9}));
+  EXPECT_FALSE(planner.restore({.id = 1, .prompt_tokens = 9, .room = 1000}));
+  EXPECT_TRUE(planner.restore({.id = 1, .prompt_tokens = 1, .room = 2}));
+  EXPECT_THROW((void)planner.computed_of_held(2), std::logic_error);
+  EXPECT_EQ(planner.ledger().check(), std::nullopt);
+}
+
 TEST(StepPlannerTest, ATurnThatDoesNotFitTheRoomIsRefusedAndTheConversationStaysHeld) {
   StepPlanner planner = held_planner();
   EXPECT_EQ(planner.extend({.id = 3, .prompt_tokens = 20, .max_new = 5}, 8), std::nullopt);
