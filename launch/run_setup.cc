@@ -22,6 +22,7 @@
 #include "runtime/engine/instance_ranks.h"
 #include "runtime/model/generation_config.h"
 #include "runtime/model/model_part.h"
+#include "scheduler/step_size.h"
 
 namespace longspan {
 namespace {
@@ -31,10 +32,23 @@ namespace {
 constexpr std::int64_t kGpuChunkRows = 8192;
 constexpr std::int64_t kGpuBlockRows = 4096;
 
+// Of one rank in a step.
+constexpr std::int64_t kCpuStepTokens = 2048;
+constexpr std::int64_t kGpuStepTokens = 16384;
+
 /// Pages are as narrow as what is computed with, unless asked otherwise.
 KvType kv_type(const GenerateOptions& options, Precision precision) {
   return options.kv_type.value_or(precision == Precision::kBFloat16 ? KvType::kBFloat16
                                                                     : KvType::kFloat32);
+}
+
+/// Absent where a prompt is read in one step. Who asks for a chunk has rows for it.
+std::optional<std::int64_t> max_step_tokens(Backend backend, const JobOptions& job) {
+  if (job.attention.needs_choice()) return std::nullopt;
+  const std::int64_t usual = backend == Backend::kCuda ? kGpuStepTokens : kCpuStepTokens;
+  if (!job.chunk_tokens) return usual;
+  const std::int64_t rows = most_rank_rows(*job.chunk_tokens, 1, job.degree, job.page_tokens);
+  return std::max(usual, rows + job.max_running);
 }
 
 /// The ranks that attend with this one, where instances are split so.
@@ -110,6 +124,8 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
                  .page_tokens = *options.page_tokens,
                  .layout = dealt_by(options.layout),
                  .chunk_tokens = options.prefill_chunk,
+                 .max_step_tokens = options.max_step_tokens,
+                 .tbt_target = options.tbt_slo,
                  .keep = options.keep,
                  .kv_type = kv_type(options, precision),
                  .plans = split.plans,
@@ -125,6 +141,7 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
     job.ffn_block_rows = kGpuBlockRows;
     if (!job.chunk_tokens) job.chunk_tokens = kGpuChunkRows * split.degree;
   }
+  if (!job.max_step_tokens) job.max_step_tokens = max_step_tokens(machine.backend(), job);
   return job;
 }
 

@@ -3,9 +3,10 @@
 // that decodes and, beside them, a chunk of one prompt, or of several short ones.
 //
 // The prompt with the fewest tokens left goes first, so that a short one does not wait for a long
-// one; but a prompt is passed over so many times at most, and then nobody comes before it. A prompt
-// is cut at every chunk from where it begins, whoever shares its steps. Where keys are rounded that
-// decides what they are rounded with, and there it begins at a multiple of the chunk: hit_pages.
+// one; but a prompt is passed over so many times at most, and then nobody comes before it. How much
+// of it a step reads depends on time where that changes no token (chunk_budget.h). Where keys are
+// rounded the cuts decide what they are rounded with: there a prompt is cut at every chunk from
+// where it begins, which is at a multiple of the chunk (hit_pages), whoever shares its steps.
 //
 // A pure state machine: no I/O, clock, threads or MPI. Memory is promised before work starts. The
 // page ledger promises a request that there are pages for all it can ever need; the planner which
@@ -19,10 +20,12 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "scheduler/chunk_budget.h"
 #include "scheduler/page_ledger.h"
 #include "scheduler/placement.h"
 #include "scheduler/step_plan.h"
@@ -39,11 +42,16 @@ struct PlannerOptions {
   std::int64_t chunk_tokens = 512;  // of the whole group, in a step; a prompt's last has the rest
   int max_chunks = 16;              // of a step: each may add to what one rank computes
   int max_running = 64;             // requests that have started and not been forgotten
-  int max_overtaken = 4;            // steps in which later prompts go before one that waits
-  std::int64_t headroom = 0;        // pages of all ranks together that only moves may take
-  std::int64_t hit_pages = 1;       // what a request has of a prefix is a multiple of so many
+  /// Of one rank in a step, chunks and rows that decode: no more run than could decode together.
+  std::int64_t step_rows = std::numeric_limits<std::int64_t>::max();
+  /// Of a step's time, where costs are known: see chunk_budget.h. Absent: any.
+  std::optional<Nanoseconds> target;
+  int max_overtaken = 4;       // steps in which later prompts go before one that waits
+  std::int64_t headroom = 0;   // pages of all ranks together that only moves may take
+  std::int64_t hit_pages = 1;  // what a request has of a prefix is a multiple of so many
   int turn = 1;  // a request's first page is on any rank that is a multiple of this in the group
   bool rounds_full_pages = false;  // a page that was full cannot be cut: its end is part of it
+  bool cuts_are_fixed = false;     // what a chunk computes depends on where it begins and ends
 };
 
 /// One request as the planner sees it.
@@ -95,7 +103,8 @@ class StepPlanner {
                                                    std::int64_t common);
 
   /// The next step; nothing when all requests are finished. Call completed() before the next one.
-  std::optional<StepPlan> next();
+  /// `costs`, if any: of the group, for the target.
+  std::optional<StepPlan> next(const CostModel* costs = nullptr);
   /// What the last step sampled. Requests that reached their end leave or are held.
   void completed(const std::vector<SampledToken>& sampled);
   /// Moves a page of a running request to another rank of the group, before the next step. False,
@@ -131,6 +140,11 @@ class StepPlanner {
     std::int64_t prompt_left() const { return shape.prompt_tokens - computed; }
   };
 
+  struct NextChunk {
+    Running* request = nullptr;
+    std::int64_t count = 0;
+  };
+
   /// A page that moves with the next step.
   struct Moving {
     RequestId request = 0;
@@ -161,7 +175,9 @@ class StepPlanner {
   bool awaits_prefix(const RequestShape& request, std::int64_t hit) const;
   bool leaves_prefix(const Running& request) const;
   std::vector<Running*> next_prompts();
-  PrefillChunk next_chunk(Running& request) const;
+  std::vector<NextChunk> next_chunks(const StepPlan& plan, const CostModel* costs);
+  void count_overtaken(const std::vector<NextChunk>& next);
+  PrefillChunk chunk_of(const NextChunk& next) const;
   void add_decode_rows(StepPlan& plan);
   void commit_moves();
   void grant_pages(StepPlan& plan, const Running& request);
@@ -172,6 +188,7 @@ class StepPlanner {
   void leave(std::deque<Running>& list, std::deque<Running>::iterator request);
 
   PlannerOptions options_;
+  ChunkRules rules_;
   PageLedger ledger_;
   std::vector<std::int64_t> unpromised_;  // pages, by rank, that are nobody's place
   std::deque<RequestShape> waiting_;

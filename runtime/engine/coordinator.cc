@@ -1,6 +1,7 @@
 #include "runtime/engine/coordinator.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "comm/error.h"
 #include "comm/log.h"
@@ -80,7 +81,7 @@ void Coordinator::forget(RequestId request) {
 }
 
 bool Coordinator::step() {
-  std::optional<StepPlan> plan = planner_.next();
+  std::optional<StepPlan> plan = planner_.next(costs_ ? &costs_->costs() : nullptr);
   if (!plan) return false;
   StepOrder order{.plan = std::move(*plan), .decode_strategy = decode_strategy_};
   for (RequestId finished : order.plan.finished) {
@@ -96,6 +97,14 @@ bool Coordinator::step() {
     log(LogLevel::kDebug, str("chunk of {} tokens at {}: {}", chunk.count, chunk.first,
                               describe(choices.back(), std::ssize(chunk.group))));
   }
+  const auto begun = std::chrono::steady_clock::now();
+  run(order, choices);
+  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - begun;
+  if (costs_) costs_->note(order.plan, std::max<Nanoseconds>(1, took.count()));
+  return true;
+}
+
+void Coordinator::run(const StepOrder& order, const std::vector<StrategyChoice>& choices) {
   announce(order);
   for (std::size_t i = 0; i < choices.size(); ++i) {
     const PrefillChunk& chunk = order.plan.prefill[i];
@@ -104,7 +113,6 @@ bool Coordinator::step() {
   }
   const bool prefills = !order.plan.prefill.empty();
   collect(order.plan, worker_.execute(order, prefills ? listener_.layer : nullptr));
-  return true;
 }
 
 /// To the group; to everyone when requests have finished or pages move, since any rank may hold

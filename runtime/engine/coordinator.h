@@ -20,6 +20,7 @@
 #include "runtime/engine/page_names.h"
 #include "runtime/engine/strategy_picker.h"
 #include "runtime/engine/worker.h"
+#include "scheduler/step_cost_fit.h"
 #include "scheduler/step_planner.h"
 
 namespace longspan {
@@ -53,6 +54,10 @@ class Coordinator {
 
   /// How decode rows are shared from the next step on; shipped until told.
   void use_for_decode(DecodeStrategy strategy) { decode_strategy_ = strategy; }
+
+  /// From now on steps are timed, and the planner told what the next ones should take: it needs
+  /// that for a target (PlannerOptions). `guess`: what they take until some were timed.
+  void price_steps(const StepCosts& guess, int degree) { costs_.emplace(guess, degree); }
 
   /// What was computed of a prompt is found by later ones that begin alike, unless they are
   /// conversations. `by_length`: only where both have as much room, since keys depend on it.
@@ -93,6 +98,7 @@ class Coordinator {
   std::vector<PageHash> names_of(const Admission& admission) const;
   void admit(Admission admission);
   void announce(const StepOrder& order);
+  void run(const StepOrder& order, const std::vector<StrategyChoice>& choices);
   void collect(const StepPlan& plan, const StepReport& own);
   void compare_with_ledger(int rank, const StepReport& report) const;
   std::vector<int> others() const;
@@ -101,6 +107,7 @@ class Coordinator {
   Worker& worker_;
   StepPlanner planner_;
   StrategyPicker picker_;
+  std::optional<StepCostFit> costs_;
   DecodeStrategy decode_strategy_ = DecodeStrategy::kShipped;
   Listener listener_;
   std::optional<PageNames> names_;
