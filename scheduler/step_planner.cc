@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 #include <ranges>
-#include <set>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -176,16 +175,24 @@ PrefillChunk StepPlanner::chunk_of(const NextChunk& next) const {
 
 /// One token of every request that decodes, by the ranks that have their keys.
 void StepPlanner::add_decode_rows(StepPlan& plan) {
-  std::set<int> members;
+  std::vector<bool> takes_part(options_.capacity.size());
+  std::size_t members = 0;
   for (Running& request : running_) {
     if (request.prefilling()) continue;
     const std::int64_t position = request.computed++;
     const int master = request.owners[position / options_.page_tokens];
     plan.decode.push_back({request.shape.id, position, request.last_token, master});
     const std::int64_t pages = pages_for(position + 1, options_.page_tokens);
-    members.insert(request.owners.begin(), request.owners.begin() + pages);
+    for (std::int64_t page = 0; page < pages && members < options_.group.size(); ++page) {
+      const int owner = request.owners[page];
+      if (takes_part[owner]) continue;
+      takes_part[owner] = true;
+      ++members;
+    }
   }
-  plan.group.assign(members.begin(), members.end());
+  for (std::size_t rank = 0; rank < takes_part.size(); ++rank) {
+    if (takes_part[rank]) plan.group.push_back(static_cast<int>(rank));
+  }
 }
 
 bool StepPlanner::move(RequestId id, std::int64_t page, int to) {

@@ -19,7 +19,7 @@ RequestShape shape_of(const Admission& admission, std::int64_t max_new) {
 
 }  // namespace
 
-Coordinator::Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options,
+Coordinator::Coordinator(ControlChannel& control, StepWorker& worker, PlannerOptions options,
                          StrategyPickerOptions strategies, Listener listener)
     : control_(control),
       worker_(worker),
@@ -177,7 +177,7 @@ std::vector<RankSummary> Coordinator::stop() {
   return summaries;
 }
 
-void follow_coordinator(ControlChannel& control, Worker& worker) {
+void follow_coordinator(ControlChannel& control, StepWorker& worker) {
   for (;;) {
     const Message message = control.receive(0, Patience::forever());
     switch (message.type) {

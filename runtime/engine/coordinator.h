@@ -18,8 +18,8 @@
 
 #include "runtime/engine/control_channel.h"
 #include "runtime/engine/page_names.h"
+#include "runtime/engine/step_worker.h"
 #include "runtime/engine/strategy_picker.h"
-#include "runtime/engine/worker.h"
 #include "scheduler/step_cost_fit.h"
 #include "scheduler/step_planner.h"
 
@@ -49,7 +49,7 @@ class Coordinator {
   };
 
   /// Borrows all but the options.
-  Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options,
+  Coordinator(ControlChannel& control, StepWorker& worker, PlannerOptions options,
               StrategyPickerOptions strategies, Listener listener);
 
   /// How decode rows are shared from the next step on; shipped until told.
@@ -104,7 +104,7 @@ class Coordinator {
   std::vector<int> others() const;
 
   ControlChannel& control_;
-  Worker& worker_;
+  StepWorker& worker_;
   StepPlanner planner_;
   StrategyPicker picker_;
   std::optional<StepCostFit> costs_;
@@ -123,6 +123,6 @@ class Coordinator {
 };
 
 /// The loop of every other rank: obeys until told to stop.
-void follow_coordinator(ControlChannel& control, Worker& worker);
+void follow_coordinator(ControlChannel& control, StepWorker& worker);
 
 }  // namespace longspan
