@@ -56,7 +56,7 @@ class Latency {
       if (i >= kWarmUp) alone.push_back(wait_);
     }
     auto sorted = alone;
-    const double between = 10 * percentile(sorted, 0.5);  // many steps: any phase of one
+    const double between = 4 * percentile(sorted, 0.5);  // many steps: any phase of one
     std::uniform_real_distribution<double> phase(0, between);
     const double begun = seconds_now();
     double next = begun + between;

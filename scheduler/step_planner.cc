@@ -75,10 +75,10 @@ std::int64_t StepPlanner::kept(const Running& held, std::int64_t common) const {
   return options_.rounds_full_pages && cuts_full_page ? keep / page * page : keep;
 }
 
-std::optional<StepPlan> StepPlanner::next(const CostModel* costs) {
+std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds now) {
   commit_moves();  // first: who starts finds pages where they will be
   StepPlan plan;
-  start_waiting(plan);
+  start_next(plan, costs, now);
   if (running_.empty()) return std::nullopt;
 
   add_decode_rows(plan);  // first: a prompt that ends with this step has no token to compute yet

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <deque>
 #include <limits>
+#include <map>
 #include <optional>
 #include <span>
 #include <vector>
@@ -28,6 +29,7 @@
 #include "scheduler/chunk_budget.h"
 #include "scheduler/page_ledger.h"
 #include "scheduler/placement.h"
+#include "scheduler/queue_order.h"
 #include "scheduler/step_plan.h"
 
 namespace longspan {
@@ -47,6 +49,7 @@ struct PlannerOptions {
   /// Of a step's time, where costs are known: see chunk_budget.h. Absent: any.
   std::optional<Nanoseconds> target;
   int max_overtaken = 4;       // steps in which later prompts go before one that waits
+  int max_passed = 16;         // later arrivals that start before one that waits to start
   std::int64_t headroom = 0;   // pages of all ranks together that only moves may take
   std::int64_t hit_pages = 1;  // what a request has of a prefix is a multiple of so many
   int turn = 1;  // a request's first page is on any rank that is a multiple of this in the group
@@ -64,6 +67,8 @@ struct RequestShape {
   /// 0, or the most tokens it may come to have, those of later prompts included: then it is held at
   /// its end.
   std::int64_t room = 0;
+  Nanoseconds arrival = 0;  // by the clock of next()
+  Urgency urgency = Urgency::kInteractive;
   /// Names of the prompt's full pages, by which it finds what others have computed of it, and they
   /// what it has; none: it shares nothing. Every row whose likelihood is wanted is computed.
   std::vector<PageHash> names;
@@ -103,8 +108,9 @@ class StepPlanner {
                                                    std::int64_t common);
 
   /// The next step; nothing when all requests are finished. Call completed() before the next one.
-  /// `costs`, if any: of the group, for the target.
-  std::optional<StepPlan> next(const CostModel* costs = nullptr);
+  /// `costs`, if any: of the group, for the target, and for the order in which requests start that
+  /// wait `now` (queue_order.h); without them that is the order of arrival.
+  std::optional<StepPlan> next(const CostModel* costs = nullptr, Nanoseconds now = 0);
   /// What the last step sampled. Requests that reached their end leave or are held.
   void completed(const std::vector<SampledToken>& sampled);
   /// Moves a page of a running request to another rank of the group, before the next step. False,
@@ -161,6 +167,9 @@ class StepPlanner {
 
   static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
   bool fits_alone(const RequestShape& request) const;
+  void start_next(StepPlan& plan, const CostModel* costs, Nanoseconds now);
+  void order_waiting(const CostModel& costs, Nanoseconds now);
+  void count_passed(std::size_t running_before);
   void start_waiting(StepPlan& plan);
   bool start(StepPlan& plan, const RequestShape& shape, std::vector<PageRef> found);
   std::vector<int> group_from(const std::vector<std::int64_t>& free) const;
@@ -192,6 +201,7 @@ class StepPlanner {
   PageLedger ledger_;
   std::vector<std::int64_t> unpromised_;  // pages, by rank, that are nobody's place
   std::deque<RequestShape> waiting_;
+  std::map<RequestId, int> passed_;  // of those that wait, by how many later arrivals
   std::deque<Running> running_;
   std::deque<Running> held_;      // at their end, with what was computed of them
   std::vector<RequestId> left_;   // to be told in the next plan

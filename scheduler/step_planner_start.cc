@@ -10,7 +10,7 @@
 
 namespace longspan {
 
-/// In order of arrival: who does not fit yet is not overtaken by who does. Who waits for a prefix
+/// In order of waiting: who does not fit yet is not overtaken by who does. Who waits for a prefix
 /// is, by some: it is first again as soon as the prefix is there.
 void StepPlanner::start_waiting(StepPlan& plan) {
   constexpr std::int64_t kMostPassed = 16;  // each costs a look at its names

@@ -17,6 +17,11 @@ RequestShape shape_of(const Admission& admission, std::int64_t max_new) {
           .stop_tokens = admission.sampling.stops};
 }
 
+/// By a clock that never goes back.
+Nanoseconds now() {
+  return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 }  // namespace
 
 Coordinator::Coordinator(ControlChannel& control, StepWorker& worker, PlannerOptions options,
@@ -38,6 +43,7 @@ bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_n
   RequestShape shape = shape_of(admission, max_new);
   shape.wants_nll = wants_nll;
   shape.room = room;
+  shape.arrival = now();
   admission.length = room > 0 ? room : shape.prompt_tokens + max_new;
   if (names_ && room == 0) shape.names = names_of(admission);
   if (!planner_.submit(shape)) return false;
@@ -81,7 +87,7 @@ void Coordinator::forget(RequestId request) {
 }
 
 bool Coordinator::step() {
-  std::optional<StepPlan> plan = planner_.next(costs_ ? &costs_->costs() : nullptr);
+  std::optional<StepPlan> plan = planner_.next(costs_ ? &costs_->costs() : nullptr, now());
   if (!plan) return false;
   StepOrder order{.plan = std::move(*plan), .decode_strategy = decode_strategy_};
   for (RequestId finished : order.plan.finished) {
@@ -97,10 +103,9 @@ bool Coordinator::step() {
     log(LogLevel::kDebug, str("chunk of {} tokens at {}: {}", chunk.count, chunk.first,
                               describe(choices.back(), std::ssize(chunk.group))));
   }
-  const auto begun = std::chrono::steady_clock::now();
+  const Nanoseconds begun = now();
   run(order, choices);
-  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - begun;
-  if (costs_) costs_->note(order.plan, std::max<Nanoseconds>(1, took.count()));
+  if (costs_) costs_->note(order.plan, std::max<Nanoseconds>(1, now() - begun));
   return true;
 }
 

@@ -31,8 +31,8 @@ TEST(ChunkBudgetTest, WithoutCostsOrATargetOnlyTheChunkLimitsAStep) {
   const CostModel costs = milliseconds();
   ChunkRules untimed = rules();
   untimed.target.reset();
-  for (const auto& [rule, model] : {std::pair{rules(), static_cast<const CostModel*>(nullptr)},
-                                    {untimed, &costs}}) {
+  for (const auto& [rule, model] :
+       {std::pair{rules(), static_cast<const CostModel*>(nullptr)}, {untimed, &costs}}) {
     EXPECT_EQ(ChunkBudget(rule, 1, kARow, model).take(0, 99), 99);
     EXPECT_EQ(ChunkBudget(rule, 1, kARow, model).take(0, 100), 100);
     EXPECT_EQ(ChunkBudget(rule, 1, kARow, model).take(0, 101), 100);

@@ -99,8 +99,8 @@ TEST(StepCostFitTest, AfterThreeStepsItKnowsTheOrderOfMagnitude) {
     StepPlan plan;
     plan.prefill.push_back({.first = 0, .count = 512});
     for (int step = 0; step < 3; ++step) fit.note(plan, to_nanoseconds(seconds(plan, truth())));
-    const double error = static_cast<double>(predicted(fit.costs(), plan)) * 1e-9 /
-                         seconds(plan, truth());
+    const double error =
+        static_cast<double>(predicted(fit.costs(), plan)) * 1e-9 / seconds(plan, truth());
     EXPECT_NEAR(error, 1, 0.3) << factor;
   }
 }

@@ -295,6 +295,55 @@ TEST(StepPlannerTest, AChunkKeepsWithinTheTargetWhereKeysAreNotRounded) {
   }
 }
 
+/// Requests that start in the order of `arrivals`, given as (id, prompt tokens, urgency), one at a
+/// time, when all have come by `now`.
+std::vector<RequestId> starts(const std::vector<RequestShape>& arrivals, Nanoseconds now,
+                              const CostModel* costs, int max_passed = 16) {
+  PlannerOptions options = two_ranks();
+  options.capacity = {4096, 4096};
+  options.chunk_tokens = 4096;
+  options.max_running = 1;
+  options.max_passed = max_passed;
+  StepPlanner planner(options);
+  for (const RequestShape& shape : arrivals) EXPECT_TRUE(planner.submit(shape));
+  std::vector<RequestId> order;
+  while (const auto plan = planner.next(costs, now)) {
+    std::vector<SampledToken> sampled;
+    for (const PrefillChunk& chunk : plan->prefill) {
+      if (chunk.first == 0) order.push_back(chunk.request);
+      if (chunk.samples) sampled.push_back({chunk.request, 9});
+    }
+    planner.completed(sampled);
+  }
+  return order;
+}
+
+// At 3 s the long request, which is allowed 20 s, can wait; the short ones are late. At 30 s all
+// are late, and without costs nobody knows.
+TEST(StepPlannerTest, WhoHasLeastSlackStartsFirst) {
+  const CostModel costs = milliseconds();
+  constexpr Nanoseconds kSecond = 1'000'000'000;
+  const std::vector<RequestShape> arrivals{
+      {.id = 0, .prompt_tokens = 4000, .max_new = 1, .arrival = 0},
+      {.id = 1, .prompt_tokens = 50, .max_new = 1, .arrival = kSecond},
+      {.id = 2, .prompt_tokens = 50, .max_new = 1, .arrival = 2 * kSecond}};
+  EXPECT_THAT(starts(arrivals, 3 * kSecond, &costs), ElementsAre(1, 2, 0));
+  EXPECT_THAT(starts(arrivals, 60 * kSecond, &costs), ElementsAre(0, 1, 2));
+  EXPECT_THAT(starts(arrivals, 3 * kSecond, nullptr), ElementsAre(0, 1, 2));
+}
+
+TEST(StepPlannerTest, AWaitingRequestIsPassedSoManyTimesAtMost) {
+  const CostModel costs = milliseconds();
+  std::vector<RequestShape> arrivals{
+      {.id = 0, .prompt_tokens = 50, .max_new = 1, .urgency = Urgency::kBatch}};
+  for (RequestId id = 1; id <= 5; ++id) {
+    arrivals.push_back({.id = id, .prompt_tokens = 50, .max_new = 1, .arrival = id});
+  }
+  EXPECT_THAT(starts(arrivals, 10, &costs), ElementsAre(1, 2, 3, 4, 5, 0));
+  EXPECT_THAT(starts(arrivals, 10, &costs, 3), ElementsAre(1, 2, 3, 0, 4, 5));
+  EXPECT_THAT(starts(arrivals, 10, &costs, 0), ElementsAre(0, 1, 2, 3, 4, 5));
+}
+
 TEST(StepPlannerTest, NoMoreRunThanARankHasRowsFor) {
   PlannerOptions options = two_ranks();
   options.capacity = {64, 64};
@@ -826,7 +875,8 @@ class RandomJob {
     replay.name_of = [&](RequestId id, std::int64_t page) { return shapes_.at(id).names.at(page); };
     while (submits() || !planner_.idle()) {
       if (below(12) == 0) abort(below(12));
-      const auto plan = planner_.next(below(4) == 0 ? nullptr : &costs_);
+      now_ += below(400'000'000);
+      const auto plan = planner_.next(below(4) == 0 ? nullptr : &costs_, now_);
       if (!plan) continue;
       planner_.completed(replay.apply(*plan));
       ASSERT_EQ(planner_.ledger().check(), std::nullopt);
@@ -872,7 +922,9 @@ class RandomJob {
     RequestShape shape{.id = id,
                        .prompt_tokens = 1 + below(60),
                        .max_new = 1 + below(12),
-                       .stop_tokens = {below(2) ? 3 : -1}};
+                       .stop_tokens = {below(2) ? 3 : -1},
+                       .arrival = now_,
+                       .urgency = below(3) ? Urgency::kInteractive : Urgency::kBatch};
     const auto pages = static_cast<std::uint64_t>(shape.prompt_tokens / options_.page_tokens);
     if (below(4) > 0) shape.names = names(10 + id, below(8), pages);
     return shape;
@@ -890,6 +942,7 @@ class RandomJob {
   std::map<RequestId, RequestShape> shapes_;
   std::set<RequestId> aborted_;
   RequestId next_ = 0;
+  Nanoseconds now_ = 0;
 };
 
 TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted) {
