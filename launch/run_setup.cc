@@ -17,6 +17,7 @@
 #include "launch/progress.h"
 #include "launch/terminal.h"
 #include "launch/version.h"
+#include "launch/watched_signals.h"
 #include "runtime/engine/calibration_cache.h"
 #include "runtime/engine/deal_of_chunk.h"
 #include "runtime/engine/instance_ranks.h"
@@ -135,7 +136,8 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
                  .hosts = split.hosts,
                  .max_running = options.max_num_seqs,
                  .prefix_cache = options.prefix_cache,
-                 .hang_timeout = options.hang_timeout};
+                 .hang_timeout = options.hang_timeout,
+                 .state_wanted = state_signal_came};
   if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
   if (machine.backend() == Backend::kCuda) {
     job.ffn_block_rows = kGpuBlockRows;

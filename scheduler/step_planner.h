@@ -29,6 +29,7 @@
 #include "scheduler/chunk_budget.h"
 #include "scheduler/page_ledger.h"
 #include "scheduler/placement.h"
+#include "scheduler/planner_state.h"
 #include "scheduler/queue_order.h"
 #include "scheduler/step_plan.h"
 
@@ -129,6 +130,8 @@ class StepPlanner {
   const std::vector<int>& owners(RequestId request) const;
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
+  /// Between completed() and next(). Takes as long as there are pages.
+  PlannerState state() const;
   /// Which page is whose. After next() it is as the ranks see it when they have done the step.
   const PageLedger& ledger() const { return ledger_; }
 
@@ -165,6 +168,7 @@ class StepPlanner {
     std::vector<PageRef> hit;  // its first pages, which are computed
   };
 
+  RequestState state_of(const Running& request, RequestPhase phase) const;
   static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
   bool fits_alone(const RequestShape& request) const;
   void start_next(StepPlan& plan, const CostModel* costs, Nanoseconds now);

@@ -6,6 +6,7 @@
 #include "comm/error.h"
 #include "comm/log.h"
 #include "comm/str.h"
+#include "runtime/engine/state_json.h"
 
 namespace longspan {
 namespace {
@@ -87,6 +88,7 @@ void Coordinator::forget(RequestId request) {
 }
 
 bool Coordinator::step() {
+  if (state_wanted_ && state_wanted_()) write_state(planner_.state());
   std::optional<StepPlan> plan = planner_.next(costs_ ? &costs_->costs() : nullptr, now());
   if (!plan) return false;
   StepOrder order{.plan = std::move(*plan), .decode_strategy = decode_strategy_};

@@ -59,6 +59,10 @@ class Coordinator {
   /// that for a target (PlannerOptions). `guess`: what they take until some were timed.
   void price_steps(const StepCosts& guess, int degree) { costs_.emplace(guess, degree); }
 
+  /// From now on `wanted` is asked before each step whether the scheduler's state is to be written
+  /// to a file, which a line in the log names.
+  void write_state_when(std::function<bool()> wanted) { state_wanted_ = std::move(wanted); }
+
   /// What was computed of a prompt is found by later ones that begin alike, unless they are
   /// conversations. `by_length`: only where both have as much room, since keys depend on it.
   void share_prefixes(PageNames names, bool by_length) {
@@ -108,6 +112,7 @@ class Coordinator {
   StepPlanner planner_;
   StrategyPicker picker_;
   std::optional<StepCostFit> costs_;
+  std::function<bool()> state_wanted_;
   DecodeStrategy decode_strategy_ = DecodeStrategy::kShipped;
   Listener listener_;
   std::optional<PageNames> names_;

@@ -196,6 +196,7 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
   Coordinator coordinator(control, *worker, planner_options(options, memory),
                           picker_options(options, model.config, memory), input->listener);
   coordinator.use_for_decode(options.decode_strategy);
+  coordinator.write_state_when(options.state_wanted);
   if (options.tbt_target) {
     const auto weights = static_cast<std::int64_t>(model.weights.bytes());
     coordinator.price_steps(first_costs(model.config, weights, options.degree, options.rates),

@@ -42,6 +42,8 @@ struct JobOptions {
   int spare_pages = 0;       // of each instance, beside those of the requests: only moves take them
   std::optional<std::int64_t> memory_limit;
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too
+  /// If any: asked on rank 0 before each step whether to write the scheduler's state to a file.
+  std::function<bool()> state_wanted;
 };
 
 struct JobRequest {
