@@ -346,7 +346,8 @@ TEST_F(JobTest, NarrowPagesGiveTheTokensOfOneRankWithTheSameChunks) {
 }
 
 // A target of no time at all cuts every chunk that may be cut to a page for each rank. Where keys
-// are rounded that would show in the tokens: there nothing may be cut, whatever the time.
+// are rounded that would show in the tokens: there nothing may be cut, whatever the time. Only who
+// shares a step changes, and with it the last bits of products.
 TEST_F(JobTest, ATargetChangesNoTokens) {
   const auto list = requests({1, 7, 33, 100, 64, 40}, 8);
   for (KvType type : {KvType::kFloat32, KvType::kBFloat16, KvType::kInt8}) {
@@ -355,7 +356,7 @@ TEST_F(JobTest, ATargetChangesNoTokens) {
                          .page_tokens = 4,
                          .chunk_tokens = 48,
                          .kv_type = type,
-                         .max_running = 3};
+                         .max_running = 6};
       int steps = 0;
       const auto count = [&](Coordinator&) { ++steps; };
       const auto run_counted = [&] {
@@ -367,7 +368,7 @@ TEST_F(JobTest, ATargetChangesNoTokens) {
       for (const int milliseconds : {0, 1, 1'000'000}) {
         options.tbt_target = std::chrono::milliseconds(milliseconds);
         const auto what = str("{} on {} ranks, {} ms", name(type), degree, milliseconds);
-        expect_same(run_counted(), oracle, what, type == KvType::kFloat32 ? 1e-4 : 1e-12);
+        expect_same(run_counted(), oracle, what, type == KvType::kInt8 ? kInt8Tolerance : 1e-4);
         const bool cuts = milliseconds == 0 && type == KvType::kFloat32;
         EXPECT_GE(steps, untimed + (cuts ? 5 : 0)) << what;
         EXPECT_TRUE(milliseconds < 1000 || steps == untimed) << what;
