@@ -11,11 +11,12 @@ using Row = Option<GenerateOptions>;
 
 /// Rows of `generate` that are about prompts known at the start, several of them, or attention by
 /// which the keys of a prompt depend on where it ends: those of a turn would be wrong in the next.
-/// A conversation keeps its own keys from turn to turn, whatever others have.
+/// A conversation keeps its own keys from turn to turn, whatever others have, and no other answer
+/// waits for its prompts.
 constexpr auto kLeftOut = std::to_array<std::string_view>(
     {"prompt", "prompt-file", "prompt-ids", "prompts", "chat", "compare-degrees", "block-tokens",
      "query-tokens", "anchor-tokens", "passing-tokens", "observed-tokens", "block-mass", "balance",
-     "n", "prompt-nll", "force-ids", "max-num-seqs", "prefix-cache"});
+     "n", "prompt-nll", "force-ids", "max-num-seqs", "prefix-cache", "tbt-slo-ms"});
 
 void apply_max_model_len(GenerateOptions& options, const Given& given) {
   constexpr std::int64_t kLeast = 2;  // a prompt and an answer

@@ -69,6 +69,13 @@ void apply_prefill_chunk(GenerateOptions& options, const Given& given) {
   options.prefill_chunk = size(given, {});
 }
 
+void apply_tbt_slo(GenerateOptions& options, const Given& given) {
+  constexpr Range kMilliseconds{1, 3'600'000};
+  options.tbt_slo.reset();
+  if (given.value == "off") return;
+  options.tbt_slo = std::chrono::milliseconds(whole_number(given, kMilliseconds));
+}
+
 const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kPromptGroup, "prompt", "TEXT", "the prompt itself"}, apply_prompt<PromptKind::kText>},
     {{kPromptGroup, "prompt-file", "FILE", "read byte for byte; - is standard input"},
@@ -124,6 +131,14 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupSplit, "prefill-chunk", "TOKENS",
       "prompt tokens that the ranks together read in one step, or auto (default: auto)"},
      apply_prefill_chunk},
+    {{kGroupSplit, "tbt-slo-ms", "MS",
+      "read less of a prompt in a step, so that answers beside it get a token every MS "
+      "milliseconds, where that changes no answer (KV in float32); or off (default: off)"},
+     apply_tbt_slo},
+    {{kGroupSplit, "max-step-tokens", "TOKENS",
+      "prompt tokens and answers that a rank computes in one step at most: memory is set aside for "
+      "so many (default: 2048, on GPUs 16384, or what --prefill-chunk takes)"},
+     [](auto& o, auto& given) { o.max_step_tokens = size(given, {}); }},
     {{kGroupSplit, "page-tokens", "N",
       "tokens of one KV page, a power of two from 1 to 1024 (default: 16, on GPUs 128)"},
      [](auto& o, auto& given) { o.page_tokens = power_of_two(given, kPageTokens); }},

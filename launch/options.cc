@@ -176,6 +176,10 @@ void expect_no_contradiction(const GenerateOptions& options) {
     throw UsageError(str("--attention {} reads a prompt in one step; leave out --prefill-chunk",
                          name(options.attention.kind)));
   }
+  if (approximation(options.attention).needs_choice() && options.max_step_tokens) {
+    throw UsageError(str("--attention {} reads a prompt in one step; leave out --max-step-tokens",
+                         name(options.attention.kind)));
+  }
   if (options.chat.system && !options.chat.wraps) {
     throw UsageError("--system is a message of a conversation; add --chat");
   }

@@ -77,7 +77,9 @@ struct GenerateOptions {
   DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   CalibrationEffort calibrate = CalibrationEffort::kQuick;
   std::optional<std::int64_t> prefill_chunk;  // tokens of one step of the group; absent: automatic
-  std::optional<int> page_tokens;             // absent: what suits the device
+  std::optional<std::int64_t> max_step_tokens;       // rows of a rank in a step; absent: automatic
+  std::optional<std::chrono::milliseconds> tbt_slo;  // time between tokens; absent: any
+  std::optional<int> page_tokens;                    // absent: what suits the device
   Retention keep = Retention::kSpread;
   bool prefix_cache = true;        // prompts that begin alike are computed once
   std::optional<Precision> dtype;  // absent: what is fastest here

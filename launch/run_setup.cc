@@ -17,11 +17,13 @@
 #include "launch/progress.h"
 #include "launch/terminal.h"
 #include "launch/version.h"
+#include "launch/watched_signals.h"
 #include "runtime/engine/calibration_cache.h"
 #include "runtime/engine/deal_of_chunk.h"
 #include "runtime/engine/instance_ranks.h"
 #include "runtime/model/generation_config.h"
 #include "runtime/model/model_part.h"
+#include "scheduler/step_size.h"
 
 namespace longspan {
 namespace {
@@ -30,6 +32,19 @@ namespace {
 // go through norms and products together.
 constexpr std::int64_t kGpuChunkRows = 8192;
 constexpr std::int64_t kGpuBlockRows = 4096;
+
+// Of one rank in a step.
+constexpr std::int64_t kCpuStepTokens = 2048;
+constexpr std::int64_t kGpuStepTokens = 16384;
+
+/// Absent where a prompt is read in one step. Who asks for a chunk has rows for it.
+std::optional<std::int64_t> max_step_tokens(Backend backend, const JobOptions& job) {
+  if (job.attention.needs_choice()) return std::nullopt;
+  const std::int64_t usual = backend == Backend::kCuda ? kGpuStepTokens : kCpuStepTokens;
+  if (!job.chunk_tokens) return usual;
+  const std::int64_t rows = most_rank_rows(*job.chunk_tokens, 1, job.degree, job.page_tokens);
+  return std::max(usual, rows + job.max_running);
+}
 
 /// The ranks that attend with this one, where instances are split so.
 ProbedGroup probed_group(Machine& machine, const GenerateOptions& options, const Split& split) {
@@ -109,6 +124,8 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
                  .page_tokens = *options.page_tokens,
                  .layout = dealt_by(options.layout),
                  .chunk_tokens = options.prefill_chunk,
+                 .max_step_tokens = options.max_step_tokens,
+                 .tbt_target = options.tbt_slo,
                  .keep = options.keep,
                  .kv_type = kv_type(options, precision),
                  .plans = split.plans,
@@ -118,12 +135,14 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
                  .hosts = split.hosts,
                  .max_running = options.max_num_seqs,
                  .prefix_cache = options.prefix_cache,
-                 .hang_timeout = options.hang_timeout};
+                 .hang_timeout = options.hang_timeout,
+                 .state_wanted = state_signal_came};
   if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
   if (machine.backend() == Backend::kCuda) {
     job.ffn_block_rows = kGpuBlockRows;
     if (!job.chunk_tokens) job.chunk_tokens = kGpuChunkRows * split.degree;
   }
+  if (!job.max_step_tokens) job.max_step_tokens = max_step_tokens(machine.backend(), job);
   return job;
 }
 

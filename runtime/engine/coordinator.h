@@ -19,8 +19,9 @@
 
 #include "runtime/engine/control_channel.h"
 #include "runtime/engine/page_names.h"
+#include "runtime/engine/step_worker.h"
 #include "runtime/engine/strategy_picker.h"
-#include "runtime/engine/worker.h"
+#include "scheduler/step_cost_fit.h"
 #include "scheduler/step_planner.h"
 
 namespace longspan {
@@ -63,11 +64,19 @@ class Coordinator {
   };
 
   /// Borrows all but the options.
-  Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options,
+  Coordinator(ControlChannel& control, StepWorker& worker, PlannerOptions options,
               StrategyPickerOptions strategies, Listener listener);
 
   /// How decode rows are shared from the next step on; shipped until told.
   void use_for_decode(DecodeStrategy strategy) { decode_strategy_ = strategy; }
+
+  /// From now on steps are timed, and the planner told what the next ones should take: it needs
+  /// that for a target (PlannerOptions). `guess`: what they take until some were timed.
+  void price_steps(const StepCosts& guess, int degree) { costs_.emplace(guess, degree); }
+
+  /// From now on `wanted` is asked before each step whether the scheduler's state is to be written
+  /// to a file, which a line in the log names.
+  void write_state_when(std::function<bool()> wanted) { state_wanted_ = std::move(wanted); }
 
   /// How prompts find what others have computed.
   struct PrefixSharing {
@@ -92,7 +101,8 @@ class Coordinator {
   /// Tells every rank of the request and queues it. With `room` it is a conversation of up to so
   /// many tokens, and is held at its end. False when it can never fit.
   [[nodiscard]] bool submit(Admission admission, std::int64_t max_new, bool wants_nll,
-                            std::int64_t room = 0, const Sharing& sharing = {});
+                            std::int64_t room = 0, const Sharing& sharing = {},
+                            Urgency urgency = Urgency::kInteractive);
   /// Goes on with the held request of that name as `admission`. Returns how many leading positions
   /// need not be computed again: those of the tokens that both have, but for the prompt's last, and
   /// of a page that was rounded all or none. Nothing, and all stays as it was, when it does not fit
@@ -133,14 +143,17 @@ class Coordinator {
   void admit(Admission admission);
   void drop(const std::vector<RequestId>& finished);
   void announce(const StepOrder& order);
+  void run(const StepOrder& order, const std::vector<StrategyChoice>& choices);
   void collect(const StepPlan& plan, const StepReport& own);
   void compare_with_ledger(int rank, const StepReport& report) const;
   std::vector<int> others() const;
 
   ControlChannel& control_;
-  Worker& worker_;
+  StepWorker& worker_;
   StepPlanner planner_;
   StrategyPicker picker_;
+  std::optional<StepCostFit> costs_;
+  std::function<bool()> state_wanted_;
   DecodeStrategy decode_strategy_ = DecodeStrategy::kShipped;
   Listener listener_;
   std::optional<PrefixSharing> prefixes_;
@@ -156,6 +169,6 @@ class Coordinator {
 };
 
 /// The loop of every other rank: obeys until told to stop.
-void follow_coordinator(ControlChannel& control, Worker& worker);
+void follow_coordinator(ControlChannel& control, StepWorker& worker);
 
 }  // namespace longspan

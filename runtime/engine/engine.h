@@ -54,6 +54,7 @@ struct EngineRequest {
   /// Of several answers to one prompt all but the first name the first: if they can go on when it
   /// has been read, it was read for them too. The same prompt and max_new.
   std::optional<RequestId> like;
+  Urgency urgency = Urgency::kInteractive;
   /// What is computed of prompts is shared with those of the same salt alone.
   std::string cache_salt;
   /// 0, or the most tokens of a conversation: it is kept at the end of the answer, for extend().

@@ -10,8 +10,7 @@
 #include <vector>
 
 #include "comm/machine.h"
-#include "runtime/engine/instance_ranks.h"
-#include "runtime/engine/messages.h"
+#include "runtime/engine/step_worker.h"
 #include "runtime/memory/kv_store.h"
 #include "runtime/memory/page_table.h"
 #include "runtime/model/tokenizer.h"
@@ -29,10 +28,7 @@ struct LoadedModel {
   std::unique_ptr<AttentionKernels> kernels;
 };
 
-struct PagesReport;
 struct PageMemory;
-struct RestorePages;
-struct SavePages;
 struct SessionIndex;
 struct SessionPart;
 
@@ -44,26 +40,19 @@ struct WorkerMemory {
   std::int64_t bytes(const ModelConfig& config) const;
 };
 
-class Worker {
+class Worker final : public StepWorker {
  public:
   /// Allocates everything this rank will ever need. Throws OutOfMemory.
   Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory);
 
-  /// A request of a name that is known goes on with its pages; all else is as of a new one.
-  void admit(Admission admission);
-  /// Does this rank's part of the step and waits for it; a rank outside the group only forgets what
-  /// is finished. `layer_done`, if any, hears of each layer on the stream's own thread.
-  StepReport execute(const StepOrder& order, const LayerDone& layer_done = nullptr);
-  RankSummary summary() const;
-
-  /// Writes this rank's pages of a held request, or takes up a conversation whose pages are files.
-  /// What goes wrong is in the report.
-  PagesReport save_pages(const SavePages& order);
-  PagesReport restore_pages(const RestorePages& order);
-
-  /// Whether this rank computes some of the step.
-  bool takes_part(const StepPlan& plan) const;
-  const InstanceRanks& ranks() const { return ranks_; }
+  void admit(Admission admission) override;
+  using StepWorker::execute;
+  StepReport execute(const StepOrder& order, const LayerDone& layer_done) override;
+  RankSummary summary() const override;
+  PagesReport save_pages(const SavePages& order) override;
+  PagesReport restore_pages(const RestorePages& order) override;
+  bool takes_part(const StepPlan& plan) const override;
+  const InstanceRanks& ranks() const override { return ranks_; }
 
  private:
   struct Sequence {

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <chrono>
 #include <ctime>
 #include <filesystem>
 #include <future>
@@ -380,6 +381,20 @@ TEST_F(EngineTest, ATurnThatIsAbortedStaysAConversation) {
   });
   EXPECT_EQ(again.read, 34);
   EXPECT_EQ(again.tokens, alone({message})[0]);
+}
+
+TEST_F(EngineTest, WhatNobodyWaitsForComesBehindWhatSomebodyDoes) {
+  std::vector<int> order;
+  open({.tbt_target = std::chrono::milliseconds(100), .max_running = 1}, [&](Engine& engine) {
+    const std::vector urgencies{Urgency::kBatch, Urgency::kBatch, Urgency::kInteractive};
+    for (int i = 0; i < 3; ++i) {
+      engine.submit({.prompt = {1, 2, 3},
+                     .urgency = urgencies[i],
+                     .on_finished = [&order, i](const Finish&) { order.push_back(i); }});
+    }
+    run_out(engine);
+  });
+  EXPECT_EQ(order, (std::vector{2, 0, 1}));
 }
 
 TEST_F(EngineTest, AConversationLeavesForFilesAndGoesOnInAnotherEngine) {
