@@ -69,6 +69,9 @@ void AnswerInterrupt::watch() {
   const char byte = 0;
   [[maybe_unused]] const ssize_t written = write(pipe_[1], &byte, 1);  // an empty pipe has room
   await_end(signal);
+  while (must_save_ && !closing_) {
+    if (signal_within(kNoticeable) != 0) break;
+  }
   if (!closing_) leave_after(signal);
 }
 

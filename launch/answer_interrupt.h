@@ -28,6 +28,9 @@ class AnswerInterrupt {
   void leave_to_rank_0() { phase_ = Phase::kFollowing; }
   void begin_answer();
   void end_answer() { phase_ = Phase::kAwaitingMessage; }
+  /// Whether there is something to save before the process may be ended for being late: then it has
+  /// until the next signal.
+  void must_save(bool must) { must_save_ = must; }
 
   /// Whether the answer that was begun last is to end. Who is told so heeds it.
   bool ends_answer() {
@@ -55,6 +58,7 @@ class AnswerInterrupt {
   std::atomic<bool> heeded_ = false;
   std::atomic<bool> leaving_ = false;
   std::atomic<bool> closing_ = false;
+  std::atomic<bool> must_save_ = false;
   std::array<int, 2> pipe_{};
   std::thread thread_;
 };

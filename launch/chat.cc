@@ -14,6 +14,7 @@
 #include "launch/device_defaults.h"
 #include "launch/on_machine.h"
 #include "launch/run_setup.h"
+#include "launch/session_keeper.h"
 #include "launch/terminal.h"
 #include "launch/trace_recording.h"
 
@@ -77,12 +78,16 @@ ExitCode chat_on(Machine& machine, const GenerateOptions& asked, AnswerInterrupt
   const Split split = splits(machine, options, opened.config).front();
   const std::int64_t room =
       agree_on(machine.control(), [&] { return wanted_room(options, opened.config); });
+  const Precision precision = agreed_precision(machine, options.dtype);
   std::optional<Words> words;
+  std::optional<SessionKeeper> keeper;
   agree_on(machine.control(), [&] {
     if (coordinator) words = words_of(options, opened);
+    if (coordinator && options.session) {
+      keeper.emplace(options, opened, kv_type(options, precision));
+    }
     return 0;
   });
-  const Precision precision = agreed_precision(machine, options.dtype);
   const std::string manifest = manifest_word(options, opened);
   LoadedModel model = load_with_bar(machine, options, std::move(opened), precision);
   const double load_s = std::chrono::duration<double>(Clock::now() - start).count();
@@ -95,7 +100,7 @@ ExitCode chat_on(Machine& machine, const GenerateOptions& asked, AnswerInterrupt
     talk.emplace(
         talk_options(options),
         run_facts(options, model, split.degree, precision, words->sampling, load_s, manifest),
-        model, words->wording, interrupt);
+        model, words->wording, interrupt, keeper ? &*keeper : nullptr);
     setup.layer = talk->layer_done();
   }
   Engine::open(machine, model, job_options(machine, options, split, rates, precision),
@@ -103,6 +108,7 @@ ExitCode chat_on(Machine& machine, const GenerateOptions& asked, AnswerInterrupt
                  say_room(options, model.config, engine.room());
                  talk->run(engine);
                });
+  if (options.session) agree(machine.control(), keeper ? keeper->failure() : std::nullopt);
   if (trace) trace->finish(!options.json);
   return any_rank(machine.control(), interrupt.leaving()) ? ExitCode::kInterrupted
                                                           : ExitCode::kClean;

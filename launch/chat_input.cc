@@ -62,6 +62,10 @@ std::optional<ChatRequest> ChatInput::command(const std::string& line) {
   } else if (word == "/reset" && alone) {
     documents_.clear();
     return ChatRequest{.kind = ChatRequest::Kind::kReset, .message = {}};
+  } else if (word == "/save" && alone) {
+    return ChatRequest{.kind = ChatRequest::Kind::kSave, .message = {}};
+  } else if (word == "/fork" && !alone) {
+    return ChatRequest{.kind = ChatRequest::Kind::kFork, .message = rest};
   } else if (word == "/help" && alone) {
     std::cerr << chat_commands() << std::flush;
   } else {

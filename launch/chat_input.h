@@ -9,9 +9,9 @@
 namespace longspan {
 
 struct ChatRequest {
-  enum class Kind { kMessage, kReset, kLeave };
+  enum class Kind { kMessage, kReset, kSave, kFork, kLeave };
   Kind kind = Kind::kLeave;
-  std::string message;
+  std::string message;  // of a fork: its name
 };
 
 class ChatInput {

@@ -14,15 +14,20 @@
 namespace longspan {
 
 ChatTalk::ChatTalk(ChatTalkOptions options, RunFacts facts, const LoadedModel& model,
-                   const ChatWording& wording, AnswerInterrupt& interrupt)
+                   const ChatWording& wording, AnswerInterrupt& interrupt, SessionKeeper* session)
     : options_(std::move(options)),
       facts_(std::move(facts)),
       model_(model),
       wording_(wording),
       interrupt_(interrupt),
+      session_(session),
       lines_(STDIN_FILENO, interrupt.leaving_fd()),
       input_(lines_, options_.terminal) {
-  if (options_.system) messages_.push_back({"system", *options_.system});
+  if (session_ && session_->found()) {
+    messages_ = session_->found()->messages;
+  } else if (options_.system) {
+    messages_.push_back({"system", *options_.system});
+  }
 }
 
 LayerDone ChatTalk::layer_done() {
@@ -40,6 +45,13 @@ void ChatTalk::note_prefill(const Progress& chunk) {
 
 void ChatTalk::run(Engine& engine) {
   room_ = engine.room();
+  if (session_) take_up(engine);
+  if (session_ && session_->failure()) return;
+  talk(engine);
+  if (unsaved_) save_at_end(engine);
+}
+
+void ChatTalk::talk(Engine& engine) {
   while (!interrupt_.leaving()) {
     const ChatRequest request = input_.next();
     switch (request.kind) {
@@ -49,6 +61,12 @@ void ChatTalk::run(Engine& engine) {
       case ChatRequest::Kind::kReset:
         reset(engine);
         break;
+      case ChatRequest::Kind::kSave:
+        save(engine, std::nullopt);
+        break;
+      case ChatRequest::Kind::kFork:
+        save(engine, request.message);
+        break;
       case ChatRequest::Kind::kMessage:
         take_turn(engine, request.message);
         break;
@@ -56,9 +74,53 @@ void ChatTalk::run(Engine& engine) {
   }
 }
 
+/// Where its pages are of no use, the next turn reads all messages again.
+void ChatTalk::take_up(Engine& engine) {
+  const auto& found = session_->found();
+  if (!found) return;
+  conversation_ = session_->take_up(engine, room_);
+  if (session_->failure()) return;
+  std::cerr << str("longspan: going on with {} messages, {} tokens{}\n", found->messages.size(),
+                   with_thousands(std::ssize(found->tokens)),
+                   conversation_ ? "" : ", which the next message reads again")
+            << std::flush;
+}
+
+bool ChatTalk::can_save(const Engine& engine) const {
+  const bool holds = conversation_ && engine.holds(*conversation_);
+  const char* why = !session_ ? "begin with --session FILE to save conversations"
+                    : !holds  ? "there is nothing to save yet"
+                              : nullptr;
+  if (why) std::cerr << str("longspan: {}\n", why) << std::flush;
+  return why == nullptr;
+}
+
+/// What fails is said, and the conversation goes on.
+void ChatTalk::save(Engine& engine, const std::optional<std::string>& fork) {
+  if (!can_save(engine)) return;
+  const SessionText text{.messages = messages_, .length = {}};
+  const bool saved = fork ? session_->fork(engine, *conversation_, text, *fork)
+                          : session_->save(engine, *conversation_, text);
+  if (saved && !fork) unsaved_ = false;
+  std::cerr << str("longspan: {}\n",
+                   saved ? "saved " + session_->said() : session_->failure()->message)
+            << std::flush;
+  session_->forget_failure();
+  interrupt_.must_save(unsaved_);
+}
+
+void ChatTalk::save_at_end(Engine& engine) {
+  if (session_->save(engine, *conversation_, {.messages = messages_, .length = {}})) {
+    std::cerr << str("longspan: saved {}\n", session_->said()) << std::flush;
+  }
+  interrupt_.must_save(false);
+}
+
 void ChatTalk::reset(Engine& engine) {
   if (conversation_) engine.forget(*conversation_);
   conversation_.reset();
+  unsaved_ = false;
+  interrupt_.must_save(false);
   std::erase_if(messages_, [](const ChatMessage& message) { return message.role != "system"; });
   std::cerr << "longspan: a new conversation\n" << std::flush;
 }
@@ -73,6 +135,7 @@ void ChatTalk::take_turn(Engine& engine, const std::string& message) {
   }
   turn_began_ = Clock::now();
   interrupt_.begin_answer();
+  interrupt_.must_save(session_ != nullptr);
   answer(engine, *prompt);
   interrupt_.end_answer();
   const Answer& answer = recorder_->answer();
@@ -81,7 +144,9 @@ void ChatTalk::take_turn(Engine& engine, const std::string& message) {
     messages_.pop_back();
   } else {
     messages_.push_back({"assistant", answer.text});
+    unsaved_ = session_ != nullptr;
   }
+  interrupt_.must_save(unsaved_);
 }
 
 std::optional<std::vector<TokenId>> ChatTalk::tokens() const {

@@ -19,6 +19,7 @@
 #include "launch/chat_input.h"
 #include "launch/chat_prompts.h"
 #include "launch/progress.h"
+#include "launch/session_keeper.h"
 #include "runtime/engine/engine.h"
 
 namespace longspan {
@@ -34,19 +35,25 @@ struct ChatTalkOptions {
 
 class ChatTalk {
  public:
-  /// Borrows all but `options` and `facts`.
+  /// Borrows all but `options` and `facts`. `session`, if any: what it holds goes on, and is saved
+  /// there.
   ChatTalk(ChatTalkOptions options, RunFacts facts, const LoadedModel& model,
-           const ChatWording& wording, AnswerInterrupt& interrupt);
+           const ChatWording& wording, AnswerInterrupt& interrupt, SessionKeeper* session);
 
   /// Hears of layers: EngineSetup::layer.
   LayerDone layer_done();
   /// Until there are no more messages or somebody wants to leave. The engine's room is that of the
-  /// whole conversation.
+  /// whole conversation. What goes wrong at last with the session's file is its failure().
   void run(Engine& engine);
 
  private:
   using Clock = std::chrono::steady_clock;
 
+  void talk(Engine& engine);
+  void take_up(Engine& engine);
+  bool can_save(const Engine& engine) const;
+  void save(Engine& engine, const std::optional<std::string>& fork);
+  void save_at_end(Engine& engine);
   void reset(Engine& engine);
   void take_turn(Engine& engine, const std::string& message);
   /// The conversation's tokens; nothing, and a line that says why, when there are too many or the
@@ -66,6 +73,8 @@ class ChatTalk {
   const LoadedModel& model_;
   const ChatWording& wording_;
   AnswerInterrupt& interrupt_;
+  SessionKeeper* session_;
+  bool unsaved_ = false;  // there are answers that the session's file has not
   LineInput lines_;
   ChatInput input_;
   std::int64_t room_ = 0;

@@ -23,6 +23,9 @@ ExitCode inspect(const InspectOptions& options);
 /// Makes one trace of the traces of all ranks and prints what it says in short. Throws Error.
 ExitCode trace_merge(const TraceMergeOptions& options);
 
+/// Says what session files hold, or whether they are as they were written. Throws Error.
+ExitCode session(const SessionOptions& options);
+
 /// Times a chunk's attention over the ranks by layout and strategy, and the choice of one, and
 /// prints figures beside yardsticks. Throws Error.
 ExitCode bench_attention(const BenchAttentionOptions& options);

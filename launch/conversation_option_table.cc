@@ -11,11 +11,12 @@ using Row = Option<GenerateOptions>;
 
 /// Rows of `generate` that are about prompts known at the start, several of them, or attention by
 /// which the keys of a prompt depend on where it ends: those of a turn would be wrong in the next.
-/// A conversation keeps its own keys from turn to turn, whatever others have.
+/// A conversation keeps its own keys from turn to turn, whatever others have, and no other answer
+/// waits for its prompts.
 constexpr auto kLeftOut = std::to_array<std::string_view>(
     {"prompt", "prompt-file", "prompt-ids", "prompts", "chat", "compare-degrees", "block-tokens",
      "query-tokens", "anchor-tokens", "passing-tokens", "observed-tokens", "block-mass", "balance",
-     "n", "prompt-nll", "force-ids", "max-num-seqs", "prefix-cache"});
+     "n", "prompt-nll", "force-ids", "max-num-seqs", "prefix-cache", "tbt-slo-ms"});
 
 void apply_max_model_len(GenerateOptions& options, const Given& given) {
   constexpr std::int64_t kLeast = 2;  // a prompt and an answer
@@ -41,6 +42,10 @@ Row reworded(Row row) {
     row.apply = apply_attention;
   } else if (row.name == "logprobs") {
     row.help = "with --json: each token's log-probability and the K best, 0 to 20 (default: 0)";
+  } else if (row.name == "session") {
+    row.help =
+        "go on with the conversation that FILE holds, whose keys and values need not be computed "
+        "again, and save it there at the end and at /save; without FILE it begins";
   } else if (row.name == "json") {
     row.help = "print one JSON object an answer instead of text";
   } else if (row.name == "prefill-chunk") {

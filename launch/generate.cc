@@ -21,6 +21,8 @@
 #include "launch/progress.h"
 #include "launch/prompts.h"
 #include "launch/run_setup.h"
+#include "launch/session_keeper.h"
+#include "launch/session_prompt.h"
 #include "launch/terminal.h"
 #include "launch/trace_recording.h"
 #include "runtime/engine/load_model.h"
@@ -116,12 +118,13 @@ void print_summary(const Answer& answer, const RunFacts& run, const std::string&
                      with_thousands(std::ssize(answer.prompt)));
     return;
   }
-  std::string line = str("longspan: {}read {} tokens in {:.2f} s ({:.0f} tokens/s) over {}", which,
-                         with_thousands(std::ssize(answer.prompt)), answer.prefill_s(),
-                         answer.prefill_tokens_per_s(), ranks_text(run.degree, run.tp));
+  std::string line = str("longspan: {}", which);
   if (answer.read == 0) {
-    line = str("longspan: {}went on from the {} tokens of the prompt", which,
-               with_thousands(answer.kept));
+    line += str("went on from the {} tokens of the prompt", with_thousands(answer.kept));
+  } else {
+    if (answer.kept > 0) line += str("kept {} tokens, ", with_thousands(answer.kept));
+    line += str("read {} tokens in {:.2f} s ({:.0f} tokens/s) over {}", with_thousands(answer.read),
+                answer.prefill_s(), answer.prefill_tokens_per_s(), ranks_text(run.degree, run.tp));
   }
   line += str(", wrote {} tokens in {:.2f} s", answer.tokens.size(), answer.decode_s());
   if (answer.sampled > 1) line += str(" ({:.1f} tokens/s)", answer.decode_tokens_per_s());
@@ -219,14 +222,25 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
 
   OpenedModel opened = open_asked(machine, options);
   const std::vector<Split> split_list = splits(machine, options, opened.config);
+  const Precision precision = agreed_precision(machine, options.dtype);
+  std::optional<SessionKeeper> keeper;
+  std::vector<ChatMessage> messages;  // of a session's conversation
+  const auto read_prompts_of = [&](const Tokenizer& tokenizer) {
+    if (!keeper) return prompts(options, tokenizer);
+    SessionPrompt read = session_prompt(options, keeper->found(), tokenizer);
+    messages = std::move(read.messages);
+    return std::vector{std::move(read.whole)};
+  };
   Sampling sampling;
   std::vector<EngineRequest> requests = agree_on(machine.control(), [&] {
     if (coordinator) sampling = make_sampling(options, opened.tokenizer);
+    if (coordinator && options.session) {
+      keeper.emplace(options, opened, kv_type(options, precision));
+    }
     if (!coordinator || late) return std::vector<EngineRequest>();
     return make_requests(options, opened.tokenizer, opened.config, sampling,
-                         prompts(options, opened.tokenizer));
+                         read_prompts_of(opened.tokenizer));
   });
-  const Precision precision = agreed_precision(machine, options.dtype);
   const std::string manifest = manifest_word(options, opened);
   LoadedModel model = load_with_bar(machine, options, std::move(opened), precision);
   const auto loaded = Clock::now();
@@ -235,7 +249,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
     requests = agree_on(machine.control(), [&] {
       if (!coordinator) return std::vector<EngineRequest>();
       return make_requests(options, model.tokenizer, model.config, sampling,
-                           prompts(options, model.tokenizer));
+                           read_prompts_of(model.tokenizer));
     });
   }
 
@@ -251,6 +265,8 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
                           .stop_texts = options.sampling.stop_texts,
                           .interrupted = &interrupted,
                           .loaded = late ? Clock::now() : loaded,
+                          .session = keeper ? &*keeper : nullptr,
+                          .messages = std::move(messages),
                           .stream = !options.json,
                           .progress = !options.json || shows_on_terminal(STDERR_FILENO)});
   }
@@ -267,7 +283,12 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
       if (talk) talk->show_failed(result, facts);
       throw;
     }
-    if (talk && talk->show(result, facts) != ExitCode::kClean) code = ExitCode::kDiffers;
+    const std::optional<Failure> failure = keeper ? keeper->failure() : std::nullopt;
+    const bool has_answers = !failure || begun(result.answers) > 0;  // a save may fail behind them
+    if (talk && has_answers && talk->show(result, facts) != ExitCode::kClean) {
+      code = ExitCode::kDiffers;
+    }
+    if (options.session) agree(machine.control(), failure);
     if (any_rank(machine.control(), interrupted)) {
       code = ExitCode::kInterrupted;
       break;

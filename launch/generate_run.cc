@@ -7,6 +7,7 @@
 
 #include "comm/str.h"
 #include "launch/answer_recorder.h"
+#include "launch/session_run.h"
 #include "launch/terminal.h"
 
 namespace longspan {
@@ -36,6 +37,10 @@ class Collector {
     EngineSetup setup{.layer = [this](int layer) {
       if (shows_progress_) progress_.layer(layer);
     }};
+    if (input_.session) {
+      setup.shapes = {{.room = room_in_session(*input_.session, input_.requests.front())}};
+      return setup;
+    }
     for (const EngineRequest& request : input_.requests) {
       RequestShape shape{.prompt_tokens = std::ssize(request.prompt), .max_new = request.max_new};
       const std::int64_t i = std::ssize(setup.shapes);
@@ -48,8 +53,16 @@ class Collector {
   /// All answers, unless somebody interrupts.
   void run(Engine& engine) {
     for (std::size_t i = 0; i < recorders_.size(); ++i) submit(engine, i);
-    const std::atomic<bool>* interrupted = input_.interrupted;
-    while (!(interrupted && *interrupted) && engine.step()) read_ += std::exchange(step_, 0);
+    run_steps(engine);
+  }
+
+  /// The same of the only request, in its session. Without a step where that cannot be taken up.
+  void run_in_session(Engine& engine) {
+    const auto id = begin_in_session(engine, *input_.session, with_callbacks(engine, 0));
+    if (!id) return;
+    ids_.push_back(*id);
+    run_steps(engine);
+    end_in_session(engine, *input_.session, *id, session_text());
   }
 
   /// The answers as far as they came, at the end of a run or when it was cut short.
@@ -69,12 +82,34 @@ class Collector {
   }
 
   void submit(Engine& engine, std::int64_t i) {
-    EngineRequest request = input_.requests[i];
+    EngineRequest request = with_callbacks(engine, i);
     if (choice(i) > 0) request.like = ids_[i - choice(i)];
+    ids_.push_back(engine.submit(std::move(request)));
+  }
+
+  EngineRequest with_callbacks(Engine& engine, std::int64_t i) {
+    EngineRequest request = input_.requests[i];
     request.on_prefill = [this, i](const Progress& chunk) { prefill(i, chunk); };
     request.on_token = [this, i, &engine](const Scored& scored) { token(engine, i, scored); };
     request.on_nll = [this, i](double sum) { recorders_[i].nll(sum); };
-    ids_.push_back(engine.submit(std::move(request)));
+    return request;
+  }
+
+  void run_steps(Engine& engine) {
+    const std::atomic<bool>* interrupted = input_.interrupted;
+    while (!(interrupted && *interrupted) && engine.step()) read_ += std::exchange(step_, 0);
+  }
+
+  /// What a session keeps of the only request: all of a conversation, and of a text what was shown.
+  /// Nothing for a message without an answer.
+  std::optional<SessionText> session_text() const {
+    const Answer& answer = recorders_.front().answer();
+    const std::int64_t tokens = std::ssize(answer.prompt) + std::ssize(answer.tokens);
+    if (input_.messages.empty()) return SessionText{.messages = {}, .length = tokens};
+    if (answer.sampled == 0) return std::nullopt;
+    SessionText text{.messages = input_.messages};
+    text.messages.push_back({"assistant", answer.text});
+    return text;
   }
 
   /// Which of its prompt's answers it is.
@@ -146,8 +181,9 @@ void run_prompts(Machine& machine, LoadedModel& model, const JobOptions& options
   Collector collector(*input, model, options.degree);
   const EngineSetup setup = collector.setup();
   try {
-    result.ranks = Engine::open(machine, model, options, &setup,
-                                [&](Engine& engine) { collector.run(engine); });
+    result.ranks = Engine::open(machine, model, options, &setup, [&](Engine& engine) {
+      input->session ? collector.run_in_session(engine) : collector.run(engine);
+    });
   } catch (...) {
     result.answers = collector.take();
     throw;

@@ -11,6 +11,7 @@
 #include "comm/machine.h"
 #include "launch/answer.h"
 #include "launch/progress.h"
+#include "launch/session_keeper.h"
 #include "runtime/engine/engine.h"
 
 namespace longspan {
@@ -22,6 +23,8 @@ struct RunInput {
   std::vector<std::string> stop_texts;  // end each answer, but not before its min_tokens
   const std::atomic<bool>* interrupted = nullptr;
   std::chrono::steady_clock::time_point loaded;  // weights and prompts: seconds count from here
+  SessionKeeper* session = nullptr;              // of the one request, if there is one
+  std::vector<ChatMessage> messages;             // of its conversation, without the answer
   bool stream = false;                           // text to standard output as it comes
   bool progress = false;
 };

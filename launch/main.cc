@@ -32,6 +32,7 @@ struct Dispatch {
   ExitCode operator()(const RunBatchOptions& options) const { return run_batch(options); }
   ExitCode operator()(const InspectOptions& options) const { return inspect(options); }
   ExitCode operator()(const TraceMergeOptions& options) const { return trace_merge(options); }
+  ExitCode operator()(const SessionOptions& options) const { return session(options); }
   ExitCode operator()(const BenchAttentionOptions& options) const {
     return bench_attention(options);
   }

@@ -45,6 +45,10 @@ Examples:
     > What is it about?
     > And who wrote it?
 
+  Today, and go on tomorrow where it ended, on as many ranks as there are then:
+    longspan chat model.gguf --session talk.session
+    mpirun -np 4 --bind-to none longspan chat model.gguf --session talk.session
+
   Two questions from a pipe, one JSON object an answer:
     printf 'What is MPI?\nWho made it?\n' | longspan chat model.gguf --json
 )";
@@ -87,6 +91,7 @@ Commands:
   run-batch MODEL   answer a file of requests in OpenAI's batch format, many at once
   inspect MODEL     print a model's architecture, shapes, tokenizer and KV bytes per token
   trace merge DIR   make one trace of the ranks' traces that generate --trace DIR wrote
+  session list DIR  what session files hold, of generate and chat --session; also show, verify
   bench WHAT        measure attention, decode, messages or loading, beside yardsticks of this run
 
 Options:
@@ -122,6 +127,8 @@ std::string_view chat_commands() {
   /file PATH        the file's text goes before your next message (several: in their order); an
                     empty line sends it alone
   /reset            begin anew, with an empty conversation
+  /save             save the conversation to the --session FILE now, and not only at the end
+  /fork NAME        save it as it is now beside that file under another name
   /help             these lines
   /quit             leave, as the end of the input does: exit code 0
   Ctrl-C            during an answer: end it, what is written stays in the conversation; a second
@@ -183,6 +190,25 @@ Examples:
   longspan inspect model.gguf --write-manifest    # generate will tell if the file has changed
 {})",
       described(texts(inspect_options())), environment_note(inspect_options()[0]), exit_codes());
+}
+
+std::string session_help() {
+  return str(
+      R"(longspan session: what the files of --session hold. Needs no model and no other ranks.
+
+Usage: longspan session list DIR    [options]
+       longspan session show FILE   [options]
+       longspan session verify FILE [options]
+  list    the sessions of a folder: tokens, bytes, KV type, when they were saved, model
+  show    all that a session says of itself, but for what was said
+  verify  compares every page with its checksum; exit code 65 and the first bad page where one
+          differs
+{}{}
+Examples:
+  longspan generate model.gguf --session report.session --prompt-file report.txt --max-tokens 64
+  longspan session show report.session
+{})",
+      described(texts(session_options())), environment_note(session_options()[0]), exit_codes());
 }
 
 std::string trace_help() {

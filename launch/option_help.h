@@ -14,5 +14,6 @@ std::string run_batch_help();
 std::string_view chat_commands();
 std::string inspect_help();
 std::string trace_help();
+std::string session_help();
 
 }  // namespace longspan

@@ -25,6 +25,7 @@ constexpr std::string_view kGroupChat = "Conversation";
 constexpr std::string_view kGroupSplit = "How the sequence is split";
 constexpr std::string_view kGroupAttention = "Approximate attention (never unless asked for)";
 constexpr std::string_view kGroupTokens = "What is generated and reported";
+constexpr std::string_view kGroupSession = "Sessions";
 constexpr std::string_view kGroupSampling = "How tokens are chosen";
 constexpr std::string_view kGroupLimits = "Limits and logging";
 
@@ -66,6 +67,13 @@ std::vector<TokenId> stop_ids(const Given& given) {
 void apply_prefill_chunk(GenerateOptions& options, const Given& given) {
   if (given.value == "auto") return;
   options.prefill_chunk = size(given, {});
+}
+
+void apply_tbt_slo(GenerateOptions& options, const Given& given) {
+  constexpr Range kMilliseconds{1, 3'600'000};
+  options.tbt_slo.reset();
+  if (given.value == "off") return;
+  options.tbt_slo = std::chrono::milliseconds(whole_number(given, kMilliseconds));
 }
 
 const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
@@ -123,6 +131,14 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
     {{kGroupSplit, "prefill-chunk", "TOKENS",
       "prompt tokens that the ranks together read in one step, or auto (default: auto)"},
      apply_prefill_chunk},
+    {{kGroupSplit, "tbt-slo-ms", "MS",
+      "read less of a prompt in a step, so that answers beside it get a token every MS "
+      "milliseconds, where that changes no answer (KV in float32); or off (default: off)"},
+     apply_tbt_slo},
+    {{kGroupSplit, "max-step-tokens", "TOKENS",
+      "prompt tokens and answers that a rank computes in one step at most: memory is set aside for "
+      "so many (default: 2048, on GPUs 16384, or what --prefill-chunk takes)"},
+     [](auto& o, auto& given) { o.max_step_tokens = size(given, {}); }},
     {{kGroupSplit, "page-tokens", "N",
       "tokens of one KV page, a power of two from 1 to 1024 (default: 16, on GPUs 128)"},
      [](auto& o, auto& given) { o.page_tokens = power_of_two(given, kPageTokens); }},
@@ -234,6 +250,16 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
      [](auto& o, auto& given) { o.force_ids = some_text(given); }},
     {{kGroupTokens, "json", "", "print one JSON object a prompt instead of text"},
      [](auto& o, auto& given) { o.json = switch_position(given); }},
+
+    {{kGroupSession, "session", "FILE",
+      "go on with what FILE holds, whose keys and values need not be computed again, and save it "
+      "there at the end; without FILE it begins; the prompt follows what is there, and may be left "
+      "out"},
+     [](auto& o, auto& given) { o.session = some_text(given); }},
+    {{kGroupSession, "recompute", "",
+      "with --session: read its tokens again, where model or KV type are others than it was saved "
+      "with"},
+     [](auto& o, auto& given) { o.recompute = switch_position(given); }},
 
     {{kGroupSampling, "temperature", "T",
       "0 takes the likeliest token at each step; up to 2: draw, likely tokens the more often the "
@@ -349,6 +375,11 @@ const std::array kTraceMerge = std::to_array<Option<TraceMergeOptions>>({
      [](auto& o, auto& given) { o.output = some_text(given); }},
 });
 
+const std::array kSession = std::to_array<Option<SessionOptions>>({
+    {{"Options", "json", "", "print one JSON object a session instead of text"},
+     [](auto& o, auto& given) { o.json = switch_position(given); }},
+});
+
 }  // namespace
 
 std::string OptionText::environment_name() const {
@@ -362,5 +393,6 @@ std::string OptionText::environment_name() const {
 std::span<const Option<GenerateOptions>> generate_options() { return kGenerate; }
 std::span<const Option<InspectOptions>> inspect_options() { return kInspect; }
 std::span<const Option<TraceMergeOptions>> trace_merge_options() { return kTraceMerge; }
+std::span<const Option<SessionOptions>> session_options() { return kSession; }
 
 }  // namespace longspan

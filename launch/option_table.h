@@ -47,5 +47,7 @@ std::span<const Option<RunBatchOptions>> run_batch_options();
 std::span<const Option<GenerateOptions>> batch_request_options();
 std::span<const Option<InspectOptions>> inspect_options();
 std::span<const Option<TraceMergeOptions>> trace_merge_options();
+/// Of each `longspan session ...`.
+std::span<const Option<SessionOptions>> session_options();
 
 }  // namespace longspan

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>  // NOLINT(misc-include-cleaner): an umbrella
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <span>
 #include <string_view>
@@ -139,6 +140,7 @@ void add_environment(Arguments& arguments, std::span<const OptionText> options,
   }
 }
 
+/// A session can go on without one: then there may be none.
 void expect_one_prompt(const Arguments& arguments, std::span<const OptionText> options) {
   std::optional<std::string> first;
   for (std::size_t i = 0; i < options.size(); ++i) {
@@ -147,7 +149,8 @@ void expect_one_prompt(const Arguments& arguments, std::span<const OptionText> o
     if (first) throw UsageError(str("{} and {} both give a prompt; give one", *first, name));
     first = name;
   }
-  if (!first) {
+  const auto session = std::ranges::find(options, "session", &OptionText::name);
+  if (!first && !arguments.given[session - options.begin()]) {
     throw UsageError(
         "no prompt: give one of --prompt TEXT, --prompt-file FILE, --prompt-ids FILE.json, "
         "--prompts FILE.jsonl");
@@ -173,6 +176,10 @@ void expect_no_contradiction(const GenerateOptions& options) {
     throw UsageError(str("--attention {} reads a prompt in one step; leave out --prefill-chunk",
                          name(options.attention.kind)));
   }
+  if (approximation(options.attention).needs_choice() && options.max_step_tokens) {
+    throw UsageError(str("--attention {} reads a prompt in one step; leave out --max-step-tokens",
+                         name(options.attention.kind)));
+  }
   if (options.chat.system && !options.chat.wraps) {
     throw UsageError("--system is a message of a conversation; add --chat");
   }
@@ -188,6 +195,27 @@ void expect_no_contradiction(const GenerateOptions& options) {
   }
   if (options.force_ids && options.prompt.kind == PromptKind::kLines) {
     throw UsageError("--force-ids holds the tokens of one prompt, but --prompts gives several");
+  }
+}
+
+/// A session is one sequence, of which every later token sees the same as before.
+void expect_one_sequence(const GenerateOptions& options) {
+  if (options.recompute && !options.session) {
+    throw UsageError("--recompute is about a session's keys and values; add --session FILE");
+  }
+  if (!options.session) return;
+  const auto refuse = [](const std::string& other, const std::string& why) {
+    throw UsageError(str("--session and {} do not go together: {}", other, why));
+  };
+  if (options.prompt.kind == PromptKind::kLines) refuse("--prompts", "a session is one text");
+  if (options.n > 1) refuse("--n", "a session goes on from one answer");
+  if (!options.compare_degrees.empty()) {
+    refuse("--compare-degrees", "a session would go on with each degree");
+  }
+  if (options.prompt_nll) refuse("--prompt-nll", "what was kept of a prompt is not computed");
+  const AttentionKind attention = options.attention.kind;
+  if (attention != AttentionKind::kExact && attention != AttentionKind::kSinks) {
+    refuse(str("--attention {}", name(attention)), "its keys depend on where a prompt ends");
   }
 }
 
@@ -209,6 +237,7 @@ Command parse_generate(const Words& words, const Environment& environment) {
   GenerateOptions parsed = applied(arguments, generate_options());
   parsed.model = arguments.subject;
   expect_no_contradiction(parsed);
+  expect_one_sequence(parsed);
   return parsed;
 }
 
@@ -221,6 +250,7 @@ Command parse_chat(const Words& words, const Environment& environment) {
   parsed.run.model = arguments.subject;
   parsed.run.chat.wraps = true;
   expect_no_contradiction(parsed.run);
+  expect_one_sequence(parsed.run);
   if (parsed.run.logprobs > 0 && !parsed.run.json) {
     throw UsageError("--logprobs are numbers beside a conversation's text; add --json");
   }
@@ -289,6 +319,26 @@ Command parse_trace(const Words& words, const Environment& environment) {
                        trace_help, Words(words.begin() + 1, words.end()), environment);
 }
 
+Command parse_session(const Words& words, const Environment& environment) {
+  const std::string legal =
+      "longspan session list DIR, longspan session show FILE, longspan session verify FILE";
+  if (words.empty()) throw UsageError(str("session needs to know what: {}", legal));
+  const std::string& what = words.front();
+  if (what == "--help" || what == "-h") return HelpRequest{session_help()};
+  constexpr std::array<std::string_view, 3> kActions{"list", "show", "verify"};
+  const auto action = std::ranges::find(kActions, what);
+  if (action == kActions.end()) {
+    throw UsageError(str("unknown command session {}; legal: {}", what, legal));
+  }
+  Command parsed = parse_subject("session " + what, what == "list" ? "DIR" : "FILE",
+                                 session_options(), &SessionOptions::path, session_help,
+                                 Words(words.begin() + 1, words.end()), environment);
+  if (auto* options = std::get_if<SessionOptions>(&parsed)) {
+    options->action = static_cast<SessionAction>(action - kActions.begin());
+  }
+  return parsed;
+}
+
 /// One bench: options only.
 template <typename Options>
 Command parse_one_bench(const std::string& command, std::span<const Option<Options>> table,
@@ -330,9 +380,9 @@ Command parse_bench(const Words& words, const Environment& environment) {
 }
 
 [[noreturn]] void refuse_first_word(const std::string& word) {
-  const Words known = is_flag(word)
-                          ? Words{"--help", "--version"}
-                          : Words{"generate", "chat", "run-batch", "inspect", "trace", "bench"};
+  const Words known = is_flag(word) ? Words{"--help", "--version"}
+                                    : Words{"generate", "chat",    "run-batch", "inspect",
+                                            "trace",    "session", "bench"};
   const std::string kind = is_flag(word) ? "flag" : "command";
   const auto nearest = nearest_word(word, known);
   const std::string hint =
@@ -352,6 +402,7 @@ Command parse_command_line(const std::vector<std::string>& arguments,
   if (first == "run-batch") return parse_run_batch(rest, environment);
   if (first == "inspect") return parse_inspect(rest, environment);
   if (first == "trace") return parse_trace(rest, environment);
+  if (first == "session") return parse_session(rest, environment);
   if (first == "bench") return parse_bench(rest, environment);
   if (first == "--help" || first == "-h") return HelpRequest{program_help()};
   if (first == "--version") return VersionRequest{};

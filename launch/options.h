@@ -62,7 +62,7 @@ struct RingShape {
 struct GenerateOptions {
   std::string model;
   bool dummy_weights = false;  // made up, for the model folder's config.json
-  PromptSource prompt;
+  PromptSource prompt;         // of no text: go on with the session
   ChatOptions chat;
   std::optional<std::int64_t> max_tokens;  // absent: the command's default, or what is left
   /// Of a whole conversation. Absent: the model's context, or what memory holds of it.
@@ -77,7 +77,9 @@ struct GenerateOptions {
   DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   CalibrationEffort calibrate = CalibrationEffort::kQuick;
   std::optional<std::int64_t> prefill_chunk;  // tokens of one step of the group; absent: automatic
-  std::optional<int> page_tokens;             // absent: what suits the device
+  std::optional<std::int64_t> max_step_tokens;       // rows of a rank in a step; absent: automatic
+  std::optional<std::chrono::milliseconds> tbt_slo;  // time between tokens; absent: any
+  std::optional<int> page_tokens;                    // absent: what suits the device
   Retention keep = Retention::kSpread;
   bool prefix_cache = true;        // prompts that begin alike are computed once
   std::optional<Precision> dtype;  // absent: what is fastest here
@@ -96,6 +98,8 @@ struct GenerateOptions {
   int logprobs = 0;
   bool prompt_nll = false;
   std::optional<std::string> force_ids;  // a JSON array of token ids
+  std::optional<std::string> session;    // a file that keeps the conversation
+  bool recompute = false;                // its keys and values, from its tokens
   bool json = false;
 
   int max_num_seqs = 64;
@@ -137,15 +141,25 @@ struct TraceMergeOptions {
   std::optional<std::string> output;  // absent: trace.json in the folder
 };
 
+enum class SessionAction { kList, kShow, kVerify };
+
+/// What is asked of session files, without a model.
+struct SessionOptions {
+  SessionAction action = SessionAction::kList;
+  std::string path;  // of a folder to list, else of a file
+  bool json = false;
+};
+
 struct VersionRequest {};
 
 struct HelpRequest {
   std::string text;
 };
 
-using Command = std::variant<GenerateOptions, ConversationOptions, RunBatchOptions, InspectOptions,
-                             TraceMergeOptions, BenchAttentionOptions, BenchDecodeOptions,
-                             BenchCommOptions, BenchLoadOptions, VersionRequest, HelpRequest>;
+using Command =
+    std::variant<GenerateOptions, ConversationOptions, RunBatchOptions, InspectOptions,
+                 TraceMergeOptions, SessionOptions, BenchAttentionOptions, BenchDecodeOptions,
+                 BenchCommOptions, BenchLoadOptions, VersionRequest, HelpRequest>;
 
 /// `arguments`: argv without the program's name. Throws UsageError.
 Command parse_command_line(const std::vector<std::string>& arguments,

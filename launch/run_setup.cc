@@ -17,11 +17,13 @@
 #include "launch/progress.h"
 #include "launch/terminal.h"
 #include "launch/version.h"
+#include "launch/watched_signals.h"
 #include "runtime/engine/calibration_cache.h"
 #include "runtime/engine/deal_of_chunk.h"
 #include "runtime/engine/instance_ranks.h"
 #include "runtime/model/generation_config.h"
 #include "runtime/model/model_part.h"
+#include "scheduler/step_size.h"
 
 namespace longspan {
 namespace {
@@ -33,10 +35,17 @@ namespace {
 constexpr std::int64_t kGpuChunkRows = 66 * 128;
 constexpr std::int64_t kGpuBlockRows = kGpuChunkRows;
 
-/// Pages are as narrow as what is computed with, unless asked otherwise.
-KvType kv_type(const GenerateOptions& options, Precision precision) {
-  return options.kv_type.value_or(precision == Precision::kBFloat16 ? KvType::kBFloat16
-                                                                    : KvType::kFloat32);
+// Of one rank in a step.
+constexpr std::int64_t kCpuStepTokens = 2048;
+constexpr std::int64_t kGpuStepTokens = 16384;
+
+/// Absent where a prompt is read in one step. Who asks for a chunk has rows for it.
+std::optional<std::int64_t> max_step_tokens(Backend backend, const JobOptions& job) {
+  if (job.attention.needs_choice()) return std::nullopt;
+  const std::int64_t usual = backend == Backend::kCuda ? kGpuStepTokens : kCpuStepTokens;
+  if (!job.chunk_tokens) return usual;
+  const std::int64_t rows = most_rank_rows(*job.chunk_tokens, 1, job.degree, job.page_tokens);
+  return std::max(usual, rows + job.max_running);
 }
 
 /// The ranks that attend with this one, where instances are split so.
@@ -66,6 +75,11 @@ std::vector<int> degrees(const GenerateOptions& options, const ModelConfig& mode
 }
 
 }  // namespace
+
+KvType kv_type(const GenerateOptions& options, Precision precision) {
+  return options.kv_type.value_or(precision == Precision::kBFloat16 ? KvType::kBFloat16
+                                                                    : KvType::kFloat32);
+}
 
 MachineRequest machine_request(const GenerateOptions& options) {
   return {.threads = options.threads,
@@ -112,6 +126,8 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
                  .page_tokens = *options.page_tokens,
                  .layout = dealt_by(options.layout),
                  .chunk_tokens = options.prefill_chunk,
+                 .max_step_tokens = options.max_step_tokens,
+                 .tbt_target = options.tbt_slo,
                  .keep = options.keep,
                  .kv_type = kv_type(options, precision),
                  .plans = split.plans,
@@ -121,12 +137,14 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
                  .hosts = split.hosts,
                  .max_running = options.max_num_seqs,
                  .prefix_cache = options.prefix_cache,
-                 .hang_timeout = options.hang_timeout};
+                 .hang_timeout = options.hang_timeout,
+                 .state_wanted = state_signal_came};
   if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
   if (machine.backend() == Backend::kCuda) {
     job.ffn_block_rows = kGpuBlockRows;
     if (!job.chunk_tokens) job.chunk_tokens = kGpuChunkRows * split.degree;
   }
+  if (!job.max_step_tokens) job.max_step_tokens = max_step_tokens(machine.backend(), job);
   return job;
 }
 

@@ -40,6 +40,9 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
 /// The model that is named, to be read and turned as is asked for. Every rank calls it.
 OpenedModel open_asked(Machine& machine, const GenerateOptions& options);
 
+/// Of pages: as narrow as what is computed with, unless asked otherwise.
+KvType kv_type(const GenerateOptions& options, Precision precision);
+
 /// Every rank calls it; a bar on rank 0's terminal shows how far it is.
 LoadedModel load_with_bar(Machine& machine, const GenerateOptions& options, OpenedModel opened,
                           Precision precision);

@@ -22,7 +22,8 @@ sigset_t watched_signals() {
 }  // namespace
 
 void block_watched_signals() {
-  const sigset_t set = watched_signals();
+  sigset_t set = watched_signals();
+  sigaddset(&set, SIGUSR2);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
@@ -31,6 +32,14 @@ int signal_within(std::chrono::milliseconds timeout) {
   const timespec time{.tv_sec = timeout.count() / 1000,
                       .tv_nsec = timeout.count() % 1000 * 1'000'000};
   return std::max(0, sigtimedwait(&set, nullptr, &time));
+}
+
+bool state_signal_came() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR2);
+  const timespec no_time{};
+  return sigtimedwait(&set, nullptr, &no_time) == SIGUSR2;
 }
 
 void await_end(int signal) {

@@ -31,6 +31,7 @@
 #include "scheduler/page_moves.h"
 #include "scheduler/page_ref.h"
 #include "scheduler/page_slots.h"
+#include "scheduler/planner_state.h"
 #include "scheduler/pool_promise.h"
 #include "scheduler/prefix_index.h"
 #include "scheduler/step_plan.h"
@@ -174,6 +175,8 @@ class PageLedger {
   const PageCounts& counts() const { return slots_.total(); }
   /// The page, null when `ref` is not current.
   const Page* find(PageRef ref) const { return slots_.find(ref); }
+  /// All that are not free, by owner and slot. Takes as long as there are slots.
+  std::vector<PageRecord> pages_in_use() const;
   /// Messages about pages, moves and leases that were over.
   std::int64_t stale_messages() const { return stale_messages_; }
 

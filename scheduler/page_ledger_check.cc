@@ -1,5 +1,5 @@
 // The invariants of PageLedger, in full. What each page should say is counted from requests, moves
-// and leases, then compared with what it says.
+// and leases, then compared with what it says. And the pages as records, for others to check.
 #include <algorithm>
 
 #include "scheduler/page_ledger.h"
@@ -161,5 +161,18 @@ class PageLedger::Audit {
 };
 
 std::optional<std::string> PageLedger::check() const { return Audit(*this).violation(); }
+
+std::vector<PageRecord> PageLedger::pages_in_use() const {
+  std::vector<PageRecord> records;
+  for (int owner = 0; owner < slots_.owners(); ++owner) {
+    for (std::int32_t slot = 0; slot < slots_.slots(owner); ++slot) {
+      const PageRef at = slots_.in_slot(owner, slot);
+      const Page* page = slots_.find(at);  // null for a free one
+      if (!page) continue;
+      records.push_back({at, page->state, page->refs, page->leases, page->filled, page->number});
+    }
+  }
+  return records;
+}
 
 }  // namespace longspan

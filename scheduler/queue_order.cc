@@ -25,7 +25,9 @@ std::vector<RequestId> queue_order(std::vector<QueuedRequest> queue, Nanoseconds
                                    int max_overtaken) {
   const auto key = [&](const QueuedRequest& request) {
     const bool waits = request.overtaken < max_overtaken;
-    return std::tuple(waits, waits ? slack(request, now) : 0, request.arrival, request.id);
+    const bool is_batch = waits && request.urgency == Urgency::kBatch;
+    return std::tuple(waits, is_batch, waits ? slack(request, now) : 0, request.arrival,
+                      request.id);
   };
   std::ranges::sort(queue, {}, key);
   std::vector<RequestId> order;

@@ -5,7 +5,8 @@
 //   allowed = max(0.5 s, 5 x what it takes alone), but not beyond its deadline
 //   slack   = (arrival + allowed - now - what it takes alone) / allowed, within [-1, 1]
 //
-// All late requests have slack -1 in the end, and are taken in order of arrival.
+// All late requests have slack -1 in the end, and are taken in order of arrival. What nobody waits
+// for (a batch) comes behind what somebody does.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +21,12 @@ namespace longspan {
 /// Steps of slack: from -kSlackSteps to kSlackSteps.
 inline constexpr std::int64_t kSlackSteps = 1024;
 
+/// Whether somebody waits for the answer.
+enum class Urgency { kInteractive, kBatch };
+
 struct QueuedRequest {
   RequestId id = 0;
+  Urgency urgency = Urgency::kInteractive;
   Nanoseconds arrival = 0;
   Nanoseconds allowed = 1;  // from its arrival to its first token, above 0
   Nanoseconds solo = 0;     // what is left of its prompt would take alone
@@ -34,8 +39,9 @@ Nanoseconds allowed_time(Nanoseconds arrival, Nanoseconds solo,
 
 std::int64_t slack(const QueuedRequest& request, Nanoseconds now);
 
-/// The order to take them in: by slack, then by arrival, then by id. Those that were overtaken
-/// `max_overtaken` times come before all others, by arrival: so every request is taken at last.
+/// The order to take them in: interactive ones first, then by slack, by arrival and by id. Those
+/// that were overtaken `max_overtaken` times come before all others, by arrival: so every request
+/// is taken at last.
 std::vector<RequestId> queue_order(std::vector<QueuedRequest> queue, Nanoseconds now,
                                    int max_overtaken);
 

@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <limits>
 #include <ranges>
-#include <set>
 #include <stdexcept>
 #include <string>
 #include <utility>
+
+#include "scheduler/step_size.h"
 
 namespace longspan {
 namespace {
@@ -19,10 +20,29 @@ std::int64_t compute_block(std::int64_t tokens, std::int64_t ranks, std::int64_t
   return block;
 }
 
+/// So that a prompt can always be read beside the rows of all others that run.
+PlannerOptions with_rows_for_all(PlannerOptions options) {
+  options.max_running =
+      static_cast<int>(std::min<std::int64_t>(options.max_running, options.step_rows));
+  return options;
+}
+
+ChunkRules rules_of(const PlannerOptions& options) {
+  return kept_beside({.degree = static_cast<int>(options.group.size()),
+                      .page_tokens = options.page_tokens,
+                      .chunk_tokens = options.chunk_tokens,
+                      .max_chunks = options.max_chunks,
+                      .step_rows = options.step_rows,
+                      .cuts_are_fixed = options.cuts_are_fixed,
+                      .target = options.target},
+                     options.max_running - 1);
+}
+
 }  // namespace
 
 StepPlanner::StepPlanner(PlannerOptions options)
-    : options_(std::move(options)),
+    : options_(with_rows_for_all(std::move(options))),
+      rules_(rules_of(options_)),
       ledger_({.capacity = options_.capacity,
                .page_tokens = options_.page_tokens,
                .headroom = options_.headroom}),
@@ -56,17 +76,17 @@ std::int64_t StepPlanner::kept(const Running& held, std::int64_t common) const {
   return options_.rounds_full_pages && cuts_full_page ? keep / page * page : keep;
 }
 
-std::optional<StepPlan> StepPlanner::next() {
+std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds now) {
   commit_moves();  // first: who starts finds pages where they will be
   StepPlan plan;
-  start_waiting(plan);
+  start_next(plan, costs, now);
   if (running_.empty()) return std::nullopt;
 
   add_decode_rows(plan);  // first: a prompt that ends with this step has no token to compute yet
-  for (Running* prompt : next_prompts()) {
+  for (const NextChunk& next : next_chunks(plan, costs)) {
     plan.group = options_.group;
-    plan.prefill.push_back(next_chunk(*prompt));
-    if (plan.prefill.back().samples) plan.prefill.back().forks = fork_at_the_end_of(*prompt);
+    plan.prefill.push_back(chunk_of(next));
+    if (plan.prefill.back().samples) plan.prefill.back().forks = fork_at_the_end_of(*next.request);
   }
   plan.epoch = ++epoch_;
   plan.forks = std::exchange(forked_, {});
@@ -103,7 +123,7 @@ void StepPlanner::commit_moves() {
   }
 }
 
-/// Whose chunks are next. Running requests are in order of arrival.
+/// Whose chunks may be next, in order. Running requests are in order of arrival.
 std::vector<StepPlanner::Running*> StepPlanner::next_prompts() {
   std::vector<Running*> next;
   for (Running& request : running_) {
@@ -112,27 +132,36 @@ std::vector<StepPlanner::Running*> StepPlanner::next_prompts() {
     if (request.overtaken >= options_.max_overtaken) break;
   }
   std::ranges::stable_sort(next, {}, &Running::prompt_left);
-  std::int64_t left = options_.chunk_tokens;
-  const auto has_no_place = [&](const Running* request) {
-    left -= std::min(request->prompt_left(), options_.chunk_tokens);
-    return left < 0;
-  };
-  next.erase(std::ranges::find_if(next, has_no_place), next.end());
-  if (std::ssize(next) > options_.max_chunks) next.resize(options_.max_chunks);
+  return next;
+}
 
+/// Those that have a place in the step, beside the rows of `plan`.
+std::vector<StepPlanner::NextChunk> StepPlanner::next_chunks(const StepPlan& plan,
+                                                             const CostModel* costs) {
+  ChunkBudget budget(rules_, std::ssize(plan.decode), shape_of(plan.decode, rules_.degree), costs);
+  std::vector<NextChunk> next;
+  for (Running* prompt : next_prompts()) {
+    const std::int64_t count = budget.take(prompt->computed, prompt->prompt_left());
+    if (count == 0) break;
+    next.push_back({prompt, count});
+  }
+  count_overtaken(next);
+  return next;
+}
+
+void StepPlanner::count_overtaken(const std::vector<NextChunk>& next) {
   bool is_before_another = false;
   for (Running& request : std::views::reverse(running_)) {
-    const bool goes = std::ranges::count(next, &request) > 0;
+    const bool goes = std::ranges::count(next, &request, &NextChunk::request) > 0;
     if (goes) request.overtaken = 0;
     if (!goes && is_before_another && request.prefilling()) ++request.overtaken;
     is_before_another |= goes;
   }
-  return next;
 }
 
-PrefillChunk StepPlanner::next_chunk(Running& request) const {
-  const std::int64_t left = request.prompt_left();
-  const std::int64_t count = std::min(left, options_.chunk_tokens);
+PrefillChunk StepPlanner::chunk_of(const NextChunk& next) const {
+  Running& request = *next.request;
+  const std::int64_t left = request.prompt_left(), count = next.count;
   PrefillChunk chunk{.request = request.shape.id,
                      .group = request.group,
                      .first = request.computed,
@@ -150,16 +179,24 @@ PrefillChunk StepPlanner::next_chunk(Running& request) const {
 
 /// One token of every request that decodes, by the ranks that have their keys.
 void StepPlanner::add_decode_rows(StepPlan& plan) {
-  std::set<int> members;
+  std::vector<bool> takes_part(options_.capacity.size());
+  std::size_t members = 0;
   for (Running& request : running_) {
     if (request.prefilling()) continue;
     const std::int64_t position = request.computed++;
     const int master = request.owners[position / options_.page_tokens];
     plan.decode.push_back({request.shape.id, position, request.last_token, master});
     const std::int64_t pages = pages_for(position + 1, options_.page_tokens);
-    members.insert(request.owners.begin(), request.owners.begin() + pages);
+    for (std::int64_t page = 0; page < pages && members < options_.group.size(); ++page) {
+      const int owner = request.owners[page];
+      if (takes_part[owner]) continue;
+      takes_part[owner] = true;
+      ++members;
+    }
   }
-  plan.group.assign(members.begin(), members.end());
+  for (std::size_t rank = 0; rank < takes_part.size(); ++rank) {
+    if (takes_part[rank]) plan.group.push_back(static_cast<int>(rank));
+  }
 }
 
 void StepPlanner::name_more(RequestId id, std::span<const PageHash> names) {

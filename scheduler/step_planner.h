@@ -3,9 +3,10 @@
 // that decodes and, beside them, a chunk of one prompt, or of several short ones.
 //
 // The prompt with the fewest tokens left goes first, so that a short one does not wait for a long
-// one; but a prompt is passed over so many times at most, and then nobody comes before it. A prompt
-// is cut at every chunk from where it begins, whoever shares its steps. Where keys are rounded that
-// decides what they are rounded with, and there it begins at a multiple of the chunk: hit_pages.
+// one; but a prompt is passed over so many times at most, and then nobody comes before it. How much
+// of it a step reads depends on time where that changes no token (chunk_budget.h). Where keys are
+// rounded the cuts decide what they are rounded with: there a prompt is cut at every chunk from
+// where it begins, which is at a multiple of the chunk (hit_pages), whoever shares its steps.
 //
 // A pure state machine: no I/O, clock, threads or MPI. Memory is promised before work starts. The
 // page ledger promises a request that there are pages for all it can ever need; the planner which
@@ -19,12 +20,17 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <limits>
+#include <map>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "scheduler/chunk_budget.h"
 #include "scheduler/page_ledger.h"
 #include "scheduler/placement.h"
+#include "scheduler/planner_state.h"
+#include "scheduler/queue_order.h"
 #include "scheduler/step_plan.h"
 
 namespace longspan {
@@ -39,11 +45,17 @@ struct PlannerOptions {
   std::int64_t chunk_tokens = 512;  // of the whole group, in a step; a prompt's last has the rest
   int max_chunks = 16;              // of a step: each may add to what one rank computes
   int max_running = 64;             // requests that have started and not been forgotten
-  int max_overtaken = 4;            // steps in which later prompts go before one that waits
-  std::int64_t headroom = 0;        // pages of all ranks together that only moves may take
-  std::int64_t hit_pages = 1;       // what a request has of a prefix is a multiple of so many
+  /// Of one rank in a step, chunks and rows that decode: no more run than could decode together.
+  std::int64_t step_rows = std::numeric_limits<std::int64_t>::max();
+  /// Of a step's time, where costs are known: see chunk_budget.h. Absent: any.
+  std::optional<Nanoseconds> target;
+  int max_overtaken = 4;       // steps in which later prompts go before one that waits
+  int max_passed = 16;         // later arrivals that start before one that waits to start
+  std::int64_t headroom = 0;   // pages of all ranks together that only moves may take
+  std::int64_t hit_pages = 1;  // what a request has of a prefix is a multiple of so many
   int turn = 1;  // a request's first page is on any rank that is a multiple of this in the group
   bool rounds_full_pages = false;  // a page that was full cannot be cut: its end is part of it
+  bool cuts_are_fixed = false;     // what a chunk computes depends on where it begins and ends
 };
 
 /// One request as the planner sees it.
@@ -59,6 +71,8 @@ struct RequestShape {
   /// An earlier request of the same prompt and max_new. If that goes on, and there is room for this
   /// one too, when its prompt is read, they go on as forks; else this one is as any other.
   std::optional<RequestId> like;
+  Nanoseconds arrival = 0;  // by the clock of next()
+  Urgency urgency = Urgency::kInteractive;
   /// Names of the prompt's full pages, by which it finds what others have computed of it, and they
   /// what it has; none: it shares nothing. Every row whose likelihood is wanted is computed.
   std::vector<PageHash> names;
@@ -83,6 +97,14 @@ struct SampledToken {
   std::int32_t token = 0;
 };
 
+/// Where a conversation goes on that was computed before.
+struct RestoredPlace {
+  std::vector<int> group;           // that computes it, in order
+  std::vector<int> owners;          // of all pages it can ever need
+  std::vector<PageRef> pages;       // for what is computed of it
+  std::vector<RequestId> finished;  // forget these before: their pages may be among them
+};
+
 class StepPlanner {
  public:
   explicit StepPlanner(PlannerOptions options);
@@ -98,8 +120,17 @@ class StepPlanner {
   [[nodiscard]] std::optional<std::int64_t> extend(const RequestShape& request,
                                                    std::int64_t common);
 
+  /// Takes up a conversation of which the positions of `request`'s prompt were computed by another
+  /// job: it is held, once their keys and values are where this says. Nothing, and nothing changes,
+  /// where its room does not fit now.
+  [[nodiscard]] std::optional<RestoredPlace> restore(const RequestShape& request);
+  /// Positions of a held request whose keys and values are there.
+  std::int64_t computed_of_held(RequestId request) const;
+
   /// The next step; nothing when all requests are finished. Call completed() before the next one.
-  std::optional<StepPlan> next();
+  /// `costs`, if any: of the group, for the target, and for the order in which requests start that
+  /// wait `now` (queue_order.h); without them that is the order of arrival.
+  std::optional<StepPlan> next(const CostModel* costs = nullptr, Nanoseconds now = 0);
   /// What the last step sampled. Requests that reached their end leave or are held; returns them.
   std::vector<RequestId> completed(const std::vector<SampledToken>& sampled);
   /// Names of more full pages of a running request, behind those that have one: of its answer. To
@@ -125,6 +156,8 @@ class StepPlanner {
   std::int64_t waiting() const { return std::ssize(waiting_); }
   std::int64_t running() const { return std::ssize(running_); }
   std::int64_t held() const { return std::ssize(held_); }
+  /// Between completed() and next(). Takes as long as there are pages.
+  PlannerState state() const;
   /// Which page is whose. After next() it is as the ranks see it when they have done the step.
   const PageLedger& ledger() const { return ledger_; }
 
@@ -141,6 +174,11 @@ class StepPlanner {
     int overtaken = 0;            // steps since its last chunk that later prompts had a part in
     bool prefilling() const { return computed < shape.prompt_tokens; }
     std::int64_t prompt_left() const { return shape.prompt_tokens - computed; }
+  };
+
+  struct NextChunk {
+    Running* request = nullptr;
+    std::int64_t count = 0;
   };
 
   /// A page that moves with the next step.
@@ -163,7 +201,11 @@ class StepPlanner {
     std::vector<PageRef> hit;  // its first pages, which are computed
   };
 
+  RequestState state_of(const Running& request, RequestPhase phase) const;
   static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
+  void start_next(StepPlan& plan, const CostModel* costs, Nanoseconds now);
+  void order_waiting(const CostModel& costs, Nanoseconds now);
+  void count_passed(std::size_t running_before);
   void start_waiting(StepPlan& plan);
   bool start(StepPlan& plan, const RequestShape& shape, std::vector<PageRef> found);
   SpreadOrder spread_order() const;
@@ -180,7 +222,9 @@ class StepPlanner {
   bool awaits_prefix(const RequestShape& request, std::int64_t hit) const;
   bool leaves_prefix(const Running& request) const;
   std::vector<Running*> next_prompts();
-  PrefillChunk next_chunk(Running& request) const;
+  std::vector<NextChunk> next_chunks(const StepPlan& plan, const CostModel* costs);
+  void count_overtaken(const std::vector<NextChunk>& next);
+  PrefillChunk chunk_of(const NextChunk& next) const;
   bool awaits_fork(const RequestShape& request) const;
   std::vector<RequestId> fork_at_the_end_of(const Running& prompt);
   std::optional<Running> fork_of(const Running& prompt, const RequestShape& shape) const;
@@ -195,10 +239,12 @@ class StepPlanner {
   void leave(std::deque<Running>& list, std::deque<Running>::iterator request);
 
   PlannerOptions options_;
+  ChunkRules rules_;
   PageLedger ledger_;
   std::vector<std::int64_t> unpromised_;  // pages, by rank, that are nobody's place
   std::vector<std::int64_t> shared_;      // pages, by rank, that who runs has of others
   std::deque<RequestShape> waiting_;
+  std::map<RequestId, int> passed_;  // of those that wait, by how many later arrivals
   std::deque<Running> running_;
   std::deque<Running> held_;           // at their end, with what was computed of them
   std::vector<Forking> forking_;       // by the step under way; they run when it is done

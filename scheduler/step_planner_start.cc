@@ -11,7 +11,7 @@
 
 namespace longspan {
 
-/// In order of arrival: who does not fit yet is not overtaken by who does. Who waits for a prefix
+/// In order of waiting: who does not fit yet is not overtaken by who does. Who waits for a prefix
 /// is, by some: it is first again as soon as the prefix is there. Who is to go on from another's
 /// prompt waits for that.
 void StepPlanner::start_waiting(StepPlan& plan) {

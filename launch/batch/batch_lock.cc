@@ -36,7 +36,7 @@ BatchLock::BatchLock(std::filesystem::path path, const std::filesystem::path& ou
   while (!try_lock()) {
     if (std::chrono::steady_clock::now() >= deadline) {
       throw Error(ExitCode::kTemporary,
-                  str("{} is being written by {}; wait for it to end, or name another -o",
+                  str("{} is being written by {}; wait for it to end, or name another file",
                       output.string(), holder()));
     }
     std::this_thread::sleep_for(kRetry);

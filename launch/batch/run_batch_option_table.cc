@@ -37,7 +37,9 @@ constexpr auto kLeftOut = std::to_array<std::string_view>({"prompt",
                                                            "prompt-nll",
                                                            "force-ids",
                                                            "json",
-                                                           "n"});
+                                                           "n",
+                                                           "session",
+                                                           "recompute"});
 
 /// And those that say what a request gets that does not say.
 constexpr auto kDefaults = std::to_array<std::string_view>(

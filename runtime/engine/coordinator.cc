@@ -1,10 +1,13 @@
 #include "runtime/engine/coordinator.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "comm/error.h"
 #include "comm/log.h"
 #include "comm/str.h"
+#include "runtime/engine/session_messages.h"
+#include "runtime/engine/state_json.h"
 
 namespace longspan {
 namespace {
@@ -16,9 +19,14 @@ RequestShape shape_of(const Admission& admission, std::int64_t max_new) {
           .stop_tokens = admission.sampling.stops};
 }
 
+/// By a clock that never goes back.
+Nanoseconds now() {
+  return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 }  // namespace
 
-Coordinator::Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options,
+Coordinator::Coordinator(ControlChannel& control, StepWorker& worker, PlannerOptions options,
                          StrategyPickerOptions strategies, Listener listener)
     : control_(control),
       worker_(worker),
@@ -33,11 +41,13 @@ std::vector<int> Coordinator::others() const {
 }
 
 bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_nll,
-                         std::int64_t room, const Sharing& sharing) {
+                         std::int64_t room, const Sharing& sharing, Urgency urgency) {
   RequestShape shape = shape_of(admission, max_new);
   shape.wants_nll = wants_nll;
   shape.room = room;
   shape.like = sharing.like;
+  shape.arrival = now();
+  shape.urgency = urgency;
   admission.length = room > 0 ? room : shape.prompt_tokens + max_new;
   if (!planner_.could_run(shape)) return false;
   if (prefixes_ && room == 0) shape.names = begin_names(admission, sharing.cache_salt);
@@ -97,16 +107,21 @@ void Coordinator::forget(RequestId request) {
   conversations_.erase(request);
 }
 
+void Coordinator::drop(const std::vector<RequestId>& finished) {
+  for (const RequestId request : finished) {
+    picker_.forget(request);
+    prompt_tokens_.erase(request);
+    answers_.erase(request);
+    looking_back_.erase(request);
+  }
+}
+
 bool Coordinator::step() {
-  std::optional<StepPlan> plan = planner_.next();
+  if (state_wanted_ && state_wanted_()) write_state(planner_.state());
+  std::optional<StepPlan> plan = planner_.next(costs_ ? &costs_->costs() : nullptr, now());
   if (!plan) return false;
   StepOrder order{.plan = std::move(*plan), .decode_strategy = decode_strategy_};
-  for (RequestId finished : order.plan.finished) {
-    picker_.forget(finished);
-    prompt_tokens_.erase(finished);
-    answers_.erase(finished);
-    looking_back_.erase(finished);
-  }
+  drop(order.plan.finished);
   std::vector<StrategyChoice> choices;  // of each chunk
   for (const PrefillChunk& chunk : order.plan.prefill) {
     choices.push_back(
@@ -115,6 +130,13 @@ bool Coordinator::step() {
     log(LogLevel::kDebug, str("chunk of {} tokens at {}: {}", chunk.count, chunk.first,
                               describe(choices.back(), std::ssize(chunk.group))));
   }
+  const Nanoseconds begun = now();
+  run(order, choices);
+  if (costs_) costs_->note(order.plan, std::max<Nanoseconds>(1, now() - begun));
+  return true;
+}
+
+void Coordinator::run(const StepOrder& order, const std::vector<StrategyChoice>& choices) {
   announce(order);
   for (std::size_t i = 0; i < choices.size(); ++i) {
     const PrefillChunk& chunk = order.plan.prefill[i];
@@ -126,7 +148,6 @@ bool Coordinator::step() {
   }
   const bool prefills = !order.plan.prefill.empty();
   collect(order.plan, worker_.execute(order, prefills ? listener_.layer : nullptr));
-  return true;
 }
 
 /// To the group; to everyone when requests have finished, are forked, or pages move, since any rank
@@ -196,7 +217,7 @@ std::vector<RankSummary> Coordinator::stop() {
   return summaries;
 }
 
-void follow_coordinator(ControlChannel& control, Worker& worker) {
+void follow_coordinator(ControlChannel& control, StepWorker& worker) {
   for (;;) {
     const Message message = control.receive(0, Patience::forever());
     switch (message.type) {
@@ -212,7 +233,14 @@ void follow_coordinator(ControlChannel& control, Worker& worker) {
       case MessageType::kStop:
         control.send({0}, to_message(worker.summary()));
         return;
+      case MessageType::kSavePages:
+        control.send({0}, to_message(worker.save_pages(read_save_pages(message))));
+        break;
+      case MessageType::kRestorePages:
+        control.send({0}, to_message(worker.restore_pages(read_restore_pages(message))));
+        break;
       case MessageType::kReport:
+      case MessageType::kPagesReport:
       case MessageType::kSummary:
         throw CommError("the coordinator sent a message that only workers send");
     }

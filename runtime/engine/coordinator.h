@@ -19,8 +19,9 @@
 
 #include "runtime/engine/control_channel.h"
 #include "runtime/engine/page_names.h"
+#include "runtime/engine/step_worker.h"
 #include "runtime/engine/strategy_picker.h"
-#include "runtime/engine/worker.h"
+#include "scheduler/step_cost_fit.h"
 #include "scheduler/step_planner.h"
 
 namespace longspan {
@@ -34,6 +35,17 @@ struct Progress {
   std::int64_t prompt_total = 0;
   const StrategyChoice* choice = nullptr;
 };
+
+/// What is to be kept of a held request.
+struct HeldConversation {
+  std::vector<TokenId> tokens;  // of its last prompt, and what was sampled since
+  std::int64_t computed = 0;    // of them, the first ones: the ranks have their keys and values
+  std::int64_t room = 0;
+};
+
+struct SavePages;
+struct SessionIndex;
+struct SessionPart;
 
 class Coordinator {
  public:
@@ -52,11 +64,19 @@ class Coordinator {
   };
 
   /// Borrows all but the options.
-  Coordinator(ControlChannel& control, Worker& worker, PlannerOptions options,
+  Coordinator(ControlChannel& control, StepWorker& worker, PlannerOptions options,
               StrategyPickerOptions strategies, Listener listener);
 
   /// How decode rows are shared from the next step on; shipped until told.
   void use_for_decode(DecodeStrategy strategy) { decode_strategy_ = strategy; }
+
+  /// From now on steps are timed, and the planner told what the next ones should take: it needs
+  /// that for a target (PlannerOptions). `guess`: what they take until some were timed.
+  void price_steps(const StepCosts& guess, int degree) { costs_.emplace(guess, degree); }
+
+  /// From now on `wanted` is asked before each step whether the scheduler's state is to be written
+  /// to a file, which a line in the log names.
+  void write_state_when(std::function<bool()> wanted) { state_wanted_ = std::move(wanted); }
 
   /// How prompts find what others have computed.
   struct PrefixSharing {
@@ -81,7 +101,8 @@ class Coordinator {
   /// Tells every rank of the request and queues it. With `room` it is a conversation of up to so
   /// many tokens, and is held at its end. False when it can never fit.
   [[nodiscard]] bool submit(Admission admission, std::int64_t max_new, bool wants_nll,
-                            std::int64_t room = 0, const Sharing& sharing = {});
+                            std::int64_t room = 0, const Sharing& sharing = {},
+                            Urgency urgency = Urgency::kInteractive);
   /// Goes on with the held request of that name as `admission`. Returns how many leading positions
   /// need not be computed again: those of the tokens that both have, but for the prompt's last, and
   /// of a page that was rounded all or none. Nothing, and all stays as it was, when it does not fit
@@ -90,6 +111,17 @@ class Coordinator {
   /// Whether the request is held.
   bool holds(RequestId request) const { return planner_.holds(request); }
   const StepPlanner& planner() const { return planner_; }
+  HeldConversation held(RequestId request) const;
+  /// Every rank writes its pages of a held request. `order.computed` is what held() says, or less
+  /// where nothing that was rounded together is cut. Throws the Error of the first rank that could
+  /// not; what others wrote then stays, for the caller to drop.
+  std::vector<SessionPart> save_pages(const SavePages& order);
+  /// Takes up the conversation of `session`, whose index is `index`: from then on it is held, with
+  /// so much room. It must suit the model and the KV type, and something of it is computed. False
+  /// where the room does not fit now. Throws the Error of the first rank that could not read its
+  /// pages; then there is no such request.
+  [[nodiscard]] bool restore(RequestId request, const std::string& session,
+                             const SessionIndex& index, std::int64_t room);
   /// Before the next step: the request gets no more tokens.
   void end(RequestId request) { planner_.end(request); }
   /// The same, and a request that would be held is forgotten.
@@ -109,15 +141,19 @@ class Coordinator {
   std::vector<PageHash> begin_names(const Admission& admission, const std::string& cache_salt);
   void name_answers(const std::vector<SampledToken>& sampled);
   void admit(Admission admission);
+  void drop(const std::vector<RequestId>& finished);
   void announce(const StepOrder& order);
+  void run(const StepOrder& order, const std::vector<StrategyChoice>& choices);
   void collect(const StepPlan& plan, const StepReport& own);
   void compare_with_ledger(int rank, const StepReport& report) const;
   std::vector<int> others() const;
 
   ControlChannel& control_;
-  Worker& worker_;
+  StepWorker& worker_;
   StepPlanner planner_;
   StrategyPicker picker_;
+  std::optional<StepCostFit> costs_;
+  std::function<bool()> state_wanted_;
   DecodeStrategy decode_strategy_ = DecodeStrategy::kShipped;
   Listener listener_;
   std::optional<PrefixSharing> prefixes_;
@@ -133,6 +169,6 @@ class Coordinator {
 };
 
 /// The loop of every other rank: obeys until told to stop.
-void follow_coordinator(ControlChannel& control, Worker& worker);
+void follow_coordinator(ControlChannel& control, StepWorker& worker);
 
 }  // namespace longspan

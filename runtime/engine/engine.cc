@@ -179,7 +179,7 @@ void Engine::begin(RequestId id, EngineRequest request) {
   const Turn& turn = turns_[id] = {.request = std::move(request)};
   const bool fits = coordinator_->submit(
       std::move(admission), turn.request.max_new, turn.request.wants_nll, turn.request.room,
-      {.like = turn.request.like, .cache_salt = turn.request.cache_salt});
+      {.like = turn.request.like, .cache_salt = turn.request.cache_salt}, turn.request.urgency);
   expects(fits, "what could not run was refused");
 }
 

@@ -54,6 +54,7 @@ struct EngineRequest {
   /// Of several answers to one prompt all but the first name the first: if they can go on when it
   /// has been read, it was read for them too. The same prompt and max_new.
   std::optional<RequestId> like;
+  Urgency urgency = Urgency::kInteractive;
   /// What is computed of prompts is shared with those of the same salt alone.
   std::string cache_salt;
   /// 0, or the most tokens of a conversation: it is kept at the end of the answer, for extend().
@@ -126,6 +127,20 @@ class Engine {
   void stop();
 
   EngineStats stats() const;
+
+  // How conversations leave for files and come from them: between steps, by the thread that runs
+  // them, but for holds().
+
+  /// Whether it is a conversation that is held.
+  bool holds(RequestId conversation) const;
+  /// What there is to be kept of one that is.
+  HeldConversation held(RequestId conversation) const;
+  /// As Coordinator::save_pages(), of a conversation that is held.
+  std::vector<SessionPart> save_pages(const SavePages& order);
+  /// Takes up the conversation of `session` as Coordinator::restore() does: it is held, for
+  /// extend(). Nothing where the room does not fit now.
+  std::optional<RequestId> restore(const std::string& session, const SessionIndex& index,
+                                   std::int64_t room);
 
  private:
   enum class State { kUnderWay, kHeld };

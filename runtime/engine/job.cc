@@ -10,6 +10,7 @@
 #include "comm/host_memory.h"
 #include "comm/log.h"
 #include "comm/str.h"
+#include "runtime/engine/first_costs.h"
 #include "runtime/engine/load_model.h"
 #include "runtime/engine/memory_plan.h"
 #include "runtime/engine/wire.h"
@@ -19,10 +20,26 @@ namespace {
 
 constexpr int kMaxChunks = 16;  // of a step
 
+std::int64_t step_rows(const JobOptions& options) {
+  return options.max_step_tokens.value_or(std::numeric_limits<std::int64_t>::max());
+}
+
+int max_running(const JobOptions& options) {
+  return static_cast<int>(std::min<std::int64_t>(options.max_running, step_rows(options)));
+}
+
+/// Of a chunk, at most: it has rows beside all others that may decode.
 std::int64_t chunk_tokens(const JobOptions& options) {
   constexpr std::int64_t kPerRank = 512;  // enough rows for matrix products at full speed
-  if (options.attention.needs_choice()) return std::numeric_limits<std::int64_t>::max();
-  return options.chunk_tokens.value_or(kPerRank * options.degree);
+  if (options.attention.needs_choice()) {
+    expects(!options.max_step_tokens, "what reads a prompt in one step has rows for all of it");
+    return std::numeric_limits<std::int64_t>::max();
+  }
+  const ChunkRules wanted{.degree = options.degree,
+                          .page_tokens = options.page_tokens,
+                          .chunk_tokens = options.chunk_tokens.value_or(kPerRank * options.degree),
+                          .step_rows = step_rows(options)};
+  return kept_beside(wanted, max_running(options) - 1).chunk_tokens;
 }
 
 JobShape shape_of(const JobOptions& options, const std::vector<RequestShape>& requests) {
@@ -32,8 +49,9 @@ JobShape shape_of(const JobOptions& options, const std::vector<RequestShape>& re
           .ffn_block_rows = options.ffn_block_rows,
           .keep = options.keep,
           .kv_type = options.kv_type,
-          .max_running = options.max_running,
+          .max_running = max_running(options),
           .max_chunks = kMaxChunks,
+          .step_rows = step_rows(options),
           .spare_pages = options.spare_pages,
           .plans = options.plans,
           .decode_strategies = {options.decode_strategy},
@@ -105,6 +123,11 @@ std::int64_t hit_pages(const JobOptions& options) {
   return chunk / std::gcd(chunk, options.page_tokens);
 }
 
+std::optional<Nanoseconds> target(const JobOptions& options) {
+  if (!options.tbt_target) return std::nullopt;
+  return std::chrono::nanoseconds(*options.tbt_target).count();
+}
+
 PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory) {
   PlannerOptions planner{
       .page_tokens = options.page_tokens,
@@ -113,9 +136,12 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
       .whole_pages = options.plans.size() == 1 && !passes_keys(options.plans.front().strategy),
       .chunk_tokens = chunk_tokens(options),
       .max_chunks = memory.limits.chunks,
-      .max_running = options.max_running,
+      .max_running = max_running(options),
+      .step_rows = step_rows(options),
+      .target = target(options),
       .headroom = std::int64_t{options.spare_pages} * options.degree,
-      .rounds_full_pages = has_scales(options.kv_type)};
+      .rounds_full_pages = has_scales(options.kv_type),
+      .cuts_are_fixed = options.kv_type != KvType::kFloat32 || options.attention.needs_choice()};
   planner.group.resize(options.degree);
   std::iota(planner.group.begin(), planner.group.end(), 0);
   planner.capacity.assign(options.degree, memory.kv.pages);
@@ -159,6 +185,12 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
   Coordinator coordinator(control, *worker, planner_options(options, memory),
                           picker_options(options, model.config, memory), input->listener);
   coordinator.use_for_decode(options.decode_strategy);
+  coordinator.write_state_when(options.state_wanted);
+  if (options.tbt_target) {
+    const auto weights = static_cast<std::int64_t>(model.weights.bytes());
+    coordinator.price_steps(first_costs(model.config, weights, options.degree, options.rates),
+                            options.degree);
+  }
   if (shares_prefixes(options, model.config)) {
     coordinator.share_prefixes({.names = PageNames(options.page_tokens, hit_pages(options)),
                                 .by_length = model.config.ropes.depend_on_length(),

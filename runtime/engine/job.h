@@ -21,6 +21,12 @@ struct JobOptions {
   DealtBy layout = DealtBy::kBlockCyclic;
   /// Absent: 512 per rank of the degree. Without effect where `attention` reads prompts whole.
   std::optional<std::int64_t> chunk_tokens;
+  /// Rows of one rank in a step, chunks and rows that decode: buffers are made for so many at most,
+  /// and chunks and the number of requests that run give way. Absent: as those two need.
+  std::optional<std::int64_t> max_step_tokens;
+  /// Of a step's time, for which a prompt's chunk gives way where that changes no token; it decides
+  /// with whom it shares a step wherever it is. Absent: any.
+  std::optional<std::chrono::milliseconds> tbt_target;
   std::int64_t ffn_block_rows = Transformer::Limits{}.ffn_block_rows;
   Retention keep = Retention::kSpread;
   KvType kv_type = KvType::kFloat32;  // of pages
@@ -36,6 +42,8 @@ struct JobOptions {
   int spare_pages = 0;       // of each instance, beside those of the requests: only moves take them
   std::optional<std::int64_t> memory_limit;
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too
+  /// If any: asked on rank 0 before each step whether to write the scheduler's state to a file.
+  std::function<bool()> state_wanted;
 };
 
 /// What rank 0 needs.

@@ -7,6 +7,7 @@
 #include "comm/error.h"
 #include "comm/host_memory.h"
 #include "comm/str.h"
+#include "scheduler/step_size.h"
 
 namespace longspan {
 namespace {
@@ -32,11 +33,8 @@ std::int64_t wanted_pages(const JobShape& job) {
   return total + job.spare_pages;
 }
 
-/// The most rows that any layout gives one rank of so many chunks with `tokens` together: an even
-/// share, and for each what rounding to blocks and a broken first block can add.
 std::int64_t chunk_rows(const JobShape& job, std::int64_t tokens, int chunks) {
-  const std::int64_t block = std::max<std::int64_t>(job.page_tokens, 16);
-  return std::min(tokens, divide_up(tokens, job.degree) + chunks * (2 * block + 2));
+  return most_rank_rows(tokens, chunks, job.degree, job.page_tokens);
 }
 
 PrefillLimits prefill_limits(const JobShape& job, std::int64_t rows, std::int64_t longest_prompt,
@@ -117,7 +115,8 @@ Draft draft_of(const ModelConfig& config, const JobShape& job, std::int64_t per_
   };
   WorkerMemory memory;
   // While a prompt is read, the others decode.
-  memory.limits = {.rows = chunk_rows(job, step_tokens, chunks) + std::max(0, running - 1),
+  const std::int64_t most = chunk_rows(job, step_tokens, chunks) + std::max(0, running - 1);
+  memory.limits = {.rows = std::min(most, job.step_rows),
                    .chunks = chunks,
                    .ffn_block_rows = job.ffn_block_rows,
                    .prefill = prefill_limits(job, rows, longest_prompt, longest_pages),

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "runtime/engine/worker.h"
@@ -19,7 +20,8 @@ struct JobShape {
   Retention keep = Retention::kSpread;
   KvType kv_type = KvType::kFloat32;
   int max_running = 64;
-  int max_chunks = 16;  // of a step
+  int max_chunks = 16;                                                // of a step
+  std::int64_t step_rows = std::numeric_limits<std::int64_t>::max();  // of one rank in a step
   int spare_pages = 0;  // of each rank, beside those of the requests
   /// One: it is planned for if the longest request still fits, else ring is. Several: those are
   /// that take no page from the requests.

@@ -6,14 +6,6 @@
 namespace longspan {
 namespace {
 
-WireReader open(const Message& message, MessageType expected) {
-  if (message.type != expected) {
-    throw CommError(str("control message of type {} where type {} was due",
-                        static_cast<int>(message.type), static_cast<int>(expected)));
-  }
-  return WireReader(message.payload);
-}
-
 void put(WireWriter& out, const Sampling& sampling) {
   out.put(sampling.temperature);
   out.put(sampling.top_k);
@@ -106,6 +98,14 @@ RowResult read_row(WireReader& in) {
 
 }  // namespace
 
+WireReader open_message(const Message& message, MessageType expected) {
+  if (message.type != expected) {
+    throw CommError(str("control message of type {} where type {} was due",
+                        static_cast<int>(message.type), static_cast<int>(expected)));
+  }
+  return WireReader(message.payload);
+}
+
 Message to_message(const Admission& admission) {
   WireWriter out;
   out.put(admission.request);
@@ -118,7 +118,7 @@ Message to_message(const Admission& admission) {
 }
 
 Admission read_admission(const Message& message) {
-  WireReader in = open(message, MessageType::kAdmission);
+  WireReader in = open_message(message, MessageType::kAdmission);
   Admission admission;
   in.read(admission.request);
   in.read(admission.prompt);
@@ -148,7 +148,7 @@ Message to_message(const StepOrder& order) {
 }
 
 StepOrder read_order(const Message& message) {
-  WireReader in = open(message, MessageType::kPlan);
+  WireReader in = open_message(message, MessageType::kPlan);
   StepOrder order;
   StepPlan& plan = order.plan;
   in.read(order.strategies);
@@ -177,7 +177,7 @@ Message to_message(const StepReport& report) {
 }
 
 StepReport read_report(const Message& message) {
-  WireReader in = open(message, MessageType::kReport);
+  WireReader in = open_message(message, MessageType::kReport);
   StepReport report;
   in.read(report.epoch);
   in.read(report.kv_pages);
@@ -202,7 +202,7 @@ Message to_message(const RankSummary& summary) {
 }
 
 RankSummary read_summary(const Message& message) {
-  WireReader in = open(message, MessageType::kSummary);
+  WireReader in = open_message(message, MessageType::kSummary);
   RankSummary summary;
   in.read(summary.rank);
   in.read(summary.host);

@@ -17,7 +17,16 @@
 
 namespace longspan {
 
-enum class MessageType : std::int32_t { kAdmission, kPlan, kStop, kReport, kSummary };
+enum class MessageType : std::int32_t {
+  kAdmission,
+  kPlan,
+  kStop,
+  kReport,
+  kSummary,
+  kSavePages,  // these three: session_messages.h
+  kRestorePages,
+  kPagesReport,
+};
 
 struct Message {
   MessageType type = MessageType::kStop;
@@ -79,6 +88,10 @@ Message to_message(const Admission& admission);
 Message to_message(const StepOrder& order);
 Message to_message(const StepReport& report);
 Message to_message(const RankSummary& summary);
+
+class WireReader;
+/// Of the payload. Throws CommError when the type is another than `expected`.
+WireReader open_message(const Message& message, MessageType expected);
 
 /// The reverse; CommError when the type is another or the payload is cut short.
 Admission read_admission(const Message& message);

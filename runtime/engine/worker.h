@@ -4,12 +4,13 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "comm/machine.h"
-#include "runtime/engine/instance_ranks.h"
-#include "runtime/engine/messages.h"
+#include "runtime/engine/step_worker.h"
 #include "runtime/memory/kv_store.h"
 #include "runtime/memory/page_table.h"
 #include "runtime/model/tokenizer.h"
@@ -27,6 +28,10 @@ struct LoadedModel {
   std::unique_ptr<AttentionKernels> kernels;
 };
 
+struct PageMemory;
+struct SessionIndex;
+struct SessionPart;
+
 /// What a rank allocates, from the memory plan.
 struct WorkerMemory {
   KvStoreShape kv;
@@ -35,21 +40,19 @@ struct WorkerMemory {
   std::int64_t bytes(const ModelConfig& config) const;
 };
 
-class Worker {
+class Worker final : public StepWorker {
  public:
   /// Allocates everything this rank will ever need. Throws OutOfMemory.
   Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory);
 
-  /// A request of a name that is known goes on with its pages; all else is as of a new one.
-  void admit(Admission admission);
-  /// Does this rank's part of the step and waits for it; a rank outside the group only forgets what
-  /// is finished. `layer_done`, if any, hears of each layer on the stream's own thread.
-  StepReport execute(const StepOrder& order, const LayerDone& layer_done = nullptr);
-  RankSummary summary() const;
-
-  /// Whether this rank computes some of the step.
-  bool takes_part(const StepPlan& plan) const;
-  const InstanceRanks& ranks() const { return ranks_; }
+  void admit(Admission admission) override;
+  using StepWorker::execute;
+  StepReport execute(const StepOrder& order, const LayerDone& layer_done) override;
+  RankSummary summary() const override;
+  PagesReport save_pages(const SavePages& order) override;
+  PagesReport restore_pages(const RestorePages& order) override;
+  bool takes_part(const StepPlan& plan) const override;
+  const InstanceRanks& ranks() const override { return ranks_; }
 
  private:
   struct Sequence {
@@ -82,6 +85,11 @@ class Worker {
   std::vector<Mask> masks_of(const Sequence& sequence) const;
   TraceLane* host_lane() const;
   void await_compute();
+  PageMemory memory_of(const PageTable& pages, std::int64_t number, bool full);
+  std::optional<SessionPart> write_pages(const SavePages& order);
+  void read_pages(const RestorePages& order);
+  void read_part(const std::string& session, const SessionIndex& index, const SessionPart& part,
+                 PageTable& pages);
   StepReport score(const StepPlan& plan, const ForwardStep& step);
   void refuse_bad_attention();
   std::vector<RequestRow> mastered(const StepPlan& plan, const ForwardStep& step) const;

@@ -10,13 +10,13 @@ Slice larger_first(int width, const ModelPart& part) {
   return even_slice(width, 1, part.ranks - 1 - part.index, part.ranks);
 }
 
-/// Those that the query heads of the part read.
+}  // namespace
+
+/// Those that its query heads read.
 Slice kv_slice(int kv_heads, const ModelPart& part) {
   if (part.ranks <= kv_heads) return even_slice(kv_heads, 1, part.index, part.ranks);
   return {part.index / (part.ranks / kv_heads), 1};
 }
-
-}  // namespace
 
 std::vector<int> usable_part_counts(const ModelConfig& whole) {
   const int kv_heads = whole.heads.kv_heads;

@@ -36,6 +36,8 @@ std::vector<int> usable_part_counts(const ModelConfig& whole);
 
 /// `part.ranks` is usable.
 PartSlices slices_of(const ModelConfig& whole, const ModelPart& part);
+/// The KV heads, of so many, that the part holds.
+Slice kv_slice(int kv_heads, const ModelPart& part);
 /// The model as the rank of that part computes it.
 ModelConfig part_of(const ModelConfig& whole, const ModelPart& part);
 

@@ -134,6 +134,8 @@ TEST(OptionsTest, DefaultsAreThoseTheHelpNames) {
   EXPECT_EQ(options.tp, 1);
   EXPECT_EQ(options.layout, Layout::kBlockCyclic);
   EXPECT_EQ(options.prefill_chunk, std::nullopt);
+  EXPECT_FALSE(options.max_step_tokens);  // 2,048, on GPUs 16,384
+  EXPECT_FALSE(options.tbt_slo);
   EXPECT_FALSE(options.page_tokens);  // 16, or what suits a GPU
   EXPECT_FALSE(options.backend);
   EXPECT_EQ(options.keep, Retention::kSpread);
@@ -186,6 +188,25 @@ TEST(OptionsTest, EverySamplingFlagReachesItsField) {
   EXPECT_FALSE(options.uses_model_defaults);
 }
 
+TEST(OptionsTest, SessionsAreFilesOfOneSequence) {
+  const GenerateOptions options = generate_of("--prompt a --session talk.session --recompute");
+  EXPECT_EQ(options.session, "talk.session");
+  EXPECT_TRUE(options.recompute);
+  EXPECT_TRUE(generate_of("--session talk.session").prompt.value.empty()) << "it goes on";
+}
+
+TEST(OptionsTest, SessionCommandsNameAFolderOrAFile) {
+  const auto session_of = [](const std::vector<std::string>& words) {
+    return std::get<SessionOptions>(parse_command_line(words, environment_of({})));
+  };
+  EXPECT_EQ(session_of({"session", "list", "d"}).action, SessionAction::kList);
+  EXPECT_EQ(session_of({"session", "show", "f", "--json"}).action, SessionAction::kShow);
+  const SessionOptions verify = session_of({"session", "verify", "f"});
+  EXPECT_EQ(verify.action, SessionAction::kVerify);
+  EXPECT_EQ(verify.path, "f");
+  EXPECT_FALSE(verify.json);
+}
+
 TEST(OptionsTest, EveryFlagReachesItsField) {
   const GenerateOptions options = generate_of(
       "--prompt-file - --degree 3 --tp 2 --layout zigzag --prefill-chunk 64 --page-tokens 128 "
@@ -193,13 +214,16 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
       "--logprobs 20 "
       "--prompt-nll "
       "--force-ids ids.json --json --max-num-seqs 4 --memory-limit 512M --hang-timeout 0.5 "
-      "--log-level debug --dtype float32 --rope-float32 --trace traces --no-verify");
+      "--log-level debug --dtype float32 --rope-float32 --trace traces --no-verify "
+      "--max-step-tokens 1K --tbt-slo-ms 40");
   EXPECT_EQ(options.prompt.kind, PromptKind::kTextFile);
   EXPECT_EQ(options.prompt.value, "-");
   EXPECT_EQ(options.degree, 3);
   EXPECT_EQ(options.tp, 2);
   EXPECT_EQ(options.layout, Layout::kZigzag);
   EXPECT_EQ(options.prefill_chunk, 64);
+  EXPECT_EQ(options.max_step_tokens, 1024);
+  EXPECT_EQ(options.tbt_slo, std::chrono::milliseconds(40));
   EXPECT_EQ(options.page_tokens, 128);
   EXPECT_EQ(options.keep, Retention::kFewest);
   EXPECT_FALSE(options.prefix_cache);
@@ -280,6 +304,7 @@ TEST(OptionsTest, EveryKindOfPromptIsTold) {
 
 TEST(OptionsTest, AutoLeavesTheChoiceToTheCommand) {
   EXPECT_EQ(generate_of("--prompt x --prefill-chunk auto").prefill_chunk, std::nullopt);
+  EXPECT_EQ(generate_of("--prompt x --tbt-slo-ms off").tbt_slo, std::nullopt);
   EXPECT_NO_THROW(generate_of("--prompt x --dtype auto"));
 }
 
@@ -428,7 +453,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"generat m", "unknown command generat; nearest: generate"},
         Refusal{"inspcet m", "unknown command inspcet; nearest: inspect"},
         Refusal{"serve",
-                "unknown command serve; legal: generate, chat, run-batch, inspect, trace, bench"},
+                "unknown command serve; legal: generate, chat, run-batch, inspect, trace, session, "
+                "bench"},
         Refusal{"--verison", "unknown flag --verison; nearest: --version"},
         Refusal{"--degree 2", "unknown flag --degree; legal: --help, --version"},
         Refusal{"generate", "MODEL is missing: longspan generate MODEL ..."},
@@ -508,6 +534,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "--block-mass must be a number above 0 and up to 1, not '0'"},
         Refusal{"generate m --prompt x --attention apb --prefill-chunk 100",
                 "--attention apb reads a prompt in one step; leave out --prefill-chunk"},
+        Refusal{"generate m --prompt x --attention apb --max-step-tokens 100",
+                "--attention apb reads a prompt in one step; leave out --max-step-tokens"},
         Refusal{"generate m --prompt x --attention star --window-tokens 4",
                 "--window-tokens is not a size of --attention star; it is one of sinks"},
         Refusal{"generate m --prompt x --attention sinks --window-tokens 0",
@@ -554,6 +582,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"generate m --prompt x --prefill-chunk 0",
                 "--prefill-chunk must be a whole number of at least 1 (k 1000, K 1024; m, M, g, G, "
                 "t, T alike), not '0'"},
+        Refusal{"generate m --prompt x --tbt-slo-ms 0",
+                "--tbt-slo-ms must be a whole number from 1 to 3600000, not '0'"},
         Refusal{"generate m --prompt x --page-tokens 24",
                 "--page-tokens must be a power of two from 1 to 1024, not '24'"},
         Refusal{"generate m --prompt x --page-tokens 2048",

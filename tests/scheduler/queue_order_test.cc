@@ -78,5 +78,16 @@ TEST(QueueOrderTest, EveryRequestIsTakenWithinItsBound) {
   FAIL() << "the long one starved";
 }
 
+TEST(QueueOrderTest, WhatSomebodyWaitsForComesFirstButABatchIsTakenAtLast) {
+  std::vector<QueuedRequest> queue{queued(1, 0, kSecond), queued(2, kSecond, kSecond),
+                                   queued(3, 2 * kSecond, kSecond)};
+  queue[0].urgency = Urgency::kBatch;
+  EXPECT_THAT(queue_order(queue, 9 * kSecond, 16), ElementsAre(2, 3, 1));
+  queue[0].overtaken = 15;
+  EXPECT_THAT(queue_order(queue, 9 * kSecond, 16), ElementsAre(2, 3, 1));
+  queue[0].overtaken = 16;
+  EXPECT_THAT(queue_order(queue, 9 * kSecond, 16), ElementsAre(1, 2, 3));
+}
+
 }  // namespace
 }  // namespace longspan

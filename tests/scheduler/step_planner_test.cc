@@ -10,6 +10,8 @@
 #include <stdexcept>
 #include <tuple>
 
+#include "scheduler/step_size.h"
+
 namespace longspan {
 namespace {
 
@@ -254,6 +256,110 @@ TEST(StepPlannerTest, ShortPromptsShareAStepAsFarAsTheyFitWhole) {
   }
 }
 
+/// A millisecond a token and 10 a step, keys are free.
+CostModel milliseconds() {
+  return {{{2, {.a = 0.010, .b = 0.001}}}, {{2, {.fixed = 0.010, .of_rows = {{1, 0.001}}}}}, 1};
+}
+
+// Of 40 ms 29 are left beside a row: 24 tokens, three pages of each rank.
+TEST(StepPlannerTest, AChunkKeepsWithinTheTargetWhereKeysAreNotRounded) {
+  const CostModel costs = milliseconds();
+  for (const bool fixed : {false, true}) {
+    PlannerOptions options = two_ranks();
+    options.capacity = {64, 64};
+    options.chunk_tokens = 100;
+    options.target = 40'000'000;
+    options.cuts_are_fixed = fixed;
+    StepPlanner planner(options);
+    ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 1, .max_new = 50}));
+    (void)planner.next(&costs);
+    planner.completed({{0, 9}});
+    ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 150, .max_new = 1}));
+    std::vector<std::int64_t> counts;
+    while (true) {
+      const auto plan = planner.next(&costs);
+      ASSERT_EQ(plan->decode.size(), 1u);
+      ASSERT_EQ(plan->prefill.size(), 1u);
+      const PrefillChunk& chunk = plan->prefill[0];
+      counts.push_back(chunk.count);
+      std::vector<SampledToken> sampled{{0, 9}};
+      if (chunk.samples) sampled.push_back({chunk.request, 9});
+      planner.completed(sampled);
+      if (chunk.samples) break;
+    }
+    if (fixed) {
+      EXPECT_THAT(counts, ElementsAre(100, 50));
+    } else {
+      EXPECT_THAT(counts, ElementsAre(24, 24, 24, 24, 24, 24, 6));
+    }
+  }
+}
+
+/// Requests that start in the order of `arrivals`, given as (id, prompt tokens, urgency), one at a
+/// time, when all have come by `now`.
+std::vector<RequestId> starts(const std::vector<RequestShape>& arrivals, Nanoseconds now,
+                              const CostModel* costs, int max_passed = 16) {
+  PlannerOptions options = two_ranks();
+  options.capacity = {4096, 4096};
+  options.chunk_tokens = 4096;
+  options.max_running = 1;
+  options.max_passed = max_passed;
+  StepPlanner planner(options);
+  for (const RequestShape& shape : arrivals) EXPECT_TRUE(planner.submit(shape));
+  std::vector<RequestId> order;
+  while (const auto plan = planner.next(costs, now)) {
+    std::vector<SampledToken> sampled;
+    for (const PrefillChunk& chunk : plan->prefill) {
+      if (chunk.first == 0) order.push_back(chunk.request);
+      if (chunk.samples) sampled.push_back({chunk.request, 9});
+    }
+    planner.completed(sampled);
+  }
+  return order;
+}
+
+// At 3 s the long request, which is allowed 20 s, can wait; the short ones are late. At 30 s all
+// are late, and without costs nobody knows.
+TEST(StepPlannerTest, WhoHasLeastSlackStartsFirst) {
+  const CostModel costs = milliseconds();
+  constexpr Nanoseconds kSecond = 1'000'000'000;
+  const std::vector<RequestShape> arrivals{
+      {.id = 0, .prompt_tokens = 4000, .max_new = 1, .arrival = 0},
+      {.id = 1, .prompt_tokens = 50, .max_new = 1, .arrival = kSecond},
+      {.id = 2, .prompt_tokens = 50, .max_new = 1, .arrival = 2 * kSecond}};
+  EXPECT_THAT(starts(arrivals, 3 * kSecond, &costs), ElementsAre(1, 2, 0));
+  EXPECT_THAT(starts(arrivals, 60 * kSecond, &costs), ElementsAre(0, 1, 2));
+  EXPECT_THAT(starts(arrivals, 3 * kSecond, nullptr), ElementsAre(0, 1, 2));
+}
+
+TEST(StepPlannerTest, AWaitingRequestIsPassedSoManyTimesAtMost) {
+  const CostModel costs = milliseconds();
+  std::vector<RequestShape> arrivals{
+      {.id = 0, .prompt_tokens = 50, .max_new = 1, .urgency = Urgency::kBatch}};
+  for (RequestId id = 1; id <= 5; ++id) {
+    arrivals.push_back({.id = id, .prompt_tokens = 50, .max_new = 1, .arrival = id});
+  }
+  EXPECT_THAT(starts(arrivals, 10, &costs), ElementsAre(1, 2, 3, 4, 5, 0));
+  EXPECT_THAT(starts(arrivals, 10, &costs, 3), ElementsAre(1, 2, 3, 0, 4, 5));
+  EXPECT_THAT(starts(arrivals, 10, &costs, 0), ElementsAre(0, 1, 2, 3, 4, 5));
+}
+
+TEST(StepPlannerTest, NoMoreRunThanARankHasRowsFor) {
+  PlannerOptions options = two_ranks();
+  options.capacity = {64, 64};
+  options.chunk_tokens = 100;
+  options.step_rows = 3;
+  StepPlanner planner(options);
+  for (RequestId id = 0; id < 4; ++id) {
+    ASSERT_TRUE(planner.submit({.id = id, .prompt_tokens = 5, .max_new = 2}));
+  }
+  const auto first = planner.next();
+  EXPECT_TRUE(planner.ledger().runs(2));
+  EXPECT_FALSE(planner.ledger().runs(3));
+  ASSERT_EQ(first->prefill.size(), 1u);
+  EXPECT_EQ(first->prefill[0].count, 1) << "a row for it, and one for each other";
+}
+
 TEST(StepPlannerTest, ARequestBeginsWhereMostIsFreeWithoutCuttingAHostInTwo) {
   for (const auto& [turn, firsts] : {std::pair{1, std::vector{0, 1, 2, 3, 0}},
                                      {2, std::vector{0, 2, 0, 2, 0}},
@@ -386,6 +492,39 @@ TEST(StepPlannerTest, APageThatIsRoundedWhenFullStaysWholeOrNotAtAll) {
   (void)planner.next();
   planner.completed({{3, 1}});
   EXPECT_EQ(planner.extend({.id = 3, .prompt_tokens = 12, .max_new = 1}, 9), 9);
+}
+
+TEST(StepPlannerTest, AConversationOfAnotherJobIsHeldWithItsPagesAndGoesOn) {
+  StepPlanner planner = held_planner();
+  planner.abort(3);
+  const auto restored = planner.restore({.id = 5, .prompt_tokens = 9, .room = 24});
+  ASSERT_TRUE(restored);
+  EXPECT_THAT(restored->finished, ElementsAre(3)) << "whose pages it may have";
+  ASSERT_EQ(restored->pages.size(), 3u);
+  for (std::size_t page = 0; page < 3; ++page) {
+    EXPECT_EQ(restored->pages[page].owner, restored->owners[page]);
+    EXPECT_EQ(planner.ledger().find(restored->pages[page])->state, PageState::kLive);
+  }
+  EXPECT_EQ(restored->owners.size(), 6u) << "23 of 24 tokens are computed at most";
+  EXPECT_TRUE(planner.holds(5));
+  EXPECT_EQ(planner.computed_of_held(5), 9);
+  EXPECT_EQ(planner.extend({.id = 5, .prompt_tokens = 12, .max_new = 2}, 9), 9);
+  const auto chunk = planner.next();
+  EXPECT_TRUE(chunk->finished.empty()) << "that was told";
+  EXPECT_EQ(chunk->prefill[0].first, 9);
+  EXPECT_EQ(chunk->prefill[0].count, 3);
+  EXPECT_TRUE(chunk->prefill[0].owners.empty()) << "they are known";
+  EXPECT_TRUE(chunk->grants.empty()) << "the third page is not full";
+  EXPECT_EQ(planner.ledger().check(), std::nullopt);
+}
+
+TEST(StepPlannerTest, WhatDoesNotFitIsNotRestored) {
+  StepPlanner planner(two_ranks());
+  EXPECT_FALSE(planner.restore({.id = 1, .prompt_tokens = 9, .room = 9}));
+  EXPECT_FALSE(planner.restore({.id = 1, .prompt_tokens = 9, .room = 1000}));
+  EXPECT_TRUE(planner.restore({.id = 1, .prompt_tokens = 1, .room = 2}));
+  EXPECT_THROW((void)planner.computed_of_held(2), std::logic_error);
+  EXPECT_EQ(planner.ledger().check(), std::nullopt);
 }
 
 TEST(StepPlannerTest, ATurnThatDoesNotFitTheRoomIsRefusedAndTheConversationStaysHeld) {
@@ -821,8 +960,11 @@ class Replay {
     }
     for (const GrantedPage& page : plan.grants) place(plan, page);
     std::vector<SampledToken> sampled;
+    auto rows = std::ssize(plan.decode);
     for (const PrefillChunk& chunk : plan.prefill) {
       EXPECT_EQ(chunk.first, computed_[chunk.request]);
+      rows += most_rank_rows(chunk.count, 1, std::ssize(options_.group), options_.page_tokens);
+      if (options_.cuts_are_fixed) expect_fixed_cut(chunk);
       if (!chunk.owners.empty()) promise(chunk.request, chunk.owners);
       advance(chunk.request, chunk.count);
       if (chunk.samples) sampled.push_back({chunk.request, next_token()});
@@ -841,6 +983,7 @@ class Replay {
       }
       sampled.push_back({row.request, next_token()});
     }
+    EXPECT_LE(rows, options_.step_rows);
     return sampled;
   }
 
@@ -858,6 +1001,12 @@ class Replay {
     std::int64_t page = 0;
     std::uint32_t generation = 0;
   };
+
+  /// Behind what it had of others, every chunk but the one that ends it is as long as the first.
+  void expect_fixed_cut(const PrefillChunk& chunk) {
+    const auto whole = whole_chunk_.emplace(chunk.request, chunk.count).first;
+    EXPECT_TRUE(chunk.count == whole->second || (chunk.samples && chunk.count < whole->second));
+  }
 
   std::int32_t next_token() { return static_cast<std::int32_t>(random_() % 20); }
   void promise(RequestId id, const std::vector<int>& owners) {
@@ -914,6 +1063,7 @@ class Replay {
   std::map<RequestId, std::vector<int>> owners_;
   std::map<RequestId, std::int64_t> computed_;
   std::map<std::pair<int, std::int32_t>, SlotContents> in_slot_;  // by owner and slot
+  std::map<RequestId, std::int64_t> whole_chunk_;
   std::int64_t hits_ = 0;
   std::int64_t forks_ = 0;
 };
@@ -928,7 +1078,8 @@ class RandomJob {
     replay.name_of = [&](RequestId id, std::int64_t page) { return shapes_.at(id).names.at(page); };
     while (submits() || !planner_.idle()) {
       if (below(12) == 0) abort(below(12));
-      const auto plan = planner_.next();
+      now_ += below(400'000'000);
+      const auto plan = planner_.next(below(4) == 0 ? nullptr : &costs_, now_);
       if (!plan) continue;
       planner_.completed(replay.apply(*plan));
       ASSERT_EQ(planner_.ledger().check(), std::nullopt);
@@ -957,6 +1108,9 @@ class RandomJob {
     options.keep = below(2) ? Retention::kSpread : Retention::kFewest;
     options.max_running = 1 + below(4);
     options.hit_pages = 1 + below(3);
+    options.cuts_are_fixed = below(2) == 0;
+    if (below(2)) options.step_rows = 1 + below(60);
+    if (below(2)) options.target = 1'000'000 * below(60);
     return options;
   }
 
@@ -980,7 +1134,9 @@ class RandomJob {
     RequestShape shape{.id = id,
                        .prompt_tokens = 1 + below(60),
                        .max_new = 1 + below(12),
-                       .stop_tokens = {below(2) ? 3 : -1}};
+                       .stop_tokens = {below(2) ? 3 : -1},
+                       .arrival = now_,
+                       .urgency = below(3) ? Urgency::kInteractive : Urgency::kBatch};
     const auto pages = static_cast<std::uint64_t>(shape.prompt_tokens / options_.page_tokens);
     if (below(4) > 0) shape.names = names(10 + id, below(8), pages);
     return shape;
@@ -992,11 +1148,13 @@ class RandomJob {
   }
 
   std::mt19937 random_;
+  const CostModel costs_ = milliseconds();
   PlannerOptions options_;
   StepPlanner planner_;
   std::map<RequestId, RequestShape> shapes_;
   std::set<RequestId> aborted_;
   RequestId next_ = 0;
+  Nanoseconds now_ = 0;
 };
 
 TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted) {

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <chrono>
 #include <ctime>
 #include <filesystem>
 #include <future>
@@ -17,6 +18,8 @@
 #include "comm/error.h"
 #include "comm/str.h"
 #include "runtime/engine/load_model.h"
+#include "runtime/engine/session_messages.h"
+#include "runtime/session/session_folder.h"
 #include "tests/runtime/model/temporary_directory.h"
 #include "tests/runtime/model/tiny_llama.h"
 #include "tests/support/run_ranks.h"
@@ -378,6 +381,67 @@ TEST_F(EngineTest, ATurnThatIsAbortedStaysAConversation) {
   });
   EXPECT_EQ(again.read, 34);
   EXPECT_EQ(again.tokens, alone({message})[0]);
+}
+
+TEST_F(EngineTest, WhatNobodyWaitsForComesBehindWhatSomebodyDoes) {
+  std::vector<int> order;
+  open({.tbt_target = std::chrono::milliseconds(100), .max_running = 1}, [&](Engine& engine) {
+    const std::vector urgencies{Urgency::kBatch, Urgency::kBatch, Urgency::kInteractive};
+    for (int i = 0; i < 3; ++i) {
+      engine.submit({.prompt = {1, 2, 3},
+                     .urgency = urgencies[i],
+                     .on_finished = [&order, i](const Finish&) { order.push_back(i); }});
+    }
+    run_out(engine);
+  });
+  EXPECT_EQ(order, (std::vector{2, 0, 1}));
+}
+
+TEST_F(EngineTest, AConversationLeavesForFilesAndGoesOnInAnotherEngine) {
+  const std::string file = (folder_ / "talk.session").string();
+  std::mt19937 random(11);
+  Tokens whole = random_tokens(random, 17);
+  Heard first, other, second;
+  open({.degree = 2, .page_tokens = 4, .max_running = 1}, [&](Engine& engine) {
+    EngineRequest request = request_of(whole, first);
+    request.room = engine.room();
+    const RequestId id = engine.submit(std::move(request));
+    EXPECT_FALSE(engine.holds(id)) << "it is under way";
+    run_out(engine);
+    EXPECT_TRUE(engine.holds(id));
+    const HeldConversation held = engine.held(id);
+    whole.insert(whole.end(), first.tokens.begin(), first.tokens.end());
+    EXPECT_EQ(held.tokens, whole);
+    EXPECT_EQ(held.computed, 22) << "all but the last token";
+    SessionIndex index{.generation = new_generation(),
+                       .page_tokens = 4,
+                       .tokens = held.tokens,
+                       .computed = held.computed};
+    index.terms = {.layers = test::TinyLlama{}.layers, .kv_heads = 2, .head_dim = 16};
+    index.parts = engine.save_pages({id, file, index.generation, index.computed, 2});
+    commit_session(file, index);
+    engine.forget(id);
+    EXPECT_FALSE(engine.holds(id));
+  });
+  whole.push_back(7);
+  open({.degree = 3, .page_tokens = 8, .max_running = 1}, [&](Engine& engine) {
+    EngineRequest request = request_of({1, 2, 3}, other);
+    request.room = engine.room();
+    const RequestId before = engine.submit(std::move(request));
+    run_out(engine);
+    const SessionIndex index = read_index(file);
+    EXPECT_FALSE(engine.restore(file, index, 80)) << "there is one place, and it is taken";
+    engine.forget(before);
+    const auto id = engine.restore(file, index, 80);
+    ASSERT_TRUE(id) << "what was forgotten gives way at once";
+    EXPECT_NE(*id, before);
+    EXPECT_TRUE(engine.holds(*id));
+    EXPECT_EQ(engine.stats().held, 1);
+    engine.extend(*id, request_of(whole, second));
+    run_out(engine);
+  });
+  EXPECT_EQ(second.read, 2);
+  EXPECT_EQ(second.tokens, alone({whole})[0]);
 }
 
 }  // namespace

@@ -345,6 +345,60 @@ TEST_F(JobTest, NarrowPagesGiveTheTokensOfOneRankWithTheSameChunks) {
   }
 }
 
+// A target of no time at all cuts every chunk that may be cut to a page for each rank. Where keys
+// are rounded that would show in the tokens: there nothing may be cut, whatever the time. Only who
+// shares a step changes, and with it the last bits of products.
+TEST_F(JobTest, ATargetChangesNoTokens) {
+  const auto list = requests({1, 7, 33, 100, 64, 40}, 8);
+  for (KvType type : {KvType::kFloat32, KvType::kBFloat16, KvType::kInt8}) {
+    for (int degree : {1, 3}) {
+      JobOptions options{.degree = degree,
+                         .page_tokens = 4,
+                         .chunk_tokens = 48,
+                         .kv_type = type,
+                         .max_running = 6};
+      int steps = 0;
+      const auto count = [&](Coordinator&) { ++steps; };
+      const auto run_counted = [&] {
+        steps = 0;
+        return run(degree, options, list, std::nullopt, LayerMasks(Mask::causal()), count);
+      };
+      const Outcome oracle = run_counted();
+      const int untimed = steps;
+      for (const int milliseconds : {0, 1, 1'000'000}) {
+        options.tbt_target = std::chrono::milliseconds(milliseconds);
+        const auto what = str("{} on {} ranks, {} ms", name(type), degree, milliseconds);
+        expect_same(run_counted(), oracle, what, type == KvType::kInt8 ? kInt8Tolerance : 1e-4);
+        const bool cuts = milliseconds == 0 && type == KvType::kFloat32;
+        EXPECT_GE(steps, untimed + (cuts ? 5 : 0)) << what;
+        EXPECT_TRUE(milliseconds < 1000 || steps == untimed) << what;
+      }
+    }
+  }
+}
+
+// Buffers are made for so many rows, and a step with more is refused: chunks give way, and requests
+// wait.
+TEST_F(JobTest, ARankComputesNoMoreRowsThanItMay) {
+  const auto list = requests({1, 7, 33, 100, 3, 5, 9, 2});
+  const Outcome oracle = run(1, {.degree = 1, .chunk_tokens = 60}, list);
+  std::mt19937 random(11);
+  for (const int degree : {1, 2, 3}) {
+    for (const std::int64_t rows : {1, 2, 5, 37, 40, 90}) {
+      for (const DecodeStrategy decode : {DecodeStrategy::kShipped, DecodeStrategy::kMirrored}) {
+        const JobOptions options{.degree = degree,
+                                 .page_tokens = std::int64_t{1} << random() % 5,
+                                 .chunk_tokens = 60,
+                                 .max_step_tokens = rows,
+                                 .decode_strategy = decode,
+                                 .max_running = 6};
+        expect_same(run(degree, options, list), oracle,
+                    str("{} rows on {} ranks, pages of {}", rows, degree, options.page_tokens));
+      }
+    }
+  }
+}
+
 // A page is rounded when it is full: by chunks that end inside it, by decode rows, on any rank.
 TEST_F(JobTest, Int8PagesOfAnySizeGiveTheTokensOfOneRankWithTheSameChunks) {
   const auto list = requests({1, 7, 33, 100});

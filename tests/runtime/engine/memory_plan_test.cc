@@ -161,6 +161,17 @@ TEST(MemoryPlanTest, ABlockBoundsTheWidestActivationsWhateverTheChunk) {
   }
 }
 
+TEST(MemoryPlanTest, ARankHasRowsForWhatAStepMayHold) {
+  JobShape shape = job({{}});
+  const std::int64_t wanted = plan_memory(config(), shape, kPlenty).limits.rows;
+  EXPECT_GT(wanted, 512 / kRanks + 7);
+  for (const auto& [most, rows] :
+       {std::pair<std::int64_t, std::int64_t>{wanted + 1, wanted}, {wanted, wanted}, {200, 200}}) {
+    shape.step_rows = most;
+    EXPECT_EQ(plan_memory(config(), shape, kPlenty).limits.rows, rows);
+  }
+}
+
 // As a request that fills it with its prompt, and more of it never fits.
 TEST(MemoryPlanTest, AConversationIsPlannedForItsRoomAndTheLongestIsFound) {
   for (Retention keep : {Retention::kSpread, Retention::kFewest}) {

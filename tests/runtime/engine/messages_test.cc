@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "comm/error.h"
+#include "runtime/engine/session_messages.h"
 
 namespace longspan {
 namespace {
@@ -144,6 +145,45 @@ TEST(MessagesTest, AMessageCutAnywhereIsRefused) {
 
 TEST(MessagesTest, AMessageOfAnotherTypeIsRefused) {
   EXPECT_THROW(read_report(to_message(an_order())), CommError);
+}
+
+TEST(MessagesTest, OrdersAndReportsOfSessionsSurviveTheWire) {
+  const SavePages save = read_save_pages(to_message(SavePages{4, "a.session", 77, 35, 3}));
+  EXPECT_EQ(save.request, 4);
+  EXPECT_EQ(save.session, "a.session");
+  EXPECT_EQ(save.generation, 77u);
+  EXPECT_EQ(save.computed, 35);
+  EXPECT_EQ(save.kv_heads, 3);
+  const Message whole =
+      to_message(RestorePages{5, "b", 78, {1, 0}, {0, 1, 0}, {{0, 4, 9}, {1, 2, 3}}, {2, 3}});
+  const RestorePages restore = read_restore_pages(whole);
+  EXPECT_EQ(restore.request, 5);
+  EXPECT_EQ(restore.session, "b");
+  EXPECT_EQ(restore.generation, 78u);
+  EXPECT_THAT(restore.group, ElementsAre(1, 0));
+  EXPECT_THAT(restore.owners, ElementsAre(0, 1, 0));
+  EXPECT_THAT(restore.pages, ElementsAre(PageRef{0, 4, 9}, PageRef{1, 2, 3}));
+  EXPECT_THAT(restore.finished, ElementsAre(2, 3));
+  for (std::size_t length = 0; length < whole.payload.size(); ++length) {
+    Message cut = whole;
+    cut.payload.resize(length);
+    EXPECT_THROW(read_restore_pages(cut), CommError) << length;
+  }
+  const PagesReport none = read_pages_report(to_message(PagesReport{}));
+  EXPECT_FALSE(none.failure || none.part);
+  const PagesReport failed =
+      read_pages_report(to_message(PagesReport{.failure = Failure{ExitCode::kIo, "full"}}));
+  ASSERT_TRUE(failed.failure);
+  EXPECT_EQ(failed.failure->code, ExitCode::kIo);
+  EXPECT_EQ(failed.failure->message, "full");
+  const PagesReport wrote = read_pages_report(
+      to_message(PagesReport{.part = SessionPart{.rank = 2, .heads = {1, 2}, .pages = {{8, 9}}}}));
+  ASSERT_TRUE(wrote.part);
+  EXPECT_EQ(wrote.part->rank, 2);
+  EXPECT_EQ(wrote.part->heads, (Slice{1, 2}));
+  ASSERT_EQ(wrote.part->pages.size(), 1u);
+  EXPECT_EQ(wrote.part->pages[0].number, 8);
+  EXPECT_EQ(wrote.part->pages[0].crc, 9u);
 }
 
 }  // namespace
