@@ -142,8 +142,6 @@ class Conversation {
       : options_(options), model_(model), input_(std::move(input)) {}
 
   const RunInput& input() const { return input_; }
-  /// Seconds of the next run count from here.
-  void restart_clock() { input_.loaded = Clock::now(); }
 
   ExitCode show(const RunResult& result, const RunFacts& facts) {
     print(result.answers, facts, result.ranks);
@@ -264,7 +262,6 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
                           .n = options.n,
                           .stop_texts = options.sampling.stop_texts,
                           .interrupted = &interrupted,
-                          .loaded = late ? Clock::now() : loaded,
                           .session = keeper ? &*keeper : nullptr,
                           .messages = std::move(messages),
                           .stream = !options.json,
@@ -293,7 +290,6 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
       code = ExitCode::kInterrupted;
       break;
     }
-    if (talk) talk->restart_clock();
   }
   if (trace) trace->finish(!options.json);
   return code;

@@ -17,6 +17,8 @@ namespace {
 /// before it are complete, so that answers come in order.
 class Collector {
  public:
+  using Clock = std::chrono::steady_clock;
+
   Collector(const RunInput& input, LoadedModel& model, int degree)
       : input_(input), progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
     for (const EngineRequest& request : input.requests) {
@@ -52,12 +54,14 @@ class Collector {
 
   /// All answers, unless somebody interrupts.
   void run(Engine& engine) {
+    began_ = Clock::now();
     for (std::size_t i = 0; i < recorders_.size(); ++i) submit(engine, i);
     run_steps(engine);
   }
 
   /// The same of the only request, in its session. Without a step where that cannot be taken up.
   void run_in_session(Engine& engine) {
+    began_ = Clock::now();
     const auto id = begin_in_session(engine, *input_.session, with_callbacks(engine, 0));
     if (!id) return;
     ids_.push_back(*id);
@@ -77,9 +81,7 @@ class Collector {
   }
 
  private:
-  double now() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - input_.loaded).count();
-  }
+  double now() const { return std::chrono::duration<double>(Clock::now() - began_).count(); }
 
   void submit(Engine& engine, std::int64_t i) {
     EngineRequest request = with_callbacks(engine, i);
@@ -160,6 +162,7 @@ class Collector {
   }
 
   const RunInput& input_;
+  Clock::time_point began_;  // with the engine ready: seconds count from here
   PrefillProgress progress_;
   std::vector<AnswerRecorder> recorders_;
   std::vector<RequestId> ids_;  // of the engine

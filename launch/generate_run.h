@@ -2,7 +2,6 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
@@ -22,10 +21,9 @@ struct RunInput {
   int n = 1;
   std::vector<std::string> stop_texts;  // end each answer, but not before its min_tokens
   const std::atomic<bool>* interrupted = nullptr;
-  std::chrono::steady_clock::time_point loaded;  // weights and prompts: seconds count from here
-  SessionKeeper* session = nullptr;              // of the one request, if there is one
-  std::vector<ChatMessage> messages;             // of its conversation, without the answer
-  bool stream = false;                           // text to standard output as it comes
+  SessionKeeper* session = nullptr;   // of the one request, if there is one
+  std::vector<ChatMessage> messages;  // of its conversation, without the answer
+  bool stream = false;                // text to standard output as it comes
   bool progress = false;
 };
 
