@@ -921,6 +921,19 @@ TEST(StepPlannerTest, WhoDoesNotFitBesideAPromptOfItsOwnIsNoFork) {
   EXPECT_EQ(plan->prefill[0].first, 0);
 }
 
+// Ranks have not heard of the forks, and would forget the parent whose pages these share.
+TEST(StepPlannerTest, NothingIsRestoredBetweenAForkAndThePlanThatTellsOfIt) {
+  StepPlanner planner(roomy());
+  submit_alike(planner, 2, 10, 6);
+  (void)planner.next();
+  planner.completed({{0, 5}, {1, 6}});
+  planner.end(0);
+  EXPECT_FALSE(planner.restore({.id = 5, .prompt_tokens = 3, .room = 8}));
+  EXPECT_THAT(planner.next()->finished, ElementsAre(0));
+  planner.completed({{1, 6}});
+  EXPECT_TRUE(planner.restore({.id = 5, .prompt_tokens = 3, .room = 8}));
+}
+
 // In the middle of the step that samples for the forks, and right behind it.
 TEST(StepPlannerTest, AForkOutlivesItsParent) {
   for (bool within_the_step : {false, true}) {
@@ -1083,6 +1096,7 @@ class RandomJob {
       if (!plan) continue;
       planner_.completed(replay.apply(*plan));
       ASSERT_EQ(planner_.ledger().check(), std::nullopt);
+      ASSERT_EQ(violation(planner_.state()), std::nullopt);
     }
     for (const auto& [id, shape] : shapes_) {
       if (aborted_.contains(id)) continue;
