@@ -221,10 +221,11 @@ void Engine::finish(RequestId id, Ending ending) {
   const Turn turn = std::move(turns_.extract(id).mapped());
   {
     const std::lock_guard lock(mutex_);
-    if (coordinator_->holds(id)) {
-      known_.at(id).state = State::kHeld;
+    const auto conversation = coordinator_->holds(id) ? known_.find(id) : known_.end();
+    if (conversation != known_.end()) {
+      conversation->second.state = State::kHeld;
     } else {
-      known_.erase(id);
+      known_.erase(id);  // or somebody forgot it in this very step
     }
   }
   if (turn.request.on_finished) turn.request.on_finished({ending, turn.tokens});

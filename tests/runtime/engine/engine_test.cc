@@ -320,6 +320,27 @@ TEST_F(EngineTest, AConversationGoesOnTurnAfterTurnAndIsForgotten) {
   }
 }
 
+TEST_F(EngineTest, AConversationIsForgottenInTheStepThatEndsItsTurn) {
+  Heard heard, next;
+  open({.page_tokens = 4, .max_running = 1}, [&](Engine& engine) {
+    EngineRequest request = request_of({1, 2, 3}, heard);
+    request.room = engine.room();
+    RequestId id = 0;
+    request.on_token = [&](const Scored& token) {
+      heard.tokens.push_back(token.chosen.id);
+      if (heard.tokens.size() == 6) engine.forget(id);
+    };
+    id = engine.submit(std::move(request));
+    run_out(engine);
+    EXPECT_EQ(heard.finished.size(), 1u);
+    EXPECT_FALSE(engine.holds(id));
+    EXPECT_EQ(engine.stats().held, 0);
+    engine.submit(request_of({1, 2, 3}, next));
+    run_out(engine);
+  });
+  EXPECT_EQ(next.tokens, heard.tokens);
+}
+
 TEST_F(EngineTest, ARetryGoesOnWhereAnAbortedPromptHadGot) {
   std::mt19937 random(10);
   const Tokens prompt = random_tokens(random, 50);
