@@ -52,7 +52,7 @@ class ChunkBudget {
   std::int64_t in_time(std::int64_t computed, std::int64_t tokens) const;
   std::int64_t whole_pages(std::int64_t tokens) const;
 
-  const ChunkRules& rules_;
+  ChunkRules rules_;
   std::int64_t tokens_left_;
   std::int64_t rows_left_;
   int chunks_ = 0;

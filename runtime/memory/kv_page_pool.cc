@@ -44,6 +44,7 @@ KvLease KvLease::remove(int at) {
 
 KvLease KvLease::share(int first, int count) const {
   expects(first >= 0 && count >= 0 && first + count <= std::ssize(slots_), "pages of the lease");
+  if (pool_ == nullptr) return {};
   const std::vector<PageSlot> some(slots_.begin() + first, slots_.begin() + first + count);
   for (const PageSlot slot : some) pool_->refer(slot);
   return KvLease(*pool_, some);
