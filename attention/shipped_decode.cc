@@ -24,7 +24,8 @@ namespace {
 
 /// Then there is nothing to merge.
 bool is_held_alone(const DecodeBatch& batch, int row) {
-  return batch.rows[row].owners == std::vector<int>{batch.rank};
+  const std::vector<int>& owners = batch.rows[row].owners;
+  return owners.size() == 1 && owners.front() == batch.rank;
 }
 
 }  // namespace

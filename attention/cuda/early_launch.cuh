@@ -8,7 +8,6 @@
 
 #include <cuda_runtime_api.h>
 
-#include <cstddef>
 #include <utility>
 
 #include "comm/cuda/cuda_check.h"

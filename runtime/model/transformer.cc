@@ -159,17 +159,14 @@ void Transformer::warm_up(Stream& compute) {
   if (!ops_.finds_kernels() || limits_.rows == 0) return;
   const LayerWeights& layer = weights_.layer(0);
   float* x = hidden(0);
-  float* normed = normed_.as<float>().data();
-  const FeedForward part{layer.ffn_norm, layer.gate_up, config_.activation, layer.down};
-  const FeedForwardMemory memory{normed, gate_up_.as<float>().data(), active_.as<float>().data()};
   for (const std::int64_t rows : {block_rows(limits_), std::int64_t{1}}) {
     ops_.clear(compute, x, rows * config_.hidden);
     ops_.clear(compute, mixed_.as<float>().data(), rows * config_.q_width());
-    ops_.normed_matmul(compute, x, rows, layer.attention_norm, layer.qkv, normed,
-                       qkv_.as<float>().data());
+    ops_.normed_matmul(compute, x, rows, layer.attention_norm, layer.qkv,
+                       normed_.as<float>().data(), qkv_.as<float>().data());
     ops_.matmul(compute, mixed_.as<float>().data(), rows, layer.attention_output, x,
                 Output::kAccumulate);
-    ops_.feed_forward(compute, x, rows, part, memory, x, Output::kAccumulate);
+    feed_forward(compute, layer, x, rows, x, Output::kAccumulate);
   }
 }
 
@@ -335,20 +332,27 @@ void Transformer::attention_output(Stream& compute, const ForwardStep& step,
 
 void Transformer::mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
                       const RowBlock& block) {
-  float* normed = normed_.as<float>().data();
   const float* x = hidden(block.first);
   float* sums = branch(compute, layer.ffn_post_norm, block);
   if (block.is_sliced) {
+    float* normed = normed_.as<float>().data();
     ops_.rms_norm(compute, x, block.count, layer.ffn_norm, normed);
     sliced_->mlp(compute, step.group, normed, block.count, layer, sums);
   } else {
-    const FeedForward part{layer.ffn_norm, layer.gate_up, config_.activation, layer.down};
-    const FeedForwardMemory memory{normed, gate_up_.as<float>().data(), active_.as<float>().data()};
     parts_.add(compute, block.count, sums, [&](float* out, Output output) {
-      ops_.feed_forward(compute, x, block.count, part, memory, out, output);
+      feed_forward(compute, layer, x, block.count, out, output);
     });
   }
   join(compute, layer.ffn_post_norm, block);
+}
+
+/// With this rank's part of the weights.
+void Transformer::feed_forward(Stream& compute, const LayerWeights& layer, const float* x,
+                               std::int64_t rows, float* out, Output output) {
+  ops_.feed_forward(
+      compute, x, rows, {layer.ffn_norm, layer.gate_up, config_.activation, layer.down},
+      {normed_.as<float>().data(), gate_up_.as<float>().data(), active_.as<float>().data()}, out,
+      output);
 }
 
 std::int64_t Transformer::bad_lse_total() const {

@@ -127,9 +127,9 @@ class Transformer {
   /// stream after each layer.
   void forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done);
 
-  /// Enqueues the products of a layer and of the logits, of as many rows as whole chunks have and
-  /// of one, so that a device has found its kernels for them. What they say is forgotten. Before
-  /// the first step; no other rank takes part.
+  /// Enqueues the products of a layer, of as many rows as whole chunks have and of one, so that a
+  /// device has found its kernels for them. What they say is forgotten. Before the first step; no
+  /// other rank takes part.
   void warm_up(Stream& compute);
 
   const Limits& limits() const { return limits_; }
@@ -160,6 +160,8 @@ class Transformer {
                         const RowBlock& block);
   void mlp(Stream& compute, const ForwardStep& step, const LayerWeights& layer,
            const RowBlock& block);
+  void feed_forward(Stream& compute, const LayerWeights& layer, const float* x, std::int64_t rows,
+                    float* out, Output output);
   void rope_angles(Stream& compute, const ForwardStep& step);
   /// Of rows from `row` on, as the rule of a layer turns them.
   const float* angles(int layer, std::int64_t row);

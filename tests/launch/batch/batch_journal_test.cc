@@ -2,8 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <fstream>
@@ -12,6 +10,7 @@
 #include "comm/error.h"
 #include "comm/str.h"
 #include "tests/runtime/model/temporary_directory.h"
+#include "tests/support/small_disk.h"
 
 namespace longspan {
 namespace {
@@ -24,24 +23,6 @@ std::string line(std::int64_t number, bool failed = false, std::uint64_t digest 
              failed ? 400 : 200) +
          "\n";
 }
-
-/// A limit on the size of files, in place of a disk that is full.
-class SmallDisk {
- public:
-  explicit SmallDisk(std::size_t bytes) : before_signal_(signal(SIGXFSZ, SIG_IGN)) {
-    getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit small{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &small);
-  }
-  ~SmallDisk() {
-    setrlimit(RLIMIT_FSIZE, &before_);
-    signal(SIGXFSZ, before_signal_);
-  }
-
- private:
-  rlimit before_{};
-  sighandler_t before_signal_;
-};
 
 class BatchJournalTest : public testing::Test {
  protected:
@@ -171,7 +152,7 @@ TEST_F(BatchJournalTest, ADiskThatIsFullLosesNothingThatWasAnswered) {
   append(journal, 2);
   append(journal, 1);
   {
-    const SmallDisk disk(text().size() + 10);
+    const test::SmallDisk disk(text().size() + 10);
     try {
       append(journal, 3);
       FAIL() << "there was room";
@@ -188,7 +169,7 @@ TEST_F(BatchJournalTest, WhatCannotBePutInOrderStaysAsItIs) {
   BatchJournal journal(path_);
   append(journal, 2);
   append(journal, 1);
-  const SmallDisk disk(text().size() - 1);
+  const test::SmallDisk disk(text().size() - 1);
   EXPECT_THROW(journal.put_in_order(2), IoError);
   EXPECT_EQ(text(), line(2) + line(1));
   EXPECT_FALSE(std::filesystem::exists(path_.string() + ".tmp"));

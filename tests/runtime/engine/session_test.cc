@@ -1,8 +1,6 @@
 // A conversation that is saved, and goes on in another job: the same tokens as if it had never
 // stopped, however many ranks, pages and parts of the model there are then.
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -21,6 +19,7 @@
 #include "tests/runtime/model/temporary_directory.h"
 #include "tests/runtime/model/tiny_llama.h"
 #include "tests/support/run_ranks.h"
+#include "tests/support/small_disk.h"
 
 namespace longspan {
 namespace {
@@ -291,14 +290,10 @@ TEST_F(SessionTest, ASaveThatFailsDisturbsNeitherTheConversationNorTheFile) {
     take_turn(coordinator, talk, messages[0]);
     const SessionIndex first = save(coordinator, setting);
     take_turn(coordinator, talk, messages[1]);
-    const auto before_signal = signal(SIGXFSZ, SIG_IGN);
-    rlimit before{};
-    getrlimit(RLIMIT_FSIZE, &before);
-    const rlimit small{100, before.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &small);
-    EXPECT_THROW(save(coordinator, setting), IoError);
-    setrlimit(RLIMIT_FSIZE, &before);
-    signal(SIGXFSZ, before_signal);
+    {
+      const test::SmallDisk full(100);
+      EXPECT_THROW(save(coordinator, setting), IoError);
+    }
     EXPECT_EQ(read_index(file()).generation, first.generation);
     EXPECT_NO_THROW(verify_session(file(), first));
     take_turn(coordinator, talk, messages[2]);

@@ -3,8 +3,6 @@
 #include "runtime/session/session_folder.h"
 
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <fstream>
@@ -13,29 +11,12 @@
 #include "comm/error.h"
 #include "tests/runtime/model/temporary_directory.h"
 #include "tests/runtime/session/some_session.h"
+#include "tests/support/small_disk.h"
 
 namespace longspan {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Files may not grow beyond so many bytes while it lives.
-class SmallDisk {
- public:
-  explicit SmallDisk(std::size_t bytes) : before_signal_(signal(SIGXFSZ, SIG_IGN)) {
-    getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit small{bytes, before_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &small);
-  }
-  ~SmallDisk() {
-    setrlimit(RLIMIT_FSIZE, &before_);
-    signal(SIGXFSZ, before_signal_);
-  }
-
- private:
-  rlimit before_{};
-  void (*before_signal_)(int);
-};
 
 class SessionFolderTest : public testing::Test {
  protected:
@@ -143,7 +124,7 @@ TEST_F(SessionFolderTest, ASaveThatBreaksOffAnywhereLeavesTheOneBefore) {
 TEST_F(SessionFolderTest, AFullDiskIsSaidAndNothingIsLost) {
   const SessionIndex saved = save(5);
   for (std::size_t limit : {0u, 10u, 100u, 700u}) {
-    const SmallDisk disk(limit);
+    const test::SmallDisk disk(limit);
     SessionIndex next = test::some_index(6);
     const std::string said = why([&] { test::write_parts(session(), next); });
     EXPECT_NE(said.find("there is no room left"), std::string::npos) << limit << ": " << said;
@@ -152,7 +133,7 @@ TEST_F(SessionFolderTest, AFullDiskIsSaidAndNothingIsLost) {
   SessionIndex next = test::some_index(6);
   test::write_parts(session(), next);
   {
-    const SmallDisk disk(50);
+    const test::SmallDisk disk(50);
     EXPECT_NE(why([&] { commit_session(session(), next); }).find("no room left"),
               std::string::npos);
   }
