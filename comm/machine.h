@@ -24,6 +24,7 @@ struct MachineOptions {
   Binding bind = Binding::kAuto;
   /// Absent: GPUs if any rank of the job sees one, else CPUs.
   std::optional<Backend> backend = Backend::kCpu;
+  GpuLink gpu_link = GpuLink::kNccl;
   // Deadline of every exchange(). What a peer computes before it takes part counts too.
   std::chrono::milliseconds hang_timeout{120'000};
   // Longer messages are cut: MPI counts bytes in an int.

@@ -27,6 +27,7 @@ std::unique_ptr<Machine> open_machine(const MachineRequest& request) {
   auto machine = Machine::open({.threads = request.threads.value_or(0),
                                 .bind = request.bind,
                                 .backend = request.backend,
+                                .gpu_link = request.gpu_link,
                                 .hang_timeout = request.hang_timeout});
   if (!request.throttle_link) return machine;
   return std::make_unique<ThrottledMachine>(std::move(machine),

@@ -167,6 +167,11 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "what computes: cpu; cuda, with a GPU for each rank; or auto: GPUs, unless no rank sees one "
       "(default: auto)"},
      [](auto& o, auto& given) { o.backend = backend_word(given); }},
+    {{kGroupSplit, "gpu-link", "WORD",
+      "what carries keys and queries between GPUs: nccl; or peer, where all ranks are of one host: "
+      "copy engines and stores into memory that GPUs share, in which ranks may also share a GPU "
+      "(default: nccl)"},
+     [](auto& o, auto& given) { o.gpu_link = gpu_link_word(given); }},
     {{kGroupSplit, "dtype", "WORD",
       "what matrices are stored and multiplied in: float32, bfloat16 (half the memory, rounds "
       "weights and activations; sums stay float32) or auto: bfloat16 on GPUs and where all ranks "

@@ -91,6 +91,11 @@ std::optional<Backend> backend_word(const Given& given) {
   return kBackends[word - 1];
 }
 
+GpuLink gpu_link_word(const Given& given) {
+  constexpr std::array kLinks{GpuLink::kNccl, GpuLink::kPeer};
+  return kLinks[one_of(given, names(kLinks))];
+}
+
 LogLevel log_level_word(const Given& given) {
   constexpr std::array<std::string_view, 4> kWords = {"debug", "info", "warning", "error"};
   return static_cast<LogLevel>(one_of(given, kWords));

@@ -88,6 +88,7 @@ struct GenerateOptions {
   std::optional<int> threads;      // per rank; absent: allowed cores / local ranks
   Binding bind = Binding::kAuto;   // of compute threads to cores
   std::optional<Backend> backend;  // absent: GPUs where there are any
+  GpuLink gpu_link = GpuLink::kNccl;
   std::vector<int> compare_degrees;
 
   AttentionOptions attention;

@@ -85,6 +85,7 @@ MachineRequest machine_request(const GenerateOptions& options) {
   return {.threads = options.threads,
           .bind = options.bind,
           .backend = options.backend,
+          .gpu_link = options.gpu_link,
           .hang_timeout = options.hang_timeout,
           .throttle_link = options.throttle_link,
           .log_level = options.log_level};

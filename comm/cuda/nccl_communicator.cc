@@ -9,6 +9,7 @@
 
 #include "comm/agreement.h"
 #include "comm/cuda/cuda_check.h"
+#include "comm/cuda/gpu_exchange.h"
 #include "comm/error.h"
 #include "comm/exchange_lists.h"
 #include "comm/log.h"
@@ -119,7 +120,7 @@ void NcclCommunicator::exchange(CudaStream& stream, std::vector<Send> sends,
                                 std::vector<Receive> receives,
                                 std::optional<std::chrono::milliseconds> deadline) {
   cuda_check(cudaSetDevice(gpu_.ordinal()), str("GPU {}", gpu_.ordinal()));
-  copy_own(stream, sends, receives);
+  copy_own_messages(gpu_, stream, rank_, sends, receives);
   if (sends.empty() && receives.empty()) return;
   if (const auto failure = watch_->failure()) {
     throw CommError(str("not begun: an earlier exchange was given up: {}", *failure));
@@ -129,25 +130,10 @@ void NcclCommunicator::exchange(CudaStream& stream, std::vector<Send> sends,
       .done = {},
       .failure = stream.failure(),
       .deadline = deadline,
-      .overdue = overdue(sends, receives, deadline.value_or(deadline_))};
+      .overdue = overdue(rank_, sends, receives, deadline.value_or(deadline_))};
   enqueue_group(stream, sends, receives);
   watched.done = stream.record();
   watch_->add(std::move(watched));
-}
-
-void NcclCommunicator::copy_own(CudaStream& stream, std::vector<Send>& sends,
-                                std::vector<Receive>& receives) {
-  const auto is_own = [this](const auto& message) { return message.peer == rank_; };
-  auto receive = std::ranges::find_if(receives, is_own);
-  for (const Send& send : sends) {
-    if (!is_own(send)) continue;
-    expects(receive != receives.end() && receive->bytes.size() == send.bytes.size(),
-            "what a rank sends to itself it receives");
-    gpu_.copy(stream, receive->bytes, send.bytes);
-    receive = std::find_if(receive + 1, receives.end(), is_own);
-  }
-  std::erase_if(sends, is_own);
-  std::erase_if(receives, is_own);
 }
 
 void NcclCommunicator::enqueue_group(CudaStream& stream, const std::vector<Send>& sends,
@@ -203,20 +189,6 @@ std::optional<std::string> NcclCommunicator::find_error() {
 void NcclCommunicator::give_up() {
   const std::lock_guard lock(mutex_);
   if (communicator_ != nullptr) nccl_.abort(std::exchange(communicator_, nullptr));
-}
-
-std::string NcclCommunicator::overdue(const std::vector<Send>& sends,
-                                      const std::vector<Receive>& receives,
-                                      std::chrono::milliseconds deadline) const {
-  std::string list;
-  for (const Receive& receive : receives) {
-    list += str("; it receives from rank {} ({} bytes)", receive.peer, receive.bytes.size());
-  }
-  for (const Send& send : sends) {
-    list += str("; it sends to rank {} ({} bytes)", send.peer, send.bytes.size());
-  }
-  return str("rank {}: exchange not done after {:.3f} s{}", rank_,
-             std::chrono::duration<double>(deadline).count(), list);
 }
 
 }  // namespace longspan

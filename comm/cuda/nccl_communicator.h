@@ -41,16 +41,12 @@ class NcclCommunicator final : public Communicator {
   void connect_pairs();
   void exchange(CudaStream& stream, std::vector<Send> sends, std::vector<Receive> receives,
                 std::optional<std::chrono::milliseconds> deadline);
-  /// Those to itself, which NCCL need not see: taken out of the lists.
-  void copy_own(CudaStream& stream, std::vector<Send>& sends, std::vector<Receive>& receives);
   void enqueue_group(CudaStream& stream, const std::vector<Send>& sends,
                      const std::vector<Receive>& receives);
   /// Waits until NCCL has done what it was asked for last: enqueued it, not run it.
   void settle(std::chrono::milliseconds deadline, std::string_view attempt);
   std::optional<std::string> find_error();
   void give_up();
-  std::string overdue(const std::vector<Send>& sends, const std::vector<Receive>& receives,
-                      std::chrono::milliseconds deadline) const;
 
   CudaDevice& gpu_;
   const Nccl& nccl_;

@@ -1,8 +1,6 @@
 // A loss ends NCCL for this process, so these are all tests of one program. MPI goes on.
-#include <gmock/gmock.h>
-
 #include "comm/error.h"
-#include "tests/comm/cuda/nccl_world.h"
+#include "tests/comm/cuda/gpu_world.h"
 
 namespace longspan::test {
 
@@ -12,22 +10,8 @@ MachineOptions machine_options() {
 
 namespace {
 
-World losing_world() {
-  World world = nccl_world();
-  world.run = [](const auto& body) {
-    Communicator& comm = machine().data();
-    if (comm.size() == 1) return;
-    body(comm);
-    const Buffer in = machine().device().allocate(4);
-    EXPECT_THROW(
-        comm.transfer({}, {{(comm.rank() + 1) % comm.size(), in.bytes()}}, Patience::forever()),
-        CommError);
-  };
-  return world;
-}
-
-INSTANTIATE_TEST_SUITE_P(All, CommunicatorLossConformance, testing::Values(losing_world()),
-                         world_name);
+INSTANTIATE_TEST_SUITE_P(All, CommunicatorLossConformance,
+                         testing::Values(losing_gpu_world("Nccl")), world_name);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(CommunicatorConformance);
 
 }  // namespace

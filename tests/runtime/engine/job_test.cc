@@ -128,10 +128,6 @@ class JobTest : public testing::Test {
               options.page_tokens, *options.chunk_tokens));
     });
   }
-
-  /// Keys of two degrees differ in their last bits, so that one between two rounded values may
-  /// become the other one; if it is the largest of its head and page, their scale follows.
-  static constexpr double kInt8Tolerance = 5e-3;
 };
 
 std::filesystem::path JobTest::path_;
@@ -340,7 +336,7 @@ TEST_F(JobTest, NarrowPagesGiveTheTokensOfOneRankWithTheSameChunks) {
           .degree = degree, .chunk_tokens = 32, .kv_type = type, .plans = {plans.front()}};
       expect_same(run(degree, options, list), oracle,
                   str("{} by {} on {} ranks", name(type), describe(plans.front(), degree), degree),
-                  int8 ? kInt8Tolerance : 1e-4);
+                  split_tolerance(type));
     });
   }
 }
@@ -368,7 +364,7 @@ TEST_F(JobTest, ATargetChangesNoTokens) {
       for (const int milliseconds : {0, 1, 1'000'000}) {
         options.tbt_target = std::chrono::milliseconds(milliseconds);
         const auto what = str("{} on {} ranks, {} ms", name(type), degree, milliseconds);
-        expect_same(run_counted(), oracle, what, type == KvType::kInt8 ? kInt8Tolerance : 1e-4);
+        expect_same(run_counted(), oracle, what, split_tolerance(type));
         const bool cuts = milliseconds == 0 && type == KvType::kFloat32;
         EXPECT_GE(steps, untimed + (cuts ? 5 : 0)) << what;
         EXPECT_TRUE(milliseconds < 1000 || steps == untimed) << what;
@@ -424,7 +420,7 @@ TEST_F(JobTest, Int8PagesOfAnySizeGiveTheTokensOfOneRankWithTheSameChunks) {
                   str("{} by {} on {} ranks, layout {}, pages of {}, running {}",
                       describe(options.plans.front(), degree), name(options.decode_strategy),
                       degree, static_cast<int>(options.layout), page_tokens, options.max_running),
-                  kInt8Tolerance);
+                  split_tolerance(KvType::kInt8));
     }
   }
 }
@@ -442,7 +438,7 @@ TEST_F(JobTest, Int8PagesUnderWindowsGiveTheTokensOfOneRank) {
       options.degree = 3;
       options.plans = {plan};
       expect_same(run(3, options, list, masks), oracle,
-                  str("window {}, {}", window, describe(plan, 3)), kInt8Tolerance);
+                  str("window {}, {}", window, describe(plan, 3)), split_tolerance(KvType::kInt8));
     }
   }
 }
@@ -463,7 +459,7 @@ TEST_F(JobTest, PatternsOverNarrowPagesGiveTheTokensOfOneRank) {
         options.plans = {plan};
         expect_same(run(3, options, list), oracle,
                     str("{} over {}, {}", described(attention), name(type), describe(plan, 3)),
-                    type == KvType::kInt8 ? kInt8Tolerance : 1e-4);
+                    split_tolerance(type));
       }
     }
   }
@@ -498,7 +494,7 @@ TEST_F(JobTest, MovedPagesChangeNoToken) {
                   describe(plan, 4));
       options.kv_type = KvType::kInt8;
       expect_same(run(5, options, list, std::nullopt, LayerMasks(Mask::causal()), wander), rounded,
-                  describe(plan, 4) + " of int8", kInt8Tolerance);
+                  describe(plan, 4) + " of int8", split_tolerance(KvType::kInt8));
     }
   }
   EXPECT_GT(moved, 50);

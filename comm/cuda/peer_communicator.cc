@@ -1,0 +1,227 @@
+#include "comm/cuda/peer_communicator.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "comm/cuda/cuda_check.h"
+#include "comm/cuda/gpu_exchange.h"
+#include "comm/cuda/stream_words.h"
+#include "comm/error.h"
+#include "comm/exchange_lists.h"
+#include "comm/log.h"
+#include "comm/str.h"
+
+namespace longspan {
+namespace {
+
+/// Up to here a kernel's stores are done before a copy engine has begun.
+constexpr std::size_t kSmall = 16 * PeerLane::kPartBytes;
+/// More than any count of pieces, and as far from all of them as the cyclic comparison allows.
+constexpr std::uint64_t kReleased = std::uint64_t{1} << 62;
+
+/// Within this GPU, and by a copy engine if it can be: a kernel would wait for the multiprocessors
+/// that attention has.
+void copy_beside_kernels(cudaStream_t stream, std::byte* to, const std::byte* from,
+                         std::size_t bytes) {
+  void* target = to;
+  const void* source = from;
+  cudaMemcpyAttributes attributes{};
+  attributes.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
+  attributes.flags = cudaMemcpyFlagPreferOverlapWithCompute;
+  std::size_t first = 0;
+  cuda_check(cudaMemcpyBatchAsync(&target, &source, &bytes, 1, &attributes, &first, 1, stream),
+             "taking what a GPU of this host sent");
+}
+
+std::vector<PeerPart> parts_of(std::byte* at, std::size_t bytes, std::size_t peer, bool sends,
+                               std::uint16_t& place) {
+  std::vector<PeerPart> parts;
+  for (std::size_t first = 0; first < bytes; first += PeerLane::kPartBytes) {
+    const std::size_t count = std::min(PeerLane::kPartBytes, bytes - first);
+    parts.push_back({.at = at + first,
+                     .bytes = static_cast<std::uint32_t>(count),
+                     .place = place++,
+                     .peer = static_cast<std::uint8_t>(peer),
+                     .sends = sends});
+  }
+  return parts;
+}
+
+}  // namespace
+
+PeerCommunicator::PeerCommunicator(CudaDevice& gpu, Communicator& control, bool shared,
+                                   std::chrono::milliseconds deadline)
+    : gpu_(gpu),
+      rank_(control.rank()),
+      size_(control.size()),
+      shared_(shared),
+      deadline_(deadline),
+      memory_(gpu, control),
+      own_stream_(gpu.new_stream()),
+      releasing_(gpu.new_stream()) {
+  for (int peer = 1; peer < size_; ++peer) ways_.push_back({gpu.new_stream(), gpu.new_stream()});
+  watch_ = std::make_unique<ExchangeWatch>(
+      gpu.ordinal(), [] { return std::nullopt; }, [this] { give_up(); });
+}
+
+PeerCommunicator::~PeerCommunicator() {
+  if (watch_->failure()) memory_.abandon();
+  watch_.reset();
+}
+
+void PeerCommunicator::exchange(Stream& stream, std::vector<Send> sends,
+                                std::vector<Receive> receives) {
+  expect_known_peers(sends, receives, size_);
+  drop_empty_messages(sends, receives);
+  const Traffic moved = traffic_of(sends, receives);
+  exchange(as_cuda(stream), std::move(sends), std::move(receives), deadline_);
+  traffic_.add(moved);
+}
+
+void PeerCommunicator::transfer(std::vector<Send> sends, std::vector<Receive> receives,
+                                Patience patience) {
+  expect_known_peers(sends, receives, size_);
+  drop_empty_messages(sends, receives);
+  const Traffic moved = traffic_of(sends, receives);
+  exchange(as_cuda(*own_stream_), std::move(sends), std::move(receives), patience.deadline);
+  own_stream_->synchronize();
+  traffic_.add(moved);
+}
+
+void PeerCommunicator::exchange(CudaStream& stream, std::vector<Send> sends,
+                                std::vector<Receive> receives,
+                                std::optional<std::chrono::milliseconds> deadline) {
+  cuda_check(cudaSetDevice(gpu_.ordinal()), str("GPU {}", gpu_.ordinal()));
+  copy_own_messages(gpu_, stream, rank_, sends, receives);
+  if (sends.empty() && receives.empty()) return;
+  if (const auto failure = watch_->failure()) {
+    throw CommError(str("not begun: an earlier exchange was given up: {}", *failure));
+  }
+  ExchangeWatch::Exchange watched{
+      .reached = stream.record(),
+      .done = {},
+      .failure = stream.failure(),
+      .deadline = deadline,
+      .overdue = overdue(rank_, sends, receives, deadline.value_or(deadline_))};
+  // The small ones do not wait for the large ones, whose order at the peer may be another one.
+  const std::vector<Stream*> sides = move_large(stream, sends, receives);
+  move_small(stream, sends, receives);
+  for (Stream* side : sides) stream.wait(side->record());
+  watched.done = stream.record();
+  watch_->add(std::move(watched));
+}
+
+bool PeerCommunicator::is_small(std::size_t bytes) const { return !shared_ && bytes <= kSmall; }
+
+void PeerCommunicator::move_small(CudaStream& stream, const std::vector<Send>& sends,
+                                  const std::vector<Receive>& receives) {
+  std::vector<PeerPart> parts;
+  std::vector<std::uint16_t> sent(ways_.size()), received(ways_.size());
+  const auto add = [&](std::vector<PeerPart> more) {
+    parts.insert(parts.end(), more.begin(), more.end());
+  };
+  for (const Send& send : sends) {
+    if (!is_small(send.bytes.size())) continue;
+    const std::size_t peer = memory_.peer_of(send.peer);
+    // Sends are only read from: one type of part serves both ways.
+    add(parts_of(const_cast<std::byte*>(send.bytes.data()), send.bytes.size(), peer, true,
+                 sent[peer]));
+  }
+  for (const Receive& receive : receives) {
+    if (!is_small(receive.bytes.size())) continue;
+    const std::size_t peer = memory_.peer_of(receive.peer);
+    add(parts_of(receive.bytes.data(), receive.bytes.size(), peer, false, received[peer]));
+  }
+  if (parts.empty()) return;
+  move_parts(stream.native(), std::move(parts), memory_.lanes(), memory_.ticket(),
+             memory_.given_up());
+}
+
+/// Each way has streams of its own: one that waits for a peer must not keep others from going on.
+std::vector<Stream*> PeerCommunicator::move_large(CudaStream& stream,
+                                                  const std::vector<Send>& sends,
+                                                  const std::vector<Receive>& receives) {
+  const Event begin = stream.record();
+  std::vector<Stream*> used;
+  const auto use = [&](Stream& side) {
+    if (std::ranges::count(used, &side) > 0) return;
+    side.wait(begin);
+    used.push_back(&side);
+  };
+  for (const Send& send : sends) {
+    if (is_small(send.bytes.size())) continue;
+    const std::size_t peer = memory_.peer_of(send.peer);
+    use(*ways_[peer].out);
+    push(peer, send.bytes);
+  }
+  for (const Receive& receive : receives) {
+    if (is_small(receive.bytes.size())) continue;
+    const std::size_t peer = memory_.peer_of(receive.peer);
+    use(*ways_[peer].in);
+    take(peer, receive.bytes);
+  }
+  return used;
+}
+
+void PeerCommunicator::push(std::size_t peer, ConstBytes bytes) {
+  Way& way = ways_[peer];
+  const PeerLanes& lanes = memory_.lanes()[peer];
+  const cudaStream_t out = as_cuda(*way.out).native();
+  for (; !bytes.empty(); bytes = bytes.subspan(std::min(PeerLane::kPieceBytes, bytes.size()))) {
+    const std::uint64_t number = way.pieces_sent++;
+    if (number >= PeerLane::kPieces) {
+      wait_for_word(out, &lanes.here->piece_taken, number - PeerLane::kPieces + 1);
+    }
+    cuda_check(cudaMemcpyAsync(lanes.there->pieces[number % PeerLane::kPieces], bytes.data(),
+                               std::min(PeerLane::kPieceBytes, bytes.size()),
+                               cudaMemcpyDeviceToDevice, out),
+               "sending to a GPU of this host");
+    write_word(out, &lanes.there->piece_arrived, number + 1);
+  }
+}
+
+void PeerCommunicator::take(std::size_t peer, Bytes bytes) {
+  Way& way = ways_[peer];
+  const PeerLanes& lanes = memory_.lanes()[peer];
+  const cudaStream_t in = as_cuda(*way.in).native();
+  for (; !bytes.empty(); bytes = bytes.subspan(std::min(PeerLane::kPieceBytes, bytes.size()))) {
+    const std::uint64_t number = way.pieces_received++;
+    wait_for_word(in, &lanes.here->piece_arrived, number + 1);
+    copy_beside_kernels(in, bytes.data(), lanes.here->pieces[number % PeerLane::kPieces],
+                        std::min(PeerLane::kPieceBytes, bytes.size()));
+    write_word(in, &lanes.there->piece_taken, number + 1);
+  }
+}
+
+/// Lets go of all that waits. A peer that is late may still write what holds a stream once more, so
+/// this goes on until none is held.
+void PeerCommunicator::give_up() {
+  constexpr auto kLongest = std::chrono::seconds(10);
+  const auto begun = std::chrono::steady_clock::now();
+  const cudaStream_t stream = as_cuda(*releasing_).native();
+  try {
+    do {
+      write_word(stream, memory_.given_up(), 1);
+      for (const PeerLanes& lanes : memory_.lanes()) {
+        write_word(stream, &lanes.here->piece_arrived, kReleased);
+        write_word(stream, &lanes.here->piece_taken, kReleased);
+      }
+      releasing_->synchronize();
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    } while (!idle() && std::chrono::steady_clock::now() - begun < kLongest);
+  } catch (const Error& error) {
+    log(LogLevel::kWarning, str("rank {}: giving up an exchange: {}", rank_, error.what()));
+  }
+}
+
+bool PeerCommunicator::idle() const {
+  return std::ranges::all_of(ways_, [](const Way& way) {
+    return cudaStreamQuery(as_cuda(*way.out).native()) != cudaErrorNotReady &&
+           cudaStreamQuery(as_cuda(*way.in).native()) != cudaErrorNotReady;
+  });
+}
+
+}  // namespace longspan

@@ -1,0 +1,76 @@
+// A Communicator between the GPUs of one host, without NCCL: over memory that they share by CUDA
+// IPC. Large messages are pushed by copy engines, which take no multiprocessor from attention;
+// small ones are stored by one short kernel, so that a step of decode waits microseconds for its
+// peers. Two ranks may share a GPU, which NCCL refuses; then all goes by copies, since kernels of
+// two processes take turns and one that waits would keep the other from running.
+//
+// As everywhere, both sides know the sizes. A message that has another one at the peer arrives as
+// something else, and a rank that does not take part is noticed by the deadline; the communicator
+// is unusable afterwards.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "comm/cuda/cuda_device.h"
+#include "comm/cuda/exchange_watch.h"
+#include "comm/cuda/peer_memory.h"
+#include "comm/cuda/peer_parts.h"
+#include "comm/traffic_counter.h"
+
+namespace longspan {
+
+class PeerCommunicator final : public Communicator {
+ public:
+  /// Every rank of `control` calls this with its own GPU; all are ranks of one host. `shared`:
+  /// whether two of them have the same GPU, on any rank. Borrows the GPU and `control`. Throws
+  /// Error, on all ranks alike, where peers cannot reach one another's memory or what was sent to
+  /// try it out did not arrive.
+  PeerCommunicator(CudaDevice& gpu, Communicator& control, bool shared,
+                   std::chrono::milliseconds deadline);
+  ~PeerCommunicator() override;
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  void exchange(Stream& stream, std::vector<Send> sends, std::vector<Receive> receives) override;
+  void transfer(std::vector<Send> sends, std::vector<Receive> receives, Patience patience) override;
+  Traffic traffic() const override { return traffic_.read(); }
+
+ private:
+  /// What the host knows of the way to a peer and back.
+  struct Way {
+    std::unique_ptr<Stream> out, in;   // of copies
+    std::uint64_t pieces_sent = 0;
+    std::uint64_t pieces_received = 0;
+  };
+
+  void exchange(CudaStream& stream, std::vector<Send> sends, std::vector<Receive> receives,
+                std::optional<std::chrono::milliseconds> deadline);
+  bool is_small(std::size_t bytes) const;
+  void move_small(CudaStream& stream, const std::vector<Send>& sends,
+                  const std::vector<Receive>& receives);
+  /// Returns the streams that do it.
+  std::vector<Stream*> move_large(CudaStream& stream, const std::vector<Send>& sends,
+                                  const std::vector<Receive>& receives);
+  void push(std::size_t peer, ConstBytes bytes);
+  void take(std::size_t peer, Bytes bytes);
+  void give_up();
+  bool idle() const;
+
+  CudaDevice& gpu_;
+  const int rank_;
+  const int size_;
+  const bool shared_;
+  const std::chrono::milliseconds deadline_;
+  TrafficCounter traffic_;
+  PeerMemory memory_;
+  std::vector<Way> ways_;               // by peer
+  std::unique_ptr<Stream> own_stream_;  // of transfer()
+  std::unique_ptr<Stream> releasing_;   // by which give_up() reaches words that others wait for
+  std::unique_ptr<ExchangeWatch> watch_;  // last: its thread uses the rest
+};
+
+}  // namespace longspan

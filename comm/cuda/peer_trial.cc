@@ -1,0 +1,104 @@
+#include "comm/cuda/peer_trial.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "comm/cuda/peer_lane.h"
+#include "comm/error.h"
+#include "comm/str.h"
+
+namespace longspan {
+namespace {
+
+/// Around the borders of parts and pieces; in one exchange, so that both kinds are under way.
+constexpr std::size_t kSizes[] = {1,
+                                  48,
+                                  PeerLane::kPartBytes,
+                                  PeerLane::kPartBytes + 1,
+                                  16 * PeerLane::kPartBytes,
+                                  16 * PeerLane::kPartBytes + 1,
+                                  PeerLane::kPieceBytes + 5,
+                                  2 * PeerLane::kPieceBytes + 16};
+constexpr Patience kPatience{std::chrono::seconds(30)};
+
+/// Tells sender, receiver, message and place apart.
+std::vector<std::byte> pattern(int from, int to, std::size_t bytes) {
+  std::vector<std::byte> made(bytes);
+  std::uint64_t state = (static_cast<std::uint64_t>(from) << 40) +
+                        (static_cast<std::uint64_t>(to) << 32) + bytes;
+  for (std::byte& byte : made) {
+    state = state * 6364136223846793005U + 1442695040888963407U;  // Knuth, TAOCP 3.3.4
+    byte = static_cast<std::byte>(state >> 56);
+  }
+  return made;
+}
+
+struct Message {
+  int peer;
+  Buffer out, in;
+};
+
+double seconds_of(const auto& work) {
+  const auto begun = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+}
+
+void expect_arrival(Communicator& peers, CudaDevice& gpu, Stream& stream) {
+  const int rank = peers.rank();
+  for (const std::size_t size : kSizes) {
+    std::vector<Message> messages;
+    std::vector<Send> sends;
+    std::vector<Receive> receives;
+    for (int peer = 0; peer < peers.size(); ++peer) {
+      if (peer == rank) continue;
+      messages.push_back({peer, gpu.allocate(size), gpu.allocate(size)});
+      const auto sent = pattern(rank, peer, size);
+      gpu.copy(stream, messages.back().out.bytes(), sent);
+      stream.synchronize();
+      sends.push_back({peer, messages.back().out.bytes()});
+      receives.push_back({peer, messages.back().in.bytes()});
+    }
+    peers.transfer(std::move(sends), std::move(receives), kPatience);
+    for (const Message& message : messages) {
+      std::vector<std::byte> got(size);
+      gpu.copy(stream, got, message.in.bytes());
+      stream.synchronize();
+      if (got != pattern(message.peer, rank, size)) {
+        throw CommError(str("{} bytes from rank {} arrived as something else", size, message.peer));
+      }
+    }
+  }
+}
+
+/// Of exchanges with the neighbours in a ring, one after the other.
+double seconds_each(Communicator& peers, CudaDevice& gpu, Stream& stream, std::size_t bytes,
+                    int rounds) {
+  const int next = (peers.rank() + 1) % peers.size();
+  const int previous = (peers.rank() + peers.size() - 1) % peers.size();
+  const Buffer out = gpu.allocate(bytes), in = gpu.allocate(bytes);
+  const auto go = [&](int times) {
+    for (int i = 0; i < times; ++i) {
+      peers.exchange(stream, {{next, out.bytes()}}, {{previous, in.bytes()}});
+    }
+    stream.synchronize();
+  };
+  go(2);
+  return seconds_of([&] { go(rounds); }) / rounds;
+}
+
+}  // namespace
+
+std::string try_out(Communicator& peers, CudaDevice& gpu) {
+  const auto stream = gpu.new_stream();
+  expect_arrival(peers, gpu, *stream);
+  constexpr std::size_t kLarge = 4 * PeerLane::kPieceBytes;
+  const double large = seconds_each(peers, gpu, *stream, kLarge, 4);
+  const double small = seconds_each(peers, gpu, *stream, 8192, 64);
+  return str("GPUs of this host exchange by CUDA IPC: {:.0f} GB/s each way, 8 KiB in {:.1f} us",
+             kLarge / large / 1e9, small * 1e6);
+}
+
+}  // namespace longspan
