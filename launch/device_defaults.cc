@@ -2,12 +2,10 @@
 
 #include "comm/error.h"
 #include "comm/str.h"
+#include "launch/usual_page.h"
 
 namespace longspan {
 namespace {
-
-constexpr int kCpuPageTokens = 16;
-constexpr int kCudaPageTokens = 128;  // a tile of attention
 
 void expect_done_on_gpus(const GenerateOptions& options) {
   if (options.kv_type && *options.kv_type != KvType::kFloat32 &&
@@ -29,12 +27,8 @@ void expect_done_on_gpus(const GenerateOptions& options) {
 }  // namespace
 
 GenerateOptions suited_to(Backend backend, GenerateOptions options) {
-  if (backend == Backend::kCpu) {
-    options.page_tokens = options.page_tokens.value_or(kCpuPageTokens);
-    return options;
-  }
-  expect_done_on_gpus(options);
-  options.page_tokens = options.page_tokens.value_or(kCudaPageTokens);
+  if (backend == Backend::kCuda) expect_done_on_gpus(options);
+  options.page_tokens = options.page_tokens.value_or(page_tokens_of(backend));
   return options;
 }
 

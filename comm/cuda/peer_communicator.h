@@ -42,7 +42,7 @@ class PeerCommunicator final : public Communicator {
  private:
   /// What the host knows of the way to a peer and back.
   struct Way {
-    std::unique_ptr<Stream> out, in;   // of copies
+    std::unique_ptr<Stream> out, in;  // of copies
     std::uint64_t pieces_sent = 0;
     std::uint64_t pieces_received = 0;
   };
@@ -67,9 +67,9 @@ class PeerCommunicator final : public Communicator {
   const std::chrono::milliseconds deadline_;
   TrafficCounter traffic_;
   PeerMemory memory_;
-  std::vector<Way> ways_;               // by peer
-  std::unique_ptr<Stream> own_stream_;  // of transfer()
-  std::unique_ptr<Stream> releasing_;   // by which give_up() reaches words that others wait for
+  std::vector<Way> ways_;                 // by peer
+  std::unique_ptr<Stream> own_stream_;    // of transfer()
+  std::unique_ptr<Stream> releasing_;     // by which give_up() reaches words that others wait for
   std::unique_ptr<ExchangeWatch> watch_;  // last: its thread uses the rest
 };
 

@@ -40,8 +40,8 @@ PeerMemory::PeerMemory(CudaDevice& gpu, Communicator& control)
   const auto handle = agree_on(control, [&] {
     const auto peers = static_cast<std::size_t>(control.size() - 1);
     if (peers > kMostPeers) {
-      throw ConfigError(str("{} GPUs of a host cannot be linked: at most {}", control.size(),
-                            kMostPeers + 1));
+      throw ConfigError(
+          str("{} GPUs of a host cannot be linked: at most {}", control.size(), kMostPeers + 1));
     }
     own_ = gpu.allocate(kWordBytes + peers * sizeof(PeerLane));
     cuda_check(cudaMemset(own_.bytes().data(), 0, own_.bytes().size()), "clearing peers' lanes");

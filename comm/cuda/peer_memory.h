@@ -51,8 +51,8 @@ class PeerMemory {
   Communicator& control_;
   const int own_rank_;
   bool abandoned_ = false;
-  Buffer own_;                  // words, and a lane for each peer
-  std::vector<void*> opened_;   // peers' memory, by peer
+  Buffer own_;                 // words, and a lane for each peer
+  std::vector<void*> opened_;  // peers' memory, by peer
   std::vector<PeerLanes> lanes_;
 };
 

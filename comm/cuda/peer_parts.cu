@@ -15,7 +15,7 @@ constexpr int kMostBlocks = 64;
 template <int kMost>
 struct Order {
   PeerLanes lanes[kMostPeers];
-  std::uint16_t sent[kMostPeers];      // parts of this launch, by peer
+  std::uint16_t sent[kMostPeers];  // parts of this launch, by peer
   std::uint16_t received[kMostPeers];
   std::uint32_t* ticket;
   const std::uint64_t* given_up;
@@ -63,7 +63,8 @@ __device__ void copy_bytes(std::byte* to, const std::byte* from, std::uint32_t b
   }
 }
 
-__device__ void send_part(const PeerPart& part, const PeerLanes& lanes, const std::uint64_t* given_up) {
+__device__ void send_part(const PeerPart& part, const PeerLanes& lanes,
+                          const std::uint64_t* given_up) {
   const std::uint64_t number = lanes.here->parts_sent + part.place;
   const std::uint64_t slot = number % PeerLane::kParts;
   if (threadIdx.x == 0 && number >= PeerLane::kParts) {
@@ -76,7 +77,7 @@ __device__ void send_part(const PeerPart& part, const PeerLanes& lanes, const st
 }
 
 __device__ void receive_part(const PeerPart& part, const PeerLanes& lanes,
-                        const std::uint64_t* given_up) {
+                             const std::uint64_t* given_up) {
   const std::uint64_t number = lanes.here->parts_received + part.place;
   const std::uint64_t slot = number % PeerLane::kParts;
   if (threadIdx.x == 0) wait_for(&lanes.here->part_arrived[slot], number + 1, given_up);

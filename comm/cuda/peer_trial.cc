@@ -26,8 +26,8 @@ constexpr Patience kPatience{std::chrono::seconds(30)};
 /// Tells sender, receiver, message and place apart.
 std::vector<std::byte> pattern(int from, int to, std::size_t bytes) {
   std::vector<std::byte> made(bytes);
-  std::uint64_t state = (static_cast<std::uint64_t>(from) << 40) +
-                        (static_cast<std::uint64_t>(to) << 32) + bytes;
+  std::uint64_t state =
+      (static_cast<std::uint64_t>(from) << 40) + (static_cast<std::uint64_t>(to) << 32) + bytes;
   for (std::byte& byte : made) {
     state = state * 6364136223846793005U + 1442695040888963407U;  // Knuth, TAOCP 3.3.4
     byte = static_cast<std::byte>(state >> 56);

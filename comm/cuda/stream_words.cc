@@ -35,8 +35,7 @@ CUdeviceptr address(const std::uint64_t* word) { return reinterpret_cast<CUdevic
 }  // namespace
 
 void write_word(cudaStream_t stream, std::uint64_t* word, std::uint64_t value) {
-  static const auto write =
-      find_in_driver<PFN_cuStreamWriteValue64_v11070>("cuStreamWriteValue64");
+  static const auto write = find_in_driver<PFN_cuStreamWriteValue64_v11070>("cuStreamWriteValue64");
   check(write(stream, address(word), value, CU_STREAM_WRITE_VALUE_DEFAULT),
         "writing a word from a stream");
 }

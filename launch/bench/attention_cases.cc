@@ -53,12 +53,12 @@ AttentionCase make_case(const ChunkSize& size, const BenchAttentionOptions& opti
               .first = size.cached,
               .count = size.tokens,
               .ranks = ranks,
-              .block = options.page_tokens};
-  one.owners = spread_pages(size.cached + size.tokens, options.page_tokens, layout, ranks);
+              .block = options.page()};
+  one.owners = spread_pages(size.cached + size.tokens, options.page(), layout, ranks);
   one.setting = {.heads = options.heads,
                  .layout = layout,
-                 .block = options.page_tokens,
-                 .page_tokens = options.page_tokens,
+                 .block = options.page(),
+                 .page_tokens = options.page(),
                  .hosts = hosts};
   std::vector<std::int64_t> cached;
   for (int rank = 0; rank < ranks; ++rank) {

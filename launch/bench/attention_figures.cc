@@ -1,7 +1,6 @@
 #include "launch/bench/attention_figures.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "attention/calibration.h"
@@ -27,10 +26,21 @@ std::vector<int> first_ranks(int count) {
   return ranks;
 }
 
-std::int64_t memory_bytes(const AttentionRoom& room, const BenchAttentionOptions& options) {
+KvPageShape page_of(const BenchAttentionOptions& options, KvType type) {
+  return {.heads = options.heads, .page_tokens = options.page(), .type = type};
+}
+
+/// What pages hold where nobody says: what a model's keys would be.
+KvType keys_of(Machine& machine, Precision precision) {
+  const bool narrow = machine.backend() == Backend::kCuda && precision == Precision::kBFloat16;
+  return narrow ? KvType::kBFloat16 : KvType::kFloat32;
+}
+
+std::int64_t memory_bytes(const AttentionRoom& room, const BenchAttentionOptions& options,
+                          KvType keys) {
   const HeadShape& heads = options.heads;
   return AttentionWorkload::memory_bytes(std::max(room.limits.rows, room.alone.rows), room.pages,
-                                         {.heads = heads, .page_tokens = options.page_tokens}) +
+                                         page_of(options, keys)) +
          static_cast<std::int64_t>(
              PrefillStrategies::memory_bytes(heads, room.limits, room.strategies) +
              PrefillStrategies::memory_bytes(heads, room.alone, {PlannedStrategy{}}));
@@ -53,11 +63,11 @@ constexpr const char* kAdvice = "lower --tokens or --cached, or --heads";
 class AttentionBench::Member {
  public:
   Member(Machine& machine, AttentionKernels& kernels, const AttentionRoom& room, int degree,
-         std::int64_t page_tokens)
+         const KvPageShape& page)
       : group(machine.data(), first_ranks(degree)),
         alone(machine.data(), {machine.rank()}),
         work(machine.device(), kernels, std::max(room.limits.rows, room.alone.rows),
-             static_cast<int>(room.pages), {.heads = kernels.shape(), .page_tokens = page_tokens}),
+             static_cast<int>(room.pages), page),
         strategies(machine.device(), kernels, room.limits, room.strategies),
         own_strategy(machine.device(), kernels, room.alone, {PlannedStrategy{}}) {}
 
@@ -96,12 +106,12 @@ AttentionBench::AttentionBench(Machine& machine, const BenchAttentionOptions& op
   if (machine.rank() < degree) group_.ranks = first_ranks(degree);
   cases_ = agree_on(machine.control(), [&] { return attention_cases(options, group_.hosts); });
   const AttentionRoom room = room_for(cases_);
-  expect_memory(machine, memory_bytes(room, options), kAdvice);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(options.heads.head_dim));
+  const KvType keys = keys_of(machine, precision_);
+  expect_memory(machine, memory_bytes(room, options, keys), kAdvice);
   agree_on(machine.control(), [&] {
-    kernels_ = new_cpu_attention_kernels(options.heads, scale, precision_);
+    kernels_ = new_kernels(machine, options.heads, precision_);
     if (machine.rank() < degree) {
-      member_ = std::make_unique<Member>(machine, *kernels_, room, degree, options.page_tokens);
+      member_ = std::make_unique<Member>(machine, *kernels_, room, degree, page_of(options, keys));
     }
     return true;
   });
@@ -113,7 +123,9 @@ std::string AttentionBench::isa() const { return std::string(kernels_->isa()); }
 
 void AttentionBench::run(const std::atomic<bool>& interrupted,
                          const std::function<void(const AttentionFigure&)>& done) {
-  rates_ = rates_for(machine_, *kernels_, options_.calibrate,
+  const auto usual =
+      machine_.backend() == Backend::kCuda ? CalibrationEffort::kOff : CalibrationEffort::kQuick;
+  rates_ = rates_for(machine_, *kernels_, options_.calibrate.value_or(usual),
                      calibration_key(machine_, *kernels_, group_, build_name(),
                                      options_.throttle_link.value_or("")),
                      group_, calibration_folder());
@@ -183,8 +195,8 @@ RankClock::Runs AttentionBench::ideal_runs(const AttentionCase& one) {
   AttentionWorkload& work = member_->work;
   const Deal deal{.layout = Layout::kContiguous, .first = share.cached, .count = share.tokens};
   const auto pages =
-      static_cast<std::size_t>(pages_for(share.cached + share.tokens, options_.page_tokens));
-  const SequenceStorage storage{.page_tokens = options_.page_tokens,
+      static_cast<std::size_t>(pages_for(share.cached + share.tokens, options_.page()));
+  const SequenceStorage storage{.page_tokens = options_.page(),
                                 .owners = std::vector<int>(pages, 0),
                                 .slots = {work.slots().begin(), work.slots().begin() + pages}};
   const auto chunk = std::make_shared<const SplitChunk>(make_split_chunk(deal, 0, storage));
@@ -197,7 +209,7 @@ RankClock::Runs AttentionBench::ideal_runs(const AttentionCase& one) {
 }
 
 std::optional<MatrixFigure> AttentionBench::matrix_product() {
-  if (cases_.front().deal.ranks > 1) return std::nullopt;
+  if (cases_.front().deal.ranks > 1 || machine_.backend() == Backend::kCuda) return std::nullopt;
   RankClock clock(machine_, options_.seconds);
   if (!member_) return MatrixFigure{clock.time([](int) {}), MatrixYardstick::flop()};
   MatrixYardstick product(machine_.device(), precision_);

@@ -88,7 +88,7 @@ class AttentionBench {
            const std::function<void(const AttentionFigure&)>& done);
   /// What run() predicts with.
   const MachineRates& rates() const { return rates_; }
-  /// The yardstick of one rank alone; nothing with several.
+  /// The yardstick of one CPU rank alone; nothing with several, or on GPUs.
   std::optional<MatrixFigure> matrix_product();
 
  private:

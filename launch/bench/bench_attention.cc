@@ -41,7 +41,7 @@ ExitCode bench(Machine& machine, const BenchAttentionOptions& options,
 
   AttentionReport report{.head = head,
                          .heads = options.heads,
-                         .page_tokens = options.page_tokens,
+                         .page_tokens = options.page(),
                          .precision = bench.precision(),
                          .isa = bench.isa(),
                          .matrix = bench.matrix_product(),
@@ -65,7 +65,7 @@ ExitCode bench(Machine& machine, const BenchAttentionOptions& options,
 
 ExitCode bench_attention(const BenchAttentionOptions& options) {
   return on_bench_machine(options, [&](Machine& machine, const std::atomic<bool>& interrupted) {
-    return bench(machine, options, interrupted);
+    return bench(machine, suited_to(machine.backend(), options), interrupted);
   });
 }
 

@@ -6,6 +6,7 @@
 #include "launch/bench/bench_head.h"
 #include "launch/bench/bench_machine.h"
 #include "launch/bench/decode_figures.h"
+#include "launch/bench/memory_yardsticks.h"
 #include "launch/commands.h"
 
 namespace longspan {
@@ -14,18 +15,19 @@ namespace {
 using json = nlohmann::ordered_json;
 
 std::string table_head(const BenchHead& head, const BenchDecodeOptions& options,
-                       const std::string& isa, double readable) {
+                       const std::string& isa, Backend backend, double readable) {
   return str(
       "{}\ndecode attention of one layer, {}/{} x {}, keys in {}, {}, pages of {}; random data; "
       "slowest "
       "rank, median over {:g} s after a warm-up\nGB/s of keys and values, per rank; yardstick: "
-      "reading memory on all ranks at once, {:.1f} GB/s each\nalone: each rank attends what it "
+      "{} memory on all ranks at once, {:.1f} GB/s each\nalone: each rank attends what it "
       "owns, "
       "without messages; share = alone / figure\n{:>9} {:>6} {:10} {:>11} {:>8} {:>6} {:>11} {:>6} "
       "{:>8}\n",
       describe(head), options.heads.query_heads, options.heads.kv_heads, options.heads.head_dim,
-      name(options.kv_type), isa, options.page_tokens, head.seconds, 1e-9 * readable, "context",
-      "rows", "strategy", "figure", "GB/s", "ratio", "alone", "share", "spread");
+      name(options.keys()), isa, options.page(), head.seconds, MemoryYardstick::verb(backend),
+      1e-9 * readable, "context", "rows", "strategy", "figure", "GB/s", "ratio", "alone", "share",
+      "spread");
 }
 
 std::string table_rows(const DecodeFigure& figure, double readable) {
@@ -67,10 +69,10 @@ ExitCode bench(Machine& machine, const BenchDecodeOptions& options,
   const BenchHead head = bench_head(machine, options, "decode");
   DecodeBench bench(machine, options, head.degree);
   const bool tells = machine.rank() == 0;
-  const double readable = bench.read_bytes_per_second();
+  const double readable = bench.memory_bytes_per_second();
   json steps = json::array();
   if (tells && !options.json) {
-    std::cout << table_head(head, options, bench.isa(), readable) << std::flush;
+    std::cout << table_head(head, options, bench.isa(), machine.backend(), readable) << std::flush;
   }
   bench.run(interrupted, [&](const DecodeFigure& figure) {
     if (!tells) return;
@@ -85,8 +87,8 @@ ExitCode bench(Machine& machine, const BenchDecodeOptions& options,
     object["heads"] = {{"query", options.heads.query_heads},
                        {"kv", options.heads.kv_heads},
                        {"size", options.heads.head_dim}};
-    object["page_tokens"] = options.page_tokens;
-    object["kv_dtype"] = name(options.kv_type);
+    object["page_tokens"] = options.page();
+    object["kv_dtype"] = name(options.keys());
     object["isa"] = bench.isa();
     object["read_bytes_per_s"] = readable;
     object["steps"] = steps;
@@ -99,7 +101,7 @@ ExitCode bench(Machine& machine, const BenchDecodeOptions& options,
 
 ExitCode bench_decode(const BenchDecodeOptions& options) {
   return on_bench_machine(options, [&](Machine& machine, const std::atomic<bool>& interrupted) {
-    return bench(machine, options, interrupted);
+    return bench(machine, suited_to(machine.backend(), options), interrupted);
   });
 }
 

@@ -20,7 +20,8 @@ What:
 
 Each figure is repeated in steady state, all ranks beginning together; the slowest rank counts, and
 the median. A ratio of 1.00 is as good as the yardstick. Only load needs a model: other data is
-random.
+random. All but load also measure GPUs (--backend); what memory allows is there what copying moves,
+bytes read and written together.
 
 Examples:
   mpirun -np 4 --bind-to none longspan bench attention --layout all --plot share.svg

@@ -48,6 +48,22 @@ Option<Options> bind_option() {
 }
 
 template <typename Options>
+Option<Options> backend_option() {
+  return {{kGroupHow, "backend", "WORD",
+           "what is measured: cpu; cuda, with a GPU for each rank; or auto: GPUs, unless no rank "
+           "sees one (default: auto)"},
+          [](Options& o, const Given& given) { o.backend = backend_word(given); }};
+}
+
+template <typename Options>
+Option<Options> gpu_link_option() {
+  return {{kGroupHow, "gpu-link", "WORD",
+           "what carries messages between GPUs: nccl, or peer: memory that those of one host share "
+           "(default: nccl)"},
+          [](Options& o, const Given& given) { o.gpu_link = gpu_link_word(given); }};
+}
+
+template <typename Options>
 Option<Options> seconds_option() {
   return {{kGroupHow, "seconds", "SECONDS",
            "how long each figure is repeated, three times at least (default: 1)"},
@@ -97,20 +113,22 @@ const std::array kAttention = std::to_array<Option<Attention>>({
       "all-gather, gather-q, ulysses, usp and double-ring (default: all)"},
      [](auto& o, auto& given) { o.strategies = strategy_wish(given); }},
     {{kGroupWhat, "page-tokens", "N",
-      "tokens of one KV page, a power of two from 1 to 1024 (default: 16)"},
+      "tokens of one KV page, a power of two from 1 to 1024 (default: 16, on GPUs 128)"},
      [](auto& o, auto& given) { o.page_tokens = power_of_two(given, kPageTokens); }},
 
     degree_option<Attention>(),
     threads_option<Attention>(),
     bind_option<Attention>(),
+    backend_option<Attention>(),
+    gpu_link_option<Attention>(),
     seconds_option<Attention>(),
     {{kGroupHow, "dtype", "WORD",
       "what kernels, and the matrix product beside them, multiply in: float32, bfloat16 or auto: "
-      "bfloat16 where all ranks have AMX (default: auto)"},
+      "bfloat16 on GPUs and where all ranks have AMX (default: auto)"},
      [](auto& o, auto& given) { o.dtype = dtype_word(given); }},
     {{kGroupHow, "calibrate", "WORD",
       "how well the cost model's constants are measured at the first start of its kind: quick (5 s "
-      "at most), full (2 minutes at most) or off (assume) (default: quick)"},
+      "at most), full (2 minutes at most) or off (assume) (default: quick, on GPUs off)"},
      [](auto& o, auto& given) { o.calibrate = calibrate_word(given); }},
     throttle_option<Attention>(),
     json_option<Attention>(),
@@ -143,15 +161,18 @@ const std::array kDecode = std::to_array<Option<Decode>>({
       "all, or of shipped, mirrored, tree and sliced (default: all)"},
      [](auto& o, auto& given) { o.strategies = decode_strategy_words(given); }},
     {{kGroupWhat, "page-tokens", "N",
-      "tokens of one KV page, a power of two from 1 to 1024 (default: 16)"},
+      "tokens of one KV page, a power of two from 1 to 1024 (default: 16, on GPUs 128)"},
      [](auto& o, auto& given) { o.page_tokens = power_of_two(given, kPageTokens); }},
     {{kGroupWhat, "kv-dtype", "WORD",
-      "how keys and values lie in pages: float32, float16 or bfloat16 (default: float32)"},
+      "how keys and values lie in pages: float32, float16 or bfloat16 (default: float32, on GPUs "
+      "bfloat16)"},
      apply_kv_dtype},
 
     degree_option<Decode>(),
     threads_option<Decode>(),
     bind_option<Decode>(),
+    backend_option<Decode>(),
+    gpu_link_option<Decode>(),
     seconds_option<Decode>(),
     throttle_option<Decode>(),
     json_option<Decode>(),
@@ -168,6 +189,8 @@ const std::array kComm = std::to_array<Option<Comm>>({
     degree_option<Comm>(),
     threads_option<Comm>(),
     bind_option<Comm>(),
+    backend_option<Comm>(),
+    gpu_link_option<Comm>(),
     seconds_option<Comm>(),
     throttle_option<Comm>(),
     json_option<Comm>(),

@@ -7,16 +7,20 @@
 #include <string>
 #include <vector>
 
+#include "comm/backend.h"
 #include "comm/binding.h"
 #include "launch/option_words.h"
+#include "launch/usual_page.h"
 
 namespace longspan {
 
 /// Of every bench: with what, for how long, and how it is told.
 struct BenchOptions {
-  std::optional<int> degree;                 // ranks that take part; absent: all
-  std::optional<int> threads;                // per rank; absent: allowed cores / local ranks
-  Binding bind = Binding::kAuto;             // of compute threads to cores
+  std::optional<int> degree;       // ranks that take part; absent: all
+  std::optional<int> threads;      // per rank; absent: allowed cores / local ranks
+  Binding bind = Binding::kAuto;   // of compute threads to cores
+  std::optional<Backend> backend;  // absent: GPUs where there are any
+  GpuLink gpu_link = GpuLink::kNccl;
   std::chrono::milliseconds seconds{1000};   // of each figure
   std::optional<std::string> throttle_link;  // as parse_link_throttle() reads it
   bool json = false;
@@ -30,9 +34,11 @@ struct BenchAttentionOptions : BenchOptions {
   HeadShape heads{.query_heads = 9, .kv_heads = 3, .head_dim = 64};
   std::vector<Layout> layouts{Layout::kBlockCyclic};
   StrategyWish strategies;
-  int page_tokens = 16;
-  std::optional<Precision> dtype;  // absent: what is fastest here
-  CalibrationEffort calibrate = CalibrationEffort::kQuick;
+  std::optional<int> page_tokens;              // absent: what suits the device
+  std::optional<Precision> dtype;              // absent: what is fastest here
+  std::optional<CalibrationEffort> calibrate;  // absent: quick on CPUs, off on GPUs
+
+  int page() const { return page_tokens.value_or(page_tokens_of(Backend::kCpu)); }
   std::optional<std::string> plot;  // an SVG file
 };
 
@@ -41,8 +47,12 @@ struct BenchDecodeOptions : BenchOptions {
   std::vector<int> rows{1, 8};                      // of a step, over all ranks
   HeadShape heads{.query_heads = 9, .kv_heads = 3, .head_dim = 64};
   std::vector<DecodeStrategy> strategies{kDecodeStrategies.begin(), kDecodeStrategies.end()};
-  int page_tokens = 16;
-  KvType kv_type = KvType::kFloat32;  // not int8, whose pages only become so when they are full
+  std::optional<int> page_tokens;  // absent: what suits the device
+  /// Absent: what suits the device. Not int8, whose pages only become so when they are full.
+  std::optional<KvType> kv_type;
+
+  int page() const { return page_tokens.value_or(page_tokens_of(Backend::kCpu)); }
+  KvType keys() const { return kv_type.value_or(KvType::kFloat32); }
 };
 
 struct BenchCommOptions : BenchOptions {

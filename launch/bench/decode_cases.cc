@@ -43,7 +43,7 @@ std::vector<DecodeCase> decode_cases(const BenchDecodeOptions& options, int rank
   for (std::int64_t context : options.contexts) {
     for (int rows : options.rows) {
       cases.push_back(
-          {.context = context, .rows = rows, .page_tokens = options.page_tokens, .ranks = ranks});
+          {.context = context, .rows = rows, .page_tokens = options.page(), .ranks = ranks});
     }
   }
   return cases;

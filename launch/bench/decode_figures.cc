@@ -1,7 +1,6 @@
 #include "launch/bench/decode_figures.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <optional>
 
@@ -17,7 +16,10 @@ namespace longspan {
 namespace {
 
 /// Of one rank; more than a cache holds.
-constexpr std::size_t kReadBytes = std::size_t{128} << 20;
+std::size_t yardstick_bytes(Machine& machine) {
+  constexpr std::size_t kMega = 1 << 20;
+  return (machine.backend() == Backend::kCuda ? 1024 : 128) * kMega;
+}
 
 /// The largest of all cases.
 struct DecodeRoom {
@@ -37,10 +39,8 @@ DecodeRoom room_for(const std::vector<DecodeCase>& cases) {
 }
 
 KvPageShape page_of(const BenchDecodeOptions& options) {
-  return {.heads = options.heads,
-          .layers = 1,
-          .page_tokens = options.page_tokens,
-          .type = options.kv_type};
+  return {
+      .heads = options.heads, .layers = 1, .page_tokens = options.page(), .type = options.keys()};
 }
 
 DecodeStrategySet set_of(const std::vector<DecodeStrategy>& strategies) {
@@ -77,14 +77,18 @@ DecodeBench::DecodeBench(Machine& machine, const BenchDecodeOptions& options, in
   const DecodeRoom room = room_for(cases_);
   const std::int64_t bytes =
       AttentionWorkload::memory_bytes(room.rows, room.pages, page_of(options)) +
-      static_cast<std::int64_t>(kReadBytes +
+      static_cast<std::int64_t>(2 * yardstick_bytes(machine) +
                                 DecodeStrategies::memory_bytes(options.heads,
                                                                {.rows = room.rows, .ranks = degree},
                                                                set_of(options.strategies)));
   expect_memory(machine, bytes, "lower --context or --rows, or --heads");
-  const float scale = 1.0f / std::sqrt(static_cast<float>(options.heads.head_dim));
+  // As a model's would be: of two bytes where its keys are.
+  const Precision precision =
+      options.keys() == KvType::kBFloat16 && machine.backend() == Backend::kCuda
+          ? Precision::kBFloat16
+          : Precision::kFloat32;
   agree_on(machine.control(), [&] {
-    kernels_ = new_cpu_attention_kernels(options.heads, scale);
+    kernels_ = new_kernels(machine, options.heads, precision);
     if (machine.rank() < degree) {
       member_ = std::make_unique<Member>(machine, *kernels_, options, room, degree);
     }
@@ -96,19 +100,15 @@ DecodeBench::~DecodeBench() = default;
 
 std::string DecodeBench::isa() const { return std::string(kernels_->isa()); }
 
-double DecodeBench::read_bytes_per_second() {
-  const Buffer memory = agree_on(machine_.control(), [&] {
-    Buffer buffer = machine_.device().allocate(member_ ? kReadBytes : 0);
-    std::ranges::fill(buffer.bytes(), std::byte{1});  // untouched pages are one page of zeros
-    return buffer;
+double DecodeBench::memory_bytes_per_second() {
+  const auto memory = agree_on(machine_.control(), [&] {
+    return member_ ? std::make_unique<MemoryYardstick>(machine_, yardstick_bytes(machine_))
+                   : nullptr;
   });
-  volatile std::uint64_t sink = 0;
   const Timing timing = RankClock(machine_, options_.seconds).time([&](int count) {
-    for (int i = 0; member_ && i < count; ++i) {
-      sink = sink + read_all(memory.bytes(), machine_.threads());
-    }
+    if (memory) memory->move(count);
   });
-  return static_cast<double>(kReadBytes) / timing.seconds;
+  return MemoryYardstick::bytes_moved(machine_, yardstick_bytes(machine_)) / timing.seconds;
 }
 
 void DecodeBench::run(const std::atomic<bool>& interrupted,
@@ -125,7 +125,7 @@ DecodeFigure DecodeBench::measure(const DecodeCase& one) {
       .context = one.context,
       .rows = one.rows,
       .bytes_per_rank =
-          keys * static_cast<double>(options_.heads.kv_values() * value_bytes(options_.kv_type)) /
+          keys * static_cast<double>(options_.heads.kv_values() * value_bytes(options_.keys())) /
           one.ranks,
       .alone = {},
       .strategies = {}};

@@ -44,8 +44,8 @@ class DecodeBench {
 
   /// "avx512": the kernels'.
   std::string isa() const;
-  /// Bytes per second that each rank reads of its memory while all do.
-  double read_bytes_per_second();
+  /// Bytes per second that each rank moves of its memory while all do (MemoryYardstick).
+  double memory_bytes_per_second();
   /// Gives each step's figures to `done`. Stops between two steps, on all ranks, when any is
   /// interrupted.
   void run(const std::atomic<bool>& interrupted,

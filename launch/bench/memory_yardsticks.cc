@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
+#include <vector>
 
 #include "comm/error.h"
 
@@ -59,6 +61,33 @@ void copy_all(Bytes to, ConstBytes from, int threads) {
     const std::size_t end = from.size() * (piece + 1) / pieces;
     std::memcpy(to.data() + begin, from.data() + begin, end - begin);
   }
+}
+
+MemoryYardstick::MemoryYardstick(Machine& machine, std::size_t bytes)
+    : machine_(machine),
+      memory_(machine.device().allocate(bytes)),
+      copy_(machine.device().allocate(machine.backend() == Backend::kCuda ? bytes : 0)),
+      stream_(machine.device().new_stream()) {
+  // Untouched pages of a host are one page of zeros.
+  const std::vector<std::byte> ones(std::min<std::size_t>(bytes, 1 << 20), std::byte{1});
+  for (std::size_t at = 0; at < bytes; at += ones.size()) {
+    const std::size_t count = std::min(ones.size(), bytes - at);
+    machine.device().copy(*stream_, memory_.bytes().subspan(at, count),
+                          std::span(ones).first(count));
+  }
+  stream_->synchronize();
+}
+
+void MemoryYardstick::move(int times) {
+  volatile std::uint64_t sink = 0;
+  for (int i = 0; i < times; ++i) {
+    if (machine_.backend() == Backend::kCuda) {
+      machine_.device().copy(*stream_, copy_.bytes(), memory_.bytes());
+    } else {
+      sink = sink + read_all(memory_.bytes(), machine_.threads());
+    }
+  }
+  stream_->synchronize();
 }
 
 }  // namespace longspan

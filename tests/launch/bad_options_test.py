@@ -42,6 +42,8 @@ BAD_NUMBERS = [
 
 
 class BadOptionsTest(RefusalTest):
+    rows_on_ranks = 2  # options are read on all ranks alike
+
     def setUp(self):
         self.model = written_for(self, TinyModel())
 

@@ -54,6 +54,8 @@ BAD_LINES = [
 
 
 class BadPromptTest(RefusalTest):
+    rows_on_ranks = 3  # rank 0 reads the prompts of all
+
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)

@@ -50,7 +50,9 @@ TEST(GpuLinkTest, ExchangesOfManySizesMayPileUp) {
   Device& device = machine().device();
   const auto stream = device.new_stream();
   constexpr int kMessages = 300;
-  const auto size = [](int i) { return static_cast<std::size_t>(i * i * i % 40'009 * (i % 9) + 1); };
+  const auto size = [](int i) {
+    return static_cast<std::size_t>(i * i * i % 40'009 * (i % 9) + 1);
+  };
   std::vector<Buffer> out, in;
   for (int i = 0; i < kMessages; ++i) {
     out.push_back(device.allocate(size(i)));

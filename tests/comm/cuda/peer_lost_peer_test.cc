@@ -13,8 +13,8 @@ MachineOptions machine_options() {
 
 namespace {
 
-INSTANTIATE_TEST_SUITE_P(All, CommunicatorLossConformance, testing::Values(losing_gpu_world("Peer")),
-                         world_name);
+INSTANTIATE_TEST_SUITE_P(All, CommunicatorLossConformance,
+                         testing::Values(losing_gpu_world("Peer")), world_name);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(CommunicatorConformance);
 
 }  // namespace

@@ -56,11 +56,12 @@ TEST(BenchOptionsTest, AttentionsDefaultsAreThoseTheHelpNames) {
   EXPECT_EQ(options.heads.head_dim, 64);
   EXPECT_THAT(options.layouts, ElementsAre(Layout::kBlockCyclic));
   EXPECT_EQ(options.strategies, StrategyWish{});
-  EXPECT_EQ(options.page_tokens, 16);
+  EXPECT_EQ(options.page(), 16);
   EXPECT_FALSE(options.degree);
   EXPECT_FALSE(options.threads);
   EXPECT_EQ(options.seconds, std::chrono::seconds(1));
-  EXPECT_EQ(options.calibrate, CalibrationEffort::kQuick);
+  EXPECT_EQ(options.calibrate, std::nullopt);
+  EXPECT_EQ(options.backend, std::nullopt);
   EXPECT_FALSE(options.throttle_link);
   EXPECT_FALSE(options.json);
   EXPECT_FALSE(options.plot);
@@ -116,7 +117,7 @@ TEST(BenchOptionsTest, DecodeTakesContextsRowsAndStrategies) {
   EXPECT_THAT(decode("").rows, ElementsAre(1, 8));
   EXPECT_EQ(decode("").strategies.size(), 4u);
   EXPECT_EQ(decode("").heads.query_heads, 9);
-  EXPECT_EQ(decode("").page_tokens, 16);
+  EXPECT_EQ(decode("").page(), 16);
   const BenchDecodeOptions options = decode(
       "--context 1,2k --rows 3 --heads 4/2x16 --decode-strategy tree,shipped --page-tokens 1 "
       "--degree 2");
