@@ -95,12 +95,11 @@ bool SplitChunk::keeps_its_own() const {
 }
 
 std::int64_t owned_columns(const SequenceStorage& storage, int rank, std::int64_t length) {
-  std::int64_t total = 0;
-  for (std::int64_t page = 0; page * storage.page_tokens < length; ++page) {
-    if (storage.owners[page] != rank) continue;
-    total += std::min(storage.page_tokens, length - page * storage.page_tokens);
-  }
-  return total;
+  const std::int64_t whole = length / storage.page_tokens;
+  const auto begin = storage.owners.begin();
+  const std::int64_t columns = storage.page_tokens * std::count(begin, begin + whole, rank);
+  const std::int64_t rest = length - whole * storage.page_tokens;
+  return columns + (rest > 0 && storage.owners[whole] == rank ? rest : 0);
 }
 
 std::vector<PositionRun> owned_runs(const SequenceStorage& storage, int rank, Interval positions) {
@@ -129,7 +128,9 @@ StreamShape make_stream(const Deal& deal, int rank, const SequenceStorage& stora
   for (const Interval& seen :
        seen_by_some(mask, {deal.first, deal.first + deal.count}, deal.first)) {
     CachedPiece piece{.first = owned_columns(storage, rank, seen.begin)};
-    piece.count = owned_columns(storage, rank, seen.end) - piece.first;
+    const std::int64_t end =
+        seen.end == deal.first ? stream.held : owned_columns(storage, rank, seen.end);
+    piece.count = end - piece.first;
     if (piece.count == 0) continue;
     if (!mask.sees_all_before()) piece.runs = owned_runs(storage, rank, seen);
     stream.cached += piece.count;

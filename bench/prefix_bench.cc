@@ -87,9 +87,9 @@ class Prefixes {
     for (std::int64_t i = 0; i < answers; ++i) {
       Coordinator::Sharing sharing;
       if (i > 0) sharing.like = first;
-      expects(coordinator.submit({.request = next_id_++, .prompt = prompt}, kAnswer, false, 0,
-                                 sharing),
-              "there is memory for all");
+      expects(
+          coordinator.submit({.request = next_id_++, .prompt = prompt}, kAnswer, false, 0, sharing),
+          "there is memory for all");
     }
     Waited waited;
     sampled_ = 0;
@@ -143,11 +143,14 @@ void print(const EngineBench& bench, Prefixes& all) {
               << '\n';
     return;
   }
-  fmt::print("a prompt of {} tokens, {} % of it read before; {} ranks x {} threads, float32; median of {}\n",
-             at("--prompt"), at("--hit-percent"), bench.ranks, bench.threads, all.cold.size());
-  fmt::print("first token    {:.3f} s, behind a hit {:.3f} s: {:.2f} times sooner (bar {:.0f}); "
-             "{} positions computed\n",
-             cold, hit, cold / hit, kHitBar, all.hit_read);
+  fmt::print(
+      "a prompt of {} tokens, {} % of it read before; {} ranks x {} threads, float32; median of "
+      "{}\n",
+      at("--prompt"), at("--hit-percent"), bench.ranks, bench.threads, all.cold.size());
+  fmt::print(
+      "first token    {:.3f} s, behind a hit {:.3f} s: {:.2f} times sooner (bar {:.0f}); "
+      "{} positions computed\n",
+      cold, hit, cold / hit, kHitBar, all.hit_read);
   fmt::print("a fork         {:.2f} ms (bar {:.0f}), {:.2f} pages at most (bar {:.0f})\n",
              1e3 * fork, 1e3 * kForkBar, pages, kPagesBar);
 }

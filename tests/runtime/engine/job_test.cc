@@ -28,6 +28,7 @@ namespace {
 
 using test::expect_same;
 using test::Outcome;
+using test::split_tolerance;
 
 class JobTest : public testing::Test {
  protected:

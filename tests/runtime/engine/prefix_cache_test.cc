@@ -28,6 +28,7 @@ namespace longspan {
 namespace {
 
 using test::expect_same;
+using test::split_tolerance;
 using Tokens = std::vector<TokenId>;
 using BetweenSteps = std::function<void(Coordinator&)>;
 
@@ -208,7 +209,7 @@ TEST_F(PrefixCacheTest, NarrowPagesGiveTheTokensOfEachAloneInTheSameChunks) {
         const std::string what =
             str("{} pages of {}, chunks of {}, {} ranks", name(type), page, chunk, degree);
         const Outcome outcome = run(setting, list);
-        expect_same(outcome, oracle, what, degree > 1 ? test::split_tolerance(type) : 1e-4);
+        expect_same(outcome, oracle, what, degree > 1 ? split_tolerance(type) : 1e-4);
         const std::int64_t unit = std::lcm(page, chunk);
         EXPECT_EQ(outcome.prefilled.at(1), 96 - 95 / unit * unit) << what;
       }
