@@ -1100,6 +1100,30 @@ TEST(StepPlannerTest, UnderUtilizeMoreStartAndTheYoungestGivesWay) {
   }
 }
 
+// Beside a conversation that rests there are 5 pages: nobody else gives way, and none may start. It
+// is told to the ranks with the step in which it starts again.
+TEST(StepPlannerTest, WhoGoesBackAloneWaitsUntilThereIsRoomAndIsToldThen) {
+  StepPlanner planner(tight());
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 2, .max_new = 1, .room = 13}));
+  (void)step_with(planner);
+  ASSERT_TRUE(planner.holds(0));
+  ASSERT_TRUE(planner.submit(open_ended(1, 4, 28)));
+  int steps = 0;
+  while (step_with(planner)) ASSERT_LT(++steps, 40);
+  EXPECT_EQ(steps, 17) << "20 positions";
+  EXPECT_EQ(planner.preemptions(), 1);
+  EXPECT_EQ(planner.running(), 0);
+  EXPECT_FALSE(planner.idle());
+  EXPECT_EQ(step_with(planner), std::nullopt) << "it is promised 8 tokens more now, or nothing";
+  planner.abort(0);
+  const auto plan = step_with(planner);
+  ASSERT_TRUE(plan);
+  EXPECT_THAT(plan->preempted, ElementsAre(1));
+  EXPECT_THAT(plan->finished, ElementsAre(0));
+  EXPECT_EQ(plan->prefill.at(0).count, 20);
+  EXPECT_EQ(step_with(planner)->decode.at(0).position, 20);
+}
+
 // 200 of one tenant wait, and one of another comes: before it start as many as their tenant's share
 // of a round pays for, and those that run.
 TEST(StepPlannerTest, OneRequestOfATenantIsNotBehindAFloodOfAnother) {

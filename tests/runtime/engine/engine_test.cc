@@ -476,6 +476,41 @@ TEST_F(EngineTest, WhoGoesBackToWaitingHasTheTokensThatItHasAlone) {
   }
 }
 
+// Three answers to each prompt, whose pages they share as long as they go on together.
+TEST_F(EngineTest, AnswersToOnePromptMayGoBackOneByOne) {
+  const auto list = prompts(23, 4);
+  const auto answer = [&](std::size_t prompt, std::uint32_t choice, Heard& heard) {
+    EngineRequest request = request_of(list[prompt], heard, 20);
+    request.sampling = {.temperature = 1, .repetition_penalty = 1.2};
+    request.sampling.seed = 5;
+    request.sampling.choice = choice;
+    return request;
+  };
+  std::vector<Heard> alone(12), heard(12);
+  open({.max_running = 1, .prefix_cache = false}, [&](Engine& engine) {
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      engine.submit(answer(i / 3, i % 3, alone[i]));
+      run_out(engine);
+    }
+  });
+  const JobOptions options{.degree = 2,
+                           .page_tokens = 4,
+                           .max_running = 7,
+                           .memory = MemoryMode::kUtilize,
+                           .answer_part = 4};
+  open(options, tight(options), [&](Engine& engine) {
+    std::vector<RequestId> ids;
+    for (std::size_t i = 0; i < heard.size(); ++i) {
+      EngineRequest request = answer(i / 3, i % 3, heard[i]);
+      if (i % 3 > 0) request.like = ids[i - i % 3];
+      ids.push_back(engine.submit(std::move(request)));
+    }
+    run_out(engine);
+    EXPECT_GT(engine.stats().preempted, 0);
+  });
+  for (std::size_t i = 0; i < heard.size(); ++i) EXPECT_EQ(heard[i].tokens, alone[i].tokens) << i;
+}
+
 TEST_F(EngineTest, WhoIsAbortedWhileItWaitsAgainIsForgotten) {
   const auto list = prompts(22, 6);
   const JobOptions options{.degree = 2,
