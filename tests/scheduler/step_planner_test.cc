@@ -1063,14 +1063,16 @@ TEST(StepPlannerTest, TheYoungestWithoutALimitGoesBackAndGoesOnWhereItWas) {
   }
 }
 
-// Each of them could run alone, and in the end one must.
+// It is the older one without a limit that needs a page more than there is: the other has all, or
+// could give some back.
 TEST(StepPlannerTest, WhoNamedALimitPaysForNobodyWithoutOne) {
-  for (const MemoryMode mode : {MemoryMode::kNoEvict, MemoryMode::kUtilize}) {
+  for (const auto& [mode, without, with] :
+       {std::tuple{MemoryMode::kNoEvict, 8, 4}, {MemoryMode::kUtilize, 4, 12}}) {
     PlannerOptions options = tight();
     options.memory = mode;
     StepPlanner planner(options);
-    ASSERT_TRUE(planner.submit(open_ended(0, 8, 20)));
-    ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = 4, .max_new = 16, .arrival = 1}));
+    ASSERT_TRUE(planner.submit(open_ended(0, without, 20)));
+    ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = with, .max_new = 16, .arrival = 1}));
     std::set<RequestId> went_back;
     while (const auto plan = step_with(planner)) {
       went_back.insert(plan->preempted.begin(), plan->preempted.end());
