@@ -17,6 +17,7 @@ struct RecordedRequest {
   std::vector<TokenId> prompt;
   Sampling sampling;
   std::int64_t max_new = 1;
+  bool names_limit = true;              // somebody wants no more than max_new
   std::vector<std::string> stop_texts;  // end the answer, but not before its min_tokens
 };
 

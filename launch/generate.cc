@@ -56,7 +56,7 @@ std::int64_t max_new_tokens(const GenerateOptions& options, std::int64_t prompt,
 /// Keys are kept turned, so what turns them is fixed before the first is.
 void say_length(const EngineRequest& request, const std::string& which) {
   std::cerr << str("longspan: {} is turned for a length of {} tokens, prompt and --max-tokens\n",
-                   which, with_thousands(std::ssize(request.prompt) + request.max_new));
+                   which, with_thousands(std::ssize(request.prompt) + *request.max_new));
 }
 
 void expect_room_for(std::int64_t min_tokens, std::int64_t max_new, const std::string& which) {
@@ -89,7 +89,7 @@ std::vector<EngineRequest> make_requests(const GenerateOptions& options, const T
                           .top = options.logprobs};
     request.max_new = max_new_tokens(options, std::ssize(request.prompt), config.context, which);
     if (config.ropes.depend_on_length() && !options.json) say_length(request, which);
-    expect_room_for(sampling.min_tokens, request.max_new, which);
+    expect_room_for(sampling.min_tokens, *request.max_new, which);
     for (int choice = 0; choice < options.n; ++choice) {
       request.sampling.choice = static_cast<std::uint32_t>(choice);
       request.wants_nll = options.prompt_nll && choice == 0;

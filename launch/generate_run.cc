@@ -26,7 +26,7 @@ class Collector {
       if (choice(std::ssize(recorders_)) == 0) to_read_ += std::ssize(request.prompt);
       recorders_.emplace_back(RecordedRequest{.prompt = request.prompt,
                                               .sampling = request.sampling,
-                                              .max_new = request.max_new,
+                                              .max_new = *request.max_new,
                                               .stop_texts = input.stop_texts},
                               Readers{.degree = degree, .layers = model.config.layers},
                               model.tokenizer);
@@ -37,15 +37,15 @@ class Collector {
 
   /// Memory for all of them.
   EngineSetup setup() {
-    EngineSetup setup{.layer = [this](int layer) {
-      if (shows_progress_) progress_.layer(layer);
-    }};
+    EngineSetup setup{.queue = QueueBounds::none(), .layer = [this](int layer) {
+                        if (shows_progress_) progress_.layer(layer);
+                      }};
     if (input_.session) {
       setup.shapes = {{.room = room_in_session(*input_.session, input_.requests.front())}};
       return setup;
     }
     for (const EngineRequest& request : input_.requests) {
-      RequestShape shape{.prompt_tokens = std::ssize(request.prompt), .max_new = request.max_new};
+      RequestShape shape{.prompt_tokens = std::ssize(request.prompt), .max_new = *request.max_new};
       const std::int64_t i = std::ssize(setup.shapes);
       if (choice(i) > 0) shape.like = i - choice(i);
       setup.shapes.push_back(shape);

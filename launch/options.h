@@ -25,6 +25,8 @@
 #include "launch/attention_options.h"
 #include "launch/bench/bench_options.h"
 #include "launch/sampling_options.h"
+#include "runtime/engine/queue_bounds.h"
+#include "scheduler/memory_mode.h"
 #include "scheduler/placement.h"
 
 namespace longspan {
@@ -125,6 +127,8 @@ struct RunBatchOptions {
   std::vector<std::string> names;  // of the model; empty: its own
   bool restart = false;            // drops answers that are there
   bool retry_failed = false;
+  MemoryMode admission = MemoryMode::kNoEvict;
+  QueueBounds queue;
 };
 
 struct InspectOptions {

@@ -8,7 +8,7 @@
 namespace longspan {
 
 std::int64_t room_in_session(const SessionKeeper& keeper, const EngineRequest& request) {
-  return keeper.room_for(std::ssize(request.prompt) + request.max_new);
+  return keeper.room_for(std::ssize(request.prompt) + *request.max_new);
 }
 
 std::optional<RequestId> begin_in_session(Engine& engine, SessionKeeper& keeper,

@@ -99,6 +99,7 @@ RequestState StepPlanner::state_of(const Running& request, RequestPhase phase) c
           .max_new = request.shape.max_new,
           .room = request.shape.room,
           .sampled = request.sampled,
+          .preempted = request.preempted,
           .computed = ledger_.computed(id),
           .group = request.group,
           .owners = request.owners,
@@ -111,13 +112,17 @@ PlannerState StepPlanner::state() const {
                      .page_tokens = options_.page_tokens,
                      .capacity = options_.capacity,
                      .promised = ledger_.promise().promised,
+                     .preemptions = preemptions_,
                      .requests = {},
                      .pages = ledger_.pages_in_use()};
   for (const RequestShape& shape : waiting_) {
+    const auto before = preempted_.find(shape.id);
     state.requests.push_back({.id = shape.id,
                               .prompt_tokens = shape.prompt_tokens,
                               .max_new = shape.max_new,
-                              .room = shape.room});
+                              .room = shape.room,
+                              .sampled = written(shape),
+                              .preempted = before == preempted_.end() ? 0 : before->second.times});
   }
   for (const Running& request : running_) {
     state.requests.push_back(state_of(

@@ -20,7 +20,8 @@ struct RequestState {
   std::int64_t prompt_tokens = 0;
   std::int64_t max_new = 0;
   std::int64_t room = 0;
-  std::int64_t sampled = 0;  // tokens
+  std::int64_t sampled = 0;    // tokens
+  std::int64_t preempted = 0;  // times it went back to waiting
   // Of one that has started:
   std::int64_t computed = 0;    // positions
   std::vector<int> group;       // that computes its prompt, in order
@@ -48,6 +49,7 @@ struct PlannerState {
   std::int64_t page_tokens = 1;        // 1 at least
   std::vector<std::int64_t> capacity;  // pages, by owner
   std::int64_t promised = 0;           // pages, to those that have started
+  std::int64_t preemptions = 0;        // of requests, those that have left included
   std::vector<RequestState> requests;
   std::vector<PageRecord> pages;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 namespace longspan {
 
@@ -22,16 +23,26 @@ std::int64_t slack(const QueuedRequest& request, Nanoseconds now) {
 }
 
 std::vector<RequestId> queue_order(std::vector<QueuedRequest> queue, Nanoseconds now,
-                                   int max_overtaken) {
+                                   int max_overtaken, const ClassRounds& rounds) {
   const auto key = [&](const QueuedRequest& request) {
     const bool waits = request.overtaken < max_overtaken;
-    const bool is_batch = waits && request.urgency == Urgency::kBatch;
-    return std::tuple(waits, is_batch, waits ? slack(request, now) : 0, request.arrival,
-                      request.id);
+    return std::tuple(waits ? slack(request, now) : 0, request.arrival, request.id);
   };
   std::ranges::sort(queue, {}, key);
   std::vector<RequestId> order;
-  for (const QueuedRequest& request : queue) order.push_back(request.id);
+  std::array<std::vector<TenantRequest>, std::tuple_size_v<ClassRounds>> classes;
+  for (QueuedRequest& request : queue) {
+    if (request.overtaken >= max_overtaken) {
+      order.push_back(request.id);
+    } else {
+      classes[static_cast<std::size_t>(request.urgency)].push_back(
+          {request.id, std::move(request.tenant), request.cost});
+    }
+  }
+  for (std::size_t i = 0; i < classes.size(); ++i) {
+    const std::vector<RequestId> in_turn = rounds[i].order(classes[i]);
+    order.insert(order.end(), in_turn.begin(), in_turn.end());
+  }
   return order;
 }
 

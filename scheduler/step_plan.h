@@ -73,11 +73,13 @@ struct StepPlan {
   std::uint64_t epoch = 0;
   std::vector<int> group;             // world ranks, in order: all that do something
   std::vector<ForkedRequest> forks;   // first of all; every rank of the job hears of them
+  std::vector<RequestId> preempted;   // these wait again: their pages, and no more, are forgotten
   std::vector<RequestId> finished;    // forget these before the step: their pages are free
   std::vector<PageMove> moves;        // each page once; every rank of the job hears of them
   std::vector<GrantedPage> grants;    // of a request in page order
   std::vector<PrefillChunk> prefill;  // of different requests
   std::vector<DecodeStep> decode;
+  std::vector<RequestId> known;  // of rows: their next token was sampled before. For rank 0 alone
 };
 
 }  // namespace longspan

@@ -63,6 +63,7 @@ std::optional<std::int64_t> StepPlanner::extend(const RequestShape& request, std
   if (!shape.fits_its_room()) return std::nullopt;
   const std::int64_t keep = kept(*held, std::min(common, shape.prompt_tokens - 1));
   held->shape = std::move(shape);
+  held->reads = held->shape.prompt_tokens;
   held->computed = keep;
   held->sampled = 0;
   running_.push_back(std::move(*held));
@@ -77,9 +78,10 @@ std::int64_t StepPlanner::kept(const Running& held, std::int64_t common) const {
 }
 
 std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds now) {
+  const bool short_of_pages = grow_promises();
   commit_moves();  // first: who starts finds pages where they will be
   StepPlan plan;
-  start_next(plan, costs, now);
+  if (!short_of_pages || running_.empty()) start_next(plan, costs, now);
   if (running_.empty()) return std::nullopt;
 
   add_decode_rows(plan);  // first: a prompt that ends with this step has no token to compute yet
@@ -90,6 +92,7 @@ std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds no
   }
   plan.epoch = ++epoch_;
   plan.forks = std::exchange(forked_, {});
+  plan.preempted = std::exchange(gone_back_, {});
   plan.finished = std::exchange(left_, {});
   plan.moves = std::exchange(moved_, {});
   for (const Running& request : running_) grant_pages(plan, request);
@@ -171,7 +174,7 @@ PrefillChunk StepPlanner::chunk_of(const NextChunk& next) const {
                     ? options_.page_tokens
                     : compute_block(count, std::ssize(options_.group), options_.page_tokens);
   if (!std::exchange(request.placed, true)) chunk.owners = request.owners;
-  chunk.samples = count == left;
+  chunk.samples = count == left && request.sampled == 0;
   chunk.wants_nll = request.shape.wants_nll;
   request.computed += count;
   return chunk;
@@ -185,7 +188,11 @@ void StepPlanner::add_decode_rows(StepPlan& plan) {
     if (request.prefilling()) continue;
     const std::int64_t position = request.computed++;
     const int master = request.owners[position / options_.page_tokens];
-    plan.decode.push_back({request.shape.id, position, request.last_token, master});
+    const bool known = request.knows_behind(position);
+    const std::int32_t token =
+        known ? request.answer[position - request.shape.prompt_tokens] : request.last_token;
+    plan.decode.push_back({request.shape.id, position, token, master});
+    if (known) plan.known.push_back(request.shape.id);
     const std::int64_t pages = pages_for(position + 1, options_.page_tokens);
     for (std::int64_t page = 0; page < pages && members < options_.group.size(); ++page) {
       const int owner = request.owners[page];
@@ -250,8 +257,10 @@ std::vector<RequestId> StepPlanner::completed(const std::vector<SampledToken>& s
   for (const SampledToken& one : sampled) {
     const auto request = find_in(running_, one.request);
     if (request == running_.end()) continue;  // aborted meanwhile
+    if (request->knows_behind(request->computed - 1)) continue;
     request->last_token = one.token;
     ++request->sampled;
+    if (may_go_back(request->shape)) request->answer.push_back(one.token);
     const bool stopped = std::ranges::count(request->shape.stop_tokens, one.token) > 0;
     if (!stopped && request->sampled < request->shape.max_new) continue;
     ended.push_back(one.request);
@@ -278,7 +287,11 @@ void StepPlanner::end(RequestId id) {
   };
   if (std::ranges::any_of(forking_, concerns_it)) return ends_later_.push_back(id);
   const auto is_it = [id](const RequestShape& shape) { return shape.id == id; };
-  if (std::erase_if(waiting_, is_it) > 0) left_.push_back(id);
+  if (std::erase_if(waiting_, is_it) > 0) {
+    left_.push_back(id);
+    preempted_.erase(id);
+    std::erase(gone_back_, id);
+  }
   const auto request = find_in(running_, id);
   if (request != running_.end()) finish(request);
 }
@@ -296,9 +309,17 @@ void StepPlanner::finish(std::deque<Running>::iterator request) {
 }
 
 void StepPlanner::leave(std::deque<Running>& list, std::deque<Running>::iterator request) {
-  const RequestId id = request->shape.id;
-  for (int owner : request->owners) ++unpromised_[owner];
-  for (std::int64_t page = 0; page < request->hit_pages; ++page) --shared_[request->owners[page]];
+  give_back(*request);
+  std::erase(gone_back_, request->shape.id);
+  left_.push_back(request->shape.id);
+  list.erase(request);
+}
+
+/// All that it has of memory, and was promised.
+void StepPlanner::give_back(const Running& request) {
+  const RequestId id = request.shape.id;
+  for (std::int64_t page = 0; page < request.promised; ++page) ++unpromised_[request.owners[page]];
+  for (std::int64_t page = 0; page < request.hit_pages; ++page) --shared_[request.owners[page]];
   for (const Moving& page : moving_) {
     if (page.request != id) continue;
     ++unpromised_[page.move.from.owner];
@@ -307,8 +328,6 @@ void StepPlanner::leave(std::deque<Running>& list, std::deque<Running>::iterator
   std::erase_if(moving_, [id](const Moving& page) { return page.request == id; });
   std::erase_if(forked_, [id](const ForkedRequest& fork) { return fork.to == id; });
   ledger_.release(id);
-  left_.push_back(id);
-  list.erase(request);
 }
 
 }  // namespace longspan

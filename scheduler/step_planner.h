@@ -13,6 +13,10 @@
 // rank each of them is to be on, since the layout of its prompt decides that. A page is taken from
 // the ledger, and told to its owner, with the step that opens it.
 //
+// Who named no limit, and under MemoryMode::kUtilize everybody, is promised a part of that to begin
+// with, and more as it goes on. Where there is no more, somebody goes back to waiting, with what it
+// has written (step_planner_evict.cc).
+//
 // A request with `room` is a conversation: at its end it is held with what was computed of it, and
 // extend() goes on from there with a longer prompt, or one that differs from some position on.
 #pragma once
@@ -24,9 +28,11 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "scheduler/chunk_budget.h"
+#include "scheduler/memory_mode.h"
 #include "scheduler/page_ledger.h"
 #include "scheduler/placement.h"
 #include "scheduler/planner_state.h"
@@ -56,6 +62,14 @@ struct PlannerOptions {
   int turn = 1;  // a request's first page is on any rank that is a multiple of this in the group
   bool rounds_full_pages = false;  // a page that was full cannot be cut: its end is part of it
   bool cuts_are_fixed = false;     // what a chunk computes depends on where it begins and ends
+  MemoryMode memory = MemoryMode::kNoEvict;
+  /// Tokens of an answer that are promised at a time, where not all are: of one whose limit was
+  /// named, and of one without.
+  std::int64_t answer_part = 256;
+  std::int64_t open_answer_part = 4096;
+  /// What was written before a request went back to waiting is computed again token by token, as it
+  /// was, and not as a prompt: where keys are rounded that would change it.
+  bool replays_answers = false;
 };
 
 /// One request as the planner sees it.
@@ -71,8 +85,11 @@ struct RequestShape {
   /// An earlier request of the same prompt and max_new. If that goes on, and there is room for this
   /// one too, when its prompt is read, they go on as forks; else this one is as any other.
   std::optional<RequestId> like;
+  bool names_limit = true;  // or max_new is what there is room for, which nobody may want
   Nanoseconds arrival = 0;  // by the clock of next()
+  std::optional<Nanoseconds> deadline;  // for its first token
   Urgency urgency = Urgency::kInteractive;
+  std::string tenant;  // with whose others it waits in turn
   /// Names of the prompt's full pages, by which it finds what others have computed of it, and they
   /// what it has; none: it shares nothing. Every row whose likelihood is wanted is computed.
   std::vector<PageHash> names;
@@ -111,6 +128,11 @@ class StepPlanner {
 
   /// Whether the request fits an idle group, and its own room. Depends on nothing that changes.
   bool could_run(const RequestShape& request) const;
+  /// The most tokens, prompt and answer, of a request that could run. Neither does this.
+  std::int64_t longest_request() const;
+  /// Pages that requests can have, of all ranks together. Neither does this.
+  std::int64_t usable_pages() const;
+  std::int64_t page_tokens() const { return options_.page_tokens; }
   /// Queues a request. False, and nothing is queued, when it could not run.
   [[nodiscard]] bool submit(const RequestShape& request);
   /// Goes on with a held request, whose prompt, limits and stops are now those of `request`, and of
@@ -148,6 +170,14 @@ class StepPlanner {
   /// Whether extend() can go on with the request.
   bool holds(RequestId request) const;
 
+  /// Whether such a request, once it has started, may have to wait again.
+  bool may_go_back(const RequestShape& request) const;
+  /// The tokens of its answer that ranks read, with its prompt, of a request that waits again or
+  /// has begun again.
+  std::span<const std::int32_t> read_again(RequestId request) const;
+  /// How often requests have gone back to waiting.
+  std::int64_t preemptions() const { return preemptions_; }
+
   /// World ranks that own the pages of a running request, of all it can ever need.
   const std::vector<int>& owners(RequestId request) const;
 
@@ -156,6 +186,8 @@ class StepPlanner {
   std::int64_t waiting() const { return std::ssize(waiting_); }
   std::int64_t running() const { return std::ssize(running_); }
   std::int64_t held() const { return std::ssize(held_); }
+  /// Of those that wait: what is to be read when they start.
+  std::int64_t waiting_tokens() const;
   /// Between completed() and next(). Takes as long as there are pages.
   PlannerState state() const;
   /// Which page is whose. After next() it is as the ranks see it when they have done the step.
@@ -167,13 +199,27 @@ class StepPlanner {
     std::vector<int> group;       // that computes its prompt, in order
     std::vector<int> owners;      // of all pages it can ever need
     std::int64_t hit_pages = 0;   // of them, the first: others have computed them
+    std::int64_t promised = 0;    // of them, the first: it has a place for each
+    std::int64_t reads = 0;       // positions of its prompt, and of what it had written before
     std::int64_t computed = 0;    // positions whose KV is stored
     std::int64_t sampled = 0;     // tokens
     std::int32_t last_token = 0;  // not yet computed
     bool placed = false;          // ranks know the owners
     int overtaken = 0;            // steps since its last chunk that later prompts had a part in
-    bool prefilling() const { return computed < shape.prompt_tokens; }
-    std::int64_t prompt_left() const { return shape.prompt_tokens - computed; }
+    int preempted = 0;            // times it went back to waiting
+    std::vector<std::int32_t> answer;  // what was sampled, of one that may go back
+    bool prefilling() const { return computed < reads; }
+    std::int64_t prompt_left() const { return reads - computed; }
+    /// Whether the token behind `position` was sampled before.
+    bool knows_behind(std::int64_t position) const {
+      return position + 1 - shape.prompt_tokens < sampled;
+    }
+  };
+
+  /// What is left of a request that went back to waiting.
+  struct Preempted {
+    std::vector<std::int32_t> answer;
+    int times = 0;
   };
 
   struct NextChunk {
@@ -204,8 +250,11 @@ class StepPlanner {
   RequestState state_of(const Running& request, RequestPhase phase) const;
   static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
   void start_next(StepPlan& plan, const CostModel* costs, Nanoseconds now);
-  void order_waiting(const CostModel& costs, Nanoseconds now);
+  void order_waiting(const CostModel* costs, Nanoseconds now);
   void count_passed(std::size_t running_before);
+  bool is_one_line() const;
+  void enter_tenants();
+  void charge_tenants(std::size_t running_before);
   void start_waiting(StepPlan& plan);
   bool start(StepPlan& plan, const RequestShape& shape, std::vector<PageRef> found);
   SpreadOrder spread_order() const;
@@ -215,8 +264,23 @@ class StepPlanner {
   std::optional<Beginning> begin_behind(std::vector<PageRef> hit, const RequestShape& request,
                                         std::vector<std::int64_t> free) const;
   std::optional<std::vector<int>> place(const RequestShape& request, std::span<const int> group,
-                                        std::int64_t first,
+                                        std::span<const int> before,
                                         const std::vector<std::int64_t>& free) const;
+  std::optional<std::vector<int>> place_promised(std::int64_t pages, std::span<const int> group,
+                                                 std::int64_t first,
+                                                 const std::vector<std::int64_t>& free) const;
+  bool add_later_owners(std::vector<int>& owners, std::int64_t pages, std::span<const int> group,
+                        std::span<const int> before) const;
+  bool fits_alone(std::int64_t pages) const;
+  std::int64_t to_read(const RequestShape& request) const;
+  std::int64_t written(const RequestShape& request) const;
+  std::int64_t first_promise(const RequestShape& request) const;
+  std::int64_t first_pages(const RequestShape& request) const;
+  bool can_go_back(const Running& request) const;
+  bool grow_promises();
+  bool grow(Running& request);
+  RequestId who_makes_room(const Running& request) const;
+  void preempt(RequestId id);
   std::vector<PageRef> longest_hit(const RequestShape& request) const;
   std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
   bool awaits_prefix(const RequestShape& request, std::int64_t hit) const;
@@ -237,6 +301,7 @@ class StepPlanner {
   std::int64_t kept(const Running& held, std::int64_t common) const;
   void finish(std::deque<Running>::iterator request);
   void leave(std::deque<Running>& list, std::deque<Running>::iterator request);
+  void give_back(const Running& request);
 
   PlannerOptions options_;
   ChunkRules rules_;
@@ -244,17 +309,21 @@ class StepPlanner {
   std::vector<std::int64_t> unpromised_;  // pages, by rank, that are nobody's place
   std::vector<std::int64_t> shared_;      // pages, by rank, that who runs has of others
   std::deque<RequestShape> waiting_;
-  std::map<RequestId, int> passed_;  // of those that wait, by how many later arrivals
+  std::map<RequestId, int> passed_;           // of those that wait, by how many later arrivals
+  ClassRounds rounds_;                        // of their tenants
+  std::map<RequestId, Preempted> preempted_;  // of those that wait: who has been running before
   std::deque<Running> running_;
   std::deque<Running> held_;           // at their end, with what was computed of them
   std::vector<Forking> forking_;       // by the step under way; they run when it is done
   std::vector<ForkedRequest> forked_;  // to be told in the next plan
   std::vector<RequestId> ends_later_;  // when the step under way is done
   std::vector<RequestId> left_;        // to be told in the next plan
+  std::vector<RequestId> gone_back_;   // likewise
   std::vector<Moving> moving_;         // likewise, and not yet committed
   std::vector<PageMove> moved_;        // likewise, and committed
   std::vector<PageRef> leaving_;       // what moves of the last plan leave, still promised there
   std::uint64_t epoch_ = 0;
+  std::int64_t preemptions_ = 0;
 };
 
 }  // namespace longspan

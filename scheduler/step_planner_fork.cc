@@ -22,18 +22,21 @@ namespace {
 bool forks_from(const RequestShape& child, const RequestShape& parent) {
   return child.like == parent.id && child.id != parent.id && !child.wants_nll && child.room == 0 &&
          parent.room == 0 && child.prompt_tokens == parent.prompt_tokens &&
-         child.max_new == parent.max_new;
+         child.max_new == parent.max_new && child.names_limit == parent.names_limit;
 }
 
 }  // namespace
 
-/// As long as the prompt it would go on from is not read.
+/// As long as the prompt it would go on from is not read. One that is read once more, behind which
+/// nobody forks, had been.
 bool StepPlanner::awaits_fork(const RequestShape& request) const {
   if (!request.like) return false;
-  return std::ranges::any_of(
-             waiting_, [&](const RequestShape& other) { return forks_from(request, other); }) ||
+  return std::ranges::any_of(waiting_,
+                             [&](const RequestShape& other) {
+                               return written(other) == 0 && forks_from(request, other);
+                             }) ||
          std::ranges::any_of(running_, [&](const Running& other) {
-           return other.prefilling() && forks_from(request, other.shape);
+           return other.prefilling() && other.sampled == 0 && forks_from(request, other.shape);
          });
 }
 
@@ -43,20 +46,20 @@ std::vector<RequestId> StepPlanner::fork_at_the_end_of(const Running& prompt) {
   const std::int64_t tail = prompt.shape.prompt_tokens % options_.page_tokens > 0 ? 1 : 0;
   std::int64_t promised = 0;
   for (const Forking& fork : forking_) {
-    promised += worst_pages(fork.child.shape, options_.page_tokens) + 1;
+    promised += fork.child.promised + 1;
   }
   for (auto next = waiting_.begin(); next != waiting_.end();) {
     if (!forks_from(*next, prompt.shape)) {
       ++next;
       continue;
     }
-    const std::int64_t pages = worst_pages(*next, options_.page_tokens) + tail;
+    const std::int64_t pages = first_pages(*next) + tail;
     const auto running = std::ssize(running_) + std::ssize(held_) + std::ssize(forking_);
     if (running >= options_.max_running || !ledger_.promise().fits(promised + pages)) break;
     auto child = fork_of(prompt, *next);
     if (!child) break;
     promised += pages;
-    for (const int owner : child->owners) --unpromised_[owner];
+    for (std::int64_t page = 0; page < child->promised; ++page) --unpromised_[child->owners[page]];
     for (std::int64_t page = 0; page < child->hit_pages; ++page) ++shared_[child->owners[page]];
     forks.push_back(next->id);
     forking_.push_back({prompt.shape.id, std::move(*child)});
@@ -76,6 +79,8 @@ std::optional<StepPlanner::Running> StepPlanner::fork_of(const Running& prompt,
                 .group = {},
                 .owners = {prompt.owners.begin(), prompt.owners.begin() + have},
                 .hit_pages = shape.prompt_tokens / options_.page_tokens,
+                .promised = first_pages(shape),
+                .reads = shape.prompt_tokens,
                 .computed = shape.prompt_tokens,
                 .placed = true};
   for (const int owner : child.owners) {
@@ -83,7 +88,7 @@ std::optional<StepPlanner::Running> StepPlanner::fork_of(const Running& prompt,
   }
   for (const auto& room : {idle, free}) {  // the second: where memory is short
     child.group = group_from(have, room, free);
-    if (const auto rest = place(shape, child.group, have, free)) {
+    if (const auto rest = place(shape, child.group, child.owners, free)) {
       child.owners.insert(child.owners.end(), rest->begin(), rest->end());
       return child;
     }
@@ -95,7 +100,7 @@ std::optional<StepPlanner::Running> StepPlanner::fork_of(const Running& prompt,
 void StepPlanner::begin_forks() {
   for (Forking& fork : std::exchange(forking_, {})) {
     const RequestId child = fork.child.shape.id;
-    const StartAnswer answer = ledger_.fork(fork.parent, child, worst_tokens(fork.child.shape));
+    const StartAnswer answer = ledger_.fork(fork.parent, child, first_promise(fork.child.shape));
     if (answer.verdict != StartAnswer::Verdict::kStarted) {
       throw std::logic_error("a fork's memory is gone that was there when its step was planned");
     }

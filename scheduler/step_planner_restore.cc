@@ -34,6 +34,8 @@ std::optional<RestoredPlace> StepPlanner::restore(const RequestShape& shape) {
   held_.push_back({.shape = shape,
                    .group = std::move(beginning->group),
                    .owners = std::move(beginning->owners),
+                   .promised = std::ssize(place.owners),
+                   .reads = shape.prompt_tokens,
                    .computed = shape.prompt_tokens,
                    .placed = true});
   return place;

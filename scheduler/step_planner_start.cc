@@ -24,13 +24,14 @@ void StepPlanner::start_waiting(StepPlan& plan) {
       ++next;
       continue;
     }
-    if (!ledger_.promise().fits(worst_pages(*next, options_.page_tokens))) return;  // soon said
+    if (!ledger_.promise().fits(first_pages(*next))) return;  // soon said
     std::vector<PageRef> hit = longest_hit(*next);
     if (awaits_prefix(*next, std::ssize(hit))) {
       ++passed;
       ++next;
     } else {
       if (!start(plan, *next, std::move(hit))) return;
+      preempted_.erase(next->id);
       next = waiting_.erase(next);
     }
   }
@@ -43,7 +44,7 @@ bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, std::vector<P
   if (!beginning) return false;
   auto& [group, owners, hit] = *beginning;
   const MemoryNeed need{
-      .id = shape.id, .prompt_tokens = shape.prompt_tokens, .worst_tokens = worst_tokens(shape)};
+      .id = shape.id, .prompt_tokens = to_read(shape), .worst_tokens = first_promise(shape)};
   const StartAnswer answer = ledger_.start(need, std::span(shape.names).first(hit.size()));
   if (answer.verdict != StartAnswer::Verdict::kStarted) return false;
   if (answer.hit_tokens != std::ssize(hit) * options_.page_tokens) {
@@ -52,22 +53,47 @@ bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, std::vector<P
   for (std::int64_t page = 0; page < std::ssize(hit); ++page) {
     plan.grants.push_back({.request = shape.id, .page = page, .at = hit[page], .filled = true});
   }
-  for (const int owner : owners) --unpromised_[owner];
+  const std::int64_t promised = first_pages(shape);
+  for (std::int64_t page = 0; page < promised; ++page) --unpromised_[owners[page]];
   for (const PageRef page : hit) ++shared_[page.owner];
-  running_.push_back({.shape = shape,
-                      .group = std::move(group),
-                      .owners = std::move(owners),
-                      .hit_pages = std::ssize(hit),
-                      .computed = answer.hit_tokens});
+  Running& begun = running_.emplace_back(Running{.shape = shape,
+                                                 .group = std::move(group),
+                                                 .owners = std::move(owners),
+                                                 .hit_pages = std::ssize(hit),
+                                                 .promised = promised,
+                                                 .reads = to_read(shape),
+                                                 .computed = answer.hit_tokens});
+  if (const auto before = preempted_.find(shape.id); before != preempted_.end()) {
+    begun.preempted = before->second.times;
+    begun.answer = before->second.answer;
+    begun.sampled = std::ssize(begun.answer);
+    if (!begun.answer.empty()) begun.last_token = begun.answer.back();
+  }
   return true;
 }
 
 bool StepPlanner::could_run(const RequestShape& request) const {
-  if (!request.fits_its_room()) return false;
+  return request.fits_its_room() && fits_alone(worst_pages(request, options_.page_tokens));
+}
+
+std::int64_t StepPlanner::usable_pages() const {
   const std::vector<std::int64_t>& capacity = options_.capacity;
-  const std::int64_t all = std::accumulate(capacity.begin(), capacity.end(), std::int64_t{0});
-  return worst_pages(request, options_.page_tokens) <= all - options_.headroom &&
-         place(request, group_from(0, capacity, capacity), 0, capacity).has_value();
+  return std::accumulate(capacity.begin(), capacity.end(), std::int64_t{0}) - options_.headroom;
+}
+
+bool StepPlanner::fits_alone(std::int64_t pages) const {
+  const std::vector<std::int64_t>& capacity = options_.capacity;
+  return pages <= usable_pages() &&
+         place_promised(pages, group_from(0, capacity, capacity), 0, capacity).has_value();
+}
+
+std::int64_t StepPlanner::longest_request() const {
+  std::int64_t most = 0, too_much = std::max<std::int64_t>(0, usable_pages()) + 1;
+  while (too_much - most > 1) {
+    const std::int64_t middle = most + (too_much - most) / 2;
+    (fits_alone(middle) ? most : too_much) = middle;
+  }
+  return most == 0 ? 0 : most * options_.page_tokens + 1;  // the last token is never computed
 }
 
 SpreadOrder StepPlanner::spread_order() const {
@@ -113,7 +139,7 @@ std::optional<StepPlanner::Beginning> StepPlanner::begin_behind(
   beginning.hit = std::move(hit);
   for (const auto& room : {idle, free}) {  // the second: where memory is short
     beginning.group = group_from(std::ssize(beginning.hit), room, free);
-    if (const auto rest = place(request, beginning.group, std::ssize(beginning.hit), free)) {
+    if (const auto rest = place(request, beginning.group, beginning.owners, free)) {
       beginning.owners.insert(beginning.owners.end(), rest->begin(), rest->end());
       return beginning;
     }
@@ -121,12 +147,23 @@ std::optional<StepPlanner::Beginning> StepPlanner::begin_behind(
   return std::nullopt;
 }
 
+/// Its own pages, behind those `before`. `free` is for those that it is promised now.
+std::optional<std::vector<int>> StepPlanner::place(const RequestShape& request,
+                                                   std::span<const int> group,
+                                                   std::span<const int> before,
+                                                   const std::vector<std::int64_t>& free) const {
+  auto owners = place_promised(first_pages(request), group, std::ssize(before), free);
+  if (!owners) return std::nullopt;
+  const std::int64_t pages = worst_pages(request, options_.page_tokens);
+  if (!add_later_owners(*owners, pages, group, before)) return std::nullopt;
+  return owners;
+}
+
 /// Pages from the `first` on, which is the first of its own. They lie with the ranks that compute
 /// them where layout and retention allow.
-std::optional<std::vector<int>> StepPlanner::place(const RequestShape& request,
-                                                   std::span<const int> group, std::int64_t first,
-                                                   const std::vector<std::int64_t>& free) const {
-  const std::int64_t pages = worst_pages(request, options_.page_tokens);
+std::optional<std::vector<int>> StepPlanner::place_promised(
+    std::int64_t pages, std::span<const int> group, std::int64_t first,
+    const std::vector<std::int64_t>& free) const {
   if (options_.keep == Retention::kFewest && first > 0) {
     const int one = reader_of(first, group);
     if (free[one] >= pages - first) return std::vector(pages - first, one);
@@ -137,14 +174,14 @@ std::optional<std::vector<int>> StepPlanner::place(const RequestShape& request,
 /// What is computed of a request that waits.
 std::vector<PageRef> StepPlanner::longest_hit(const RequestShape& request) const {
   if (request.wants_nll) return {};
-  std::vector<PageRef> hit = ledger_.longest_hit(request.names, request.prompt_tokens, {});
+  std::vector<PageRef> hit = ledger_.longest_hit(request.names, to_read(request), {});
   hit.resize(usable(request, std::ssize(hit)));
   return hit;
 }
 
 /// Of so many pages that the prompt begins with.
 std::int64_t StepPlanner::usable(const RequestShape& request, std::int64_t pages) const {
-  const std::int64_t most = (request.prompt_tokens - 1) / options_.page_tokens;
+  const std::int64_t most = (to_read(request) - 1) / options_.page_tokens;
   return std::min(pages, most) / options_.hit_pages * options_.hit_pages;
 }
 
@@ -153,7 +190,7 @@ std::int64_t StepPlanner::usable(const RequestShape& request, std::int64_t pages
 bool StepPlanner::awaits_prefix(const RequestShape& request, std::int64_t hit) const {
   constexpr std::int64_t kGoodPart = 4;  // a quarter
   if (request.wants_nll || request.names.empty()) return false;
-  const std::int64_t left = pages_for(request.prompt_tokens, options_.page_tokens) - hit;
+  const std::int64_t left = pages_for(to_read(request), options_.page_tokens) - hit;
   return std::ranges::any_of(running_, [&](const Running& other) {
     if (!other.prefilling()) return false;
     const auto same = std::ranges::mismatch(request.names, other.shape.names).in1;
@@ -168,7 +205,7 @@ bool StepPlanner::leaves_prefix(const Running& request) const {
   const RequestShape& shape = request.shape;
   const std::int64_t full =
       std::min<std::int64_t>(request.computed / options_.page_tokens, std::ssize(shape.names));
-  return std::ssize(ledger_.longest_hit(shape.names, shape.prompt_tokens + 1, {})) == full;
+  return std::ssize(ledger_.longest_hit(shape.names, request.reads + 1, {})) == full;
 }
 
 }  // namespace longspan

@@ -112,6 +112,7 @@ std::vector<RecordedRequest> BatchRequests::answers(const CompletionRequest& req
           {.prompt = prompt,
            .sampling = sampling,
            .max_new = most,
+           .names_limit = request.max_tokens || terms_.max_tokens,
            .stop_texts = request.sampling.stop_texts.value_or(terms_.sampling.stop_texts)});
     }
   }

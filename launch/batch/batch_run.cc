@@ -4,8 +4,11 @@
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
+#include <variant>
 
+#include "comm/error.h"
 #include "comm/log.h"
 #include "comm/str.h"
 #include "runtime/serving/openai_response.h"
@@ -40,21 +43,26 @@ void BatchRun::serve(Engine& engine) {
   while (!interrupt_.leaving()) {
     if (interrupt_.ends_answer()) {
       drop_what_has_not_begun(engine);
+      submit_what_may_wait(engine);
     } else {
       take_lines(engine);
     }
     show_progress(engine);
-    if (!engine.step()) break;
+    if (!engine.step() && unsubmitted_.empty()) break;
   }
   cut_short_ |= !input_ended_ || !pending_.empty();
   progress_.finish();
 }
 
+/// As long as the engine takes what they ask for: those that may start at once, and between steps
+/// one that will wait.
 void BatchRun::take_lines(Engine& engine) {
-  while (!input_ended_ && open_ < options_.max_running && !interrupt_.ends_answer()) {
+  submit_what_may_wait(engine);
+  while (unsubmitted_.empty() && !input_ended_ && !interrupt_.ends_answer()) {
     if (const auto line = input_.next()) {
       take(engine, *line);
       show_progress(engine);
+      if (std::ssize(pending_) > options_.max_running) return;
     } else {
       input_ended_ = true;
     }
@@ -94,31 +102,45 @@ void BatchRun::start(Engine& engine, const LineName& name, const BatchLine& line
              .created = std::time(nullptr),
              .open = answers.size(),
              .answers_per_prompt = static_cast<std::size_t>(request.n)};
-  open_ += std::ssize(answers);
-  for (RecordedRequest& answer : answers) {
-    submit(engine, pending, std::move(answer), request);
-  }
+  for (RecordedRequest& answer : answers) prepare(engine, pending, std::move(answer), request);
+  submit_what_may_wait(engine);
 }
 
 /// `pending` stays where it is until its last answer is complete.
-void BatchRun::submit(Engine& engine, Pending& pending, RecordedRequest answer,
-                      const CompletionRequest& asked) {
-  const std::size_t i = pending.answers.size(), choice = i % pending.answers_per_prompt;
-  const auto first = choice > 0 ? std::optional(pending.ids[i - choice]) : std::nullopt;
-  pending.ids.push_back(engine.submit(
-      {.prompt = answer.prompt,
-       .sampling = answer.sampling,
-       .max_new = answer.max_new,
-       .top = asked.top_logprobs,
-       .like = first,
-       .urgency = Urgency::kBatch,
-       .cache_salt = asked.cache_salt,
-       .on_prefill = [this, &pending,
-                      i](const Progress& chunk) { note_prefill(pending, i, chunk); },
-       .on_token = [this, &engine, &pending,
-                    i](const Scored& scored) { note_token(engine, pending, i, scored); }}));
-  if (choice == 0) pending.prompt_tokens += std::ssize(answer.prompt);
-  pending.answers.emplace_back(std::move(answer), options_.readers, requests_.tokenizer());
+void BatchRun::prepare(Engine& engine, Pending& pending, RecordedRequest answer,
+                       const CompletionRequest& asked) {
+  constexpr std::size_t kTenantBytes = 256;  // users are told apart by that much of a name
+  const std::size_t i = pending.answers.size() + unsubmitted_.size();
+  const auto limit = answer.names_limit ? std::optional(answer.max_new) : std::nullopt;
+  EngineRequest request{
+      .prompt = answer.prompt,
+      .sampling = answer.sampling,
+      .max_new = limit,
+      .top = asked.top_logprobs,
+      .urgency = Urgency::kBatch,
+      .tenant = asked.user.substr(0, kTenantBytes),
+      .cache_salt = asked.cache_salt,
+      .on_prefill = [this, &pending, i](const Progress& chunk) { note_prefill(pending, i, chunk); },
+      .on_token = [this, &engine, &pending,
+                   i](const Scored& scored) { note_token(engine, pending, i, scored); }};
+  unsubmitted_.push_back({&pending, std::move(answer), std::move(request)});
+}
+
+/// In order. The rest waits here until the engine's queue is shorter.
+void BatchRun::submit_what_may_wait(Engine& engine) {
+  for (; !unsubmitted_.empty(); unsubmitted_.pop_front()) {
+    auto& [to, answer, request] = unsubmitted_.front();
+    const std::size_t i = to->answers.size(), choice = i % to->answers_per_prompt;
+    if (choice > 0) request.like = to->ids[i - choice];
+    const auto outcome = engine.try_submit(request);
+    if (const Refusal* refusal = std::get_if<Refusal>(&outcome)) {
+      if (refusal->reason != Refusal::Reason::kNeverFits) return;
+      throw Error(ExitCode::kInternal, refusal->message);  // it was read for the engine's room
+    }
+    to->ids.push_back(std::get<RequestId>(outcome));
+    if (choice == 0) to->prompt_tokens += std::ssize(answer.prompt);
+    to->answers.emplace_back(std::move(answer), options_.readers, requests_.tokenizer());
+  }
 }
 
 /// What has begun is much work done; what has not is none.
@@ -130,7 +152,8 @@ void BatchRun::drop_what_has_not_begun(Engine& engine) {
       continue;
     }
     for (const RequestId id : request->second.ids) engine.abort(id);
-    open_ -= std::ssize(request->second.answers);
+    std::erase_if(unsubmitted_,
+                  [&](const Unsubmitted& answer) { return answer.to == &request->second; });
     cut_short_ = true;
     request = pending_.erase(request);
   }
@@ -155,7 +178,6 @@ void BatchRun::note_token(Engine& engine, Pending& request, std::size_t answer,
   ++counts_.written;
   if (!recorder.answer().complete) return;
   if (recorder.ended_by_text()) engine.abort(request.ids[answer]);
-  --open_;
   if (--request.open > 0) return;
   finish(request);
   pending_.erase(request.name.number);

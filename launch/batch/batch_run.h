@@ -6,11 +6,12 @@
 //        |                 +-- what cannot be done: an error is its line
 //        +-- answered by an earlier run: passed over
 //
-// Lines are read as answers come, so that no more are held than run at once.
+// Lines are read as answers come, so that no more are held than the engine lets run and wait.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <set>
 #include <string>
@@ -29,7 +30,7 @@ struct BatchRunOptions {
   std::string input;
   bool retries_failed = false;
   std::int64_t seed = 0;
-  int max_running = 64;     // answers in the engine at once, those of the last line besides
+  int max_running = 64;     // requests that the engine runs at once
   std::string fingerprint;  // of this program
   Readers readers;
   bool terminal = false;  // a person watches
@@ -59,19 +60,27 @@ class BatchRun {
     bool logprobs = false;
     std::int64_t created = 0;
     std::int64_t prompt_tokens = 0;
-    std::vector<AnswerRecorder> answers;
-    std::vector<RequestId> ids;  // of the answers, in the engine
-    std::size_t open = 0;        // answers that are not complete
+    std::vector<AnswerRecorder> answers;  // those that were submitted
+    std::vector<RequestId> ids;           // of the answers, in the engine
+    std::size_t open = 0;                 // answers that are not complete, submitted or not
     std::size_t answers_per_prompt = 1;
     bool begun = false;
+  };
+
+  /// An answer that the engine's queue had no place for.
+  struct Unsubmitted {
+    Pending* to = nullptr;
+    RecordedRequest answer;
+    EngineRequest request;
   };
 
   void take_lines(Engine& engine);
   void take(Engine& engine, const InputLine& input);
   void start(Engine& engine, const LineName& name, const BatchLine& line);
   void drop_what_has_not_begun(Engine& engine);
-  void submit(Engine& engine, Pending& pending, RecordedRequest answer,
-              const CompletionRequest& asked);
+  void prepare(Engine& engine, Pending& pending, RecordedRequest answer,
+               const CompletionRequest& asked);
+  void submit_what_may_wait(Engine& engine);
   double under_way() const;
   void show_progress(const Engine& engine);
   void finish(const Pending& request);
@@ -92,7 +101,7 @@ class BatchRun {
   std::unordered_map<std::string, std::int64_t> custom_ids_;  // and the line that used each first
   std::set<std::string> told_of_;                             // fields that nobody knows
   std::map<std::int64_t, Pending> pending_;                   // by line
-  std::int64_t open_ = 0;                                     // answers in the engine
+  std::deque<Unsubmitted> unsubmitted_;                       // of the last line read
   bool input_ended_ = false;
   bool stopping_ = false;  // after a Ctrl-C
   bool cut_short_ = false;

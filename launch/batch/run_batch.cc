@@ -141,6 +141,7 @@ bool serve(Machine& machine, const RunBatchOptions& options, LoadedModel& model,
       .shapes = std::vector<RequestShape>(static_cast<std::size_t>(job.max_running),
                                           RequestShape{.room = room}),
       .room_gives_way = !options.run.max_model_len,
+      .queue = options.queue,
       .layer = nullptr};
   Engine::open(machine, model, job, &setup, [&](Engine& engine) {
     say_room(room, engine.room());
@@ -182,8 +183,9 @@ ExitCode run_batch_on(Machine& machine, const RunBatchOptions& asked, AnswerInte
   LoadedModel model = load_with_bar(machine, options.run, std::move(opened), precision);
   if (coordinator) say_loaded(options.run, model, seconds_since(start), manifest);
   const MachineRates rates = machine_rates(machine, options.run, *model.kernels, split);
-  const JobOptions job = with_memory_to_spare(
-      machine, model, job_options(machine, options.run, split, rates, precision));
+  JobOptions job = with_memory_to_spare(machine, model,
+                                        job_options(machine, options.run, split, rates, precision));
+  job.memory = options.admission;
   bool cut_short = false;
   if (coordinator) {
     cut_short = serve(machine, options, model, split, job, *desk, interrupt);

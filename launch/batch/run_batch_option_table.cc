@@ -12,7 +12,10 @@ namespace {
 using Row = Option<GenerateOptions>;
 
 constexpr std::string_view kGroupBatch = "Requests and answers";
+constexpr std::string_view kGroupQueue = "Who waits for whom";
 constexpr std::string_view kGroupDefaults = "What a request gets that does not say";
+
+constexpr Range kQueued{1, 1 << 20};
 
 /// Rows of `generate` that a request says itself, or that are about prompts known at the start.
 /// Approximate attention is left out with them: an answer in OpenAI's format cannot say that it is.
@@ -88,6 +91,22 @@ const std::array kRunBatch = std::to_array<Option<RunBatchOptions>>({
       "what requests may call the model; answers call it by the first (default: the file's or "
       "folder's name, its path as given, and the model's own name)"},
      [](auto& o, auto& given) { o.names = names_of(given); }},
+    {{kGroupQueue, "admission", "WORD",
+      "no_evict: a request that says max_tokens starts when memory is free for all of them, and "
+      "then goes on to its end; utilize: when it is for the prompt and a part of the answer, so "
+      "that more run at once, and where memory runs short the youngest waits and is read again "
+      "(default: no_evict)"},
+     [](auto& o, auto& given) {
+       constexpr std::array<std::string_view, 2> kWords = {"no_evict", "utilize"};
+       o.admission = static_cast<MemoryMode>(one_of(given, kWords));
+     }},
+    {{kGroupQueue, "max-queue-requests", "N",
+      "answers that wait for memory or a place; no more lines are read meanwhile (default: 256)"},
+     [](auto& o, auto& given) { o.queue.requests = whole_number(given, kQueued); }},
+    {{kGroupQueue, "max-queue-tokens", "TOKENS",
+      "tokens to be read of those that wait; one of any length may (default: 8 times what memory "
+      "holds)"},
+     [](auto& o, auto& given) { o.queue.tokens = size(given, {.least = 1}); }},
 });
 
 /// A row of `generate` in the words of a batch.

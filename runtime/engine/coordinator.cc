@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <span>
 
 #include "comm/error.h"
 #include "comm/log.h"
@@ -41,18 +42,22 @@ std::vector<int> Coordinator::others() const {
 }
 
 bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_nll,
-                         std::int64_t room, const Sharing& sharing, Urgency urgency) {
+                         std::int64_t room, const Sharing& sharing, const QueueTerms& terms) {
   RequestShape shape = shape_of(admission, max_new);
   shape.wants_nll = wants_nll;
   shape.room = room;
   shape.like = sharing.like;
   shape.arrival = now();
-  shape.urgency = urgency;
+  shape.urgency = terms.urgency;
+  shape.tenant = terms.tenant;
+  shape.deadline = terms.deadline;
+  shape.names_limit = terms.names_limit;
   admission.length = room > 0 ? room : shape.prompt_tokens + max_new;
   if (!planner_.could_run(shape)) return false;
   if (prefixes_ && room == 0) shape.names = begin_names(admission, sharing.cache_salt);
   if (!planner_.submit(shape)) return false;
   if (room > 0) conversations_[shape.id].room = room;
+  if (planner_.may_go_back(shape)) kept_[shape.id] = admission;
   admit(std::move(admission));
   return true;
 }
@@ -93,13 +98,25 @@ std::optional<std::int64_t> Coordinator::extend(Admission admission, std::int64_
 /// what penalties look back on, can differ from a request that begins.
 void Coordinator::admit(Admission admission) {
   const RequestId id = admission.request;
-  prompt_tokens_[id] = std::ssize(admission.prompt);
+  prompt_tokens_[id] = admission.to_read();
   looking_back_.erase(id);
   if (admission.sampling.looks_back()) looking_back_.insert(id);
   const auto conversation = conversations_.find(id);
   if (conversation != conversations_.end()) conversation->second.tokens = admission.prompt;
   control_.send(others(), to_message(admission));
   worker_.admit(std::move(admission));
+}
+
+/// Before the plan by which ranks forget the pages of those that have gone back to waiting: what
+/// these have written is read with their prompts.
+void Coordinator::admit_again(const std::vector<RequestId>& preempted) {
+  for (const RequestId id : preempted) {
+    picker_.forget(id);
+    Admission admission = kept_.at(id);
+    const std::span<const std::int32_t> written = planner_.read_again(id);
+    admission.written.assign(written.begin(), written.end());
+    admit(std::move(admission));
+  }
 }
 
 void Coordinator::forget(RequestId request) {
@@ -112,6 +129,7 @@ void Coordinator::drop(const std::vector<RequestId>& finished) {
     picker_.forget(request);
     prompt_tokens_.erase(request);
     answers_.erase(request);
+    kept_.erase(request);
     looking_back_.erase(request);
   }
 }
@@ -121,6 +139,7 @@ bool Coordinator::step() {
   std::optional<StepPlan> plan = planner_.next(costs_ ? &costs_->costs() : nullptr, now());
   if (!plan) return false;
   StepOrder order{.plan = std::move(*plan), .decode_strategy = decode_strategy_};
+  admit_again(order.plan.preempted);
   drop(order.plan.finished);
   std::vector<StrategyChoice> choices;  // of each chunk
   for (const PrefillChunk& chunk : order.plan.prefill) {
@@ -150,11 +169,11 @@ void Coordinator::run(const StepOrder& order, const std::vector<StrategyChoice>&
   collect(order.plan, worker_.execute(order, prefills ? listener_.layer : nullptr));
 }
 
-/// To the group; to everyone when requests have finished, are forked, or pages move, since any rank
-/// may hold their pages, and when rows look back.
+/// To the group; to everyone when requests have finished or wait again, are forked, or pages move,
+/// since any rank may hold their pages, and when rows look back.
 void Coordinator::announce(const StepOrder& order) {
-  const bool of_pages =
-      !order.plan.finished.empty() || !order.plan.moves.empty() || !order.plan.forks.empty();
+  const bool of_pages = !order.plan.finished.empty() || !order.plan.preempted.empty() ||
+                        !order.plan.moves.empty() || !order.plan.forks.empty();
   const bool looks_back = std::ranges::any_of(order.plan.decode, [&](const DecodeStep& row) {
     return looking_back_.contains(row.request);
   });
@@ -180,6 +199,7 @@ void Coordinator::collect(const StepPlan& plan, const StepReport& own) {
   std::map<RequestId, double> nll;  // summed in rank order
   for (const StepReport& report : reports) {
     for (const RowResult& row : report.rows) {
+      if (std::ranges::count(plan.known, row.request) > 0) continue;  // told before
       sampled.push_back({row.request, row.scored.chosen.id});
       const auto conversation = conversations_.find(row.request);
       if (conversation != conversations_.end()) {

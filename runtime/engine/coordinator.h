@@ -43,6 +43,14 @@ struct HeldConversation {
   std::int64_t room = 0;
 };
 
+/// Among whom a request waits.
+struct QueueTerms {
+  Urgency urgency = Urgency::kInteractive;
+  std::string tenant;
+  std::optional<Nanoseconds> deadline;  // for its first token, by the steady clock
+  bool names_limit = true;              // or it may have max_new because there is room
+};
+
 struct SavePages;
 struct SessionIndex;
 struct SessionPart;
@@ -102,7 +110,7 @@ class Coordinator {
   /// many tokens, and is held at its end. False when it can never fit.
   [[nodiscard]] bool submit(Admission admission, std::int64_t max_new, bool wants_nll,
                             std::int64_t room = 0, const Sharing& sharing = {},
-                            Urgency urgency = Urgency::kInteractive);
+                            const QueueTerms& terms = {});
   /// Goes on with the held request of that name as `admission`. Returns how many leading positions
   /// need not be computed again: those of the tokens that both have, but for the prompt's last, and
   /// of a page that was rounded all or none. Nothing, and all stays as it was, when it does not fit
@@ -141,6 +149,7 @@ class Coordinator {
   std::vector<PageHash> begin_names(const Admission& admission, const std::string& cache_salt);
   void name_answers(const std::vector<SampledToken>& sampled);
   void admit(Admission admission);
+  void admit_again(const std::vector<RequestId>& preempted);
   void drop(const std::vector<RequestId>& finished);
   void announce(const StepOrder& order);
   void run(const StepOrder& order, const std::vector<StrategyChoice>& choices);
@@ -163,7 +172,8 @@ class Coordinator {
     std::vector<TokenId> tokens;  // of its last prompt, and what was sampled since
   };
 
-  std::map<RequestId, std::int64_t> prompt_tokens_;
+  std::map<RequestId, std::int64_t> prompt_tokens_;  // that are read: of some, answers too
+  std::map<RequestId, Admission> kept_;              // of those that may go back to waiting
   std::map<RequestId, Conversation> conversations_;
   std::set<RequestId> looking_back_;
 };

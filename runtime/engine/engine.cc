@@ -10,10 +10,18 @@
 namespace longspan {
 namespace {
 
-RequestShape shape_of(const EngineRequest& request) {
-  return {.prompt_tokens = std::ssize(request.prompt),
-          .max_new = request.max_new,
-          .room = request.room};
+RequestShape shape_of(const EngineRequest& request, std::int64_t max_new) {
+  return {.prompt_tokens = std::ssize(request.prompt), .max_new = max_new, .room = request.room};
+}
+
+QueueTerms terms_of(const EngineRequest& request) {
+  QueueTerms terms{.urgency = request.urgency,
+                   .tenant = request.tenant,
+                   .names_limit = request.max_new.has_value()};
+  if (request.deadline) {
+    terms.deadline = std::chrono::nanoseconds(request.deadline->time_since_epoch()).count();
+  }
+  return terms;
 }
 
 /// Takes the tokens: from then on the engine's ranks have them.
@@ -37,6 +45,7 @@ std::vector<RankSummary> Engine::open(Machine& machine, LoadedModel& model,
                        .listener = engine.listener(setup->layer)};
   session.drive = [&](Coordinator& coordinator) {
     engine.coordinator_ = &coordinator;
+    engine.bounds_ = setup->queue;
     engine.room_ = session.shapes.empty() ? 0 : session.shapes.front().room;
     engine.publish();
     serve(engine);
@@ -63,20 +72,55 @@ Coordinator::Listener Engine::listener(LayerDone layer) {
 // --- Calls, from any thread
 
 RequestId Engine::submit(EngineRequest request) {
-  expects(!request.prompt.empty() && request.max_new >= 1,
+  const auto outcome = try_submit(request);
+  if (const Refusal* refusal = std::get_if<Refusal>(&outcome)) throw UsageError(refusal->message);
+  return std::get<RequestId>(outcome);
+}
+
+std::variant<RequestId, Refusal> Engine::try_submit(EngineRequest& request) {
+  const std::int64_t max_new = request.max_new.value_or(longest_answer(request));
+  expects(!request.prompt.empty() && (max_new >= 1 || !request.max_new),
           "a request has tokens to read and write");
-  if (!coordinator_->planner().could_run(shape_of(request))) {
-    throw UsageError(
-        str("a request of {} tokens, {} of them to be written, is more than memory "
-            "holds; shorten it, or give the job more memory or ranks",
-            std::ssize(request.prompt) + request.max_new, request.max_new));
-  }
   const std::lock_guard lock(mutex_);
+  if (auto refusal = refusal_of(request, max_new)) return *std::move(refusal);
   const RequestId id = next_id_++;
   known_.emplace(id, Known{.room = request.room});
   ++coming_;
-  call([this, id, request = std::move(request)]() mutable { begin(id, std::move(request)); });
+  coming_tokens_ += std::ssize(request.prompt);
+  call([this, id, max_new, request = std::move(request)]() mutable {
+    begin(id, std::move(request), max_new);
+  });
   return id;
+}
+
+/// Of a request that names no limit.
+std::int64_t Engine::longest_answer(const EngineRequest& request) const {
+  const std::int64_t room = room_ > 0 ? room_ : coordinator_->planner().longest_request();
+  return room - std::ssize(request.prompt);
+}
+
+std::optional<Refusal> Engine::refusal_of(const EngineRequest& request,
+                                          std::int64_t max_new) const {
+  const StepPlanner& planner = coordinator_->planner();
+  const std::int64_t prompt = std::ssize(request.prompt),
+                     written = std::max<std::int64_t>(1, max_new);
+  const RequestShape shape = shape_of(request, written);
+  const std::int64_t waiting = stats_.waiting + coming_;
+  const std::int64_t tokens = stats_.waiting_tokens + coming_tokens_;
+  if (max_new >= 1 && planner.could_run(shape)) {
+    const std::int64_t page_tokens = planner.page_tokens();
+    return refusal_by(bounds_, planner.usable_pages() * page_tokens, waiting, tokens, prompt);
+  }
+  return Refusal{
+      .reason = Refusal::Reason::kNeverFits,
+      .message =
+          str("a request of {} tokens, {} of them to be written, needs {} pages of KV cache, "
+              "of which there are {}; one of {} tokens would fit: shorten it, or give the "
+              "job more memory or ranks",
+              prompt + written, written, worst_pages(shape, planner.page_tokens()),
+              planner.usable_pages(), planner.longest_request()),
+      .waiting = waiting,
+      .waiting_tokens = tokens};
 }
 
 void Engine::extend(RequestId conversation, EngineRequest turn) {
@@ -85,7 +129,8 @@ void Engine::extend(RequestId conversation, EngineRequest turn) {
   if (of.state != State::kHeld) {
     throw UsageError(str("conversation {} is in the middle of a turn", conversation));
   }
-  const std::int64_t tokens = std::ssize(turn.prompt) + turn.max_new;
+  if (!turn.max_new) turn.max_new = std::max<std::int64_t>(1, of.room - std::ssize(turn.prompt));
+  const std::int64_t tokens = std::ssize(turn.prompt) + *turn.max_new;
   if (tokens > of.room) {
     throw UsageError(
         str("a turn of {} tokens is more than the conversation's room of {}", tokens, of.room));
@@ -121,6 +166,7 @@ EngineStats Engine::stats() const {
   const std::lock_guard lock(mutex_);
   EngineStats now = stats_;
   now.waiting += coming_;
+  now.waiting_tokens += coming_tokens_;
   return now;
 }
 
@@ -170,23 +216,28 @@ void Engine::heed_calls() {
   }
 }
 
-void Engine::begin(RequestId id, EngineRequest request) {
+void Engine::begin(RequestId id, EngineRequest request, std::int64_t max_new) {
+  const std::int64_t prompt_tokens = std::ssize(request.prompt);
   {
     const std::lock_guard lock(mutex_);
     --coming_;
+    coming_tokens_ -= prompt_tokens;
+    ++stats_.waiting;  // until all of it is published
+    stats_.waiting_tokens += prompt_tokens;
   }
   Admission admission = admission_of(id, request);
-  const Turn& turn = turns_[id] = {.request = std::move(request)};
+  const Turn& turn = turns_[id] = {.request = std::move(request), .prompt_tokens = prompt_tokens};
   const bool fits = coordinator_->submit(
-      std::move(admission), turn.request.max_new, turn.request.wants_nll, turn.request.room,
-      {.like = turn.request.like, .cache_salt = turn.request.cache_salt}, turn.request.urgency);
+      std::move(admission), max_new, turn.request.wants_nll, turn.request.room,
+      {.like = turn.request.like, .cache_salt = turn.request.cache_salt}, terms_of(turn.request));
   expects(fits, "what could not run was refused");
 }
 
 void Engine::go_on(RequestId id, EngineRequest request) {
   Admission admission = admission_of(id, request);
-  const Turn& turn = turns_[id] = {.request = std::move(request)};
-  const auto kept = coordinator_->extend(std::move(admission), turn.request.max_new);
+  const Turn& turn =
+      turns_[id] = {.request = std::move(request), .prompt_tokens = std::ssize(admission.prompt)};
+  const auto kept = coordinator_->extend(std::move(admission), *turn.request.max_new);
   expects(kept.has_value(), "what does not fit the room was refused");
 }
 
@@ -201,10 +252,23 @@ void Engine::drop(RequestId id) {
   if (turns_.contains(id)) finish(id, Ending::kAborted);
 }
 
-void Engine::note_prefill(const Progress& chunk) {
+/// Of a request that had gone back to waiting what it had read is not told again.
+void Engine::note_prefill(Progress chunk) {
   Turn& turn = turns_.at(chunk.request);
-  if (!std::exchange(turn.begun, true)) counts_.hit_tokens += chunk.prompt_done;
-  counts_.prompt_tokens += chunk.prompt_chunk;
+  const std::int64_t end = std::min(chunk.prompt_done + chunk.prompt_chunk, turn.prompt_tokens);
+  const std::int64_t first = std::max(chunk.prompt_done, turn.told);
+  const std::int64_t fresh = std::max<std::int64_t>(0, end - first);
+  turn.told = std::max(turn.told, end);
+  counts_.prompt_tokens += fresh;
+  counts_.read_again += chunk.prompt_chunk - fresh;
+  if (!std::exchange(turn.begun, true)) {
+    counts_.hit_tokens += chunk.prompt_done;
+  } else if (fresh == 0) {
+    return;
+  }
+  chunk.prompt_done = first;
+  chunk.prompt_chunk = fresh;
+  chunk.prompt_total = turn.prompt_tokens;
   if (turn.request.on_prefill) turn.request.on_prefill(chunk);
 }
 
@@ -236,6 +300,8 @@ void Engine::publish() {
   const PageCounts& pages = planner.ledger().counts();
   const PoolPromise promise = planner.ledger().promise();
   counts_.waiting = planner.waiting();
+  counts_.waiting_tokens = planner.waiting_tokens();
+  counts_.preempted = planner.preemptions();
   counts_.running = planner.running();
   counts_.held = planner.held();
   counts_.kv_pages = promise.capacity;

@@ -18,6 +18,7 @@
 // and run() sleeps where there is none.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -26,9 +27,11 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "runtime/engine/job.h"
+#include "runtime/engine/queue_bounds.h"
 
 namespace longspan {
 
@@ -48,13 +51,19 @@ struct EngineRequest {
   std::vector<TokenId> prompt;  // 1 token at least
   std::vector<TokenId> forced;  // in place of what is sampled, from the first on
   Sampling sampling;            // its stops end the answer
-  std::int64_t max_new = 1;     // 1 at least
-  int top = 0;                  // alternatives to report with each token
-  bool wants_nll = false;       // of the prompt
+  /// 1 at least; none: as many as there is room for, of which memory is promised some at a time.
+  std::optional<std::int64_t> max_new = 1;
+  int top = 0;             // alternatives to report with each token
+  bool wants_nll = false;  // of the prompt
   /// Of several answers to one prompt all but the first name the first: if they can go on when it
   /// has been read, it was read for them too. The same prompt and max_new.
   std::optional<RequestId> like;
   Urgency urgency = Urgency::kInteractive;
+  /// Whose it is: tenants that wait take turns, however many requests each has.
+  std::string tenant;
+  /// By when its first token should be there: it waits the less for that. Nothing is dropped for
+  /// being late.
+  std::optional<std::chrono::steady_clock::time_point> deadline;
   /// What is computed of prompts is shared with those of the same salt alone.
   std::string cache_salt;
   /// 0, or the most tokens of a conversation: it is kept at the end of the answer, for extend().
@@ -69,17 +78,20 @@ struct EngineRequest {
 
 /// What an engine does, and what it has done since it was opened.
 struct EngineStats {
-  std::int64_t waiting = 0;      // requests that have not started
-  std::int64_t running = 0;      // that have, and go on
-  std::int64_t held = 0;         // conversations between turns
-  std::int64_t kv_pages = 0;     // of all ranks together
-  std::int64_t kv_in_use = 0;    // of them: requests have them
-  std::int64_t kv_cached = 0;    // nobody has them, and a prompt may find them
-  std::int64_t kv_promised = 0;  // to those that have started, for all they can come to need
+  std::int64_t waiting = 0;         // requests that have not started, or that wait again
+  std::int64_t waiting_tokens = 0;  // of those, to be read
+  std::int64_t running = 0;         // that have started, and go on
+  std::int64_t held = 0;            // conversations between turns
+  std::int64_t kv_pages = 0;        // of all ranks together
+  std::int64_t kv_in_use = 0;       // of them: requests have them
+  std::int64_t kv_cached = 0;       // nobody has them, and a prompt may find them
+  std::int64_t kv_promised = 0;     // to those that have started, for all they can come to need
   std::int64_t steps = 0;
   std::int64_t prompt_tokens = 0;  // read
   std::int64_t hit_tokens = 0;     // of prompts, and not read: they had been, for others
   std::int64_t tokens = 0;         // sampled
+  std::int64_t preempted = 0;      // times that requests went back to waiting
+  std::int64_t read_again = 0;     // tokens, for that
 };
 
 /// What memory is set aside for.
@@ -88,6 +100,9 @@ struct EngineSetup {
   std::vector<RequestShape> shapes;
   /// Whether the room, one for all shapes, gives way to what memory holds of one of them.
   bool room_gives_way = false;
+  /// How many requests may wait. Those of a file that is read as it is answered are bounded by
+  /// that.
+  QueueBounds queue;
   /// If any: hears of each layer of a prefill step as rank 0 does it, on another thread.
   LayerDone layer;
 };
@@ -107,8 +122,10 @@ class Engine {
   /// The room of setup's shapes, or what it gave way to.
   std::int64_t room() const { return room_; }
 
-  /// Queues a request, which starts when its memory is free. Throws UsageError where it could not
-  /// even run alone.
+  /// Queues a request, which starts when its memory is free, or says why not: then `request` is as
+  /// it was.
+  std::variant<RequestId, Refusal> try_submit(EngineRequest& request);
+  /// The same where nothing is to be done about a refusal. Throws it, as UsageError.
   RequestId submit(EngineRequest request);
   /// The next turn of a conversation that is held, whose prompt is all that was said so far: what
   /// it has in common with what was computed is not read again. Its room stays as it is. Throws
@@ -152,6 +169,8 @@ class Engine {
   /// A request as the thread of step() knows it.
   struct Turn {
     EngineRequest request;
+    std::int64_t prompt_tokens = 0;
+    std::int64_t told = 0;  // of them: read, for the first time
     std::int64_t tokens = 0;
     bool begun = false;    // some of its prompt was read
     bool stopped = false;  // by the last token
@@ -160,12 +179,12 @@ class Engine {
   Engine() = default;
   Coordinator::Listener listener(LayerDone layer);
 
-  void begin(RequestId id, EngineRequest request);
+  void begin(RequestId id, EngineRequest request, std::int64_t max_new);
   void go_on(RequestId id, EngineRequest request);
   void end(RequestId id);
   void drop(RequestId id);
   void heed_calls();
-  void note_prefill(const Progress& chunk);
+  void note_prefill(Progress chunk);
   void note_token(RequestId id, const Scored& scored);
   void finish(RequestId id, Ending ending);
   void publish();
@@ -174,7 +193,11 @@ class Engine {
   /// Under the lock, as known() is.
   void call(std::function<void()> action);
 
+  std::optional<Refusal> refusal_of(const EngineRequest& request, std::int64_t max_new) const;
+  std::int64_t longest_answer(const EngineRequest& request) const;
+
   std::int64_t room_ = 0;
+  QueueBounds bounds_;
   Coordinator* coordinator_ = nullptr;  // as long as anybody knows the engine
   std::map<RequestId, Turn> turns_;     // under way; of the thread of step() alone
   EngineStats counts_;                  // likewise
@@ -183,7 +206,8 @@ class Engine {
   std::condition_variable called_;
   std::vector<std::function<void()>> calls_;  // to be heeded before the next step
   std::map<RequestId, Known> known_;
-  std::int64_t coming_ = 0;  // requests among the calls
+  std::int64_t coming_ = 0;         // requests among the calls
+  std::int64_t coming_tokens_ = 0;  // of their prompts
   RequestId next_id_ = 0;
   bool stopping_ = false;
   EngineStats stats_;

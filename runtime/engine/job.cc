@@ -42,6 +42,17 @@ std::int64_t chunk_tokens(const JobOptions& options) {
   return kept_beside(wanted, max_running(options) - 1).chunk_tokens;
 }
 
+/// Where what was written before a request went back to waiting is computed again as it was: where
+/// keys are rounded, or what is seen depends on where the prompt ends.
+bool replays_answers(const JobOptions& options) {
+  return options.kv_type != KvType::kFloat32 || !options.attention.is_exact();
+}
+
+bool reads_answers(const JobOptions& options, const std::vector<RequestShape>& requests) {
+  return !replays_answers(options) && (options.memory == MemoryMode::kUtilize ||
+                                       !std::ranges::all_of(requests, &RequestShape::names_limit));
+}
+
 JobShape shape_of(const JobOptions& options, const std::vector<RequestShape>& requests) {
   return {.degree = options.degree,
           .page_tokens = options.page_tokens,
@@ -56,6 +67,7 @@ JobShape shape_of(const JobOptions& options, const std::vector<RequestShape>& re
           .plans = options.plans,
           .decode_strategies = {options.decode_strategy},
           .attention = options.attention,
+          .reads_answers = reads_answers(options, requests),
           .requests = requests};
 }
 
@@ -141,7 +153,11 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
       .target = target(options),
       .headroom = std::int64_t{options.spare_pages} * options.degree,
       .rounds_full_pages = has_scales(options.kv_type),
-      .cuts_are_fixed = options.kv_type != KvType::kFloat32 || options.attention.needs_choice()};
+      .cuts_are_fixed = options.kv_type != KvType::kFloat32 || options.attention.needs_choice(),
+      .memory = options.memory,
+      .answer_part = options.answer_part,
+      .open_answer_part = options.open_answer_part,
+      .replays_answers = replays_answers(options)};
   planner.group.resize(options.degree);
   std::iota(planner.group.begin(), planner.group.end(), 0);
   planner.capacity.assign(options.degree, memory.kv.pages);

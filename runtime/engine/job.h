@@ -38,6 +38,12 @@ struct JobOptions {
   MachineRates rates = default_rates("avx2", 1);
   std::vector<int> hosts;  // for each instance of the degree a number for its host; empty: one
   int max_running = 64;
+  /// Whether requests that name a limit wait for all memory that they can come to need.
+  MemoryMode memory = MemoryMode::kNoEvict;
+  /// Tokens of an answer for which memory is promised at a time, where not for all; and of one
+  /// without a limit.
+  std::int64_t answer_part = PlannerOptions{}.answer_part;
+  std::int64_t open_answer_part = PlannerOptions{}.open_answer_part;
   bool prefix_cache = true;  // prompts that begin alike are computed once, where that is exact
   int spare_pages = 0;       // of each instance, beside those of the requests: only moves take them
   std::optional<std::int64_t> memory_limit;

@@ -96,7 +96,8 @@ StrategySet strategies_that_fit(const JobShape& job, std::int64_t longest_pages,
 Draft draft_of(const ModelConfig& config, const JobShape& job, std::int64_t per_rank) {
   std::int64_t longest_prompt = 0, longest_pages = 0;
   for (const RequestShape& request : job.requests) {
-    longest_prompt = std::max(longest_prompt, request.longest_prompt());
+    longest_prompt = std::max(longest_prompt,
+                              job.reads_answers ? worst_tokens(request) : request.longest_prompt());
     longest_pages = std::max(longest_pages, worst_pages(request, job.page_tokens));
   }
   const int running = std::min<int>(job.max_running, std::ssize(job.requests));

@@ -28,6 +28,8 @@ struct JobShape {
   std::vector<PlannedStrategy> plans{PlannedStrategy{}};
   DecodeStrategySet decode_strategies{DecodeStrategy::kShipped};
   Approximation attention;
+  /// Requests may have to begin again, with what they have written read as their prompts.
+  bool reads_answers = false;
   std::vector<RequestShape> requests;
 };
 

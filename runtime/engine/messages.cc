@@ -111,6 +111,7 @@ Message to_message(const Admission& admission) {
   out.put(admission.request);
   out.put(admission.prompt);
   out.put(admission.forced);
+  out.put(admission.written);
   out.put(admission.top);
   out.put(admission.length);
   put(out, admission.sampling);
@@ -123,6 +124,7 @@ Admission read_admission(const Message& message) {
   in.read(admission.request);
   in.read(admission.prompt);
   in.read(admission.forced);
+  in.read(admission.written);
   in.read(admission.top);
   in.read(admission.length);
   admission.sampling = read_sampling(in);
@@ -138,6 +140,7 @@ Message to_message(const StepOrder& order) {
   out.put(plan.group);
   out.put(plan.forks.size());
   for (const ForkedRequest& fork : plan.forks) put(out, fork);
+  out.put(plan.preempted);
   out.put(plan.finished);
   out.put(plan.moves);
   out.put(plan.grants);
@@ -157,6 +160,7 @@ StepOrder read_order(const Message& message) {
   in.read(plan.group);
   const auto forks = in.read<std::size_t>();
   for (std::size_t i = 0; i < forks; ++i) plan.forks.push_back(read_fork(in));
+  in.read(plan.preempted);
   in.read(plan.finished);
   in.read(plan.moves);
   in.read(plan.grants);

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -38,11 +39,21 @@ struct Admission {
   RequestId request = 0;
   std::vector<TokenId> prompt;
   std::vector<TokenId> forced;
+  /// Of its answer, what was sampled before and is read with the prompt: it goes on behind that.
+  std::vector<TokenId> written;
   int top = 0;        // alternatives to report with each token
   Sampling sampling;  // its stops end the request
   /// Prompt and all tokens that may be generated, or the room for them: fixed when the sequence
   /// starts, since the keys of some models are turned by it.
   std::int64_t length = 0;
+
+  /// Positions that are read as its prompt.
+  std::int64_t to_read() const { return std::ssize(prompt) + std::ssize(written); }
+  /// The token at one of them.
+  TokenId token_at(std::int64_t position) const {
+    const std::int64_t behind = position - std::ssize(prompt);
+    return behind < 0 ? prompt.at(position) : written.at(behind);
+  }
 };
 
 /// The token sampled for one row.

@@ -46,6 +46,7 @@ json json_of(const RequestState& request) {
              {"max_new", request.max_new},
              {"room", request.room},
              {"sampled", request.sampled},
+             {"preempted", request.preempted},
              {"computed", request.computed},
              {"group", request.group},
              {"owners", request.owners},
@@ -62,6 +63,7 @@ RequestState request_of(const json& value) {
                        .max_new = value.at("max_new").get<std::int64_t>(),
                        .room = value.at("room").get<std::int64_t>(),
                        .sampled = value.at("sampled").get<std::int64_t>(),
+                       .preempted = value.at("preempted").get<std::int64_t>(),
                        .computed = value.at("computed").get<std::int64_t>(),
                        .group = value.at("group").get<std::vector<int>>(),
                        .owners = value.at("owners").get<std::vector<int>>()};
@@ -100,9 +102,13 @@ bool write_new(const std::filesystem::path& path, std::string_view text) {
 }  // namespace
 
 json json_of(const PlannerState& state) {
-  json value{{"epoch", state.epoch},       {"page_tokens", state.page_tokens},
-             {"capacity", state.capacity}, {"promised", state.promised},
-             {"requests", json::array()},  {"pages", json::array()}};
+  json value{{"epoch", state.epoch},
+             {"page_tokens", state.page_tokens},
+             {"capacity", state.capacity},
+             {"promised", state.promised},
+             {"preemptions", state.preemptions},
+             {"requests", json::array()},
+             {"pages", json::array()}};
   for (const RequestState& request : state.requests) value["requests"].push_back(json_of(request));
   for (const PageRecord& page : state.pages) value["pages"].push_back(json_of(page));
   return value;
@@ -112,7 +118,8 @@ PlannerState planner_state_of(const json& value) {
   PlannerState state{.epoch = value.at("epoch").get<std::uint64_t>(),
                      .page_tokens = value.at("page_tokens").get<std::int64_t>(),
                      .capacity = value.at("capacity").get<std::vector<std::int64_t>>(),
-                     .promised = value.at("promised").get<std::int64_t>()};
+                     .promised = value.at("promised").get<std::int64_t>(),
+                     .preemptions = value.at("preemptions").get<std::int64_t>()};
   if (state.page_tokens < 1) throw DataError("a page holds a token at least");
   for (const json& request : value.at("requests")) state.requests.push_back(request_of(request));
   for (const json& page : value.at("pages")) state.pages.push_back(record_of(page));

@@ -67,15 +67,17 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
 void Worker::admit(Admission admission) {
   const RequestId id = admission.request;
   const auto known = sequences_.find(id);
-  PageTable pages = known == sequences_.end() ? PageTable(kv_.pages(), instance_, kv_.tails())
-                                              : std::move(known->second.pages);
+  PageTable pages = known == sequences_.end() ? no_pages() : std::move(known->second.pages);
   TokenCounts history;
   if (admission.sampling.looks_back()) {
     for (TokenId token : admission.prompt) history[token] = 0;
+    for (TokenId token : admission.written) ++history[token];
   }
   sequences_.insert_or_assign(id,
                               Sequence{std::move(admission), std::move(pages), std::move(history)});
 }
+
+PageTable Worker::no_pages() { return {kv_.pages(), instance_, kv_.tails()}; }
 
 bool Worker::takes_part(const StepPlan& plan) const {
   return std::ranges::count(plan.group, instance_) > 0;
@@ -85,6 +87,7 @@ StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) 
   const StepPlan& plan = order.plan;
   forked_tails_.clear();
   for (const ForkedRequest& fork : plan.forks) this->fork(fork);
+  for (RequestId id : plan.preempted) sequences_.at(id).pages = no_pages();
   for (RequestId id : plan.finished) sequences_.erase(id);
   if (!plan.moves.empty()) move_pages(plan.moves);
   place_pages(plan.grants);
@@ -229,7 +232,7 @@ void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk, Strategy st
   step.spans.push_back(
       {.row0 = rows.row0, .rows = std::ssize(positions), .length = sequence.admission.length});
   for (std::int64_t position : positions) {
-    step.tokens.push_back(sequence.admission.prompt.at(position));
+    step.tokens.push_back(sequence.admission.token_at(position));
     step.positions.push_back(position);
   }
   step.chunks.push_back(std::move(rows));

@@ -73,6 +73,7 @@ class Worker final : public StepWorker {
     std::int64_t row;
   };
 
+  PageTable no_pages();
   void fork(const ForkedRequest& fork);
   void note_tokens(const StepPlan& plan);
   void move_pages(const std::vector<PageMove>& moves);

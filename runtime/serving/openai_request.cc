@@ -148,6 +148,7 @@ CompletionRequest read_completion_request(Endpoint endpoint, const json& body,
   read_logprobs(fields, request);
   request.stream = fields.flag("stream").value_or(false);
   request.cache_salt = fields.text("cache_salt").value_or("");
+  request.user = fields.text("user").value_or("");
   request.sampling = sampling_of(fields, vocabulary);
   request.unknown = fields.unknown();
   if (request.choices() > kMostChoices) {

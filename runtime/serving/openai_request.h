@@ -59,6 +59,7 @@ struct CompletionRequest {
   int top_logprobs = 0;                    // of the best ones besides
   bool stream = false;
   std::string cache_salt;  // prompts that begin alike are read once only where this is the same
+  std::string user;        // on whose behalf: those with requests that wait take turns
   RequestedSampling sampling;
   std::vector<std::string> unknown;  // fields that nobody knows
 

@@ -56,9 +56,9 @@ constexpr auto kNotDone = std::to_array<NotDone>({
 
 /// Fields that may say anything: they change no answer.
 constexpr auto kPassedOver = std::to_array<std::string_view>(
-    {"user", "metadata", "store", "service_tier", "stream_options", "parallel_tool_calls",
-     "request_id", "priority", "timeout_s", "return_progress", "sse_ping_interval",
-     "safety_identifier", "prompt_cache_key"});
+    {"metadata", "store", "service_tier", "stream_options", "parallel_tool_calls", "request_id",
+     "priority", "timeout_s", "return_progress", "sse_ping_interval", "safety_identifier",
+     "prompt_cache_key"});
 
 bool is_neutral(const json& value, std::string_view neutral) {
   while (!neutral.empty()) {

@@ -90,7 +90,8 @@ RunBatchOptions run_batch_of(const std::string& line, const Variables& variables
 TEST(OptionsTest, EveryFlagOfABatchReachesItsField) {
   const RunBatchOptions options = run_batch_of(
       "-i in --output out --retry-failed --served-model-name a,b --max-model-len 8K "
-      "--max-tokens 9 --temperature 0.5 --degree 3 --max-num-seqs 7",
+      "--max-tokens 9 --temperature 0.5 --degree 3 --max-num-seqs 7 --admission utilize "
+      "--max-queue-requests 8 --max-queue-tokens 1K",
       {{"LONGSPAN_SEED", "5"}, {"LONGSPAN_PROMPT", "Hello"}});
   EXPECT_EQ(options.input, "in");
   EXPECT_EQ(options.output, "out");
@@ -105,7 +106,14 @@ TEST(OptionsTest, EveryFlagOfABatchReachesItsField) {
   EXPECT_EQ(options.run.degree, 3);
   EXPECT_EQ(options.run.max_num_seqs, 7);
   EXPECT_TRUE(options.run.prefix_cache);
-  EXPECT_TRUE(run_batch_of("-i in -o out --restart").restart);
+  EXPECT_EQ(options.admission, MemoryMode::kUtilize);
+  EXPECT_EQ(options.queue.requests, 8);
+  EXPECT_EQ(options.queue.tokens, 1024);
+  const RunBatchOptions little = run_batch_of("-i in -o out --restart");
+  EXPECT_TRUE(little.restart);
+  EXPECT_EQ(little.admission, MemoryMode::kNoEvict);
+  EXPECT_EQ(little.queue.requests, 256);
+  EXPECT_FALSE(little.queue.tokens);
 }
 
 TEST(OptionsTest, ABatchRefusesWhatItsRequestsSay) {

@@ -271,6 +271,18 @@ class AnswersTest(RunBatchTest):
         plenty = without_time((self.folder / "plenty.jsonl").read_text())
         self.assertEqual(without_time(self.output.read_text())[1:], plenty[1:])
 
+    def test_a_queue_of_one_fails_no_line(self):
+        self.write(*(greedy(f"r{i}", prompt="ab" * (1 + i), n=1 + i % 3, user=f"u{i % 2}",
+                            max_tokens=None if i % 4 == 0 else 20) for i in range(9)))
+        self.run_batch("--memory-limit", "650k", "--max-num-seqs", "4", "--prefill-chunk", "16",
+                       "--admission", "utilize", "--max-queue-requests", "1",
+                       "--max-queue-tokens", "1", "--max-model-len", "128")
+        self.run_batch("--max-num-seqs", "1", "--max-model-len", "128",
+                       output=self.folder / "plenty.jsonl")
+        plenty = without_time((self.folder / "plenty.jsonl").read_text())
+        self.assertEqual(without_time(self.output.read_text()), plenty)
+        self.assertEqual({a["response"]["status_code"] for a in plenty}, {200})
+
     def test_a_field_that_nobody_knows_is_said_once(self):
         self.write(greedy("a", zebra=1), greedy("b", zebra=2))
         self.assertEqual(self.run_batch().count("zebra"), 1)

@@ -84,6 +84,8 @@ void LedgerReplay::apply(const LedgerEvent& event) {
       return old_report(draws);
     case kRelease:
       return release(draws);
+    case kGoBack:
+      return go_back(draws);
     case kMove:
       return move(draws);
     case kPrepared:
@@ -113,11 +115,15 @@ void LedgerReplay::apply(const LedgerEvent& event) {
 
 void LedgerReplay::start(const Draws& draws) {
   const std::int64_t page = script_.page_tokens;
-  const std::int64_t id = ++last_request_;
   Tokens prompt(1 + draws[0] % (2 * page + 3));
   // Prompts begin alike and part somewhere, or never.
   const std::int64_t parting = draws[1] / 2 % (2 * std::ssize(prompt));
   for (std::int64_t i = parting; i < std::ssize(prompt); ++i) prompt[i] = 1 + draws[1] % 2;
+  start_with(++last_request_, prompt, draws);
+}
+
+void LedgerReplay::start_with(std::int64_t id, const Tokens& prompt, const Draws& draws) {
+  const std::int64_t page = script_.page_tokens;
   const std::int64_t worst = std::ssize(prompt) + draws[2] % (2 * page + 1);
   const std::int64_t pages = pages_for(worst, page);
   const bool hashed = draws[3] % 4 != 3;
@@ -265,6 +271,15 @@ void LedgerReplay::release(const Draws& draws) {
   tell(id_of(*id));
 }
 
+/// It waits again, and starts with what it had computed as its prompt if there is room.
+void LedgerReplay::go_back(const Draws& draws) {
+  const auto id = some_request(draws[0]);
+  if (!id) return;
+  const Tokens computed = model_.requests().at(*id).tokens;
+  release(draws);
+  if (!computed.empty()) start_with(*id, computed, draws);
+}
+
 // --- Moves
 
 void LedgerReplay::move(const Draws& draws) {
@@ -282,6 +297,7 @@ void LedgerReplay::move(const Draws& draws) {
   same(move->to.owner, to, "the target of a move");
   same(model_.find(move->to) == nullptr, true, "that the target was free");
   model_.reserve_move(move->id, *from, move->to, deadline);
+  all_moves_.push_back(move->id);
   tell(id_of(move->id) + ": " + in_words(*from) + " to " + in_words(move->to));
 }
 
@@ -376,14 +392,21 @@ void LedgerReplay::lease(const Draws& draws) {
   same(lease.has_value(), leases, "whether a page is leased");
   if (!lease) return tell(in_words(*page) + ": refused");
   model_.lease(*lease, *page);
+  all_leases_.push_back(*lease);
   leased_[*lease] = found->tokens;
   tell(id_of(*lease) + ": " + in_words(*page));
 }
 
 void LedgerReplay::end_lease(const Draws& draws) {
   const auto& leases = model_.all_leases();
-  const bool stale = leases.empty() || draws[1] % 8 == 7;
-  const LeaseId id = stale ? -1 : std::next(leases.begin(), draws[0] % std::ssize(leases))->first;
+  const bool any = leases.empty() || draws[1] % 8 == 7;  // one that has ended, most likely
+  LeaseId id = -1;
+  if (!any) {
+    id = std::next(leases.begin(), draws[0] % std::ssize(leases))->first;
+  } else if (!all_leases_.empty()) {
+    id = all_leases_[draws[0] % all_leases_.size()];
+  }
+  const bool stale = !leases.contains(id);
   same(ledger_.end_lease(id), !stale, "whether there was a lease");
   tell(id_of(id));
   if (stale) {
@@ -439,10 +462,12 @@ std::optional<std::int64_t> LedgerReplay::some_request(int draw) {
   return std::next(requests.begin(), draw % std::ssize(requests))->first;
 }
 
-/// One that is under way, or now and then one that is over.
+/// One that is under way, or now and then any that was, or one that never was.
 std::optional<std::int64_t> LedgerReplay::some_move(int draw) {
   const auto& moves = model_.moves();
-  if (moves.empty() || draw % 16 == 15) return -1;
+  const bool late = moves.empty() || draw % 16 == 15;
+  if (late && (all_moves_.empty() || draw % 64 == 63)) return -1;
+  if (late) return all_moves_[draw / 16 % all_moves_.size()];
   return std::next(moves.begin(), draw % std::ssize(moves))->first;
 }
 

@@ -32,6 +32,7 @@ class LedgerReplay {
 
   void apply(const LedgerEvent& event);
   void start(const Draws& draws);
+  void start_with(std::int64_t id, const Tokens& prompt, const Draws& draws);
   void fork(const Draws& draws);
   void promise(const Draws& draws);
   void grant(const Draws& draws);
@@ -41,6 +42,7 @@ class LedgerReplay {
   void advance_by(std::int64_t id, const Tokens& more, bool with_hashes);
   void old_report(const Draws& draws);
   void release(const Draws& draws);
+  void go_back(const Draws& draws);
   void move(const Draws& draws);
   void prepared(const Draws& draws);
   void commit(const Draws& draws, bool as_copy);
@@ -81,6 +83,8 @@ class LedgerReplay {
   std::vector<std::vector<Tokens>> memory_;
   std::map<std::int64_t, Tokens> leased_;  // what a lease found
   std::map<Tokens, PageHash> hashes_;
+  std::vector<std::int64_t> all_moves_;   // those that are over too
+  std::vector<std::int64_t> all_leases_;  // likewise
   std::int64_t last_request_ = 0;
   std::int64_t now_ns_ = 0;
   std::int64_t stale_ = 0;

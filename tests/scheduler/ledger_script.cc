@@ -10,12 +10,13 @@ namespace {
 using enum LedgerEventKind;
 
 /// How often each event comes.
-constexpr std::array<std::pair<LedgerEventKind, int>, 20> kWeights{{
-    {kStart, 14},     {kFork, 4},       {kGrant, 12},  {kTakeBack, 1}, {kAdvance, 14},
-    {kToken, 14},     {kOldReport, 1},  {kRelease, 5}, {kMove, 12},    {kPrepared, 14},
-    {kCommitMove, 6}, {kCommitCopy, 6}, {kCancel, 2},  {kTime, 1},     {kDrained, 8},
-    {kLease, 3},      {kEndLease, 4},   {kEvict, 1},   {kCapacity, 1},
-}};
+constexpr auto kWeights = std::to_array<std::pair<LedgerEventKind, int>>({
+    {kStart, 14},   {kFork, 4},      {kPromise, 4},    {kGrant, 12},     {kTakeBack, 1},
+    {kAdvance, 14}, {kToken, 14},    {kOldReport, 1},  {kRelease, 5},    {kGoBack, 2},
+    {kMove, 12},    {kPrepared, 14}, {kCommitMove, 6}, {kCommitCopy, 6}, {kCancel, 2},
+    {kTime, 1},     {kDrained, 8},   {kLease, 3},      {kEndLease, 4},   {kEvict, 1},
+    {kCapacity, 1},
+});
 
 LedgerEventKind random_kind(std::mt19937_64& random) {
   int all = 0;
@@ -58,6 +59,8 @@ const char* name_of(LedgerEventKind kind) {
       return "old report";
     case kRelease:
       return "release";
+    case kGoBack:
+      return "go back";
     case kMove:
       return "move";
     case kPrepared:

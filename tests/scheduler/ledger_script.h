@@ -21,6 +21,7 @@ enum class LedgerEventKind {
   kToken,
   kOldReport,
   kRelease,
+  kGoBack,
   kMove,
   kPrepared,
   kCommitMove,

@@ -956,34 +956,269 @@ TEST(StepPlannerTest, AForkOutlivesItsParent) {
   }
 }
 
+/// One step in which all that decode sample `token`, and whose prompts end too.
+std::optional<StepPlan> step_with(StepPlanner& planner, std::int32_t token = 9) {
+  auto plan = planner.next();
+  if (!plan) return plan;
+  std::vector<SampledToken> sampled;
+  for (const PrefillChunk& chunk : plan->prefill) {
+    if (chunk.samples) sampled.push_back({chunk.request, token});
+    for (const RequestId fork : chunk.forks) sampled.push_back({fork, token});
+  }
+  for (const DecodeStep& row : plan->decode) sampled.push_back({row.request, token});
+  planner.completed(sampled);
+  return plan;
+}
+
+/// 8 pages of 4 tokens on one rank; an answer without a limit is promised 4 tokens at a time.
+PlannerOptions tight() {
+  return {.group = {0},
+          .capacity = {8},
+          .page_tokens = 4,
+          .chunk_tokens = 64,
+          .answer_part = 4,
+          .open_answer_part = 4};
+}
+
+RequestShape open_ended(RequestId id, std::int64_t tokens, std::int64_t max_new) {
+  return {
+      .id = id, .prompt_tokens = tokens, .max_new = max_new, .names_limit = false, .arrival = id};
+}
+
+TEST(StepPlannerTest, AnAnswerWithoutALimitIsPromisedAPartAtATime) {
+  StepPlanner planner(tight());
+  ASSERT_TRUE(planner.submit(open_ended(0, 4, 28)));
+  EXPECT_FALSE(planner.submit(open_ended(1, 4, 30))) << "it could not run alone";
+  const auto first = step_with(planner);
+  EXPECT_EQ(first->prefill[0].owners.size(), 8u) << "of all that it may come to need";
+  EXPECT_EQ(planner.ledger().promise().promised, 2);
+  for (int token = 1; token <= 4; ++token) (void)step_with(planner);
+  EXPECT_EQ(planner.ledger().promise().promised, 2) << "positions 4 to 7";
+  (void)step_with(planner);
+  EXPECT_EQ(planner.ledger().promise().promised, 3);
+  // One that names its limit is promised all, and takes what the other will ask for.
+  ASSERT_TRUE(planner.submit({.id = 2, .prompt_tokens = 4, .max_new = 17, .arrival = 2}));
+  (void)step_with(planner);
+  EXPECT_EQ(planner.ledger().promise().promised, 8);
+  EXPECT_EQ(planner.preemptions(), 0);
+}
+
+// Both have two pages, and a third one needs the rest. The younger of the two goes back with what
+// it has written; when there is room again that is read, nothing is sampled behind it, and it goes
+// on.
+TEST(StepPlannerTest, TheYoungestWithoutALimitGoesBackAndGoesOnWhereItWas) {
+  for (const bool replays : {false, true}) {
+    PlannerOptions options = tight();
+    options.replays_answers = replays;
+    StepPlanner planner(options);
+    ASSERT_TRUE(planner.submit(open_ended(0, 4, 20)));
+    ASSERT_TRUE(planner.submit(open_ended(1, 4, 20)));
+    ASSERT_TRUE(planner.submit({.id = 2, .prompt_tokens = 13, .max_new = 4, .arrival = 2}));
+    EXPECT_EQ(step_with(planner, 10)->prefill.size(), 3u);
+    for (int token = 11; token < 15; ++token) (void)step_with(planner, token);
+    EXPECT_EQ(planner.running(), 2) << "2 has left, and its 4 pages with it";
+    ASSERT_TRUE(planner.submit({.id = 3, .prompt_tokens = 13, .max_new = 4, .arrival = 3}));
+    const auto starts = step_with(planner, 15);  // 0 and 1 have grown by a page each
+    EXPECT_TRUE(starts->preempted.empty());
+    EXPECT_EQ(starts->decode.size(), 2u);
+    EXPECT_FALSE(planner.ledger().runs(3)) << "there are 2 pages left";
+    ASSERT_TRUE(planner.submit({.id = 4, .prompt_tokens = 2, .max_new = 6, .arrival = 4}));
+    planner.abort(3);
+    (void)step_with(planner, 16);  // 4 takes the last two
+    ASSERT_TRUE(planner.ledger().runs(4));
+    while (planner.preemptions() == 0) {
+      const auto plan = step_with(planner, 17);
+      ASSERT_TRUE(plan);
+      if (planner.preemptions() == 0) continue;
+      EXPECT_THAT(plan->preempted, ElementsAre(1));
+      EXPECT_TRUE(plan->prefill.empty()) << "nothing starts in a step in which somebody gave way";
+    }
+    EXPECT_TRUE(planner.ledger().runs(0) && planner.ledger().runs(4));
+    const PlannerState state = planner.state();
+    EXPECT_EQ(state.preemptions, 1);
+    const auto waits = std::ranges::find(state.requests, 1, &RequestState::id);
+    EXPECT_EQ(waits->phase, RequestPhase::kWaiting);
+    EXPECT_EQ(waits->preempted, 1);
+    EXPECT_EQ(waits->sampled, 9);
+    EXPECT_EQ(planner.waiting_tokens(), replays ? 4 : 12);
+    EXPECT_EQ(std::ssize(planner.read_again(1)), replays ? 0 : 8);
+    planner.abort(0);
+    planner.abort(4);
+    const auto again = step_with(planner, 18);
+    ASSERT_EQ(again->prefill.size(), 1u);
+    EXPECT_EQ(again->prefill[0].count, replays ? 4 : 12);
+    EXPECT_FALSE(again->prefill[0].samples);
+    if (replays) {
+      for (int position = 4; position < 12; ++position) {
+        const auto row = step_with(planner, 99);
+        EXPECT_THAT(row->known, ElementsAre(1)) << position;
+        EXPECT_EQ(row->decode.at(0).token, std::min(6 + position, 17)) << position;
+      }
+    }
+    const auto goes_on = step_with(planner, 19);
+    EXPECT_TRUE(goes_on->known.empty());
+    EXPECT_EQ(goes_on->decode.at(0).position, 12);
+    EXPECT_EQ(goes_on->decode[0].token, 17);
+    EXPECT_EQ(planner.ledger().check(), std::nullopt);
+  }
+}
+
+// It is the older one without a limit that needs a page more than there is: the other has all, or
+// could give some back.
+TEST(StepPlannerTest, WhoNamedALimitPaysForNobodyWithoutOne) {
+  for (const auto& [mode, without, with] :
+       {std::tuple{MemoryMode::kNoEvict, 8, 4}, {MemoryMode::kUtilize, 4, 12}}) {
+    PlannerOptions options = tight();
+    options.memory = mode;
+    StepPlanner planner(options);
+    ASSERT_TRUE(planner.submit(open_ended(0, without, 20)));
+    ASSERT_TRUE(planner.submit({.id = 1, .prompt_tokens = with, .max_new = 16, .arrival = 1}));
+    std::set<RequestId> went_back;
+    while (const auto plan = step_with(planner)) {
+      went_back.insert(plan->preempted.begin(), plan->preempted.end());
+    }
+    EXPECT_THAT(went_back, ElementsAre(0)) << "though it was there first";
+  }
+}
+
+TEST(StepPlannerTest, UnderUtilizeMoreStartAndTheYoungestGivesWay) {
+  for (const auto& [mode, at_once] :
+       {std::pair{MemoryMode::kNoEvict, 1}, {MemoryMode::kUtilize, 4}}) {
+    PlannerOptions options = tight();
+    options.memory = mode;
+    StepPlanner planner(options);
+    for (RequestId id = 0; id < 4; ++id) {
+      ASSERT_TRUE(planner.submit({.id = id, .prompt_tokens = 4, .max_new = 20, .arrival = id}));
+    }
+    EXPECT_EQ(std::ssize(step_with(planner)->prefill), at_once);
+    std::vector<RequestId> went_back;
+    while (const auto plan = step_with(planner)) {
+      went_back.insert(went_back.end(), plan->preempted.begin(), plan->preempted.end());
+      ASSERT_EQ(planner.ledger().check(), std::nullopt);
+    }
+    EXPECT_EQ(std::ranges::count(went_back, 0), 0) << "the oldest goes on";
+    EXPECT_EQ(!went_back.empty(), mode == MemoryMode::kUtilize);
+    EXPECT_EQ(planner.ledger().promise().promised, 0);
+  }
+}
+
+// Beside a conversation that rests there are 5 pages: nobody else gives way, and none may start. It
+// is told to the ranks with the step in which it starts again.
+TEST(StepPlannerTest, WhoGoesBackAloneWaitsUntilThereIsRoomAndIsToldThen) {
+  StepPlanner planner(tight());
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 2, .max_new = 1, .room = 13}));
+  (void)step_with(planner);
+  ASSERT_TRUE(planner.holds(0));
+  ASSERT_TRUE(planner.submit(open_ended(1, 4, 28)));
+  int steps = 0;
+  while (step_with(planner)) ASSERT_LT(++steps, 40);
+  EXPECT_EQ(steps, 17) << "20 positions";
+  EXPECT_EQ(planner.preemptions(), 1);
+  EXPECT_EQ(planner.running(), 0);
+  EXPECT_FALSE(planner.idle());
+  EXPECT_EQ(step_with(planner), std::nullopt) << "it is promised 8 tokens more now, or nothing";
+  planner.abort(0);
+  const auto plan = step_with(planner);
+  ASSERT_TRUE(plan);
+  EXPECT_THAT(plan->preempted, ElementsAre(1));
+  EXPECT_THAT(plan->finished, ElementsAre(0));
+  EXPECT_EQ(plan->prefill.at(0).count, 20);
+  EXPECT_EQ(step_with(planner)->decode.at(0).position, 20);
+}
+
+// 200 of one tenant wait, and one of another comes: before it start as many as their tenant's share
+// of a round pays for, and those that run.
+TEST(StepPlannerTest, OneRequestOfATenantIsNotBehindAFloodOfAnother) {
+  const CostModel costs = milliseconds();
+  for (const CostModel* known : {&costs, static_cast<const CostModel*>(nullptr)}) {
+    PlannerOptions options = roomy();
+    options.capacity = {4096, 4096};
+    options.max_running = 2;
+    options.chunk_tokens = 256;
+    StepPlanner planner(options);
+    for (RequestId id = 0; id < 200; ++id) {
+      ASSERT_TRUE(planner.submit(
+          {.id = id, .prompt_tokens = 97, .max_new = 4, .arrival = id, .tenant = "flood"}));
+    }
+    std::vector<RequestId> order;
+    Nanoseconds now = 1000;
+    for (int step = 0; !planner.idle(); ++step) {
+      if (step == 7) {
+        ASSERT_TRUE(planner.submit(
+            {.id = 500, .prompt_tokens = 97, .max_new = 4, .arrival = now, .tenant = "one"}));
+        order.clear();
+      }
+      const auto plan = planner.next(known, now += 10'000'000);
+      ASSERT_TRUE(plan);
+      std::vector<SampledToken> sampled;
+      for (const PrefillChunk& chunk : plan->prefill) {
+        if (chunk.first == 0) order.push_back(chunk.request);
+        if (chunk.samples) sampled.push_back({chunk.request, 9});
+      }
+      for (const DecodeStep& row : plan->decode) sampled.push_back({row.request, 9});
+      planner.completed(sampled);
+    }
+    const auto place = std::ranges::find(order, 500) - order.begin();
+    EXPECT_LE(place, TenantRounds::kShare / 100 + 1);
+    EXPECT_TRUE(std::ranges::is_sorted(order.begin(), order.begin() + place));
+    EXPECT_TRUE(std::ranges::is_sorted(order.begin() + place + 1, order.end()));
+  }
+}
+
+TEST(StepPlannerTest, ADeadlineComesBeforeWhatIsAllowedOtherwise) {
+  const CostModel costs = milliseconds();
+  std::vector<RequestShape> arrivals{
+      {.id = 0, .prompt_tokens = 50, .max_new = 1},
+      {.id = 1, .prompt_tokens = 50, .max_new = 1, .arrival = 1, .deadline = 100'000'000}};
+  for (const CostModel* known : {&costs, static_cast<const CostModel*>(nullptr)}) {
+    EXPECT_THAT(starts(arrivals, 10'000'000, known), ElementsAre(1, 0));
+  }
+  arrivals[1].deadline.reset();
+  EXPECT_THAT(starts(arrivals, 10'000'000, &costs), ElementsAre(0, 1));
+}
+
+// Of tenants that nobody waits for one request starts now and then beside those of others.
+TEST(StepPlannerTest, ABatchIsPassedByOtherTenantsSoManyTimesAtMost) {
+  const CostModel costs = milliseconds();
+  std::vector<RequestShape> arrivals;
+  for (RequestId id = 0; id < 2; ++id) {
+    arrivals.push_back({.id = id,
+                        .prompt_tokens = 50,
+                        .max_new = 1,
+                        .urgency = Urgency::kBatch,
+                        .tenant = "batch"});
+  }
+  for (RequestId id = 2; id <= 9; ++id) {
+    arrivals.push_back(
+        {.id = id, .prompt_tokens = 50, .max_new = 1, .arrival = id, .tenant = "people"});
+  }
+  EXPECT_THAT(starts(arrivals, 10, &costs, 3), ElementsAre(2, 3, 4, 0, 5, 6, 7, 1, 8, 9));
+}
+
 /// Replays plans as a cluster would: pages owned, positions computed.
 class Replay {
  public:
-  Replay(const PlannerOptions& options, int seed) : options_(options), random_(seed) {
-    used_.resize(options.capacity.size());
-  }
+  Replay(const PlannerOptions& options, int seed) : options_(options), random_(seed) {}
 
   std::vector<SampledToken> apply(const StepPlan& plan) {
     EXPECT_EQ(plan.epoch, ++epoch_);
     for (const ForkedRequest& fork : plan.forks) share(fork);
-    for (RequestId id : plan.finished) {
-      for (int owner : owners_[id]) --used_[owner];
-      owners_.erase(id);
-      for (auto& [slot, page] : in_slot_) page.requests.erase(id);
-    }
+    for (RequestId id : plan.preempted) go_back(id);
+    for (RequestId id : plan.finished) forget(id);
     for (const GrantedPage& page : plan.grants) place(plan, page);
     std::vector<SampledToken> sampled;
     auto rows = std::ssize(plan.decode);
     for (const PrefillChunk& chunk : plan.prefill) {
       EXPECT_EQ(chunk.first, computed_[chunk.request]);
+      EXPECT_EQ(chunk.samples, ends_unread_prompt(chunk));
       rows += most_rank_rows(chunk.count, 1, std::ssize(options_.group), options_.page_tokens);
       if (options_.cuts_are_fixed) expect_fixed_cut(chunk);
       if (!chunk.owners.empty()) promise(chunk.request, chunk.owners);
       advance(chunk.request, chunk.count);
-      if (chunk.samples) sampled.push_back({chunk.request, next_token()});
+      if (chunk.samples) sampled.push_back(sample(chunk.request));
       for (const RequestId fork : chunk.forks) {
         computed_[fork] = computed_[chunk.request];
-        sampled.push_back({fork, next_token()});
+        sampled.push_back(sample(fork));
       }
     }
     for (const DecodeStep& row : plan.decode) {
@@ -994,16 +1229,21 @@ class Replay {
         EXPECT_EQ(pages_of(row.request).at(page), owners_[row.request][page]);
         EXPECT_THAT(plan.group, testing::Contains(owners_[row.request][page]));
       }
-      sampled.push_back({row.request, next_token()});
+      sampled.push_back(sample_behind(plan, row));
     }
     EXPECT_LE(rows, options_.step_rows);
+    expect_no_rank_over_committed();
     return sampled;
   }
 
   const std::map<RequestId, std::int64_t>& computed() const { return computed_; }
   std::int64_t hits() const { return hits_; }
   std::int64_t forks() const { return forks_; }
+  std::int64_t preempted() const { return preempted_; }
+  /// What each request has sampled, each token once.
+  const std::map<RequestId, std::vector<std::int32_t>>& answers() const { return answers_; }
 
+  std::function<std::int64_t(RequestId)> prompt_of;
   /// By which a page of a request is told from others; none for what nobody shares.
   std::function<PageHash(RequestId, std::int64_t page)> name_of;
 
@@ -1018,14 +1258,43 @@ class Replay {
   /// Behind what it had of others, every chunk but the one that ends it is as long as the first.
   void expect_fixed_cut(const PrefillChunk& chunk) {
     const auto whole = whole_chunk_.emplace(chunk.request, chunk.count).first;
-    EXPECT_TRUE(chunk.count == whole->second || (chunk.samples && chunk.count < whole->second));
+    const bool ends = chunk.first + chunk.count >= prompt_of(chunk.request);
+    EXPECT_TRUE(chunk.count == whole->second || (ends && chunk.count < whole->second));
   }
 
-  std::int32_t next_token() { return static_cast<std::int32_t>(random_() % 20); }
-  void promise(RequestId id, const std::vector<int>& owners) {
-    owners_[id] = owners;
-    for (int owner : owners) EXPECT_LE(++used_[owner], options_.capacity[owner]);
+  /// Nobody samples behind a prompt twice.
+  bool ends_unread_prompt(const PrefillChunk& chunk) {
+    const std::int64_t end = chunk.first + chunk.count;
+    return answers_[chunk.request].empty() && end == prompt_of(chunk.request);
   }
+
+  SampledToken sample(RequestId id) {
+    const auto token = static_cast<std::int32_t>(random_() % 20);
+    answers_[id].push_back(token);
+    return {id, token};
+  }
+
+  /// A row computes what was sampled, and samples the next one, or what was sampled there before.
+  SampledToken sample_behind(const StepPlan& plan, const DecodeStep& row) {
+    const std::int64_t index = row.position - prompt_of(row.request);
+    EXPECT_EQ(row.token, answers_[row.request].at(index));
+    const bool known = index + 1 < std::ssize(answers_[row.request]);
+    EXPECT_EQ(std::ranges::count(plan.known, row.request), known);
+    return known ? SampledToken{row.request, answers_[row.request][index + 1]}
+                 : sample(row.request);
+  }
+
+  void go_back(RequestId id) {
+    forget(id);
+    computed_[id] = 0;
+    whole_chunk_.erase(id);
+    ++preempted_;
+  }
+  void forget(RequestId id) {
+    owners_.erase(id);
+    for (auto& [slot, page] : in_slot_) page.requests.erase(id);
+  }
+  void promise(RequestId id, const std::vector<int>& owners) { owners_[id] = owners; }
   /// As all ranks do: the full pages are the fork's too.
   void share(const ForkedRequest& fork) {
     promise(fork.to, fork.owners);
@@ -1045,7 +1314,7 @@ class Replay {
       EXPECT_EQ(slot.generation, page.at.generation);
       EXPECT_EQ(slot.page, page.page);
       EXPECT_EQ(name_of(slot.writer, page.page), name_of(page.request, page.page));
-      EXPECT_GE(computed_[slot.writer], (page.page + 1) * options_.page_tokens);
+      EXPECT_GE(most_computed_[slot.writer], (page.page + 1) * options_.page_tokens);
       computed_[page.request] += options_.page_tokens;
       ++hits_;
     } else {
@@ -1063,8 +1332,15 @@ class Replay {
     }
     return owners;
   }
+  /// Pages are told when they are written: those of no rank are ever more than it has.
+  void expect_no_rank_over_committed() const {
+    std::map<int, std::int64_t> used;
+    for (const auto& [slot, page] : in_slot_) used[slot.first] += !page.requests.empty();
+    for (const auto& [owner, pages] : used) EXPECT_LE(pages, options_.capacity[owner]);
+  }
   void advance(RequestId id, std::int64_t count) {
     computed_[id] += count;
+    most_computed_[id] = std::max(most_computed_[id], computed_[id]);
     EXPECT_EQ(std::ssize(pages_of(id)), pages_for(computed_[id], options_.page_tokens));
     EXPECT_GE(std::ssize(owners_[id]) * options_.page_tokens, computed_[id]);
   }
@@ -1072,13 +1348,15 @@ class Replay {
   PlannerOptions options_;
   std::mt19937 random_;
   std::uint64_t epoch_ = 0;
-  std::vector<std::int64_t> used_;
   std::map<RequestId, std::vector<int>> owners_;
+  std::map<RequestId, std::vector<std::int32_t>> answers_;
   std::map<RequestId, std::int64_t> computed_;
+  std::map<RequestId, std::int64_t> most_computed_;  // before it went back to waiting too
   std::map<std::pair<int, std::int32_t>, SlotContents> in_slot_;  // by owner and slot
   std::map<RequestId, std::int64_t> whole_chunk_;
   std::int64_t hits_ = 0;
   std::int64_t forks_ = 0;
+  std::int64_t preempted_ = 0;
 };
 
 /// Requests that come and are aborted at any time; those of one family begin alike.
@@ -1088,28 +1366,39 @@ class RandomJob {
 
   void run() {
     Replay replay(options_, static_cast<int>(random_()));
-    replay.name_of = [&](RequestId id, std::int64_t page) { return shapes_.at(id).names.at(page); };
+    replay.name_of = [&](RequestId id, std::int64_t page) { return names_.at(id).at(page); };
+    replay.prompt_of = [&](RequestId id) { return shapes_.at(id).prompt_tokens; };
+    int steps = 0;
     while (submits() || !planner_.idle()) {
+      ASSERT_LT(++steps, 5000) << "somebody never ends";
       if (below(12) == 0) abort(below(12));
       now_ += below(400'000'000);
       const auto plan = planner_.next(below(4) == 0 ? nullptr : &costs_, now_);
       if (!plan) continue;
+      expect_who_may_goes_back(*plan);
       planner_.completed(replay.apply(*plan));
+      name_answers(replay);
       ASSERT_EQ(planner_.ledger().check(), std::nullopt);
       ASSERT_EQ(violation(planner_.state()), std::nullopt);
     }
     for (const auto& [id, shape] : shapes_) {
       if (aborted_.contains(id)) continue;
-      EXPECT_GE(replay.computed().at(id), shape.prompt_tokens);
-      EXPECT_LE(replay.computed().at(id), shape.prompt_tokens + shape.max_new - 1);
+      const std::vector<std::int32_t>& answer = replay.answers().at(id);
+      EXPECT_EQ(replay.computed().at(id), shape.prompt_tokens + std::ssize(answer) - 1);
+      const bool stopped = answer.back() == shape.stop_tokens[0];
+      EXPECT_TRUE(stopped || std::ssize(answer) == shape.max_new);
+      EXPECT_EQ(std::ranges::count(answer, shape.stop_tokens[0]), stopped);
     }
     EXPECT_EQ(planner_.ledger().promise().promised, 0);
     hits = replay.hits();
     forks = replay.forks();
+    preempted = replay.preempted();
+    EXPECT_GE(planner_.preemptions(), preempted) << "some were aborted before ranks heard";
   }
 
   std::int64_t hits = 0;
   std::int64_t forks = 0;
+  std::int64_t preempted = 0;
 
  private:
   int below(int bound) { return static_cast<int>(random_() % bound); }
@@ -1120,11 +1409,15 @@ class RandomJob {
     for (int rank = 0; rank < ranks; ++rank) options.group.push_back(rank);
     options.capacity.assign(ranks, 2 + below(30));
     options.keep = below(2) ? Retention::kSpread : Retention::kFewest;
-    options.max_running = 1 + below(4);
+    options.max_running = 1 + below(8);
     options.hit_pages = 1 + below(3);
     options.cuts_are_fixed = below(2) == 0;
     if (below(2)) options.step_rows = 1 + below(60);
     if (below(2)) options.target = 1'000'000 * below(60);
+    if (below(2)) options.memory = MemoryMode::kUtilize;
+    options.answer_part = 1 + below(6);
+    options.open_answer_part = 1 + below(12);
+    options.replays_answers = options.cuts_are_fixed || below(2);
     return options;
   }
 
@@ -1132,7 +1425,10 @@ class RandomJob {
   bool submits() {
     for (; next_ < 12 && below(2) == 0; ++next_) {
       const RequestShape shape = random_shape(next_);
-      if (planner_.submit(shape)) shapes_[next_] = shape;
+      if (planner_.submit(shape)) {
+        shapes_[next_] = shape;
+        names_[next_] = shape.names;
+      }
     }
     return next_ < 12;
   }
@@ -1149,11 +1445,25 @@ class RandomJob {
                        .prompt_tokens = 1 + below(60),
                        .max_new = 1 + below(12),
                        .stop_tokens = {below(2) ? 3 : -1},
+                       .names_limit = below(3) > 0,
                        .arrival = now_,
-                       .urgency = below(3) ? Urgency::kInteractive : Urgency::kBatch};
+                       .urgency = below(3) ? Urgency::kInteractive : Urgency::kBatch,
+                       .tenant = below(2) ? "a" : "b"};
+    if (below(4) == 0) shape.max_new += below(60);
+    if (below(6) == 0) shape.deadline = now_ + below(400'000'000);
     const auto pages = static_cast<std::uint64_t>(shape.prompt_tokens / options_.page_tokens);
     if (below(4) > 0) shape.names = names(10 + id, below(8), pages);
     return shape;
+  }
+
+  /// No limit was named, or limits are not kept; and no more often than the part of its answer that
+  /// it is promised can double.
+  void expect_who_may_goes_back(const StepPlan& plan) {
+    for (const RequestId id : plan.preempted) {
+      const RequestShape& shape = shapes_.at(id);
+      EXPECT_TRUE(!shape.names_limit || options_.memory == MemoryMode::kUtilize) << id;
+      EXPECT_LE(++went_back_[id], 8) << "of " << shape.max_new << " tokens";
+    }
   }
 
   void abort(RequestId id) {
@@ -1161,28 +1471,51 @@ class RandomJob {
     aborted_.insert(id);
   }
 
+  /// Where what was decoded is what a prompt would be.
+  void name_answers(const Replay& replay) {
+    if (options_.replays_answers) return;
+    for (const auto& [id, answer] : replay.answers()) {
+      const RequestShape& shape = shapes_.at(id);
+      std::vector<PageHash>& known = names_.at(id);
+      if (shape.names.empty()) continue;
+      const std::int64_t pages =
+          (shape.prompt_tokens + std::ssize(answer)) / options_.page_tokens - std::ssize(known);
+      if (pages <= 0 || !planner_.ledger().runs(id)) continue;
+      std::vector<PageHash> more;
+      for (std::int64_t i = 0; i < pages; ++i) {
+        more.push_back({static_cast<std::uint64_t>(10 + id), std::size(known) + 1});
+        known.push_back(more.back());
+      }
+      planner_.name_more(id, more);
+    }
+  }
+
   std::mt19937 random_;
   const CostModel costs_ = milliseconds();
   PlannerOptions options_;
   StepPlanner planner_;
   std::map<RequestId, RequestShape> shapes_;
+  std::map<RequestId, std::vector<PageHash>> names_;  // of answers too
+  std::map<RequestId, int> went_back_;
   std::set<RequestId> aborted_;
   RequestId next_ = 0;
   Nanoseconds now_ = 0;
 };
 
 TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted) {
-  std::int64_t hits = 0, forks = 0;
+  std::int64_t hits = 0, forks = 0, preempted = 0;
   for (int seed = 0; seed < 400; ++seed) {
     SCOPED_TRACE(seed);
     RandomJob job(seed);
     job.run();
     hits += job.hits;
     forks += job.forks;
+    preempted += job.preempted;
     if (testing::Test::HasFailure()) break;
   }
   EXPECT_GT(hits, 200);
   EXPECT_GT(forks, 40);
+  EXPECT_GT(preempted, 100);
 }
 
 }  // namespace

@@ -27,6 +27,7 @@
 namespace longspan {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 using Tokens = std::vector<TokenId>;
@@ -77,8 +78,11 @@ class EngineTest : public testing::Test {
 
   /// With room for `options.max_running` requests of 80 tokens.
   void open(const JobOptions& options, const std::function<void(Engine&)>& serve) const {
-    const EngineSetup setup{
-        .shapes = std::vector<RequestShape>(options.max_running, RequestShape{.room = 80})};
+    open(options, {.shapes = std::vector<RequestShape>(options.max_running, {.room = 80})}, serve);
+  }
+
+  void open(const JobOptions& options, const EngineSetup& setup,
+            const std::function<void(Engine&)>& serve) const {
     test::run_machines(options.degree, [&](Machine& machine) {
       LoadedModel model =
           load_model(machine, open_model(machine, (folder_ / "model.gguf").string()), {});
@@ -86,6 +90,13 @@ class EngineTest : public testing::Test {
           Engine::open(machine, model, options, machine.rank() == 0 ? &setup : nullptr, serve);
       EXPECT_EQ(std::ssize(ranks), machine.rank() == 0 ? options.degree : 0);
     });
+  }
+
+  /// Room for one request of 80 tokens, and for little beside it: the others are of 8.
+  static EngineSetup tight(const JobOptions& options) {
+    EngineSetup setup{.shapes = std::vector<RequestShape>(options.max_running, {.room = 8})};
+    setup.shapes.front().room = 80;
+    return setup;
   }
 
   /// One by one on one rank, sharing nothing.
@@ -240,7 +251,9 @@ TEST_F(EngineTest, WhatCouldNotEvenRunAloneIsRefusedAtTheDoor) {
   open({.max_running = 1}, [&](Engine& engine) {
     const std::int64_t most = engine.room();
     EXPECT_THAT([&] { engine.submit(request_of(Tokens(most), refused, 2)); },
-                ThrowsMessage<UsageError>(HasSubstr("shorten")));
+                ThrowsMessage<UsageError>(AllOf(
+                    HasSubstr("needs 6 pages"),
+                    HasSubstr("there are 5; one of 81 tokens would fit"), HasSubstr("shorten"))));
     engine.submit(request_of(list[0], heard));
     run_out(engine);
   });
@@ -382,6 +395,211 @@ TEST_F(EngineTest, PromptsOfTwoSaltsDoNotMeet) {
     EXPECT_EQ(heard[1].read, std::string(first) == second ? 1 : 41) << first << ' ' << second;
     EXPECT_EQ(heard[1].tokens, heard[0].tokens);
   }
+}
+
+/// A request of some kind: of as many tokens as there is room for, or up to 40; likeliest or drawn,
+/// with penalties that look back.
+EngineRequest varied_request(const Tokens& prompt, Heard& heard, int kind, bool open_ended) {
+  EngineRequest request =
+      request_of(prompt, heard, std::min<std::int64_t>(40, 80 - std::ssize(prompt)));
+  if (open_ended) request.max_new.reset();
+  if (kind % 2 == 1) {
+    request.sampling = {.temperature = 1, .presence_penalty = 0.5, .frequency_penalty = 0.3};
+    request.sampling.seed = 77 + kind;
+  }
+  return request;
+}
+
+// Memory holds one long answer, and what others have begun gives way again and again.
+TEST_F(EngineTest, WhoGoesBackToWaitingHasTheTokensThatItHasAlone) {
+  const auto list = prompts(21, 9);
+  struct Case {
+    int degree;
+    KvType kv;
+    MemoryMode memory;
+    bool prefix_cache;
+  };
+  for (const Case& one : {Case{1, KvType::kFloat32, MemoryMode::kUtilize, true},
+                          Case{3, KvType::kFloat32, MemoryMode::kUtilize, true},
+                          Case{2, KvType::kFloat32, MemoryMode::kNoEvict, false},
+                          Case{2, KvType::kBFloat16, MemoryMode::kUtilize, true},
+                          Case{3, KvType::kInt8, MemoryMode::kUtilize, true}}) {
+    SCOPED_TRACE(
+        str("{} ranks, {}, mode {}", one.degree, name(one.kv), static_cast<int>(one.memory)));
+    JobOptions options{.degree = one.degree,
+                       .page_tokens = 4,
+                       .chunk_tokens = 16,
+                       .kv_type = one.kv,
+                       .max_running = 6,
+                       .memory = one.memory,
+                       .answer_part = 4,
+                       .open_answer_part = 8,
+                       .prefix_cache = one.prefix_cache};
+    const auto is_open = [&](std::size_t i) {
+      return one.memory == MemoryMode::kNoEvict || i % 3 == 0;
+    };
+    std::vector<Heard> alone(list.size()), heard(list.size());
+    JobOptions by_itself = options;
+    by_itself.degree = 1;
+    by_itself.max_running = 1;
+    by_itself.memory = MemoryMode::kNoEvict;
+    by_itself.prefix_cache = false;
+    open(by_itself, [&](Engine& engine) {
+      for (std::size_t i = 0; i < list.size(); ++i) {
+        engine.submit(varied_request(list[i], alone[i], static_cast<int>(i), is_open(i)));
+        run_out(engine);
+      }
+    });
+    EngineStats stats;
+    open(options, tight(options), [&](Engine& engine) {
+      for (std::size_t i = 0; i < list.size(); ++i) {
+        engine.submit(varied_request(list[i], heard[i], static_cast<int>(i), is_open(i)));
+      }
+      run_out(engine);
+      stats = engine.stats();
+    });
+    std::int64_t tokens = 0;
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      EXPECT_EQ(heard[i].tokens, alone[i].tokens) << i;
+      EXPECT_EQ(std::ssize(heard[i].tokens),
+                is_open(i) ? 80 - std::ssize(list[i])
+                           : std::min<std::int64_t>(40, 80 - std::ssize(list[i])));
+      ASSERT_EQ(heard[i].finished.size(), 1u) << i;
+      EXPECT_EQ(heard[i].finished[0].tokens, std::ssize(heard[i].tokens));
+      EXPECT_LE(heard[i].read, std::ssize(list[i])) << "told once";
+      tokens += std::ssize(heard[i].tokens);
+    }
+    EXPECT_EQ(stats.tokens, tokens);
+    EXPECT_GT(stats.preempted, 0);
+    EXPECT_GT(stats.read_again, 0);
+    EXPECT_EQ(stats.waiting + stats.waiting_tokens + stats.running + stats.kv_promised, 0);
+  }
+}
+
+// Three answers to each prompt, whose pages they share as long as they go on together.
+TEST_F(EngineTest, AnswersToOnePromptMayGoBackOneByOne) {
+  const auto list = prompts(23, 4);
+  const auto answer = [&](std::size_t prompt, std::uint32_t choice, Heard& heard) {
+    EngineRequest request = request_of(list[prompt], heard, 20);
+    request.sampling = {.temperature = 1, .repetition_penalty = 1.2};
+    request.sampling.seed = 5;
+    request.sampling.choice = choice;
+    return request;
+  };
+  std::vector<Heard> alone(12), heard(12);
+  open({.max_running = 1, .prefix_cache = false}, [&](Engine& engine) {
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      engine.submit(answer(i / 3, i % 3, alone[i]));
+      run_out(engine);
+    }
+  });
+  const JobOptions options{.degree = 2,
+                           .page_tokens = 4,
+                           .max_running = 7,
+                           .memory = MemoryMode::kUtilize,
+                           .answer_part = 4};
+  open(options, tight(options), [&](Engine& engine) {
+    std::vector<RequestId> ids;
+    for (std::size_t i = 0; i < heard.size(); ++i) {
+      EngineRequest request = answer(i / 3, i % 3, heard[i]);
+      if (i % 3 > 0) request.like = ids[i - i % 3];
+      ids.push_back(engine.submit(std::move(request)));
+    }
+    run_out(engine);
+    EXPECT_GT(engine.stats().preempted, 0);
+  });
+  for (std::size_t i = 0; i < heard.size(); ++i) EXPECT_EQ(heard[i].tokens, alone[i].tokens) << i;
+}
+
+TEST_F(EngineTest, WhoIsAbortedWhileItWaitsAgainIsForgotten) {
+  const auto list = prompts(22, 6);
+  const JobOptions options{.degree = 2,
+                           .page_tokens = 4,
+                           .max_running = 6,
+                           .memory = MemoryMode::kUtilize,
+                           .answer_part = 4};
+  std::vector<Heard> heard(list.size());
+  open(options, tight(options), [&](Engine& engine) {
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      engine.submit(varied_request(list[i], heard[i], 0, false));
+    }
+    while (engine.stats().preempted == 0) ASSERT_TRUE(engine.step());
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      if (heard[i].finished.empty() && i != 2) engine.abort(static_cast<RequestId>(i));
+    }
+    run_out(engine);
+    EXPECT_EQ(engine.stats().kv_in_use, 0);
+  });
+  for (const Heard& one : heard) EXPECT_EQ(one.finished.size(), 1u);
+  EXPECT_EQ(heard[2].tokens, alone({list[2]}, std::ssize(heard[2].tokens))[0]);
+}
+
+TEST_F(EngineTest, TheQueueIsBoundedInRequestsAndInTokensAndARefusalSaysHowLongItIs) {
+  const JobOptions options{.page_tokens = 4, .max_running = 1};
+  std::vector<Heard> heard(8);
+  const auto refused = [](Engine& engine, EngineRequest request) {
+    const auto outcome = engine.try_submit(request);
+    return std::holds_alternative<Refusal>(outcome) ? std::optional(std::get<Refusal>(outcome))
+                                                    : std::nullopt;
+  };
+  EngineSetup setup{.shapes = {{.room = 80}}, .queue = {.requests = 2}};
+  open(options, setup, [&](Engine& engine) {
+    EXPECT_FALSE(refused(engine, request_of(Tokens(5), heard[0])));
+    (void)engine.step();
+    EXPECT_FALSE(refused(engine, request_of(Tokens(6), heard[1])));
+    EXPECT_FALSE(refused(engine, request_of(Tokens(7), heard[2])));
+    EngineRequest asked = request_of(Tokens(8), heard[3]);
+    const auto outcome = engine.try_submit(asked);
+    ASSERT_TRUE(std::holds_alternative<Refusal>(outcome));
+    const Refusal& refusal = std::get<Refusal>(outcome);
+    EXPECT_EQ(refusal.reason, Refusal::Reason::kManyRequests);
+    EXPECT_EQ(refusal.waiting, 2);
+    EXPECT_EQ(refusal.waiting_tokens, 13);
+    EXPECT_THAT(refusal.message, HasSubstr("2 requests wait"));
+    EXPECT_EQ(asked.prompt.size(), 8u) << "it can be asked again";
+    EXPECT_THAT([&] { engine.submit(asked); }, ThrowsMessage<UsageError>(HasSubstr("come again")));
+    run_out(engine);
+    EXPECT_FALSE(refused(engine, asked));
+    run_out(engine);
+    EXPECT_EQ(heard[3].tokens.size(), 6u);
+  });
+  setup.queue = {.tokens = 30};
+  open(options, setup, [&](Engine& engine) {
+    EXPECT_FALSE(refused(engine, request_of(Tokens(40), heard[4]))) << "nobody else waits";
+    EXPECT_EQ(refused(engine, request_of(Tokens(1), heard[5]))->reason,
+              Refusal::Reason::kManyTokens);
+    (void)engine.step();
+    EXPECT_FALSE(refused(engine, request_of(Tokens(20), heard[5])));
+    EXPECT_FALSE(refused(engine, request_of(Tokens(10), heard[6])));
+    const auto refusal = refused(engine, request_of(Tokens(1), heard[7]));
+    ASSERT_TRUE(refusal);
+    EXPECT_THAT(refusal->message, HasSubstr("2 requests with 30 tokens"));
+  });
+  setup.queue = {};
+  open(options, setup, [&](Engine& engine) {  // 8 times 80
+    for (int i = 0; i < 9; ++i) {
+      EXPECT_EQ(refused(engine, request_of(Tokens(72), heard[7])).has_value(), i == 8) << i;
+    }
+  });
+}
+
+TEST_F(EngineTest, WhoHasADeadlineOrIsOfAnotherTenantGoesBeforeAFlood) {
+  std::vector<int> order;
+  const EngineSetup setup{.shapes = {{.room = 80}}, .queue = QueueBounds::none()};
+  open({.max_running = 1}, setup, [&](Engine& engine) {
+    const auto submit = [&](int i, const std::string& tenant, auto deadline) {
+      engine.submit({.prompt = Tokens(60, 1),
+                     .tenant = tenant,
+                     .deadline = deadline,
+                     .on_finished = [&order, i](const Finish&) { order.push_back(i); }});
+    };
+    for (int i = 0; i < 30; ++i) submit(i, "flood", std::nullopt);
+    submit(100, "one", std::nullopt);
+    submit(200, "flood", std::optional(std::chrono::steady_clock::now()));
+    run_out(engine);
+  });
+  EXPECT_EQ(std::ranges::find(order, 200) - order.begin(), 0);
+  EXPECT_LT(std::ranges::find(order, 100) - order.begin(), 20) << "1024 tokens of 61 each";
 }
 
 TEST_F(EngineTest, ATurnThatIsAbortedStaysAConversation) {

@@ -11,7 +11,7 @@ namespace {
 using testing::ElementsAre;
 
 StepOrder an_order() {
-  StepPlan plan{.epoch = 9, .group = {0, 2}, .finished = {4}};
+  StepPlan plan{.epoch = 9, .group = {0, 2}, .preempted = {8, 3}, .finished = {4}};
   plan.moves.push_back({.request = 6, .page = 1, .to = {.owner = 2, .slot = 8, .generation = 3}});
   plan.forks = {{.from = 5, .to = 6, .owners = {2, 0}}, {.from = 5, .to = 7, .owners = {}}};
   plan.grants.push_back({.request = 5,
@@ -40,6 +40,7 @@ TEST(MessagesTest, AnOrderSurvivesTheWire) {
   const StepPlan& plan = order.plan;
   EXPECT_EQ(plan.epoch, 9u);
   EXPECT_THAT(plan.group, ElementsAre(0, 2));
+  EXPECT_THAT(plan.preempted, ElementsAre(8, 3));
   EXPECT_THAT(plan.finished, ElementsAre(4));
   ASSERT_EQ(plan.moves.size(), 1u);
   EXPECT_EQ(plan.moves[0].page, 1);
@@ -94,6 +95,7 @@ TEST(MessagesTest, AdmissionsAndSummariesSurviveTheWire) {
       read_admission(to_message(Admission{.request = 1,
                                           .prompt = {3, 4},
                                           .forced = {},
+                                          .written = {7},
                                           .top = 5,
                                           .sampling = {.temperature = 0.5,
                                                        .top_k = 40,
@@ -109,6 +111,9 @@ TEST(MessagesTest, AdmissionsAndSummariesSurviveTheWire) {
                                                        .choice = 3}}));
   EXPECT_THAT(admission.prompt, ElementsAre(3, 4));
   EXPECT_TRUE(admission.forced.empty());
+  EXPECT_EQ(admission.to_read(), 3);
+  EXPECT_EQ(admission.token_at(1), 4);
+  EXPECT_EQ(admission.token_at(2), 7);
   EXPECT_EQ(admission.top, 5);
   const Sampling& sampling = admission.sampling;
   EXPECT_EQ(sampling.temperature, 0.5);

@@ -39,12 +39,15 @@ void for_each_step(int seed, const std::function<void(const StepPlanner&)>& visi
                        .capacity = {20, 20, 20},
                        .page_tokens = kPageTokens,
                        .chunk_tokens = 1 + below(30),
-                       .max_running = 4});
+                       .max_running = 6,
+                       .open_answer_part = 3});
   RequestId next = 0;
   visit(planner);
   while (next < 20 || !planner.idle()) {
     if (next < 20 && below(2)) {
       RequestShape shape{.id = next++, .prompt_tokens = 1 + below(40), .max_new = 1 + below(8)};
+      shape.names_limit = below(3) > 0;
+      if (!shape.names_limit) shape.max_new += below(60);
       if (below(4) == 0) shape.room = shape.prompt_tokens + shape.max_new + below(9);
       if (shape.room == 0) shape.names = names(shape.prompt_tokens / kPageTokens);
       EXPECT_TRUE(planner.submit(shape));
@@ -66,7 +69,7 @@ void for_each_step(int seed, const std::function<void(const StepPlanner&)>& visi
 }
 
 TEST(StateJsonTest, WhatIsWrittenIsReadAgainAndAddsUp) {
-  int pages = 0, waiting = 0, held = 0, shared = 0, steps = 0;
+  int pages = 0, waiting = 0, held = 0, shared = 0, steps = 0, preempted = 0;
   for (int seed = 0; seed < 20; ++seed) {
     for_each_step(seed, [&](const StepPlanner& planner) {
       const PlannerState state = planner.state();
@@ -91,6 +94,7 @@ TEST(StateJsonTest, WhatIsWrittenIsReadAgainAndAddsUp) {
       for (const RequestState& request : again.requests) {
         waiting += request.phase == RequestPhase::kWaiting;
         held += request.phase == RequestPhase::kHeld;
+        preempted += request.phase == RequestPhase::kWaiting && request.preempted > 0;
       }
     });
   }
@@ -98,6 +102,7 @@ TEST(StateJsonTest, WhatIsWrittenIsReadAgainAndAddsUp) {
   EXPECT_GT(waiting, 100);
   EXPECT_GT(held, 20);
   EXPECT_GT(shared, 20);
+  EXPECT_GT(preempted, 20);
 }
 
 /// A state with a request that has pages.

@@ -81,7 +81,7 @@ TEST(OpenaiRequestTest, EveryFieldArrives) {
          "min_p": 1, "repetition_penalty": 1.5, "presence_penalty": -2, "frequency_penalty": 2,
          "seed": -9223372036854775808, "n": 16, "stop": ["a", "b"], "stop_token_ids": [0, 299],
          "min_tokens": 3, "ignore_eos": true, "logit_bias": {"5": -100}, "logprobs": true,
-         "top_logprobs": 20, "stream": true, "cache_salt": "mine")");
+         "top_logprobs": 20, "stream": true, "cache_salt": "mine", "user": "me")");
   EXPECT_EQ(request.model, "m");
   EXPECT_EQ(request.max_tokens, 7);
   EXPECT_EQ(request.n, 16);
@@ -90,6 +90,7 @@ TEST(OpenaiRequestTest, EveryFieldArrives) {
   EXPECT_EQ(request.top_logprobs, 20);
   EXPECT_TRUE(request.stream);
   EXPECT_EQ(request.cache_salt, "mine");
+  EXPECT_EQ(request.user, "me");
   const RequestedSampling& sampling = request.sampling;
   EXPECT_EQ(sampling.temperature, 0.5);
   EXPECT_EQ(sampling.top_p, 0.25);
@@ -173,6 +174,7 @@ TEST(OpenaiRequestTest, ANumberOutOfRangeIsRefusedWithTheRange) {
                                                        {"n", "0"},
                                                        {"n", "17"},
                                                        {"cache_salt", "7"},
+                                                       {"user", "7"},
                                                        {"max_tokens", "0"},
                                                        {"max_tokens", "-1"},
                                                        {"max_completion_tokens", "0"},
