@@ -52,13 +52,16 @@ bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, std::vector<P
   for (std::int64_t page = 0; page < std::ssize(hit); ++page) {
     plan.grants.push_back({.request = shape.id, .page = page, .at = hit[page], .filled = true});
   }
+  plan.owners.push_back({.request = shape.id, .owners = owners});
   for (const int owner : owners) --unpromised_[owner];
   for (const PageRef page : hit) ++shared_[page.owner];
+  const int computing = static_cast<int>(std::ssize(group));
   running_.push_back({.shape = shape,
                       .group = std::move(group),
                       .owners = std::move(owners),
                       .hit_pages = std::ssize(hit),
-                      .computed = answer.hit_tokens});
+                      .computed = answer.hit_tokens,
+                      .computing = computing});
   return true;
 }
 
@@ -122,7 +125,8 @@ std::optional<StepPlanner::Beginning> StepPlanner::begin_behind(
 }
 
 /// Pages from the `first` on, which is the first of its own. They lie with the ranks that compute
-/// them where layout and retention allow.
+/// them where layout and retention allow; under a policy, which may think otherwise soon, wherever
+/// there is room.
 std::optional<std::vector<int>> StepPlanner::place(const RequestShape& request,
                                                    std::span<const int> group, std::int64_t first,
                                                    const std::vector<std::int64_t>& free) const {
@@ -131,7 +135,9 @@ std::optional<std::vector<int>> StepPlanner::place(const RequestShape& request,
     const int one = reader_of(first, group);
     if (free[one] >= pages - first) return std::vector(pages - first, one);
   }
-  return place_pages(options_.keep, group, pages, free, spread_order(), first);
+  auto owners = place_pages(options_.keep, group, pages, free, spread_order(), first);
+  if (owners || !options_.step_policy) return owners;
+  return place_pages(Retention::kFewest, group, pages, free, spread_order(), first);
 }
 
 /// What is computed of a request that waits.

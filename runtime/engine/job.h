@@ -38,6 +38,9 @@ struct JobOptions {
   MachineRates rates = default_rates("avx2", 1);
   std::vector<int> hosts;  // for each instance of the degree a number for its host; empty: one
   int max_running = 64;
+  /// A seed: which ranks compute a chunk, whose new pages are and where full ones lie is drawn at
+  /// each border. For tests; strategies must then pass keys and be legal for any number of ranks.
+  std::optional<std::uint64_t> random_elastic;
   bool prefix_cache = true;  // prompts that begin alike are computed once, where that is exact
   int spare_pages = 0;       // of each instance, beside those of the requests: only moves take them
   std::optional<std::int64_t> memory_limit;
