@@ -108,10 +108,9 @@ struct SampledToken {
 
 /// What a policy has changed.
 struct ElasticCounts {
-  std::int64_t moves = 0;  // pages that went to another rank
-  std::int64_t regroups =
-      0;                     // chunks that others compute, or in another order, than the one before
-  std::int64_t redraws = 0;  // times that pages not yet granted got other owners
+  std::int64_t moves = 0;     // pages that went to another rank
+  std::int64_t regroups = 0;  // chunks of other ranks, or in another order, than the one before
+  std::int64_t redraws = 0;   // times that pages not yet granted got other owners
 };
 
 /// Where a conversation goes on that was computed before.
@@ -182,8 +181,7 @@ class StepPlanner {
  private:
   struct Running {
     RequestShape shape;
-    std::vector<int> group;       // first those that compute its prompt, in order, then those that
-                                  // only have pages
+    std::vector<int> group;       // that compute its prompt, in order; then who only has pages
     std::vector<int> owners;      // of all pages it can ever need; all ranks know them
     std::int64_t hit_pages = 0;   // of them, the first: others have computed them
     std::int64_t computed = 0;    // positions whose KV is stored

@@ -1,10 +1,10 @@
 // How what was decided of a request changes while it runs: who computes it, who owns the pages that
 // nobody has been granted yet, and where full pages lie.
 //
-// Each owner of a page, granted or not, has a place counted on its rank (unpromised_ is what is left
-// of its capacity), so that the page can be had there when it is opened. Who becomes an owner takes
-// a place, and who is none any more gives it back in the same breath: a granted page's place goes
-// when its contents have left.
+// Each owner of a page, granted or not, has a place counted on its rank (unpromised_ is what is
+// left of its capacity), so that the page can be had there when it is opened. Who becomes an owner
+// takes a place, and who is none any more gives it back in the same breath: a granted page's place
+// goes when its contents have left.
 #include <algorithm>
 #include <limits>
 #include <span>
@@ -15,6 +15,22 @@
 #include "scheduler/step_planner.h"
 
 namespace longspan {
+namespace {
+
+/// Throws where `group` is not to compute a chunk.
+void expect_group(const std::vector<int>& group, const PlannerOptions& options) {
+  const std::size_t least = options.least_degree > 0
+                                ? static_cast<std::size_t>(options.least_degree)
+                                : options.group.size();
+  if (group.size() < least) throw std::logic_error("a policy takes too few ranks");
+  for (const int rank : group) {
+    const bool is_known = std::ranges::count(options.group, rank) > 0;
+    if (is_known && std::ranges::count(group, rank) == 1) continue;
+    throw std::logic_error("a policy takes ranks of the planner's group, each once");
+  }
+}
+
+}  // namespace
 
 StepBorder StepPlanner::border_of(const Running& request,
                                   std::span<const std::int64_t> places) const {
@@ -70,14 +86,7 @@ void StepPlanner::redraw_owners(StepPlan& plan, Running& request) {
 void StepPlanner::regroup(Running& request, std::int64_t upto) {
   if (policy_) {
     std::vector<int> group = policy_->group(border_of(request, {}));
-    const int least = options_.least_degree > 0 ? options_.least_degree
-                                                : static_cast<int>(options_.group.size());
-    if (std::ssize(group) < least) throw std::logic_error("a policy takes too few ranks");
-    for (auto rank = group.begin(); rank != group.end(); ++rank) {
-      if (std::ranges::count(options_.group, *rank) > 0 && std::count(group.begin(), rank, *rank) == 0)
-        continue;
-      throw std::logic_error("a policy takes ranks of the planner's group, each once");
-    }
+    expect_group(group, options_);
     const auto before = std::span(request.group).first(request.computing);
     elastic_counts_.regroups += request.begun && !std::ranges::equal(before, group);
     request.computing = static_cast<int>(std::ssize(group));

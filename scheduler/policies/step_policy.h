@@ -27,12 +27,12 @@ namespace longspan {
 struct StepBorder {
   RequestId request = 0;
   std::int64_t prompt_tokens = 0;
-  std::int64_t computed = 0;         // positions; behind the prompt a row is next, else a chunk
-  std::int64_t full_pages = 0;       // of those, the ones whose pages are full
-  std::span<const int> ranks;        // all that may have a part in it, in order
-  std::span<const int> group;        // that computed its last chunk or, at first, would be the group
-  std::span<const int> owners;       // of all pages that it can ever need
-  std::int64_t settled = 0;          // of them, the first: granted
+  std::int64_t computed = 0;    // positions; behind the prompt a row is next, else a chunk
+  std::int64_t full_pages = 0;  // of those, the ones whose pages are full
+  std::span<const int> ranks;   // all that may have a part in it, in order
+  std::span<const int> group;   // that computed its last chunk or, at first, would be the group
+  std::span<const int> owners;  // of all pages that it can ever need
+  std::int64_t settled = 0;     // of them, the first: granted
   std::span<const std::int64_t> places;  // by world rank: pages from `settled` on that it may keep
 };
 

@@ -155,7 +155,9 @@ class Replay {
   void place(const StepPlan& plan, const GrantedPage& page) {
     EXPECT_LT(page.at.slot, options_.capacity[page.at.owner]);
     EXPECT_THAT(plan.group, testing::Contains(page.at.owner));
-    if (page.copied > 0) EXPECT_EQ(page.at.owner, tail_on_.at(page.request));
+    if (page.copied > 0) {
+      EXPECT_EQ(page.at.owner, tail_on_.at(page.request));
+    }
     SlotContents& slot = in_slot_[{page.at.owner, page.at.slot}];
     if (page.filled) {
       EXPECT_EQ(slot.generation, page.at.generation);

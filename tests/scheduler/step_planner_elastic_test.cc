@@ -74,8 +74,8 @@ TEST(StepPlannerElasticTest, WhoHasPagesAndComputesNothingStandsBehindThoseWhoCo
 }
 
 TEST(StepPlannerElasticTest, WhoHasNoPageAndComputesNothingSitsOut) {
-  StepPlanner planner(elastic({9, 9, 9}, {.group = [](auto&) { return std::vector{2, 1}; },
-                                          .owners = all_on(1)}));
+  StepPlanner planner(
+      elastic({9, 9, 9}, {.group = [](auto&) { return std::vector{2, 1}; }, .owners = all_on(1)}));
   ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 8, .max_new = 3}));
   const auto chunk = planner.next();
   EXPECT_THAT(chunk->group, ElementsAre(1, 2));
@@ -156,8 +156,7 @@ TEST(StepPlannerElasticTest, APolicyThatWantsWhatThereIsNotIsRefused) {
 
 // Rank 0 has two pages: the parent's last one, which its fork still has to copy, and the copy.
 TEST(StepPlannerElasticTest, APageThatAForkCopiesKeepsItsPlaceWhenItsOwnerLeaves) {
-  PlannerOptions options{
-      .group = {0, 1}, .capacity = {2, 6}, .page_tokens = 4, .chunk_tokens = 64};
+  PlannerOptions options{.group = {0, 1}, .capacity = {2, 6}, .page_tokens = 4, .chunk_tokens = 64};
   StepPlanner planner(options);
   for (RequestId id : {0, 1}) {
     RequestShape shape{.id = id, .prompt_tokens = 7, .max_new = 2, .stop_tokens = {77}};
@@ -178,8 +177,7 @@ TEST(StepPlannerElasticTest, APageThatAForkCopiesKeepsItsPlaceWhenItsOwnerLeaves
 
 // Of a turn that goes on from its beginning, ranks have more pages open than its rows see.
 TEST(StepPlannerElasticTest, WhoDecodesBehindAnEarlierPositionIsWithAllWhoHaveItsPages) {
-  PlannerOptions options{
-      .group = {0, 1}, .capacity = {8, 8}, .page_tokens = 4, .chunk_tokens = 64};
+  PlannerOptions options{.group = {0, 1}, .capacity = {8, 8}, .page_tokens = 4, .chunk_tokens = 64};
   StepPlanner planner(options);
   ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 10, .max_new = 1, .room = 24}));
   (void)planner.next();

@@ -1,11 +1,9 @@
 #include "tests/runtime/engine/elastic_requests.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <iostream>
 #include <map>
 #include <optional>
@@ -26,8 +24,8 @@ namespace {
 constexpr int kRanks = 4;
 constexpr int kRunning = 12;
 constexpr std::int64_t kMaxNew = 12;
-constexpr double kDoubt = 1e-4;    // nat
-constexpr double kNoise = 2e-3;    // of a log-probability
+constexpr double kDoubt = 1e-4;  // nat
+constexpr double kNoise = 2e-3;  // of a log-probability
 
 struct Wanted {
   Admission admission;
@@ -109,8 +107,8 @@ class RequestDraw {
     wanted.second_turn.assign(first.begin(), first.begin() + below(std::ssize(first) + 1));
     const std::vector<TokenId> more = tokens(length());
     wanted.second_turn.insert(wanted.second_turn.end(), more.begin(), more.end());
-    wanted.second_turn.resize(
-        std::min(std::ssize(wanted.second_turn), static_cast<std::ptrdiff_t>(size_.longest_prompt)));
+    wanted.second_turn.resize(std::min(std::ssize(wanted.second_turn),
+                                       static_cast<std::ptrdiff_t>(size_.longest_prompt)));
   }
 
   ElasticSize size_;
@@ -246,9 +244,10 @@ bool differ(RequestId id, const std::vector<Scored>& some, const std::vector<Sco
     }
     const double margin = margin_of(oracle[i]);
     EXPECT_LT(margin, kDoubt) << "request " << id << ", token " << i;
-    std::cout << str("request {}: differs at token {}, where the reference had {:.1e} nat to the "
-                     "next\n",
-                     id, i, margin);
+    std::cout << str(
+        "request {}: differs at token {}, where the reference had {:.1e} nat to the "
+        "next\n",
+        id, i, margin);
     return true;
   }
   return false;
@@ -283,10 +282,8 @@ void compare(const Setting& setting, const Answers& answers, const Answers& orac
 
 }  // namespace
 
-void expect_elastic_is_exact(const ElasticSize& size, const OnMachines& run) {
-  // One for all ranks: where they are processes, they have one parent.
-  const auto model = std::filesystem::temp_directory_path() /
-                     str("longspan-elastic-{}-{}.gguf", ::getppid(), size.requests);
+void expect_elastic_is_exact(const ElasticSize& size, const std::filesystem::path& model,
+                             const OnMachines& run) {
   TinyLlama tiny{.hidden = 48, .heads = 3, .kv_heads = 1, .head_dim = 16, .ffn = 64};
   tiny.context = 4 * (size.longest_prompt + kMaxNew);
   run([&](Machine& machine) {
@@ -295,11 +292,9 @@ void expect_elastic_is_exact(const ElasticSize& size, const OnMachines& run) {
   });
   const std::vector<Wanted> list = RequestDraw(size).all();
   const Setting setting{size, list, model};
-  const Answers oracle = answer(run, setting,
-                                {.page_tokens = 8,
-                                 .chunk_tokens = 64,
-                                 .max_running = 1,
-                                 .prefix_cache = false});
+  const Answers oracle =
+      answer(run, setting,
+             {.page_tokens = 8, .chunk_tokens = 64, .max_running = 1, .prefix_cache = false});
   const Answers answers = answer(run, setting,
                                  {.degree = kRanks,
                                   .page_tokens = 8,

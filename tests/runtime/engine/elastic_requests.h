@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 
 #include "comm/machine.h"
@@ -19,9 +20,10 @@ struct ElasticSize {
 using OnMachines = std::function<void(const std::function<void(Machine&)>&)>;
 
 /// Prompts that begin alike, forks, second turns that keep a part of the first, and aborts at any
-/// time, on a tiny model with random weights. A token may differ where the reference was in doubt:
-/// two tokens within 1e-4 nat, and what came before within 2e-3; that is printed, and 3 of 500
-/// requests may. Fails where pages are in use at the end.
-void expect_elastic_is_exact(const ElasticSize& size, const OnMachines& run);
+/// time, on a tiny model with random weights, which rank 0 writes to `model`. A token may differ
+/// where the reference was in doubt: two tokens within 1e-4 nat, and what came before within 2e-3;
+/// that is printed, and 3 of 500 requests may. Fails where pages are in use at the end.
+void expect_elastic_is_exact(const ElasticSize& size, const std::filesystem::path& model,
+                             const OnMachines& run);
 
 }  // namespace longspan::test
