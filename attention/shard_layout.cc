@@ -92,8 +92,10 @@ std::string_view name(Layout layout) {
 
 std::vector<PositionRun> shard(const Deal& deal, int rank) {
   expects(deal.first >= 0 && deal.count >= 0, "a step has no negative positions");
-  expects(deal.ranks >= 1 && rank >= 0 && rank < deal.ranks, "rank is one of the step's ranks");
+  expects(deal.ranks >= 1 && rank >= 0 && rank < deal.group_size(),
+          "rank is one of the step's ranks");
   expects(deal.block >= 1, "a block holds a token");
+  if (rank >= deal.ranks) return {};
   switch (deal.layout) {
     case Layout::kBlockCyclic:
       return deal_cyclic(deal, deal.block, deal.ranks, rank);

@@ -67,10 +67,14 @@ struct Deal {
   std::int64_t count = 0;  // new tokens
   int ranks = 1;
   std::int64_t block = 16;  // block-cyclic and folded: tokens per block
+  int holders = 0;          // further ranks of the group, behind those: they compute nothing
+
+  int group_size() const { return ranks + holders; }
 };
 
-/// The runs that `rank` computes, by first position; none if it computes nothing. Over all ranks
-/// they cover [first, first + count) exactly once. Only those of the folded layout interleave.
+/// The runs that `rank` of the group computes, by first position; none if it computes nothing. Over
+/// all ranks they cover [first, first + count) exactly once. Only those of the folded layout
+/// interleave.
 ///
 /// Block-cyclic and striped deal by absolute position: t is on rank (t div block) mod ranks. So
 /// does folded, over 2N virtual ranks of which rank r computes r and 2N - 1 - r. A step that starts

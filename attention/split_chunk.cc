@@ -154,7 +154,7 @@ SplitChunk make_split_chunk(const Deal& deal, int rank, const SequenceStorage& s
   chunk.page_tokens = storage.page_tokens;
   chunk.slots = storage.slots;
   chunk.tail = storage.tail;
-  for (int j = 0; j < deal.ranks; ++j) {
+  for (int j = 0; j < deal.group_size(); ++j) {
     StreamShape stream = make_stream(deal, j, storage, mask);
     chunk.keep.push_back(kept_columns(deal, rank, storage, stream));
     chunk.streams.push_back(std::move(stream));

@@ -88,7 +88,7 @@ struct SplitChunk {
   bool keeps_its_own() const;
 };
 
-/// `deal.ranks` is the group's size. Throws std::logic_error when `storage` does not cover the
+/// Throws std::logic_error when `storage` does not cover the
 /// chunk or names more own pages than slots.
 SplitChunk make_split_chunk(const Deal& deal, int rank, const SequenceStorage& storage,
                             const Mask& mask = Mask::causal());

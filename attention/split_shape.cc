@@ -148,7 +148,7 @@ std::int64_t seen_pairs(const Mask& mask, const PositionRun& queries, const Posi
 
 SplitShape split_shape(const Deal& deal, const SequenceStorage& storage, const Mask& mask) {
   std::vector<StreamShape> streams;
-  for (int rank = 0; rank < deal.ranks; ++rank) {
+  for (int rank = 0; rank < deal.group_size(); ++rank) {
     streams.push_back(make_stream(deal, rank, storage, mask));
   }
   SplitShape shape = shape_of(streams, mask);
@@ -165,9 +165,9 @@ SplitShape split_shape(const Deal& deal, std::int64_t page_tokens, const Mask& m
 }
 
 SplitShape split_shape(const Deal& deal, std::span<const std::int64_t> cached) {
-  expects(std::ssize(cached) == deal.ranks, "cached columns of every rank");
+  expects(std::ssize(cached) == deal.group_size(), "cached columns of every rank");
   std::vector<StreamShape> streams;
-  for (int rank = 0; rank < deal.ranks; ++rank) {
+  for (int rank = 0; rank < deal.group_size(); ++rank) {
     StreamShape stream{.cached = cached[rank], .held = cached[rank], .runs = shard(deal, rank)};
     if (stream.cached > 0) stream.pieces.push_back({.first = 0, .count = stream.cached});
     stream.rows = token_count(stream.runs);

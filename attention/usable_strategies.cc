@@ -108,7 +108,7 @@ bool has_identity(const Deal& deal, std::int64_t page_tokens, std::span<const in
   const std::int64_t end = deal.first + deal.count;
   expects(std::ssize(owners) * page_tokens >= end, "pages cover the chunk");
   std::vector<std::vector<PositionRun>> shards;
-  for (int rank = 0; rank < deal.ranks; ++rank) shards.push_back(shard(deal, rank));
+  for (int rank = 0; rank < deal.group_size(); ++rank) shards.push_back(shard(deal, rank));
   for (std::int64_t page = deal.first / page_tokens; page * page_tokens < end; ++page) {
     const Interval positions{std::max(page * page_tokens, deal.first),
                              std::min((page + 1) * page_tokens, end)};

@@ -44,16 +44,32 @@ std::vector<PlannedStrategy> all_plans(const SplitSetting& setting) {
   return plans;
 }
 
+/// Those that are legal for any number of ranks in any order, wherever pages are.
+std::vector<PlannedStrategy> for_any_ranks(const GenerateOptions& options,
+                                           const SplitSetting& setting) {
+  std::vector<PlannedStrategy> plans = all_plans(setting);
+  std::erase_if(plans, [&](const PlannedStrategy& plan) {
+    const bool asked_for = !options.strategy || plan.strategy == *options.strategy;
+    return plan.strategy == Strategy::kDoubleRing || !asked_for;
+  });
+  if (!plans.empty() && !options.ring_shape && !options.ulysses_degree) return plans;
+  throw UsageError(
+      "--policy random_elastic takes any number of ranks; use --strategy ring, "
+      "all-gather or auto");
+}
+
 }  // namespace
 
 std::vector<PlannedStrategy> allowed_strategies(const GenerateOptions& options,
                                                 const HeadShape& heads, std::vector<int> hosts) {
-  const SplitSetting setting{.heads = heads,
-                             .layout = options.layout,
-                             .block = *options.page_tokens,
-                             .page_tokens = *options.page_tokens,
-                             .spread = options.keep == Retention::kSpread,
-                             .hosts = std::move(hosts)};
+  const SplitSetting setting{
+      .heads = heads,
+      .layout = options.layout,
+      .block = *options.page_tokens,
+      .page_tokens = *options.page_tokens,
+      .spread = options.keep == Retention::kSpread && !options.random_elastic,
+      .hosts = std::move(hosts)};
+  if (options.random_elastic && setting.degree() > 1) return for_any_ranks(options, setting);
   if (options.ring_shape) return {with_ring_shape(*options.ring_shape, setting.degree())};
   if (!options.strategy) return all_plans(setting);
   const PlannedStrategy plan = forced_plan(*options.strategy, setting);

@@ -149,6 +149,17 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
        constexpr std::array<std::string_view, 2> kWords = {"spread", "fewest"};
        o.keep = static_cast<Retention>(one_of(given, kWords));
      }},
+    {{kGroupSplit, "policy", "WORD",
+      "static_sp: all ranks read each prompt, and pages stay where --keep puts them; or, meant for "
+      "tests, random_elastic: which ranks compute, in which order, and which keep new and old "
+      "pages is drawn anew before each chunk and token, slowly, and the tokens are the same "
+      "(default: static_sp)"},
+     [](auto& o, auto& given) {
+       constexpr std::array<std::string_view, 2> kWords = {"static_sp", "random_elastic"};
+       o.random_elastic = one_of(given, kWords) == 1;
+     }},
+    {{kGroupSplit, "policy-seed", "N", "with --policy random_elastic: what it draws (default: 1)"},
+     [](auto& o, auto& given) { o.policy_seed = whole_number(given, kAnyNumber); }},
     {{kGroupSplit, "prefix-cache", "WORD",
       "on: of prompts that begin alike, what is the same is read once, as far as memory keeps it, "
       "where that changes no answer; or off (default: on)"},

@@ -83,6 +83,8 @@ struct GenerateOptions {
   std::optional<std::chrono::milliseconds> tbt_slo;  // time between tokens; absent: any
   std::optional<int> page_tokens;                    // absent: what suits the device
   Retention keep = Retention::kSpread;
+  bool random_elastic = false;  // who computes and keeps what is drawn on the way
+  std::int64_t policy_seed = 1;
   bool prefix_cache = true;        // prompts that begin alike are computed once
   std::optional<Precision> dtype;  // absent: what is fastest here
   std::optional<KvType> kv_type;   // of KV pages; absent: as is computed

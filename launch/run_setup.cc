@@ -39,12 +39,16 @@ constexpr std::int64_t kGpuBlockRows = kGpuChunkRows;
 constexpr std::int64_t kCpuStepTokens = 2048;
 constexpr std::int64_t kGpuStepTokens = 16384;
 
+// Of each rank, for pages that move.
+constexpr int kSparePages = 4;
+
 /// Absent where a prompt is read in one step. Who asks for a chunk has rows for it.
 std::optional<std::int64_t> max_step_tokens(Backend backend, const JobOptions& job) {
   if (job.attention.needs_choice()) return std::nullopt;
   const std::int64_t usual = backend == Backend::kCuda ? kGpuStepTokens : kCpuStepTokens;
   if (!job.chunk_tokens) return usual;
-  const std::int64_t rows = most_rank_rows(*job.chunk_tokens, 1, job.degree, job.page_tokens);
+  const int ranks = job.random_elastic ? 1 : job.degree;
+  const std::int64_t rows = most_rank_rows(*job.chunk_tokens, 1, ranks, job.page_tokens);
   return std::max(usual, rows + job.max_running);
 }
 
@@ -141,6 +145,10 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
                  .hang_timeout = options.hang_timeout,
                  .state_wanted = state_signal_came};
   if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
+  if (options.random_elastic) {
+    job.random_elastic = static_cast<std::uint64_t>(options.policy_seed);
+    job.spare_pages = kSparePages;
+  }
   if (machine.backend() == Backend::kCuda) {
     job.ffn_block_rows = kGpuBlockRows;
     if (!job.chunk_tokens) job.chunk_tokens = kGpuChunkRows * split.degree;

@@ -21,7 +21,7 @@ ChunkRules kept_beside(ChunkRules rules, std::int64_t most_rows) {
   const std::int64_t rows = rules.step_rows - most_rows;
   if (rules.step_rows == std::numeric_limits<std::int64_t>::max()) return rules;
   rules.chunk_tokens =
-      std::min(rules.chunk_tokens, most_chunk_tokens(rows, rules.degree, rules.page_tokens));
+      std::min(rules.chunk_tokens, most_chunk_tokens(rows, rules.fewest(), rules.page_tokens));
   return rules;
 }
 
@@ -48,16 +48,16 @@ std::int64_t ChunkBudget::take(std::int64_t computed, std::int64_t left) {
   if (tokens > tokens_left_ || chunks_ == rules_.max_chunks) return 0;
   ++chunks_;
   tokens_left_ -= tokens;
-  rows_left_ -= most_rank_rows(tokens, 1, rules_.degree, rules_.page_tokens);
+  rows_left_ -= most_rank_rows(tokens, 1, rules_.fewest(), rules_.page_tokens);
   if (cost_) time_left_ -= to_nanoseconds(cost_->seconds(ChunkSize{computed, tokens}) - cost_->a);
   return tokens;
 }
 
 /// As many of `tokens` as rows are left for.
 std::int64_t ChunkBudget::in_rows(std::int64_t tokens) const {
-  if (most_rank_rows(tokens, 1, rules_.degree, rules_.page_tokens) <= rows_left_) return tokens;
-  return std::clamp<std::int64_t>(most_chunk_tokens(rows_left_, rules_.degree, rules_.page_tokens),
-                                  0, tokens);
+  if (most_rank_rows(tokens, 1, rules_.fewest(), rules_.page_tokens) <= rows_left_) return tokens;
+  return std::clamp<std::int64_t>(
+      most_chunk_tokens(rows_left_, rules_.fewest(), rules_.page_tokens), 0, tokens);
 }
 
 /// As many of them as time is left for.

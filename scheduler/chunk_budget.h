@@ -21,13 +21,16 @@
 namespace longspan {
 
 struct ChunkRules {
-  int degree = 1;
+  int degree = 1;        // ranks that compute a chunk, as costs go
+  int least_degree = 0;  // the fewest that may come to: each has rows for its share; 0: `degree`
   std::int64_t page_tokens = 16;
   std::int64_t chunk_tokens = 512;  // the most of one chunk, and of a step
   int max_chunks = 16;              // of a step: each may add to what one rank computes
   std::int64_t step_rows = std::numeric_limits<std::int64_t>::max();  // of one rank in a step
   bool cuts_are_fixed = false;        // each chunk but a prompt's last has `chunk_tokens`
   std::optional<Nanoseconds> target;  // of a step; absent: any time
+
+  int fewest() const { return least_degree > 0 ? least_degree : degree; }
 };
 
 /// The rules as they can be kept: with fixed cuts a chunk has rows beside `most_rows` that decode.

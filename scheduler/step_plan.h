@@ -17,23 +17,33 @@ using RequestId = std::int64_t;
 /// The layouts of attention/shard_layout.h, which this folder may not include.
 enum class DealtBy { kBlockCyclic, kStriped, kZigzag, kContiguous, kFolded };
 
-/// Positions [first, first + count) of a request are computed by `group` and their KV is stored.
-///
-/// The first chunk of a request says who owns each page that the request can ever need, in page
-/// order; only the owner hears where it lies, with the step that opens it. Page p is opened as soon
-/// as position p * page_tokens is computed, so a rank that sits out some steps misses nothing.
+/// Of all pages that a request can ever need, those from `first` on belong to `owners` from this
+/// step on. Said when it starts, and again where a policy changes its mind about pages that nobody
+/// has been granted yet.
+struct PageOwners {
+  RequestId request = 0;
+  std::int64_t first = 0;
+  std::vector<int> owners;  // world ranks, in page order
+};
+
+/// Positions [first, first + count) of a request are computed by the first ranks of `group` and
+/// their KV is stored. All ranks know who owns each page; only the owner hears where it lies, with
+/// the step that opens it. Page p is opened as soon as position p * page_tokens is computed, so a
+/// rank that sits out some steps misses nothing.
 struct PrefillChunk {
   RequestId request = 0;
   std::vector<int> group;  // of the step's ranks, in an order of its own
+  int holders = 0;         // of them, the last: they have pages, and compute nothing
   std::int64_t first = 0;
   std::int64_t count = 0;
   DealtBy layout = DealtBy::kBlockCyclic;
-  std::int64_t block = 1;   // compute block of the cyclic layouts, tokens
-  std::vector<int> owners;  // with a request's first chunk only
-  bool samples = false;     // the chunk ends the prompt: the rank of its last row samples
-  bool wants_nll = false;   // sum the negative log-likelihood of each row's next token
+  std::int64_t block = 1;  // compute block of the cyclic layouts, tokens
+  bool samples = false;    // the chunk ends the prompt: the rank of its last row samples
+  bool wants_nll = false;  // sum the negative log-likelihood of each row's next token
   /// With the chunk that samples: requests of the same prompt, for which its last row samples too.
   std::vector<RequestId> forks;
+
+  int computing() const { return static_cast<int>(group.size()) - holders; }
 };
 
 /// One token of a request: `token` at `position` is computed, its KV stored, the next one sampled.
@@ -75,6 +85,7 @@ struct StepPlan {
   std::vector<ForkedRequest> forks;   // first of all; every rank of the job hears of them
   std::vector<RequestId> preempted;   // these wait again: their pages, and no more, are forgotten
   std::vector<RequestId> finished;    // forget these before the step: their pages are free
+  std::vector<PageOwners> owners;     // every rank of the job hears of them
   std::vector<PageMove> moves;        // each page once; every rank of the job hears of them
   std::vector<GrantedPage> grants;    // of a request in page order
   std::vector<PrefillChunk> prefill;  // of different requests

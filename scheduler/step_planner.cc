@@ -29,6 +29,7 @@ PlannerOptions with_rows_for_all(PlannerOptions options) {
 
 ChunkRules rules_of(const PlannerOptions& options) {
   return kept_beside({.degree = static_cast<int>(options.group.size()),
+                      .least_degree = options.least_degree,
                       .page_tokens = options.page_tokens,
                       .chunk_tokens = options.chunk_tokens,
                       .max_chunks = options.max_chunks,
@@ -43,6 +44,7 @@ ChunkRules rules_of(const PlannerOptions& options) {
 StepPlanner::StepPlanner(PlannerOptions options)
     : options_(with_rows_for_all(std::move(options))),
       rules_(rules_of(options_)),
+      policy_(options_.step_policy ? options_.step_policy() : nullptr),
       ledger_({.capacity = options_.capacity,
                .page_tokens = options_.page_tokens,
                .headroom = options_.headroom}),
@@ -79,6 +81,7 @@ std::int64_t StepPlanner::kept(const Running& held, std::int64_t common) const {
 
 std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds now) {
   const bool short_of_pages = grow_promises();
+  make_wanted_moves();
   commit_moves();  // first: who starts finds pages where they will be
   StepPlan plan;
   if (!short_of_pages || running_.empty()) start_next(plan, costs, now);
@@ -86,7 +89,7 @@ std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds no
 
   add_decode_rows(plan);  // first: a prompt that ends with this step has no token to compute yet
   for (const NextChunk& next : next_chunks(plan, costs)) {
-    plan.group = options_.group;
+    redraw_owners(plan, *next.request);
     plan.prefill.push_back(chunk_of(next));
     if (plan.prefill.back().samples) plan.prefill.back().forks = fork_at_the_end_of(*next.request);
   }
@@ -96,7 +99,31 @@ std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds no
   plan.finished = std::exchange(left_, {});
   plan.moves = std::exchange(moved_, {});
   for (const Running& request : running_) grant_pages(plan, request);
+  set_group(plan);
   return plan;
+}
+
+/// All that compute something, have pages of who decodes, or are to hear of pages. More pages than
+/// a row sees may be open, where a conversation goes on from an earlier position.
+void StepPlanner::set_group(StepPlan& plan) const {
+  std::vector<bool> takes_part(options_.capacity.size());
+  std::size_t members = 0;
+  const auto add = [&](int rank) {
+    members += takes_part[rank] ? 0 : 1;
+    takes_part[rank] = true;
+  };
+  for (const PrefillChunk& chunk : plan.prefill) std::ranges::for_each(chunk.group, add);
+  for (const GrantedPage& page : plan.grants) add(page.at.owner);
+  for (const Running& request : running_) {
+    if (request.prefilling()) continue;
+    for (const PageRef page : ledger_.pages(request.shape.id)) {
+      if (members == options_.group.size()) break;
+      add(page.owner);
+    }
+  }
+  for (std::size_t rank = 0; rank < takes_part.size(); ++rank) {
+    if (takes_part[rank]) plan.group.push_back(static_cast<int>(rank));
+  }
 }
 
 /// Pages for all that the step computes of a request, if it has not got them.
@@ -112,17 +139,6 @@ void StepPlanner::grant_pages(StepPlan& plan, const Running& request) {
     }
     plan.grants.push_back(
         {.request = id, .page = page, .at = granted->page, .copied = granted->copy_tokens});
-  }
-}
-
-/// Ranks do as a plan says before they do its step, so a move is over when it is told.
-void StepPlanner::commit_moves() {
-  for (const auto& [request, page, move] : std::exchange(moving_, {})) {
-    if (!ledger_.prepared(move.id, move.to) || !ledger_.commit_move(move.id)) {
-      throw std::logic_error("a move that was begun since the last step is over");
-    }
-    moved_.push_back({request, page, move.to});
-    leaving_.push_back(move.from);
   }
 }
 
@@ -162,47 +178,39 @@ void StepPlanner::count_overtaken(const std::vector<NextChunk>& next) {
   }
 }
 
-PrefillChunk StepPlanner::chunk_of(const NextChunk& next) const {
+PrefillChunk StepPlanner::chunk_of(const NextChunk& next) {
   Running& request = *next.request;
   const std::int64_t left = request.prompt_left(), count = next.count;
+  regroup(request, request.computed + count);
   PrefillChunk chunk{.request = request.shape.id,
                      .group = request.group,
+                     .holders = static_cast<int>(std::ssize(request.group)) - request.computing,
                      .first = request.computed,
                      .count = count};
   chunk.layout = options_.layout;
   chunk.block = options_.whole_pages
                     ? options_.page_tokens
-                    : compute_block(count, std::ssize(options_.group), options_.page_tokens);
-  if (!std::exchange(request.placed, true)) chunk.owners = request.owners;
+                    : compute_block(count, request.computing, options_.page_tokens);
   chunk.samples = count == left && request.sampled == 0;
   chunk.wants_nll = request.shape.wants_nll;
+  request.begun = true;
   request.computed += count;
   return chunk;
 }
 
-/// One token of every request that decodes, by the ranks that have their keys.
+/// One token of every request that decodes, by the rank that is to have its keys.
 void StepPlanner::add_decode_rows(StepPlan& plan) {
-  std::vector<bool> takes_part(options_.capacity.size());
-  std::size_t members = 0;
   for (Running& request : running_) {
     if (request.prefilling()) continue;
+    redraw_owners(plan, request);
     const std::int64_t position = request.computed++;
     const int master = request.owners[position / options_.page_tokens];
     const bool known = request.knows_behind(position);
     const std::int32_t token =
         known ? request.answer[position - request.shape.prompt_tokens] : request.last_token;
+    request.join(master);
     plan.decode.push_back({request.shape.id, position, token, master});
     if (known) plan.known.push_back(request.shape.id);
-    const std::int64_t pages = pages_for(position + 1, options_.page_tokens);
-    for (std::int64_t page = 0; page < pages && members < options_.group.size(); ++page) {
-      const int owner = request.owners[page];
-      if (takes_part[owner]) continue;
-      takes_part[owner] = true;
-      ++members;
-    }
-  }
-  for (std::size_t rank = 0; rank < takes_part.size(); ++rank) {
-    if (takes_part[rank]) plan.group.push_back(static_cast<int>(rank));
   }
 }
 
@@ -210,25 +218,6 @@ void StepPlanner::name_more(RequestId id, std::span<const PageHash> names) {
   const auto request = find_in(running_, id);
   if (request == running_.end()) return;  // it has ended, and fills no page
   request->shape.names.insert(request->shape.names.end(), names.begin(), names.end());
-}
-
-bool StepPlanner::move(RequestId id, std::int64_t page, int to) {
-  const auto request = find_in(running_, id);
-  if (request == running_.end() || !request->placed || page < 0) return false;
-  if ((page + 1) * options_.page_tokens > request->computed) return false;
-  if (std::ranges::count(options_.group, to) == 0 || unpromised_[to] == 0) return false;
-  const PageRef from = ledger_.pages(id)[page];
-  if (ledger_.find(from)->refs > 1) return false;  // others would have to hear of it
-  const auto move = ledger_.try_move(from, to, std::numeric_limits<std::int64_t>::max());
-  if (!move) return false;
-  --unpromised_[to];
-  if (page < request->hit_pages) {
-    --shared_[from.owner];
-    ++shared_[to];
-  }
-  request->owners[page] = to;
-  moving_.push_back({id, page, *move});
-  return true;
 }
 
 const std::vector<int>& StepPlanner::owners(RequestId id) const {
@@ -252,6 +241,7 @@ std::vector<RequestId> StepPlanner::completed(const std::vector<SampledToken>& s
     (void)ledger_.drained(page);
   }
   for (const Running& request : running_) note_computed(request);
+  let_go_of_tails();
   begin_forks();
   std::vector<RequestId> ended;
   for (const SampledToken& one : sampled) {
@@ -318,6 +308,7 @@ void StepPlanner::leave(std::deque<Running>& list, std::deque<Running>::iterator
 /// All that it has of memory, and was promised.
 void StepPlanner::give_back(const Running& request) {
   const RequestId id = request.shape.id;
+  keep_tail(id);
   for (std::int64_t page = 0; page < request.promised; ++page) ++unpromised_[request.owners[page]];
   for (std::int64_t page = 0; page < request.hit_pages; ++page) --shared_[request.owners[page]];
   for (const Moving& page : moving_) {

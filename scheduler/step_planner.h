@@ -1,6 +1,6 @@
-// Decides the steps of a job whose degree is fixed: a request starts as soon as its worst case
-// fits and nobody is reading what it could share, and every step computes one token of each request
-// that decodes and, beside them, a chunk of one prompt, or of several short ones.
+// Decides the steps of a job: a request starts as soon as its worst case fits and nobody is reading
+// what it could share, and every step computes one token of each request that decodes and, beside
+// them, a chunk of one prompt, or of several short ones.
 //
 // The prompt with the fewest tokens left goes first, so that a short one does not wait for a long
 // one; but a prompt is passed over so many times at most, and then nobody comes before it. How much
@@ -13,6 +13,10 @@
 // rank each of them is to be on, since the layout of its prompt decides that. A page is taken from
 // the ledger, and told to its owner, with the step that opens it.
 //
+// Which ranks compute a chunk, and who owns pages that nobody has been granted, a policy may change
+// while a request runs (policies/step_policy.h). The places that the planner counts rank by rank
+// change with them, so what was promised can always be had.
+//
 // Who named no limit, and under MemoryMode::kUtilize everybody, is promised a part of that to begin
 // with, and more as it goes on. Where there is no more, somebody goes back to waiting, with what it
 // has written (step_planner_evict.cc).
@@ -24,8 +28,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <limits>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -36,6 +42,7 @@
 #include "scheduler/page_ledger.h"
 #include "scheduler/placement.h"
 #include "scheduler/planner_state.h"
+#include "scheduler/policies/step_policy.h"
 #include "scheduler/queue_order.h"
 #include "scheduler/step_plan.h"
 
@@ -70,6 +77,8 @@ struct PlannerOptions {
   /// What was written before a request went back to waiting is computed again token by token, as it
   /// was, and not as a prompt: where keys are rounded that would change it.
   bool replays_answers = false;
+  int least_degree = 0;  // ranks that compute a chunk: no policy takes fewer; 0: the whole group
+  std::function<std::unique_ptr<StepPolicy>()> step_policy;  // none: nothing changes on the way
 };
 
 /// One request as the planner sees it.
@@ -112,6 +121,13 @@ constexpr std::int64_t worst_pages(const RequestShape& request, std::int64_t pag
 struct SampledToken {
   RequestId request = 0;
   std::int32_t token = 0;
+};
+
+/// What a policy has changed.
+struct ElasticCounts {
+  std::int64_t moves = 0;     // pages that went to another rank
+  std::int64_t regroups = 0;  // chunks of other ranks, or in another order, than the one before
+  std::int64_t redraws = 0;   // times that pages not yet granted got other owners
 };
 
 /// Where a conversation goes on that was computed before.
@@ -188,6 +204,7 @@ class StepPlanner {
   std::int64_t held() const { return std::ssize(held_); }
   /// Of those that wait: what is to be read when they start.
   std::int64_t waiting_tokens() const;
+  const ElasticCounts& elastic_counts() const { return elastic_counts_; }
   /// Between completed() and next(). Takes as long as there are pages.
   PlannerState state() const;
   /// Which page is whose. After next() it is as the ranks see it when they have done the step.
@@ -196,15 +213,16 @@ class StepPlanner {
  private:
   struct Running {
     RequestShape shape;
-    std::vector<int> group;       // that computes its prompt, in order
-    std::vector<int> owners;      // of all pages it can ever need
+    std::vector<int> group;       // that compute its prompt, in order; then who only has pages
+    std::vector<int> owners;      // of all pages it can ever need; all ranks know them
     std::int64_t hit_pages = 0;   // of them, the first: others have computed them
     std::int64_t promised = 0;    // of them, the first: it has a place for each
     std::int64_t reads = 0;       // positions of its prompt, and of what it had written before
     std::int64_t computed = 0;    // positions whose KV is stored
     std::int64_t sampled = 0;     // tokens
     std::int32_t last_token = 0;  // not yet computed
-    bool placed = false;          // ranks know the owners
+    bool begun = false;           // its pages are open on all ranks that have some
+    int computing = 0;            // of the group, the first
     int overtaken = 0;            // steps since its last chunk that later prompts had a part in
     int preempted = 0;            // times it went back to waiting
     std::vector<std::int32_t> answer;  // what was sampled, of one that may go back
@@ -213,6 +231,10 @@ class StepPlanner {
     /// Whether the token behind `position` was sampled before.
     bool knows_behind(std::int64_t position) const {
       return position + 1 - shape.prompt_tokens < sampled;
+    }
+    /// Has a part in it from now on, if only by its pages.
+    void join(int rank) {
+      if (std::ranges::find(group, rank) == group.end()) group.push_back(rank);
     }
   };
 
@@ -288,13 +310,22 @@ class StepPlanner {
   std::vector<Running*> next_prompts();
   std::vector<NextChunk> next_chunks(const StepPlan& plan, const CostModel* costs);
   void count_overtaken(const std::vector<NextChunk>& next);
-  PrefillChunk chunk_of(const NextChunk& next) const;
+  PrefillChunk chunk_of(const NextChunk& next);
   bool awaits_fork(const RequestShape& request) const;
   std::vector<RequestId> fork_at_the_end_of(const Running& prompt);
   std::optional<Running> fork_of(const Running& prompt, const RequestShape& shape) const;
   void begin_forks();
+  void keep_tail(RequestId leaving);
+  void let_go_of_tails();
   void add_decode_rows(StepPlan& plan);
+  void set_group(StepPlan& plan) const;
+  StepBorder border_of(const Running& request, std::span<const std::int64_t> places) const;
+  std::vector<std::int64_t> places_of(const Running& request) const;
+  std::int64_t settled_pages(RequestId request) const;
+  void make_wanted_moves();
   void commit_moves();
+  void redraw_owners(StepPlan& plan, Running& request);
+  void regroup(Running& request, std::int64_t upto);
   void grant_pages(StepPlan& plan, const Running& request);
   void note_computed(const Running& request);
   /// How much of `common` positions of `held` can stay.
@@ -305,6 +336,8 @@ class StepPlanner {
 
   PlannerOptions options_;
   ChunkRules rules_;
+  std::unique_ptr<StepPolicy> policy_;  // none: nothing changes
+  ElasticCounts elastic_counts_;
   PageLedger ledger_;
   std::vector<std::int64_t> unpromised_;  // pages, by rank, that are nobody's place
   std::vector<std::int64_t> shared_;      // pages, by rank, that who runs has of others
@@ -322,6 +355,7 @@ class StepPlanner {
   std::vector<Moving> moving_;         // likewise, and not yet committed
   std::vector<PageMove> moved_;        // likewise, and committed
   std::vector<PageRef> leaving_;       // what moves of the last plan leave, still promised there
+  std::vector<PageRef> kept_tails_;    // of requests that left, until their forks have copied them
   std::uint64_t epoch_ = 0;
   std::int64_t preemptions_ = 0;
 };

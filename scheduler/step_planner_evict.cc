@@ -97,7 +97,10 @@ bool StepPlanner::add_later_owners(std::vector<int>& owners, std::int64_t pages,
     room[last] -= beside;
     next += beside;
   }
-  const auto rest = place_pages(options_.keep, group, pages, room, spread_order(), next);
+  auto rest = place_pages(options_.keep, group, pages, room, spread_order(), next);
+  if (!rest && options_.step_policy) {
+    rest = place_pages(Retention::kFewest, group, pages, room, spread_order(), next);
+  }
   if (!rest) return false;
   owners.insert(owners.end(), rest->begin(), rest->end());
   return true;

@@ -82,12 +82,13 @@ std::optional<StepPlanner::Running> StepPlanner::fork_of(const Running& prompt,
                 .promised = first_pages(shape),
                 .reads = shape.prompt_tokens,
                 .computed = shape.prompt_tokens,
-                .placed = true};
+                .begun = true};
   for (const int owner : child.owners) {
     if (free[owner]-- == 0) return std::nullopt;
   }
   for (const auto& room : {idle, free}) {  // the second: where memory is short
     child.group = group_from(have, room, free);
+    child.computing = static_cast<int>(std::ssize(child.group));
     if (const auto rest = place(shape, child.group, child.owners, free)) {
       child.owners.insert(child.owners.end(), rest->begin(), rest->end());
       return child;
@@ -107,6 +108,28 @@ void StepPlanner::begin_forks() {
     forked_.push_back({fork.parent, child, fork.child.owners});
     running_.push_back(std::move(fork.child));
   }
+}
+
+/// A page that forks of it still have to copy keeps its place on its rank: their copies have places
+/// of their own there.
+void StepPlanner::keep_tail(RequestId leaving) {
+  for (const Running& other : running_) {
+    const std::optional<PageRef> tail = ledger_.shared_tail(other.shape.id);
+    if (!tail || std::ranges::count(kept_tails_, *tail) > 0) continue;
+    if (std::ranges::count(ledger_.pages(leaving), *tail) == 0) continue;
+    kept_tails_.push_back(*tail);
+    --unpromised_[tail->owner];
+  }
+}
+
+void StepPlanner::let_go_of_tails() {
+  std::erase_if(kept_tails_, [&](const PageRef& kept) {
+    const bool copied = std::ranges::none_of(running_, [&](const Running& request) {
+      return ledger_.shared_tail(request.shape.id) == kept;
+    });
+    if (copied) ++unpromised_[kept.owner];
+    return copied;
+  });
 }
 
 }  // namespace longspan

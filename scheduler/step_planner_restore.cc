@@ -32,12 +32,13 @@ std::optional<RestoredPlace> StepPlanner::restore(const RequestShape& shape) {
                       .pages = {granted.begin(), granted.end()},
                       .finished = std::exchange(left_, {})};
   held_.push_back({.shape = shape,
-                   .group = std::move(beginning->group),
+                   .group = place.group,
                    .owners = std::move(beginning->owners),
                    .promised = std::ssize(place.owners),
                    .reads = shape.prompt_tokens,
                    .computed = shape.prompt_tokens,
-                   .placed = true});
+                   .begun = true,
+                   .computing = static_cast<int>(std::ssize(place.group))});
   return place;
 }
 

@@ -53,16 +53,19 @@ bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, std::vector<P
   for (std::int64_t page = 0; page < std::ssize(hit); ++page) {
     plan.grants.push_back({.request = shape.id, .page = page, .at = hit[page], .filled = true});
   }
+  plan.owners.push_back({.request = shape.id, .owners = owners});
   const std::int64_t promised = first_pages(shape);
   for (std::int64_t page = 0; page < promised; ++page) --unpromised_[owners[page]];
   for (const PageRef page : hit) ++shared_[page.owner];
+  const int computing = static_cast<int>(std::ssize(group));
   Running& begun = running_.emplace_back(Running{.shape = shape,
                                                  .group = std::move(group),
                                                  .owners = std::move(owners),
                                                  .hit_pages = std::ssize(hit),
                                                  .promised = promised,
                                                  .reads = to_read(shape),
-                                                 .computed = answer.hit_tokens});
+                                                 .computed = answer.hit_tokens,
+                                                 .computing = computing});
   if (const auto before = preempted_.find(shape.id); before != preempted_.end()) {
     begun.preempted = before->second.times;
     begun.answer = before->second.answer;
@@ -160,7 +163,8 @@ std::optional<std::vector<int>> StepPlanner::place(const RequestShape& request,
 }
 
 /// Pages from the `first` on, which is the first of its own. They lie with the ranks that compute
-/// them where layout and retention allow.
+/// them where layout and retention allow; under a policy, which may think otherwise soon, wherever
+/// there is room.
 std::optional<std::vector<int>> StepPlanner::place_promised(
     std::int64_t pages, std::span<const int> group, std::int64_t first,
     const std::vector<std::int64_t>& free) const {
@@ -168,7 +172,9 @@ std::optional<std::vector<int>> StepPlanner::place_promised(
     const int one = reader_of(first, group);
     if (free[one] >= pages - first) return std::vector(pages - first, one);
   }
-  return place_pages(options_.keep, group, pages, free, spread_order(), first);
+  auto owners = place_pages(options_.keep, group, pages, free, spread_order(), first);
+  if (owners || !options_.step_policy) return owners;
+  return place_pages(Retention::kFewest, group, pages, free, spread_order(), first);
 }
 
 /// What is computed of a request that waits.

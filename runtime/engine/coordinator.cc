@@ -169,16 +169,15 @@ void Coordinator::run(const StepOrder& order, const std::vector<StrategyChoice>&
   collect(order.plan, worker_.execute(order, prefills ? listener_.layer : nullptr));
 }
 
-/// To the group; to everyone when requests have finished or wait again, are forked, or pages move,
-/// since any rank may hold their pages, and when rows look back.
+/// To the group; to everyone when requests have finished or wait again, are forked, or pages move
+/// or get owners, since any rank may hold them, and when rows look back.
 void Coordinator::announce(const StepOrder& order) {
-  const bool of_pages = !order.plan.finished.empty() || !order.plan.preempted.empty() ||
-                        !order.plan.moves.empty() || !order.plan.forks.empty();
-  const bool looks_back = std::ranges::any_of(order.plan.decode, [&](const DecodeStep& row) {
-    return looking_back_.contains(row.request);
-  });
-  std::vector<int> peers =
-      of_pages || looks_back ? others() : worker_.ranks().all(order.plan.group);
+  const StepPlan& plan = order.plan;
+  const bool of_pages = !plan.finished.empty() || !plan.preempted.empty() || !plan.moves.empty() ||
+                        !plan.forks.empty() || !plan.owners.empty();
+  const bool looks_back = std::ranges::any_of(
+      plan.decode, [&](const DecodeStep& row) { return looking_back_.contains(row.request); });
+  std::vector<int> peers = of_pages || looks_back ? others() : worker_.ranks().all(plan.group);
   std::erase(peers, control_.rank());
   control_.send(peers, to_message(order));
 }

@@ -2,7 +2,8 @@
 //
 //   planner --plan--> every rank of the group --report--> planner, listener
 //
-// A plan that ends requests or moves pages goes to all ranks, since any of them may hold the pages.
+// A plan that ends requests, or moves pages or says whose they are, goes to all ranks, since any of
+// them may hold them.
 // So does one with rows of a request whose penalties look back: a rank that comes to own its next
 // page samples for it, and must know every token until then.
 //

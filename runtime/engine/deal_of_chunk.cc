@@ -40,8 +40,9 @@ Deal deal_of(const PrefillChunk& chunk) {
   return {.layout = layout_of(chunk.layout),
           .first = chunk.first,
           .count = chunk.count,
-          .ranks = static_cast<int>(chunk.group.size()),
-          .block = chunk.block};
+          .ranks = chunk.computing(),
+          .block = chunk.block,
+          .holders = chunk.holders};
 }
 
 }  // namespace longspan

@@ -14,6 +14,7 @@
 #include "runtime/engine/load_model.h"
 #include "runtime/engine/memory_plan.h"
 #include "runtime/engine/wire.h"
+#include "scheduler/policies/random_elastic.h"
 
 namespace longspan {
 namespace {
@@ -28,6 +29,9 @@ int max_running(const JobOptions& options) {
   return static_cast<int>(std::min<std::int64_t>(options.max_running, step_rows(options)));
 }
 
+/// Ranks that compute a chunk, at the least.
+int least_degree(const JobOptions& options) { return options.random_elastic ? 1 : options.degree; }
+
 /// Of a chunk, at most: it has rows beside all others that may decode.
 std::int64_t chunk_tokens(const JobOptions& options) {
   constexpr std::int64_t kPerRank = 512;  // enough rows for matrix products at full speed
@@ -36,6 +40,7 @@ std::int64_t chunk_tokens(const JobOptions& options) {
     return std::numeric_limits<std::int64_t>::max();
   }
   const ChunkRules wanted{.degree = options.degree,
+                          .least_degree = least_degree(options),
                           .page_tokens = options.page_tokens,
                           .chunk_tokens = options.chunk_tokens.value_or(kPerRank * options.degree),
                           .step_rows = step_rows(options)};
@@ -55,6 +60,7 @@ bool reads_answers(const JobOptions& options, const std::vector<RequestShape>& r
 
 JobShape shape_of(const JobOptions& options, const std::vector<RequestShape>& requests) {
   return {.degree = options.degree,
+          .least_degree = least_degree(options),
           .page_tokens = options.page_tokens,
           .chunk_tokens = chunk_tokens(options),
           .ffn_block_rows = options.ffn_block_rows,
@@ -163,7 +169,22 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
   planner.capacity.assign(options.degree, memory.kv.pages);
   planner.turn = turn_of_group(options);
   planner.hit_pages = hit_pages(options);
+  planner.least_degree = least_degree(options);
+  if (const auto seed = options.random_elastic) {
+    planner.step_policy = [seed] { return std::make_unique<RandomElastic>(*seed); };
+  }
   return planner;
+}
+
+/// When all requests have ended, none has a page.
+void say_what_changed(const StepPlanner& planner) {
+  const ElasticCounts& counts = planner.elastic_counts();
+  const PageCounts& pages = planner.ledger().counts();
+  log(LogLevel::kInfo,
+      str("random_elastic: {} pages moved, {} chunks computed by other ranks than the one before, "
+          "{} times new owners; {} pages in use",
+          counts.moves, counts.regroups, counts.redraws,
+          pages.at(PageState::kLive) + pages.at(PageState::kReserved)));
 }
 
 StrategyPickerOptions picker_options(const JobOptions& options, const ModelConfig& config,
@@ -213,6 +234,7 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
                                 .answers = options.kv_type == KvType::kFloat32});
   }
   input->drive(coordinator);
+  if (options.random_elastic) say_what_changed(coordinator.planner());
   return coordinator.stop();
 }
 

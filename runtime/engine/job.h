@@ -44,6 +44,9 @@ struct JobOptions {
   /// without a limit.
   std::int64_t answer_part = PlannerOptions{}.answer_part;
   std::int64_t open_answer_part = PlannerOptions{}.open_answer_part;
+  /// A seed: which ranks compute a chunk, whose new pages are and where full ones lie is drawn at
+  /// each border. For tests; strategies must then pass keys and be legal for any number of ranks.
+  std::optional<std::uint64_t> random_elastic;
   bool prefix_cache = true;  // prompts that begin alike are computed once, where that is exact
   int spare_pages = 0;       // of each instance, beside those of the requests: only moves take them
   std::optional<std::int64_t> memory_limit;

@@ -19,6 +19,15 @@ std::int64_t share(const JobShape& job, std::int64_t pages) {
   return job.keep == Retention::kSpread ? divide_up(pages, job.degree) : pages;
 }
 
+bool is_elastic(const JobShape& job) {
+  return job.least_degree > 0 && job.least_degree < job.degree;
+}
+
+/// Pages that one rank may come to have of a request of `pages`.
+std::int64_t most_pages(const JobShape& job, std::int64_t pages) {
+  return is_elastic(job) ? pages : share(job, pages);
+}
+
 /// Enough for the requests that may run at once, the longest ones. A fork is promised a page more
 /// until it has its copy of the one that is not full.
 std::int64_t wanted_pages(const JobShape& job) {
@@ -34,14 +43,15 @@ std::int64_t wanted_pages(const JobShape& job) {
 }
 
 std::int64_t chunk_rows(const JobShape& job, std::int64_t tokens, int chunks) {
-  return most_rank_rows(tokens, chunks, job.degree, job.page_tokens);
+  const int ranks = is_elastic(job) ? job.least_degree : job.degree;
+  return most_rank_rows(tokens, chunks, ranks, job.page_tokens);
 }
 
 PrefillLimits prefill_limits(const JobShape& job, std::int64_t rows, std::int64_t longest_prompt,
                              std::int64_t longest_pages) {
   const std::int64_t chunk = std::min(job.chunk_tokens, longest_prompt);
   return {.rows = rows,
-          .columns = rows + share(job, longest_pages) * job.page_tokens,
+          .columns = rows + most_pages(job, longest_pages) * job.page_tokens,
           .all_rows = chunk,
           .all_columns = std::min(longest_prompt, longest_pages * job.page_tokens),
           .ranks = job.degree,

@@ -14,6 +14,7 @@ namespace longspan {
 /// What the plan is for.
 struct JobShape {
   int degree = 1;
+  int least_degree = 0;  // ranks that compute a chunk, where that may change; 0: `degree`
   std::int64_t page_tokens = 16;
   std::int64_t chunk_tokens = 512;
   std::int64_t ffn_block_rows = Transformer::Limits{}.ffn_block_rows;

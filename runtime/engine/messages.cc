@@ -41,11 +41,11 @@ Sampling read_sampling(WireReader& in) {
 void put(WireWriter& out, const PrefillChunk& chunk) {
   out.put(chunk.request);
   out.put(chunk.group);
+  out.put(chunk.holders);
   out.put(chunk.first);
   out.put(chunk.count);
   out.put(chunk.layout);
   out.put(chunk.block);
-  out.put(chunk.owners);
   out.put(chunk.samples);
   out.put(chunk.wants_nll);
   out.put(chunk.forks);
@@ -55,11 +55,11 @@ PrefillChunk read_chunk(WireReader& in) {
   PrefillChunk chunk;
   in.read(chunk.request);
   in.read(chunk.group);
+  in.read(chunk.holders);
   in.read(chunk.first);
   in.read(chunk.count);
   in.read(chunk.layout);
   in.read(chunk.block);
-  in.read(chunk.owners);
   in.read(chunk.samples);
   in.read(chunk.wants_nll);
   in.read(chunk.forks);
@@ -78,6 +78,20 @@ ForkedRequest read_fork(WireReader& in) {
   in.read(fork.to);
   in.read(fork.owners);
   return fork;
+}
+
+void put(WireWriter& out, const PageOwners& pages) {
+  out.put(pages.request);
+  out.put(pages.first);
+  out.put(pages.owners);
+}
+
+PageOwners read_owners(WireReader& in) {
+  PageOwners pages;
+  in.read(pages.request);
+  in.read(pages.first);
+  in.read(pages.owners);
+  return pages;
 }
 
 void put(WireWriter& out, const RowResult& row) {
@@ -142,6 +156,8 @@ Message to_message(const StepOrder& order) {
   for (const ForkedRequest& fork : plan.forks) put(out, fork);
   out.put(plan.preempted);
   out.put(plan.finished);
+  out.put(plan.owners.size());
+  for (const PageOwners& pages : plan.owners) put(out, pages);
   out.put(plan.moves);
   out.put(plan.grants);
   out.put(plan.prefill.size());
@@ -162,6 +178,8 @@ StepOrder read_order(const Message& message) {
   for (std::size_t i = 0; i < forks; ++i) plan.forks.push_back(read_fork(in));
   in.read(plan.preempted);
   in.read(plan.finished);
+  const auto owners = in.read<std::size_t>();
+  for (std::size_t i = 0; i < owners; ++i) plan.owners.push_back(read_owners(in));
   in.read(plan.moves);
   in.read(plan.grants);
   const auto chunks = in.read<std::size_t>();

@@ -89,6 +89,7 @@ StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) 
   for (const ForkedRequest& fork : plan.forks) this->fork(fork);
   for (RequestId id : plan.preempted) sequences_.at(id).pages = no_pages();
   for (RequestId id : plan.finished) sequences_.erase(id);
+  note_owners(plan.owners);
   if (!plan.moves.empty()) move_pages(plan.moves);
   place_pages(plan.grants);
   note_tokens(plan);
@@ -114,6 +115,14 @@ TraceLane* Worker::host_lane() const {
 void Worker::await_compute() {
   const TraceSpan span(host_lane(), {"wait", TraceCategory::kWait});
   compute_->synchronize();
+}
+
+/// A rank beyond the degree has no pages, and no part in any sequence.
+void Worker::note_owners(const std::vector<PageOwners>& owners) {
+  if (kv_.pages().pages() == 0) return;
+  for (const PageOwners& one : owners) {
+    sequences_.at(one.request).pages.promise(one.owners, one.first);
+  }
 }
 
 /// Tokens that were sampled, wherever that was, and are computed by this step.
@@ -215,7 +224,6 @@ std::vector<Mask> Worker::masks_of(const Sequence& sequence) const {
 void Worker::add_chunk(ForwardStep& step, const PrefillChunk& chunk, Strategy strategy) {
   if (std::ranges::count(chunk.group, instance_) == 0) return;
   Sequence& sequence = sequences_.at(chunk.request);
-  if (!chunk.owners.empty()) sequence.pages.promise(chunk.owners);
   sequence.pages.open(chunk.first + chunk.count);
   const int part = model_.config.part.index;
   StepChunk rows{.group = Group(machine_.data(), ranks_.with_part(chunk.group, part)),

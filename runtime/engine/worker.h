@@ -75,6 +75,7 @@ class Worker final : public StepWorker {
 
   PageTable no_pages();
   void fork(const ForkedRequest& fork);
+  void note_owners(const std::vector<PageOwners>& owners);
   void note_tokens(const StepPlan& plan);
   void move_pages(const std::vector<PageMove>& moves);
   void place_pages(const std::vector<GrantedPage>& grants);

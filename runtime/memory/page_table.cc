@@ -10,10 +10,13 @@ namespace longspan {
 PageTable::PageTable(KvPagePool& pool, int self, KvPagePool* tails)
     : page_tokens_(pool.shape().page_tokens), self_(self), tails_(tails), lease_(pool.lease()) {}
 
-void PageTable::promise(std::vector<int> owners) {
-  expects(opened_ == 0, "owners are promised before pages are opened");
-  owners_ = std::move(owners);
-  if (!tails_) return;
+void PageTable::promise(std::vector<int> owners, std::int64_t first) {
+  expects(first >= static_cast<std::int64_t>(opened_) && first > last_placed_,
+          "pages that are there keep their owners");
+  expects(first <= std::ssize(owners_), "every page has an owner");
+  owners_.resize(static_cast<std::size_t>(first));
+  owners_.insert(owners_.end(), owners.begin(), owners.end());
+  if (!tails_ || !tail_.slots().empty()) return;
   const std::optional<PageContents> tail = tails_->unused();
   expects(tail.has_value(), "as many sequences run as were planned for");
   tail_ = tails_->lease();

@@ -19,9 +19,10 @@ class PageTable {
   /// not full fills in a page of `tails`, which the sequence has from promise() on.
   PageTable(KvPagePool& pool, int self, KvPagePool* tails = nullptr);
 
-  /// Says who (world rank) owns each page. Once, before the first page is opened. Throws
-  /// std::logic_error when no tail is free.
-  void promise(std::vector<int> owners);
+  /// Says who (world rank) owns each page from `first` on: before the first page is opened of all,
+  /// later of those that are not open anywhere. Throws std::logic_error when this rank has one of
+  /// them, or no tail is free.
+  void promise(std::vector<int> owners, std::int64_t first = 0);
   /// What there is of `parent`, of which positions [0, length) are computed, is this sequence's
   /// too: its full pages are open here, and `owners` say as promise() does who owns each page, the
   /// same as of the parent as far as it has got. Before anything else is asked of it.

@@ -3,22 +3,29 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <random>
 #include <set>
 #include <stdexcept>
 #include <tuple>
 
-#include "scheduler/step_size.h"
+#include "scheduler/policies/random_elastic.h"
+#include "tests/scheduler/plan_replay.h"
 
 namespace longspan {
 namespace {
 
+using test::Replay;
 using testing::ElementsAre;
 
 PlannerOptions two_ranks() {
   return {.group = {0, 1}, .capacity = {4, 4}, .page_tokens = 4, .chunk_tokens = 6};
+}
+
+/// Of all pages of `id`, as a plan says when it starts.
+std::vector<int> told_owners(const StepPlan& plan, RequestId id) {
+  const auto told = std::ranges::find(plan.owners, id, &PageOwners::request);
+  return told == plan.owners.end() ? std::vector<int>{} : told->owners;
 }
 
 TEST(StepPlannerTest, APromptIsCutIntoChunksAndOnlyTheLastOneSamples) {
@@ -28,10 +35,10 @@ TEST(StepPlannerTest, APromptIsCutIntoChunksAndOnlyTheLastOneSamples) {
   EXPECT_EQ(first->prefill[0].first, 0);
   EXPECT_EQ(first->prefill[0].count, 6);
   EXPECT_FALSE(first->prefill[0].samples);
-  EXPECT_THAT(first->prefill[0].owners, ElementsAre(0, 1, 0, 1));  // position 14 is the last one
+  EXPECT_THAT(told_owners(*first, 7), ElementsAre(0, 1, 0, 1));  // position 14 is the last one
   planner.completed({});
   const auto second = planner.next();
-  EXPECT_TRUE(second->prefill[0].owners.empty());
+  EXPECT_TRUE(second->owners.empty());
   planner.completed({});
   const auto last = planner.next();
   EXPECT_EQ(last->prefill[0].first, 12);
@@ -375,7 +382,7 @@ TEST(StepPlannerTest, ARequestBeginsWhereMostIsFreeWithoutCuttingAHostInTwo) {
     EXPECT_THAT(plan->group, ElementsAre(0, 1, 2, 3));
     for (const PrefillChunk& chunk : plan->prefill) {
       const int first = firsts[chunk.request];
-      EXPECT_THAT(chunk.owners, ElementsAre(first)) << turn;
+      EXPECT_THAT(told_owners(*plan, chunk.request), ElementsAre(first)) << turn;
       EXPECT_THAT(chunk.group,
                   ElementsAre(first, (first + 1) % 4, (first + 2) % 4, (first + 3) % 4));
     }
@@ -436,7 +443,7 @@ StepPlanner held_planner(PlannerOptions options = two_ranks()) {
   StepPlanner planner(std::move(options));
   EXPECT_TRUE(planner.submit({.id = 3, .prompt_tokens = 6, .max_new = 3, .room = 24}));
   const auto first = planner.next();
-  EXPECT_THAT(first->prefill[0].owners, ElementsAre(0, 1, 0, 1, 0, 1)) << "of its room";
+  EXPECT_THAT(told_owners(*first, 3), ElementsAre(0, 1, 0, 1, 0, 1)) << "of its room";
   for (int token : {50, 51, 52}) {
     if (token != 50) (void)planner.next();
     planner.completed({{3, token}});
@@ -455,7 +462,7 @@ TEST(StepPlannerTest, AConversationIsHeldAtItsEndAndGoesOnBehindWhatIsKept) {
   EXPECT_TRUE(chunk->finished.empty());
   EXPECT_EQ(chunk->prefill[0].first, 8);
   EXPECT_EQ(chunk->prefill[0].count, 6);
-  EXPECT_TRUE(chunk->prefill[0].owners.empty()) << "they are known";
+  EXPECT_TRUE(chunk->owners.empty()) << "they are known";
   EXPECT_FALSE(chunk->prefill[0].samples);
   planner.completed({});
   EXPECT_TRUE(planner.next()->prefill[0].samples);
@@ -475,7 +482,7 @@ TEST(StepPlannerTest, WhatIsKeptEndsWithWhatIsCommonComputedAndBeforeTheRowThatS
     EXPECT_EQ(planner.extend({.id = 3, .prompt_tokens = prompt, .max_new = 1}, common), keep);
     const auto plan = planner.next();
     EXPECT_EQ(plan->prefill[0].first, keep);
-    EXPECT_TRUE(plan->prefill[0].owners.empty());
+    EXPECT_TRUE(plan->owners.empty());
   }
 }
 
@@ -513,7 +520,7 @@ TEST(StepPlannerTest, AConversationOfAnotherJobIsHeldWithItsPagesAndGoesOn) {
   EXPECT_TRUE(chunk->finished.empty()) << "that was told";
   EXPECT_EQ(chunk->prefill[0].first, 9);
   EXPECT_EQ(chunk->prefill[0].count, 3);
-  EXPECT_TRUE(chunk->prefill[0].owners.empty()) << "they are known";
+  EXPECT_TRUE(chunk->owners.empty()) << "they are known";
   EXPECT_TRUE(chunk->grants.empty()) << "the third page is not full";
   EXPECT_EQ(planner.ledger().check(), std::nullopt);
 }
@@ -731,8 +738,8 @@ TEST(StepPlannerTest, WhereThePagesDoNotSuitThePrefixIsComputedAgain) {
   EXPECT_EQ(hits(*plan, 1), (Hits{{0, 0}}));
   EXPECT_EQ(hits(*plan, 2), Hits{});
   ASSERT_EQ(plan->prefill.size(), 2u);
-  EXPECT_THAT(plan->prefill[0].owners, ElementsAre(1, 0, 1));
-  EXPECT_THAT(plan->prefill[1].owners, ElementsAre(0, 1, 0, 1, 0));
+  EXPECT_THAT(told_owners(*plan, 2), ElementsAre(1, 0, 1));
+  EXPECT_THAT(told_owners(*plan, 1), ElementsAre(0, 1, 0, 1, 0));
 }
 
 TEST(StepPlannerTest, OnTheFewestRanksARequestStaysWhereItsPrefixIs) {
@@ -742,14 +749,14 @@ TEST(StepPlannerTest, OnTheFewestRanksARequestStaysWhereItsPrefixIs) {
   ASSERT_TRUE(planner.submit({.id = 5, .prompt_tokens = 9, .max_new = 40}));
   ASSERT_TRUE(planner.submit(named(0, 9, 2)));  // on rank 1, which has most to spare
   const auto first = planner.next();
-  EXPECT_THAT(first->prefill.at(1).owners, ElementsAre(1, 1, 1));
+  EXPECT_THAT(told_owners(*first, 0), ElementsAre(1, 1, 1));
   planner.completed({{0, 9}, {5, 9}});
   planner.end(5);
   (void)planner.next();
   ASSERT_TRUE(planner.submit(named(1, 20, 2)));
   const auto second = planner.next();
   EXPECT_EQ(hits(*second, 1), (Hits{{0, 1}, {1, 1}}));
-  EXPECT_THAT(second->prefill.at(0).owners, ElementsAre(1, 1, 1, 1, 1));
+  EXPECT_THAT(told_owners(*second, 1), ElementsAre(1, 1, 1, 1, 1));
 }
 
 /// Of the requests that begin with the next step, behind `hit` pages, how many have their last page
@@ -759,7 +766,7 @@ std::map<int, int> writers(StepPlanner& planner, std::int64_t hit) {
   std::map<int, int> count;
   for (const PrefillChunk& chunk : plan->prefill) {
     EXPECT_EQ(std::ssize(hits(*plan, chunk.request)), hit) << chunk.request;
-    ++count[chunk.owners.back()];
+    ++count[told_owners(*plan, chunk.request).back()];
   }
   return count;
 }
@@ -990,7 +997,7 @@ TEST(StepPlannerTest, AnAnswerWithoutALimitIsPromisedAPartAtATime) {
   ASSERT_TRUE(planner.submit(open_ended(0, 4, 28)));
   EXPECT_FALSE(planner.submit(open_ended(1, 4, 30))) << "it could not run alone";
   const auto first = step_with(planner);
-  EXPECT_EQ(first->prefill[0].owners.size(), 8u) << "of all that it may come to need";
+  EXPECT_EQ(told_owners(*first, 0).size(), 8u) << "of all that it may come to need";
   EXPECT_EQ(planner.ledger().promise().promised, 2);
   for (int token = 1; token <= 4; ++token) (void)step_with(planner);
   EXPECT_EQ(planner.ledger().promise().promised, 2) << "positions 4 to 7";
@@ -1195,174 +1202,12 @@ TEST(StepPlannerTest, ABatchIsPassedByOtherTenantsSoManyTimesAtMost) {
   EXPECT_THAT(starts(arrivals, 10, &costs, 3), ElementsAre(2, 3, 4, 0, 5, 6, 7, 1, 8, 9));
 }
 
-/// Replays plans as a cluster would: pages owned, positions computed.
-class Replay {
- public:
-  Replay(const PlannerOptions& options, int seed) : options_(options), random_(seed) {}
-
-  std::vector<SampledToken> apply(const StepPlan& plan) {
-    EXPECT_EQ(plan.epoch, ++epoch_);
-    for (const ForkedRequest& fork : plan.forks) share(fork);
-    for (RequestId id : plan.preempted) go_back(id);
-    for (RequestId id : plan.finished) forget(id);
-    for (const GrantedPage& page : plan.grants) place(plan, page);
-    std::vector<SampledToken> sampled;
-    auto rows = std::ssize(plan.decode);
-    for (const PrefillChunk& chunk : plan.prefill) {
-      EXPECT_EQ(chunk.first, computed_[chunk.request]);
-      EXPECT_EQ(chunk.samples, ends_unread_prompt(chunk));
-      rows += most_rank_rows(chunk.count, 1, std::ssize(options_.group), options_.page_tokens);
-      if (options_.cuts_are_fixed) expect_fixed_cut(chunk);
-      if (!chunk.owners.empty()) promise(chunk.request, chunk.owners);
-      advance(chunk.request, chunk.count);
-      if (chunk.samples) sampled.push_back(sample(chunk.request));
-      for (const RequestId fork : chunk.forks) {
-        computed_[fork] = computed_[chunk.request];
-        sampled.push_back(sample(fork));
-      }
-    }
-    for (const DecodeStep& row : plan.decode) {
-      EXPECT_EQ(row.position, computed_[row.request]);
-      EXPECT_EQ(owners_[row.request].at(row.position / options_.page_tokens), row.master);
-      advance(row.request, 1);
-      for (std::int64_t page = 0; page * options_.page_tokens <= row.position; ++page) {
-        EXPECT_EQ(pages_of(row.request).at(page), owners_[row.request][page]);
-        EXPECT_THAT(plan.group, testing::Contains(owners_[row.request][page]));
-      }
-      sampled.push_back(sample_behind(plan, row));
-    }
-    EXPECT_LE(rows, options_.step_rows);
-    expect_no_rank_over_committed();
-    return sampled;
-  }
-
-  const std::map<RequestId, std::int64_t>& computed() const { return computed_; }
-  std::int64_t hits() const { return hits_; }
-  std::int64_t forks() const { return forks_; }
-  std::int64_t preempted() const { return preempted_; }
-  /// What each request has sampled, each token once.
-  const std::map<RequestId, std::vector<std::int32_t>>& answers() const { return answers_; }
-
-  std::function<std::int64_t(RequestId)> prompt_of;
-  /// By which a page of a request is told from others; none for what nobody shares.
-  std::function<PageHash(RequestId, std::int64_t page)> name_of;
-
- private:
-  struct SlotContents {
-    std::set<RequestId> requests;
-    RequestId writer = 0;
-    std::int64_t page = 0;
-    std::uint32_t generation = 0;
-  };
-
-  /// Behind what it had of others, every chunk but the one that ends it is as long as the first.
-  void expect_fixed_cut(const PrefillChunk& chunk) {
-    const auto whole = whole_chunk_.emplace(chunk.request, chunk.count).first;
-    const bool ends = chunk.first + chunk.count >= prompt_of(chunk.request);
-    EXPECT_TRUE(chunk.count == whole->second || (ends && chunk.count < whole->second));
-  }
-
-  /// Nobody samples behind a prompt twice.
-  bool ends_unread_prompt(const PrefillChunk& chunk) {
-    const std::int64_t end = chunk.first + chunk.count;
-    return answers_[chunk.request].empty() && end == prompt_of(chunk.request);
-  }
-
-  SampledToken sample(RequestId id) {
-    const auto token = static_cast<std::int32_t>(random_() % 20);
-    answers_[id].push_back(token);
-    return {id, token};
-  }
-
-  /// A row computes what was sampled, and samples the next one, or what was sampled there before.
-  SampledToken sample_behind(const StepPlan& plan, const DecodeStep& row) {
-    const std::int64_t index = row.position - prompt_of(row.request);
-    EXPECT_EQ(row.token, answers_[row.request].at(index));
-    const bool known = index + 1 < std::ssize(answers_[row.request]);
-    EXPECT_EQ(std::ranges::count(plan.known, row.request), known);
-    return known ? SampledToken{row.request, answers_[row.request][index + 1]}
-                 : sample(row.request);
-  }
-
-  void go_back(RequestId id) {
-    forget(id);
-    computed_[id] = 0;
-    whole_chunk_.erase(id);
-    ++preempted_;
-  }
-  void forget(RequestId id) {
-    owners_.erase(id);
-    for (auto& [slot, page] : in_slot_) page.requests.erase(id);
-  }
-  void promise(RequestId id, const std::vector<int>& owners) { owners_[id] = owners; }
-  /// As all ranks do: the full pages are the fork's too.
-  void share(const ForkedRequest& fork) {
-    promise(fork.to, fork.owners);
-    EXPECT_EQ(computed_[fork.to], computed_[fork.from]);
-    const std::int64_t full = computed_[fork.to] / options_.page_tokens;
-    for (auto& [slot, page] : in_slot_) {
-      if (page.requests.contains(fork.from) && page.page < full) page.requests.insert(fork.to);
-    }
-    ++forks_;
-  }
-  /// As the owner does: a slot of its own, that nobody uses or that holds what it should.
-  void place(const StepPlan& plan, const GrantedPage& page) {
-    EXPECT_LT(page.at.slot, options_.capacity[page.at.owner]);
-    EXPECT_THAT(plan.group, testing::Contains(page.at.owner));
-    SlotContents& slot = in_slot_[{page.at.owner, page.at.slot}];
-    if (page.filled) {
-      EXPECT_EQ(slot.generation, page.at.generation);
-      EXPECT_EQ(slot.page, page.page);
-      EXPECT_EQ(name_of(slot.writer, page.page), name_of(page.request, page.page));
-      EXPECT_GE(most_computed_[slot.writer], (page.page + 1) * options_.page_tokens);
-      computed_[page.request] += options_.page_tokens;
-      ++hits_;
-    } else {
-      EXPECT_TRUE(slot.requests.empty());
-      slot = {.writer = page.request, .page = page.page, .generation = page.at.generation};
-    }
-    EXPECT_TRUE(slot.requests.insert(page.request).second);
-  }
-  /// Owners by page, of the pages that were granted.
-  std::map<std::int64_t, int> pages_of(RequestId id) const {
-    std::map<std::int64_t, int> owners;
-    for (const auto& [slot, page] : in_slot_) {
-      if (!page.requests.contains(id)) continue;
-      EXPECT_TRUE(owners.emplace(page.page, slot.first).second);
-    }
-    return owners;
-  }
-  /// Pages are told when they are written: those of no rank are ever more than it has.
-  void expect_no_rank_over_committed() const {
-    std::map<int, std::int64_t> used;
-    for (const auto& [slot, page] : in_slot_) used[slot.first] += !page.requests.empty();
-    for (const auto& [owner, pages] : used) EXPECT_LE(pages, options_.capacity[owner]);
-  }
-  void advance(RequestId id, std::int64_t count) {
-    computed_[id] += count;
-    most_computed_[id] = std::max(most_computed_[id], computed_[id]);
-    EXPECT_EQ(std::ssize(pages_of(id)), pages_for(computed_[id], options_.page_tokens));
-    EXPECT_GE(std::ssize(owners_[id]) * options_.page_tokens, computed_[id]);
-  }
-
-  PlannerOptions options_;
-  std::mt19937 random_;
-  std::uint64_t epoch_ = 0;
-  std::map<RequestId, std::vector<int>> owners_;
-  std::map<RequestId, std::vector<std::int32_t>> answers_;
-  std::map<RequestId, std::int64_t> computed_;
-  std::map<RequestId, std::int64_t> most_computed_;  // before it went back to waiting too
-  std::map<std::pair<int, std::int32_t>, SlotContents> in_slot_;  // by owner and slot
-  std::map<RequestId, std::int64_t> whole_chunk_;
-  std::int64_t hits_ = 0;
-  std::int64_t forks_ = 0;
-  std::int64_t preempted_ = 0;
-};
-
 /// Requests that come and are aborted at any time; those of one family begin alike.
 class RandomJob {
  public:
-  explicit RandomJob(int seed) : random_(seed), options_(random_options()), planner_(options_) {}
+  /// `elastic`: a policy changes at every border what it can.
+  RandomJob(int seed, bool elastic)
+      : random_(seed), options_(random_options(elastic)), planner_(options_) {}
 
   void run() {
     Replay replay(options_, static_cast<int>(random_()));
@@ -1390,20 +1235,26 @@ class RandomJob {
       EXPECT_EQ(std::ranges::count(answer, shape.stop_tokens[0]), stopped);
     }
     EXPECT_EQ(planner_.ledger().promise().promised, 0);
+    const PageCounts& counts = planner_.ledger().counts();
+    EXPECT_EQ(counts.in_use(), counts.at(PageState::kCached)) << "leaked";
     hits = replay.hits();
     forks = replay.forks();
     preempted = replay.preempted();
     EXPECT_GE(planner_.preemptions(), preempted) << "some were aborted before ranks heard";
+    moves = replay.moves();
+    changes = planner_.elastic_counts();
   }
 
   std::int64_t hits = 0;
   std::int64_t forks = 0;
   std::int64_t preempted = 0;
+  std::int64_t moves = 0;
+  ElasticCounts changes;
 
  private:
   int below(int bound) { return static_cast<int>(random_() % bound); }
 
-  PlannerOptions random_options() {
+  PlannerOptions random_options(bool elastic) {
     PlannerOptions options{.page_tokens = 1 << below(4), .chunk_tokens = 1 + below(40)};
     const int ranks = 1 + below(5);
     for (int rank = 0; rank < ranks; ++rank) options.group.push_back(rank);
@@ -1418,6 +1269,11 @@ class RandomJob {
     options.answer_part = 1 + below(6);
     options.open_answer_part = 1 + below(12);
     options.replays_answers = options.cuts_are_fixed || below(2);
+    if (!elastic) return options;
+    options.headroom = below(5);
+    options.least_degree = 1;
+    const auto seed = static_cast<std::uint64_t>(below(1 << 30));
+    options.step_policy = [seed] { return std::make_unique<RandomElastic>(seed); };
     return options;
   }
 
@@ -1506,7 +1362,7 @@ TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted)
   std::int64_t hits = 0, forks = 0, preempted = 0;
   for (int seed = 0; seed < 400; ++seed) {
     SCOPED_TRACE(seed);
-    RandomJob job(seed);
+    RandomJob job(seed, false);
     job.run();
     hits += job.hits;
     forks += job.forks;
@@ -1516,6 +1372,28 @@ TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted)
   EXPECT_GT(hits, 200);
   EXPECT_GT(forks, 40);
   EXPECT_GT(preempted, 100);
+}
+
+// The same where degrees, orders, owners and places of pages change at every border.
+TEST(StepPlannerTest, RandomElasticJobsToo) {
+  std::int64_t hits = 0, forks = 0, moves = 0, regroups = 0, redraws = 0;
+  for (int seed = 0; seed < 400; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomJob job(seed, true);
+    job.run();
+    EXPECT_EQ(job.moves, job.changes.moves);
+    hits += job.hits;
+    forks += job.forks;
+    moves += job.moves;
+    regroups += job.changes.regroups;
+    redraws += job.changes.redraws;
+    if (testing::Test::HasFailure()) break;
+  }
+  EXPECT_GT(hits, 200);
+  EXPECT_GT(forks, 40);
+  EXPECT_GT(moves, 400);
+  EXPECT_GT(regroups, 1000);
+  EXPECT_GT(redraws, 4000);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ StepOrder an_order() {
   StepPlan plan{.epoch = 9, .group = {0, 2}, .preempted = {8, 3}, .finished = {4}};
   plan.moves.push_back({.request = 6, .page = 1, .to = {.owner = 2, .slot = 8, .generation = 3}});
   plan.forks = {{.from = 5, .to = 6, .owners = {2, 0}}, {.from = 5, .to = 7, .owners = {}}};
+  plan.owners = {{.request = 5, .first = 7, .owners = {2, 0, 1}}, {.request = 8, .owners = {1}}};
   plan.grants.push_back({.request = 5,
                          .page = 7,
                          .at = {.owner = 2, .slot = 9, .generation = 4},
@@ -21,11 +22,11 @@ StepOrder an_order() {
                          .copied = 3});
   plan.prefill.push_back({.request = 5,
                           .group = {2, 0},
+                          .holders = 1,
                           .first = 32,
                           .count = 17,
                           .layout = DealtBy::kZigzag,
                           .block = 8,
-                          .owners = {2, 0},
                           .samples = true,
                           .wants_nll = true,
                           .forks = {6, 7}});
@@ -45,6 +46,12 @@ TEST(MessagesTest, AnOrderSurvivesTheWire) {
   ASSERT_EQ(plan.moves.size(), 1u);
   EXPECT_EQ(plan.moves[0].page, 1);
   EXPECT_EQ(plan.moves[0].to, (PageRef{2, 8, 3}));
+  ASSERT_EQ(plan.owners.size(), 2u);
+  EXPECT_EQ(plan.owners[0].request, 5);
+  EXPECT_EQ(plan.owners[0].first, 7);
+  EXPECT_THAT(plan.owners[0].owners, ElementsAre(2, 0, 1));
+  EXPECT_EQ(plan.owners[1].request, 8);
+  EXPECT_EQ(plan.owners[1].first, 0);
   ASSERT_EQ(plan.grants.size(), 1u);
   EXPECT_EQ(plan.grants[0].request, 5);
   EXPECT_EQ(plan.grants[0].page, 7);
@@ -61,7 +68,7 @@ TEST(MessagesTest, AnOrderSurvivesTheWire) {
   EXPECT_EQ(plan.prefill[0].count, 17);
   EXPECT_EQ(plan.prefill[0].layout, DealtBy::kZigzag);
   EXPECT_EQ(plan.prefill[0].block, 8);
-  EXPECT_THAT(plan.prefill[0].owners, ElementsAre(2, 0));
+  EXPECT_EQ(plan.prefill[0].holders, 1);
   EXPECT_TRUE(plan.prefill[0].samples);
   EXPECT_TRUE(plan.prefill[0].wants_nll);
   EXPECT_EQ(plan.prefill[0].forks, (std::vector<RequestId>{6, 7}));

@@ -62,14 +62,31 @@ TEST_F(PageTableTest, ASequenceBeginsWithPagesThatAnotherFilled) {
     other.place(0, {2, 0});
     other.place(1, {0, 0});
   }
+  table_.promise({1, 1, 0, 1});
   table_.place(0, {2, 0}, true);
   table_.place(1, {0, 0}, true);
-  table_.promise({1, 1, 0, 1});
   table_.place(3, {1, 0});
   table_.open(16);
   EXPECT_THAT(table_.slots(), ElementsAre(2, 0, 1));
   PageTable late(pool_, 1);
   EXPECT_THROW(late.place(0, {1, 1}, true), std::logic_error) << "it holds something else";
+}
+
+TEST_F(PageTableTest, PagesThatNobodyHasMayGetOtherOwners) {
+  table_.promise({0, 1, 0, 0, 0});
+  table_.place(1, {2, 0});
+  table_.open(8);
+  table_.promise({1, 0, 1}, 2);
+  table_.place(2, {0, 0});
+  table_.open(12);
+  table_.promise({1, 0}, 3);
+  table_.place(3, {1, 0});
+  EXPECT_THROW(table_.promise({0, 0}, 3), std::logic_error) << "this rank has it";
+  table_.open(20);
+  EXPECT_THAT(table_.owners(), ElementsAre(0, 1, 1, 1, 0));
+  EXPECT_THAT(table_.slots(), ElementsAre(2, 0, 1));
+  EXPECT_THROW(table_.promise({0}, 4), std::logic_error) << "it is open";
+  EXPECT_THROW(table_.promise({0}, 6), std::logic_error) << "page 5 would have no owner";
 }
 
 TEST_F(PageTableTest, AMovedPageTakesItsPlaceAmongTheRanksOwn) {
