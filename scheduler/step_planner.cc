@@ -34,6 +34,7 @@ ChunkRules rules_of(const PlannerOptions& options) {
                       .max_chunks = options.max_chunks,
                       .step_rows = options.step_rows,
                       .cuts_are_fixed = options.cuts_are_fixed,
+                      .fills_budget = options.filling == Filling::kFirstCome,
                       .target = options.target},
                      options.max_running - 1);
 }
@@ -123,7 +124,7 @@ void StepPlanner::commit_moves() {
   }
 }
 
-/// Whose chunks may be next, in order. Running requests are in order of arrival.
+/// Whose chunks may be next, in order. Running requests are in the order in which they started.
 std::vector<StepPlanner::Running*> StepPlanner::next_prompts() {
   std::vector<Running*> next;
   for (Running& request : running_) {
@@ -131,6 +132,7 @@ std::vector<StepPlanner::Running*> StepPlanner::next_prompts() {
     next.push_back(&request);
     if (request.overtaken >= options_.max_overtaken) break;
   }
+  if (options_.filling == Filling::kFirstCome) return next;
   std::ranges::stable_sort(next, {}, &Running::prompt_left);
   return next;
 }

@@ -35,6 +35,16 @@
 
 namespace longspan {
 
+class WorkPrice;
+
+/// Which prompts a step reads beside the rows that decode, and how much of each.
+enum class Filling {
+  kShortestFirst,  // those with the fewest tokens left, and no part of one that others leave no
+                   // room for
+  kFirstCome,      // in the order in which they started, as much as a budget holds of which the
+                   // rows have taken their part
+};
+
 struct PlannerOptions {
   std::vector<int> group;              // ranks that compute prefill, in order
   std::vector<std::int64_t> capacity;  // pages, by world rank
@@ -43,8 +53,9 @@ struct PlannerOptions {
   Retention keep = Retention::kSpread;
   bool whole_pages = false;  // deal by pages even where ranks go idle: each keeps what it computes
   std::int64_t chunk_tokens = 512;  // of the whole group, in a step; a prompt's last has the rest
-  int max_chunks = 16;              // of a step: each may add to what one rank computes
-  int max_running = 64;             // requests that have started and not been forgotten
+  Filling filling = Filling::kShortestFirst;
+  int max_chunks = 16;   // of a step: each may add to what one rank computes
+  int max_running = 64;  // requests that have started and not been forgotten
   /// Of one rank in a step, chunks and rows that decode: no more run than could decode together.
   std::int64_t step_rows = std::numeric_limits<std::int64_t>::max();
   /// Of a step's time, where costs are known: see chunk_budget.h. Absent: any.
@@ -156,6 +167,12 @@ class StepPlanner {
   std::int64_t waiting() const { return std::ssize(waiting_); }
   std::int64_t running() const { return std::ssize(running_); }
   std::int64_t held() const { return std::ssize(held_); }
+  /// What all that wait or run have left to compute.
+  std::int64_t outstanding(const WorkPrice& price) const;
+  /// What `request` would have, if it came now: less what it would find computed, or being
+  /// computed.
+  std::int64_t added_by(const RequestShape& request, const WorkPrice& price) const;
+  const PlannerOptions& options() const { return options_; }
   /// Between completed() and next(). Takes as long as there are pages.
   PlannerState state() const;
   /// Which page is whose. After next() it is as the ranks see it when they have done the step.
@@ -221,6 +238,7 @@ class StepPlanner {
   std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
   bool awaits_prefix(const RequestShape& request, std::int64_t hit) const;
   bool leaves_prefix(const Running& request) const;
+  std::int64_t likely_hit(const RequestShape& request) const;
   std::vector<Running*> next_prompts();
   std::vector<NextChunk> next_chunks(const StepPlan& plan, const CostModel* costs);
   void count_overtaken(const std::vector<NextChunk>& next);
