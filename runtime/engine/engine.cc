@@ -65,18 +65,29 @@ Coordinator::Listener Engine::listener(LayerDone layer) {
 RequestId Engine::submit(EngineRequest request) {
   expects(!request.prompt.empty() && request.max_new >= 1,
           "a request has tokens to read and write");
-  if (!coordinator_->planner().could_run(shape_of(request))) {
-    throw UsageError(
-        str("a request of {} tokens, {} of them to be written, is more than memory "
-            "holds; shorten it, or give the job more memory or ranks",
-            std::ssize(request.prompt) + request.max_new, request.max_new));
-  }
+  if (!coordinator_->could_run(shape_of(request))) refuse(request);
   const std::lock_guard lock(mutex_);
   const RequestId id = next_id_++;
   known_.emplace(id, Known{.room = request.room});
   ++coming_;
-  call([this, id, request = std::move(request)]() mutable { begin(id, std::move(request)); });
+  call(id, [this, id, request = std::move(request)]() mutable { begin(id, std::move(request)); });
   return id;
+}
+
+void Engine::refuse(const EngineRequest& request) const {
+  const std::string what = str("a request of {} tokens, {} of them to be written,",
+                               std::ssize(request.prompt) + request.max_new, request.max_new);
+  const GroupSchedule& schedule = coordinator_->schedule();
+  if (schedule.groups() == 1) {
+    throw UsageError(str(
+        "{} is more than memory holds; shorten it, or give the job more memory or ranks", what));
+  }
+  const PlannerOptions& group = schedule.planner(0).options();
+  throw UsageError(
+      str("{} is more than the {} tokens that a group of {} holds; shorten it, give the job more "
+          "memory, or let more ranks share a sequence (--policy static_sp with a higher --degree)",
+          what, group.capacity[group.group.front()] * group.page_tokens * std::ssize(group.group),
+          std::ssize(group.group)));
 }
 
 void Engine::extend(RequestId conversation, EngineRequest turn) {
@@ -91,7 +102,7 @@ void Engine::extend(RequestId conversation, EngineRequest turn) {
         str("a turn of {} tokens is more than the conversation's room of {}", tokens, of.room));
   }
   of.state = State::kUnderWay;
-  call([this, conversation, turn = std::move(turn)]() mutable {
+  call(conversation, [this, conversation, turn = std::move(turn)]() mutable {
     go_on(conversation, std::move(turn));
   });
 }
@@ -101,14 +112,14 @@ void Engine::abort(RequestId id) {
   if (known(id).state == State::kHeld) {
     throw UsageError(str("conversation {} is at the end of a turn: there is nothing to abort", id));
   }
-  call([this, id] { end(id); });
+  call(id, [this, id] { end(id); });
 }
 
 void Engine::forget(RequestId conversation) {
   const std::lock_guard lock(mutex_);
   (void)known(conversation);
   known_.erase(conversation);
-  call([this, conversation] { drop(conversation); });
+  call(conversation, [this, conversation] { drop(conversation); });
 }
 
 void Engine::stop() {
@@ -132,9 +143,10 @@ Engine::Known& Engine::known(RequestId id) {
   return found->second;
 }
 
-void Engine::call(std::function<void()> action) {
-  calls_.push_back(std::move(action));
+void Engine::call(RequestId request, std::function<void()> action) {
+  calls_.push_back({request, std::move(action)});
   called_.notify_all();
+  coordinator_->wake();
 }
 
 // --- Steps, by one thread
@@ -142,7 +154,6 @@ void Engine::call(std::function<void()> action) {
 bool Engine::step() {
   heed_calls();
   const bool did_something = coordinator_->step();
-  counts_.steps += did_something;
   publish();
   const std::lock_guard lock(mutex_);
   return did_something || !calls_.empty();
@@ -157,17 +168,21 @@ void Engine::run() {
   }
 }
 
-/// Those of callbacks too: what a request's end makes somebody submit begins with this step.
+/// Those of callbacks too: what a request's end makes somebody submit begins with this step. What
+/// concerns a request in the middle of a step waits for its end; so calls of one stay in order.
 void Engine::heed_calls() {
-  for (;;) {
-    std::vector<std::function<void()>> calls;
-    {
-      const std::lock_guard lock(mutex_);
-      calls = std::exchange(calls_, {});
+  std::vector<Call> calls = std::exchange(put_off_, {});
+  do {
+    for (Call& call : calls) {
+      if (coordinator_->is_between_steps(call.request)) {
+        call.action();
+      } else {
+        put_off_.push_back(std::move(call));
+      }
     }
-    if (calls.empty()) return;
-    for (auto& action : calls) action();
-  }
+    const std::lock_guard lock(mutex_);
+    calls = std::exchange(calls_, {});
+  } while (!calls.empty());
 }
 
 void Engine::begin(RequestId id, EngineRequest request) {
@@ -232,18 +247,23 @@ void Engine::finish(RequestId id, Ending ending) {
 }
 
 void Engine::publish() {
-  const StepPlanner& planner = coordinator_->planner();
-  const PageCounts& pages = planner.ledger().counts();
-  const PoolPromise promise = planner.ledger().promise();
-  counts_.waiting = planner.waiting();
-  counts_.running = planner.running();
-  counts_.held = planner.held();
-  counts_.kv_pages = promise.capacity;
-  counts_.kv_in_use = pages.at(PageState::kLive) + pages.at(PageState::kReserved);
-  counts_.kv_cached = pages.at(PageState::kCached);
-  counts_.kv_promised = promise.promised;
+  const GroupSchedule& schedule = coordinator_->schedule();
+  EngineStats now = counts_;  // of requests; the rest is summed over groups
+  now.steps = coordinator_->steps();
+  for (int group = 0; group < schedule.groups(); ++group) {
+    const StepPlanner& planner = schedule.planner(group);
+    const PageCounts& pages = planner.ledger().counts();
+    const PoolPromise promise = planner.ledger().promise();
+    now.waiting += planner.waiting();
+    now.running += planner.running();
+    now.held += planner.held();
+    now.kv_pages += promise.capacity;
+    now.kv_in_use += pages.at(PageState::kLive) + pages.at(PageState::kReserved);
+    now.kv_cached += pages.at(PageState::kCached);
+    now.kv_promised += promise.promised;
+  }
   const std::lock_guard lock(mutex_);
-  stats_ = counts_;
+  stats_ = now;
 }
 
 }  // namespace longspan

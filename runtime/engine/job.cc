@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "attention/usable_strategies.h"
 #include "comm/agreement.h"
@@ -24,9 +25,13 @@ std::int64_t step_rows(const JobOptions& options) {
   return options.max_step_tokens.value_or(std::numeric_limits<std::int64_t>::max());
 }
 
+/// Of one group.
 int max_running(const JobOptions& options) {
-  return static_cast<int>(std::min<std::int64_t>(options.max_running, step_rows(options)));
+  const int share = (options.max_running + options.groups - 1) / options.groups;
+  return static_cast<int>(std::min<std::int64_t>(share, step_rows(options)));
 }
+
+int instances(const JobOptions& options) { return options.degree * options.groups; }
 
 /// Of a chunk, at most: it has rows beside all others that may decode.
 std::int64_t chunk_tokens(const JobOptions& options) {
@@ -42,8 +47,10 @@ std::int64_t chunk_tokens(const JobOptions& options) {
   return kept_beside(wanted, max_running(options) - 1).chunk_tokens;
 }
 
+/// Of one group: any may be given all requests.
 JobShape shape_of(const JobOptions& options, const std::vector<RequestShape>& requests) {
   return {.degree = options.degree,
+          .groups = options.groups,
           .page_tokens = options.page_tokens,
           .chunk_tokens = chunk_tokens(options),
           .ffn_block_rows = options.ffn_block_rows,
@@ -95,14 +102,17 @@ void say_plan(Machine& machine, const LoadedModel& model, const WorkerMemory& me
           human_bytes(*left - all)));
 }
 
-/// For a rank beyond the degree, which only waits for the end.
+/// For a rank of no group, which only waits for the end.
 WorkerMemory nothing_but(const KvPageShape& page) {
   return {.kv = {.page = page}, .limits = {.logit_rows = 0}};
 }
 
 /// By which a group can be turned so that what is inside a host stays so.
-int turn_of_group(const JobOptions& options) {
-  const int share = options.hosts.empty() ? options.degree : ranks_per_host(options.hosts);
+int turn_of_group(const JobOptions& options, const std::vector<int>& group) {
+  if (options.hosts.empty()) return 1;
+  std::vector<int> hosts;
+  for (const int instance : group) hosts.push_back(options.hosts.at(instance));
+  const int share = ranks_per_host(hosts);
   if (share == options.degree) return 1;  // all on one host
   return share > 0 ? share : options.degree;
 }
@@ -128,8 +138,9 @@ std::optional<Nanoseconds> target(const JobOptions& options) {
   return std::chrono::nanoseconds(*options.tbt_target).count();
 }
 
+/// What groups have in common.
 PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory) {
-  PlannerOptions planner{
+  return {
       .page_tokens = options.page_tokens,
       .layout = options.layout,
       .keep = options.keep,
@@ -140,14 +151,20 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
       .step_rows = step_rows(options),
       .target = target(options),
       .headroom = std::int64_t{options.spare_pages} * options.degree,
+      .hit_pages = hit_pages(options),
       .rounds_full_pages = has_scales(options.kv_type),
       .cuts_are_fixed = options.kv_type != KvType::kFloat32 || options.attention.needs_choice()};
-  planner.group.resize(options.degree);
-  std::iota(planner.group.begin(), planner.group.end(), 0);
-  planner.capacity.assign(options.degree, memory.kv.pages);
-  planner.turn = turn_of_group(options);
-  planner.hit_pages = hit_pages(options);
-  return planner;
+}
+
+GroupSchedule schedule_of(const JobOptions& options, const WorkerMemory& memory) {
+  auto policy = make_policy(options.policy, options.degree);
+  auto groups = options_of_groups(*policy, planner_options(options, memory), instances(options),
+                                  memory.kv.pages);
+  expects(
+      std::ssize(groups) == options.groups && std::ssize(groups.front().group) == options.degree,
+      "the policy makes the groups that memory is planned for");
+  for (PlannerOptions& group : groups) group.turn = turn_of_group(options, group.group);
+  return {std::move(policy), std::move(groups)};
 }
 
 StrategyPickerOptions picker_options(const JobOptions& options, const ModelConfig& config,
@@ -162,7 +179,7 @@ StrategyPickerOptions picker_options(const JobOptions& options, const ModelConfi
                                .attention = options.attention,
                                .page_tokens = options.page_tokens,
                                .hosts = options.hosts};
-  if (picker.hosts.empty()) picker.hosts.resize(options.degree);
+  if (picker.hosts.empty()) picker.hosts.resize(instances(options));
   return picker;
 }
 
@@ -174,7 +191,8 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
   say_plan(machine, model, memory);
   const InstanceRanks ranks(model.config.part.ranks);
   expects(machine.size() % ranks.tp() == 0, "every rank belongs to an instance");
-  if (ranks.instance_of(machine.rank()) >= options.degree) memory = nothing_but(memory.kv.page);
+  expects(instances(options) * ranks.tp() <= machine.size(), "there are ranks for all groups");
+  if (ranks.instance_of(machine.rank()) >= instances(options)) memory = nothing_but(memory.kv.page);
   const auto worker =
       agree_on(machine.control(), [&] { return std::make_unique<Worker>(machine, model, memory); });
   ControlChannel control(machine.control(), options.hang_timeout);
@@ -182,11 +200,11 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
     follow_coordinator(control, *worker);
     return {};
   }
-  Coordinator coordinator(control, *worker, planner_options(options, memory),
+  Coordinator coordinator(control, *worker, schedule_of(options, memory),
                           picker_options(options, model.config, memory), input->listener);
   coordinator.use_for_decode(options.decode_strategy);
   coordinator.write_state_when(options.state_wanted);
-  if (options.tbt_target) {
+  if (options.tbt_target || options.groups > 1) {
     const auto weights = static_cast<std::int64_t>(model.weights.bytes());
     coordinator.price_steps(first_costs(model.config, weights, options.degree, options.rates),
                             options.degree);
