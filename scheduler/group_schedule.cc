@@ -43,20 +43,33 @@ std::vector<GroupLoad> GroupSchedule::loads(const RequestShape& request,
     const StepPlanner& planner = planners_[group];
     if (!planner.could_run(request)) continue;
     const WorkPrice price = price_of(planner.options(), costs);
-    loads.push_back({group, planner.outstanding(price), planner.added_by(request, price)});
+    const std::int64_t expected = planner.expected_of(request);
+    loads.push_back({.group = group,
+                     .outstanding = planner.outstanding(price),
+                     .added = price.of({.computed = expected,
+                                        .prompt = request.prompt_tokens - expected,
+                                        .answer = request.max_new})});
   }
   return loads;
 }
 
-bool GroupSchedule::submit(const RequestShape& request, const CostModel* costs) {
-  std::optional<int> group = request.like ? group_of(*request.like) : std::nullopt;
-  if (!group && groups() == 1) group = 0;
-  if (!group) {
-    const auto loads = this->loads(request, costs);
-    if (loads.empty()) return false;
-    group = policy_->group_for(loads);
+/// Another answer to a prompt goes where that is.
+std::optional<int> GroupSchedule::group_for(const RequestShape& request,
+                                            const CostModel* costs) const {
+  if (groups() == 1) return 0;
+  if (request.like) {
+    if (const auto same = group_of(*request.like)) return same;
   }
-  if (!planners_[*group].submit(request)) return false;
+  const auto loads = this->loads(request, costs);
+  return loads.empty() ? std::nullopt : std::optional(policy_->group_for(loads));
+}
+
+bool GroupSchedule::submit(RequestShape request, const CostModel* costs) {
+  const auto group = group_for(request, costs);
+  if (!group) return false;
+  StepPlanner& planner = planners_[*group];
+  if (groups() > 1) request.expected = planner.expected_of(request);
+  if (!planner.submit(request)) return false;
   home_[request.id] = *group;
   return true;
 }

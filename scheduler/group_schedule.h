@@ -38,9 +38,9 @@ class GroupSchedule {
 
   /// Whether some group could run it. Depends on nothing that changes.
   bool could_run(const RequestShape& request) const;
-  /// Queues a request with the group that the policy names: that of the request it is `like`, or one
-  /// of those that could run it, by work at `costs`, if any. False when none could.
-  [[nodiscard]] bool submit(const RequestShape& request, const CostModel* costs = nullptr);
+  /// Queues a request with the group that the policy names: that of the request it is `like`, or
+  /// one of those that could run it, by work at `costs`, if any. False when none could.
+  [[nodiscard]] bool submit(RequestShape request, const CostModel* costs = nullptr);
   /// With the first group, by rising work, that has room now.
   [[nodiscard]] std::optional<RestoredPlace> restore(const RequestShape& request,
                                                      const CostModel* costs = nullptr);
@@ -57,6 +57,7 @@ class GroupSchedule {
 
  private:
   int home(RequestId request) const { return home_.at(request); }
+  std::optional<int> group_for(const RequestShape& request, const CostModel* costs) const;
   std::vector<GroupLoad> loads(const RequestShape& request, const CostModel* costs) const;
   void forget(const std::vector<RequestId>& finished);
 

@@ -87,6 +87,8 @@ struct RequestShape {
   /// Names of the prompt's full pages, by which it finds what others have computed of it, and they
   /// what it has; none: it shares nothing. Every row whose likelihood is wanted is computed.
   std::vector<PageHash> names;
+  /// Positions of its prompt that it should find computed, for outstanding().
+  std::int64_t expected = 0;
 
   std::int64_t longest_prompt() const { return std::max(prompt_tokens, room - 1); }
   bool fits_its_room() const { return room == 0 || prompt_tokens + max_new <= room; }
@@ -169,9 +171,9 @@ class StepPlanner {
   std::int64_t held() const { return std::ssize(held_); }
   /// What all that wait or run have left to compute.
   std::int64_t outstanding(const WorkPrice& price) const;
-  /// What `request` would have, if it came now: less what it would find computed, or being
-  /// computed.
-  std::int64_t added_by(const RequestShape& request, const WorkPrice& price) const;
+  /// Positions of its prompt that `request`, if it came now, should find computed when it starts:
+  /// by then those before it have read theirs.
+  std::int64_t expected_of(const RequestShape& request) const;
   const PlannerOptions& options() const { return options_; }
   /// Between completed() and next(). Takes as long as there are pages.
   PlannerState state() const;
@@ -238,7 +240,6 @@ class StepPlanner {
   std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
   bool awaits_prefix(const RequestShape& request, std::int64_t hit) const;
   bool leaves_prefix(const Running& request) const;
-  std::int64_t likely_hit(const RequestShape& request) const;
   std::vector<Running*> next_prompts();
   std::vector<NextChunk> next_chunks(const StepPlan& plan, const CostModel* costs);
   void count_overtaken(const std::vector<NextChunk>& next);

@@ -1,5 +1,6 @@
 // What a StepPlanner's requests have left to do: by that a request chooses among groups.
 #include <algorithm>
+#include <limits>
 
 #include "scheduler/step_planner.h"
 #include "scheduler/work_price.h"
@@ -8,7 +9,11 @@ namespace longspan {
 
 std::int64_t StepPlanner::outstanding(const WorkPrice& price) const {
   std::int64_t sum = 0;
-  for (const RequestShape& request : waiting_) sum += added_by(request, price);
+  for (const RequestShape& request : waiting_) {
+    sum += price.of({.computed = request.expected,
+                     .prompt = request.prompt_tokens - request.expected,
+                     .answer = request.max_new});
+  }
   const auto left = [&](const Running& request) {
     return price.of({.computed = request.computed,
                      .prompt = std::max<std::int64_t>(0, request.prompt_left()),
@@ -20,32 +25,24 @@ std::int64_t StepPlanner::outstanding(const WorkPrice& price) const {
 }
 
 /// A fork reads nothing.
-std::int64_t StepPlanner::added_by(const RequestShape& request, const WorkPrice& price) const {
-  const std::int64_t found = awaits_fork(request)
-                                 ? request.prompt_tokens
-                                 : likely_hit(request) * options_.page_tokens;
-  return price.of({.computed = found,
-                   .prompt = request.prompt_tokens - found,
-                   .answer = request.max_new});
-}
-
-/// Pages that it would find when its turn comes: computed already, or by those before it.
-std::int64_t StepPlanner::likely_hit(const RequestShape& request) const {
+std::int64_t StepPlanner::expected_of(const RequestShape& request) const {
+  if (awaits_fork(request)) return request.prompt_tokens;
   if (request.wants_nll || request.names.empty()) return 0;
-  std::int64_t most = std::ssize(longest_hit(request));
-  const auto consider = [&](const RequestShape& other) {
-    if (other.id == request.id) return;
+  const std::int64_t most = usable(request, std::numeric_limits<std::int64_t>::max());
+  std::int64_t pages = std::ssize(longest_hit(request));
+  const auto look_at = [&](const RequestShape& other) {
     const auto same = std::ranges::mismatch(request.names, other.names).in1;
-    most = std::max(most, usable(request, same - request.names.begin()));
+    pages = std::max(pages, usable(request, same - request.names.begin()));
   };
-  for (const RequestShape& other : waiting_) {
-    if (other.id == request.id) break;  // those behind it come later
-    consider(other);
-  }
   for (const Running& other : running_) {
-    if (other.prefilling() && leaves_prefix(other)) consider(other.shape);
+    if (pages == most) break;
+    if (other.prefilling() && leaves_prefix(other)) look_at(other.shape);
   }
-  return most;
+  for (const RequestShape& other : waiting_) {
+    if (pages == most) break;
+    look_at(other);
+  }
+  return pages * options_.page_tokens;
 }
 
 }  // namespace longspan

@@ -9,8 +9,8 @@ std::int64_t WorkPrice::of(const WorkLeft& left) const {
   if (!costs_) return left.prompt + left.answer;
   double seconds = 0;
   if (left.prompt > 0) {
-    seconds += costs_->prefill.seconds_in_chunks({left.computed, left.prompt},
-                                                 costs_->chunk_tokens);
+    seconds +=
+        costs_->prefill.seconds_in_chunks({left.computed, left.prompt}, costs_->chunk_tokens);
   }
   if (left.answer > 0) {
     const std::int64_t keys = left.computed + left.prompt + left.answer / 2;  // half way

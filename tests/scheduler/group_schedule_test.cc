@@ -155,9 +155,8 @@ TEST(GroupScheduleTest, AConversationOfAnotherJobGoesToAGroupWithRoom) {
 
 // Rows first, then the prompt that is under way, then the next, as much as is left of the budget.
 TEST(GroupScheduleTest, ChunkedPrefillFillsItsBudgetInOrder) {
-  GroupSchedule schedule =
-      ::longspan::schedule(PolicyKind::kChunkedPrefill, 1, 2,
-                           {.page_tokens = kPageTokens, .chunk_tokens = 32}, 100);
+  GroupSchedule schedule = ::longspan::schedule(
+      PolicyKind::kChunkedPrefill, 1, 2, {.page_tokens = kPageTokens, .chunk_tokens = 32}, 100);
   ASSERT_EQ(schedule.groups(), 1);
   const auto sizes = [&](const StepPlan& plan) {
     std::vector<std::pair<RequestId, std::int64_t>> list;
@@ -196,8 +195,7 @@ class RandomGroups {
                           .cuts_are_fixed = below(2) == 0};
     if (below(2)) common.step_rows = 1 + below(60);
     page_tokens_ = common.page_tokens;
-    schedule_.emplace(
-        schedule(kind, 1 + below(instances), instances, common, 2 + below(20)));
+    schedule_.emplace(schedule(kind, 1 + below(instances), instances, common, 2 + below(20)));
     for (int group = 0; group < schedule_->groups(); ++group) {
       replays_.emplace_back(schedule_->planner(group).options(), seed + group);
       replays_.back().name_of = [this](RequestId id, std::int64_t page) {
