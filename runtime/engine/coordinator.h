@@ -142,9 +142,9 @@ class Coordinator {
   void end(RequestId request);
   /// The same, and a request that would be held is forgotten.
   void forget(RequestId request);
-  /// As StepPlanner::move().
+  /// As StepPlanner::move(); false in the middle of a step too.
   [[nodiscard]] bool move_page(RequestId request, std::int64_t page, int to) {
-    return schedule_.move(request, page, to);
+    return is_between_steps(request) && schedule_.move(request, page, to);
   }
 
   /// Begins a step of each group that has none under way, and waits for the end of one: any

@@ -65,8 +65,8 @@ Job run(int ranks, int degree, const std::function<void(Coordinator&)>& drive, i
           follow_coordinator(control, worker);
         } else {
           auto policy = make_policy(PolicyKind::kStaticSp, degree);
-          auto groups = options_of_groups(
-              *policy, {.page_tokens = 4, .chunk_tokens = 8}, ranks, 100);
+          auto groups =
+              options_of_groups(*policy, {.page_tokens = 4, .chunk_tokens = 8}, ranks, 100);
           Coordinator coordinator(control, worker, {std::move(policy), std::move(groups)},
                                   {.rates = default_rates("avx2", 1),
                                    .heads = {.query_heads = 2, .kv_heads = 1, .head_dim = 16},
@@ -123,8 +123,7 @@ TEST(CoordinatorTest, AReportOfAnotherEpochOrOfOtherPagesEndsTheJob) {
   };
   for (const int rank : {0, 3}) {
     const auto late = [](StepReport& report) { report.epoch += report.epoch == 2; };
-    EXPECT_THAT(run(4, 2, two, rank, late).failure,
-                HasSubstr("reported step 3 while step 2 ran"));
+    EXPECT_THAT(run(4, 2, two, rank, late).failure, HasSubstr("reported step 3 while step 2 ran"));
     const auto more = [](StepReport& report) { report.kv_pages += report.epoch == 2; };
     EXPECT_THAT(run(4, 2, two, rank, more).failure, HasSubstr("pages of KV in use after step 2"));
   }

@@ -81,25 +81,26 @@ TEST_F(GroupsTest, UnderEveryPolicyARequestHasTheTokensItHasAlone) {
     SCOPED_TRACE(str("{}: {} groups of {}", name(setting.policy), setting.groups, setting.degree));
     std::vector<Heard> heard(list.size());
     EngineStats stats;
-    open({.degree = setting.degree,
-          .groups = setting.groups,
-          .policy = setting.policy,
-          .page_tokens = 4,
-          .chunk_tokens = 16,
-          .max_running = 2 * setting.groups},
-         [&](Engine& engine) {
-           for (std::size_t i = 0; i < list.size(); ++i) {
-             EngineRequest request = request_of(list[i], heard[i]);
-             if (i == 7) request.like = 2;
-             engine.submit(std::move(request));
-           }
-           EXPECT_EQ(engine.stats().waiting, 12);
-           EXPECT_TRUE(engine.step());
-           EXPECT_EQ(engine.stats().waiting + engine.stats().running, 12);
-           run_out(engine);
-           stats = engine.stats();
-         },
-         nullptr, setting.idle);
+    open(
+        {.degree = setting.degree,
+         .groups = setting.groups,
+         .policy = setting.policy,
+         .page_tokens = 4,
+         .chunk_tokens = 16,
+         .max_running = 2 * setting.groups},
+        [&](Engine& engine) {
+          for (std::size_t i = 0; i < list.size(); ++i) {
+            EngineRequest request = request_of(list[i], heard[i]);
+            if (i == 7) request.like = 2;
+            engine.submit(std::move(request));
+          }
+          EXPECT_EQ(engine.stats().waiting, 12);
+          EXPECT_TRUE(engine.step());
+          EXPECT_EQ(engine.stats().waiting + engine.stats().running, 12);
+          run_out(engine);
+          stats = engine.stats();
+        },
+        nullptr, setting.idle);
     std::int64_t read = 0;
     for (std::size_t i = 0; i < list.size(); ++i) {
       EXPECT_EQ(heard[i].tokens, oracle[i]) << i;
@@ -322,7 +323,8 @@ TEST_F(GroupsTest, TheStateOfEachGroupIsWrittenBetweenItsSteps) {
   std::vector<int> states(2);
   for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
     const std::string name = entry.path().filename();
-    for (const int group : {0, 1}) states[group] += name.find(str("group-{}-", group)) < name.size();
+    for (const int group : {0, 1})
+      states[group] += name.find(str("group-{}-", group)) < name.size();
   }
   EXPECT_THAT(states, ElementsAre(2, 2));
 }
