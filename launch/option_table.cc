@@ -93,9 +93,16 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
      [](auto& o, auto& given) { o.chat.system = given.value; }},
 
     {{kGroupSplit, "degree", "N",
-      "ranks that share one sequence, with --tp instances of ranks; the others idle (default: all "
+      "ranks that share one sequence, with --tp instances of ranks: a group. As many groups as "
+      "there are ranks for serve several sequences, each its own; what is left idles (default: all "
       "ranks)"},
      [](auto& o, auto& given) { o.degree = static_cast<int>(whole_number(given, kRanks)); }},
+    {{kGroupSplit, "policy", "WORD",
+      "which ranks serve which sequences: groups of --degree ranks (static_sp), each rank by "
+      "itself "
+      "(replicas), or one group of all whose steps read prompts in order, as many tokens as "
+      "--prefill-chunk has beside those that are written (chunked_prefill) (default: static_sp)"},
+     [](auto& o, auto& given) { o.policy = policy_word(given); }},
     {{kGroupSplit, "tp", "N",
       "tensor parallelism: N ranks hold the weights together, each its heads and columns, and are "
       "one instance; the job has N times as many ranks as instances (default: 1)"},
@@ -335,7 +342,8 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "(default: compare where there is one)"},
      [](auto& o, auto& given) { o.no_verify = switch_position(given); }},
     {{kGroupLimits, "hang-timeout", "SECONDS",
-      "give up an exchange between ranks that takes longer (default: 120)"},
+      "give up an exchange between ranks that takes longer, and a step of a group without rank 0, "
+      "which only waits for it (default: 120)"},
      [](auto& o, auto& given) { o.hang_timeout = seconds(given); }},
     {{kGroupLimits, "throttle-link", "RATE[,LATENCY]",
       "slow every message between ranks down, as 25M or 1.25G,200us (bytes per second), to see "

@@ -59,6 +59,8 @@ DecodeStrategy decode_strategy_word(const Given& given) {
   return kDecodeStrategies[one_of(given, names(kDecodeStrategies))];
 }
 
+PolicyKind policy_word(const Given& given) { return kPolicies[one_of(given, names(kPolicies))]; }
+
 std::vector<DecodeStrategy> decode_strategy_words(const Given& given) {
   if (given.value == "all") return {kDecodeStrategies.begin(), kDecodeStrategies.end()};
   return listed(given, kDecodeStrategies);

@@ -14,6 +14,7 @@ USAGE, OUT_OF_MEMORY = 2, 71
 # flag, values that it refuses, what the line says beside flag and value
 BAD_NUMBERS = [
     ("--degree", ["0", "-1", "two", "1.5"], "1 to 65536"),
+    ("--policy", ["elastic"], "static_sp, replicas or chunked_prefill"),
     ("--tp", ["0", "-2", "two", "1.5"], "1 to 65536"),
     ("--max-tokens", ["0", "-1", "many", "1.5"], "at least 1"),
     ("--max-tokens", ["9" * 20, "9999999T"], "1 to 9223372036854775807"),
