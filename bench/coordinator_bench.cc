@@ -1,12 +1,14 @@
 // What coordinating costs rank 0, beside a bar of 200 us for a report handled and a plan emitted.
 //
-//   coordinator_bench [--ranks N] [--sequences N] [--context N] [--steps N] [--json]
+//   coordinator_bench [--ranks N] [--groups N] [--sequences N] [--context N] [--steps N] [--json]
 //
 // The coordinator, its planner and the control channel are those of the engine, over ranks that are
 // threads; the workers compute nothing. All sequences decode: first alone, then beside the chunks
 // of a long prompt. What counts is the processor time of rank 0's thread, so other ranks that share
 // its cores do not. It is split where the coordinator hands its own part of a step to its worker:
-// before that it plans and sends, after that it receives reports and notes them.
+// before that it plans and sends, after that it receives reports and notes them. With several
+// groups sending and receiving is the business of their lines' threads, and the coordinator's has
+// the rest of all groups' steps.
 
 #include <fmt/core.h>
 
@@ -29,7 +31,7 @@
 #include "comm/str.h"
 #include "runtime/engine/coordinator.h"
 #include "runtime/engine/first_costs.h"
-#include "runtime/engine/session_messages.h"
+#include "tests/runtime/engine/null_worker.h"
 
 namespace longspan::bench {
 namespace {
@@ -44,6 +46,7 @@ constexpr TokenId kToken = 5;
 
 struct Options {
   int ranks = 16;
+  int groups = 1;  // of ranks / groups each
   int sequences = 64;
   std::int64_t context = 2048;  // tokens of each sequence's prompt
   int steps = 1000;
@@ -56,51 +59,23 @@ double thread_seconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-/// Does of a step what others can see: it counts pages, and samples where it should.
-class NullWorker final : public StepWorker {
+/// Notes when its part of a step is done.
+class TimedWorker final : public test::NullWorker {
  public:
-  explicit NullWorker(int rank) : rank_(rank) {}
+  using NullWorker::NullWorker;
 
-  void admit(Admission) override {}
-  StepReport execute(const StepOrder& order, const LayerDone&) override {
+  StepReport execute(const StepOrder& order, const LayerDone& layer_done) override {
     began = thread_seconds();
-    const StepPlan& plan = order.plan;
-    for (RequestId id : plan.finished) pages_.erase(id);
-    for (const GrantedPage& page : plan.grants) pages_[page.request] += page.at.owner == rank_;
-    StepReport report{.epoch = plan.epoch};
-    for (const auto& [id, count] : pages_) report.kv_pages += count;
-    const auto sample = [&](RequestId id) {
-      RowResult row{.request = id, .scored = {}};
-      row.scored.chosen.id = kToken;
-      report.rows.push_back(row);
-    };
-    for (const PrefillChunk& chunk : plan.prefill) {
-      if (chunk.samples && chunk.group.front() == rank_) sample(chunk.request);
-    }
-    for (const DecodeStep& row : plan.decode) {
-      if (row.master == rank_) sample(row.request);
-    }
-    granted += std::ssize(plan.grants);
-    reports += std::ssize(plan.group) - 1;
+    StepReport report = NullWorker::execute(order, layer_done);
+    granted += std::ssize(order.plan.grants);
+    reports += std::ssize(order.plan.group) - 1;
     ended = thread_seconds();
     return report;
   }
-  RankSummary summary() const override { return {.rank = rank_}; }
-  PagesReport save_pages(const SavePages&) override { return {}; }
-  PagesReport restore_pages(const RestorePages&) override { return {}; }
-  bool takes_part(const StepPlan& plan) const override {
-    return std::ranges::count(plan.group, rank_) > 0;
-  }
-  const InstanceRanks& ranks() const override { return alone_; }
 
   double began = 0, ended = 0;  // the last step, in processor time of this thread
   std::int64_t granted = 0;     // pages, of all ranks
   std::int64_t reports = 0;     // that others were asked for
-
- private:
-  const int rank_;
-  const InstanceRanks alone_{1};
-  std::map<RequestId, std::int64_t> pages_;
 };
 
 struct Figures {
@@ -114,16 +89,16 @@ struct Figures {
   double both() const { return plan_seconds + report_seconds; }
 };
 
-PlannerOptions planner_options(const Options& options) {
+GroupSchedule schedule(const Options& options) {
   PlannerOptions planner{.page_tokens = kPageTokens, .chunk_tokens = kChunkTokens};
   const std::int64_t tokens =
       options.sequences * (options.context + 4L * options.steps) + kChunkTokens * options.steps;
   const std::int64_t pages = tokens / kPageTokens / options.ranks + 2L * options.sequences + 64;
-  for (int rank = 0; rank < options.ranks; ++rank) planner.group.push_back(rank);
-  planner.capacity.assign(options.ranks, pages);
   planner.max_running = options.sequences + 1;
   planner.target = std::chrono::nanoseconds(std::chrono::milliseconds(100)).count();
-  return planner;
+  auto policy = make_policy(PolicyKind::kStaticSp, options.ranks / options.groups);
+  auto groups = options_of_groups(*policy, planner, options.ranks, pages);
+  return {std::move(policy), std::move(groups)};
 }
 
 StrategyPickerOptions picker_options(const Options& options) {
@@ -134,7 +109,7 @@ StrategyPickerOptions picker_options(const Options& options) {
 }
 
 /// Steps from here on, by what rank 0 does before and after its own part.
-Figures measure(std::string name, Coordinator& coordinator, NullWorker& worker, int steps) {
+Figures measure(std::string name, Coordinator& coordinator, TimedWorker& worker, int steps) {
   Figures figures{.name = std::move(name)};
   const std::int64_t pages = worker.granted, reports = worker.reports;
   for (int step = 0; step < steps; ++step) {
@@ -153,17 +128,30 @@ Figures measure(std::string name, Coordinator& coordinator, NullWorker& worker, 
   return figures;
 }
 
+/// The same of several groups, by all that the coordinator's thread does: lines have threads.
+Figures measure_groups(std::string name, Coordinator& coordinator, int steps) {
+  Figures figures{.name = std::move(name)};
+  const std::int64_t before = coordinator.steps();
+  const double begun = thread_seconds();
+  while (coordinator.steps() < before + steps) {
+    expects(coordinator.step(), "there is something to do");
+  }
+  figures.plan_seconds = (thread_seconds() - begun) / steps;
+  figures.step_seconds = figures.plan_seconds;
+  return figures;
+}
+
 std::vector<Figures> coordinate(const Options& options, Communicator& communicator) {
   ControlChannel control(communicator, kPatience);
-  NullWorker worker(0);
+  TimedWorker worker(0);
   std::map<RequestId, std::int64_t> sampled;
-  Coordinator coordinator(control, worker, planner_options(options), picker_options(options),
+  Coordinator coordinator(control, worker, schedule(options), picker_options(options),
                           {.prefill = [](const Progress&) {},
                            .layer = nullptr,
                            .token = [&](RequestId id, const Scored&) { ++sampled[id]; },
                            .nll = [](RequestId, double) {}});
   coordinator.price_steps({.prefill = {1e-3, 1e-5, 1e-9, 1e-9}, .h = 1e-4, .g = 1e-8},
-                          options.ranks);
+                          options.ranks / options.groups);
   const auto submit = [&](RequestId id, std::int64_t prompt, std::int64_t max_new) {
     Admission admission{.request = id, .prompt = std::vector<TokenId>(prompt, kToken)};
     expects(coordinator.submit(std::move(admission), max_new, false), "there is memory for all");
@@ -172,13 +160,20 @@ std::vector<Figures> coordinate(const Options& options, Communicator& communicat
     submit(id, options.context, 4L * options.steps);
   }
   while (std::ssize(sampled) < options.sequences) (void)coordinator.step();
-  (void)measure("", coordinator, worker, options.steps / 10 + 1);  // warms up
+  const auto measured = [&](std::string name, int steps) {
+    if (options.groups > 1) return measure_groups(std::move(name), coordinator, steps);
+    return measure(std::move(name), coordinator, worker, steps);
+  };
+  (void)measured("", options.steps / 10 + 1);  // warms up
   std::vector<Figures> figures;
-  figures.push_back(measure("decode", coordinator, worker, options.steps));
+  figures.push_back(measured("decode", options.steps));
   const int chunks = options.steps / 10 + 2;
   submit(options.sequences, kChunkTokens * chunks, 1);
-  figures.push_back(measure("decode beside chunks", coordinator, worker, chunks - 1));
-  for (RequestId id = 0; id <= options.sequences; ++id) coordinator.forget(id);
+  figures.push_back(measured("decode beside chunks", chunks - 1));
+  for (RequestId id = 0; id <= options.sequences; ++id) {
+    while (!coordinator.is_between_steps(id)) (void)coordinator.step();
+    coordinator.forget(id);
+  }
   (void)coordinator.stop();
   return figures;
 }
@@ -197,7 +192,7 @@ std::vector<Figures> run(const Options& options) {
             figures = coordinate(options, world.rank(0));
           } else {
             ControlChannel control(world.rank(rank), kPatience);
-            NullWorker worker(rank);
+            test::NullWorker worker(rank);
             follow_coordinator(control, worker);
           }
         } catch (...) {
@@ -215,9 +210,10 @@ std::vector<Figures> run(const Options& options) {
 
 void print(const Options& options, const std::vector<Figures>& all) {
   fmt::print(
-      "coordinating {} ranks as threads, {} sequences of {} tokens and more, pages of {}; {} "
-      "steps\n",
-      options.ranks, options.sequences, options.context, kPageTokens, options.steps);
+      "coordinating {} ranks as threads in {} groups, {} sequences of {} tokens and more, pages of "
+      "{}; {} steps\n",
+      options.ranks, options.groups, options.sequences, options.context, kPageTokens,
+      options.steps);
   fmt::print("{:<22} {:>12} {:>12} {:>12} {:>12} {:>10}\n", "rank 0's thread", "a plan", "a report",
              "both", "bar", "ratio");
   for (const Figures& one : all) {
@@ -245,11 +241,9 @@ void print_json(const Options& options, const std::vector<Figures>& all) {
                     {"reports_per_step", one.reports},
                     {"plans_per_page", one.plans_per_page}});
   }
-  std::cout << json{{"ranks", options.ranks},
-                    {"sequences", options.sequences},
-                    {"context", options.context},
-                    {"steps", options.steps},
-                    {"figures", rows}}
+  std::cout << json{{"ranks", options.ranks},         {"groups", options.groups},
+                    {"sequences", options.sequences}, {"context", options.context},
+                    {"steps", options.steps},         {"figures", rows}}
                    .dump(2)
             << '\n';
 }
@@ -274,6 +268,8 @@ Options parse(const std::vector<std::string_view>& words) {
     const std::int64_t value = number(words[i + 1]);
     if (words[i] == "--ranks") {
       options.ranks = static_cast<int>(value);
+    } else if (words[i] == "--groups") {
+      options.groups = static_cast<int>(value);
     } else if (words[i] == "--sequences") {
       options.sequences = static_cast<int>(value);
     } else if (words[i] == "--context") {
@@ -285,6 +281,7 @@ Options parse(const std::vector<std::string_view>& words) {
     }
     ++i;
   }
+  if (options.groups > options.ranks) throw UsageError("a group has a rank at least");
   return options;
 }
 

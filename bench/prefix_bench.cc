@@ -111,7 +111,7 @@ class Prefixes {
   std::int64_t pages_in_use(const Coordinator& coordinator) const {
     std::int64_t pages = 0;
     for (int rank = 0; rank < bench_.ranks; ++rank) {
-      pages += coordinator.planner().ledger().counts(rank).at(PageState::kLive);
+      pages += coordinator.schedule().planner(0).ledger().counts(rank).at(PageState::kLive);
     }
     return pages;
   }

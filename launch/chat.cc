@@ -75,7 +75,7 @@ ExitCode chat_on(Machine& machine, const GenerateOptions& asked, AnswerInterrupt
   if (options.trace) trace.emplace(machine, *options.trace);
 
   OpenedModel opened = open_asked(machine, options);
-  const Split split = splits(machine, options, opened.config).front();
+  const Split split = splits(machine, options, opened.config, 1).front();
   const std::int64_t room =
       agree_on(machine.control(), [&] { return wanted_room(options, opened.config); });
   const Precision precision = agreed_precision(machine, options.dtype);
@@ -92,6 +92,7 @@ ExitCode chat_on(Machine& machine, const GenerateOptions& asked, AnswerInterrupt
   LoadedModel model = load_with_bar(machine, options, std::move(opened), precision);
   const double load_s = std::chrono::duration<double>(Clock::now() - start).count();
   if (coordinator) say_loaded(options, model, load_s, manifest);
+  if (coordinator) say_groups(options, split);
   const MachineRates rates = machine_rates(machine, options, *model.kernels, split);
 
   std::optional<ChatTalk> talk;

@@ -51,6 +51,15 @@ Row reworded(Row row) {
   } else if (row.name == "prefill-chunk") {
     row.help =
         "tokens of a message that the ranks together read in one step, or auto (default: auto)";
+  } else if (row.name == "degree") {
+    row.help =
+        "ranks that share the conversation, with --tp instances of ranks; the others idle "
+        "(default: "
+        "all ranks)";
+  } else if (row.name == "policy") {
+    row.help =
+        "which ranks that are: --degree of them (static_sp), one (replicas), or all "
+        "(chunked_prefill) (default: static_sp)";
   } else if (row.name == "keep") {
     row.help =
         "where the conversation's KV stays: spread over all ranks, or on the fewest that hold it, "

@@ -135,6 +135,11 @@ void print_summary(const Answer& answer, const RunFacts& run, const std::string&
   std::cerr << line << std::endl;
 }
 
+/// That may be under way at once. Answers to one prompt share what is read of it: one group.
+int most_sequences(const GenerateOptions& options) {
+  return options.prompt.kind == PromptKind::kLines ? options.max_num_seqs : 1;
+}
+
 /// Rank 0's side of a command: what it reads once and what it shows for each degree.
 class Conversation {
  public:
@@ -219,7 +224,8 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
   const bool late = options.prompt.from_standard_input();
 
   OpenedModel opened = open_asked(machine, options);
-  const std::vector<Split> split_list = splits(machine, options, opened.config);
+  const std::vector<Split> split_list =
+      splits(machine, options, opened.config, most_sequences(options));
   const Precision precision = agreed_precision(machine, options.dtype);
   std::optional<SessionKeeper> keeper;
   std::vector<ChatMessage> messages;  // of a session's conversation
@@ -273,6 +279,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
     const RunFacts facts = run_facts(options, model, split.degree, precision, sampling,
                                      seconds_between(start, loaded), manifest);
     RunResult result;
+    if (coordinator) say_groups(options, split);
     try {
       run_prompts(machine, model, job_options(machine, options, split, rates[i], precision),
                   talk ? &talk->input() : nullptr, result);

@@ -20,26 +20,30 @@ class Collector {
  public:
   using Clock = std::chrono::steady_clock;
 
-  Collector(const RunInput& input, LoadedModel& model, int degree)
-      : input_(input), progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
+  Collector(const RunInput& input, LoadedModel& model, const JobOptions& job)
+      : input_(input), job_(job), progress_(model.config.layers, shows_on_terminal(STDERR_FILENO)) {
     for (const EngineRequest& request : input.requests) {
       if (choice(std::ssize(recorders_)) == 0) to_read_ += std::ssize(request.prompt);
       recorders_.emplace_back(RecordedRequest{.prompt = request.prompt,
                                               .sampling = request.sampling,
                                               .max_new = *request.max_new,
                                               .stop_texts = input.stop_texts},
-                              Readers{.degree = degree, .layers = model.config.layers},
+                              Readers{.degree = job.degree, .layers = model.config.layers},
                               model.tokenizer);
     }
     shows_progress_ = input.progress;
     if (input.stream) announce(0);
   }
 
-  /// Memory for all of them.
+  /// Memory for all of them. Layers are of chunks of rank 0's group: they show how far a step is
+  /// where there is no other.
   EngineSetup setup() {
-    EngineSetup setup{.queue = QueueBounds::none(), .layer = [this](int layer) {
-                        if (shows_progress_) progress_.layer(layer);
-                      }};
+    EngineSetup setup{.queue = QueueBounds::none()};
+    if (job_.groups == 1) {
+      setup.layer = [this](int layer) {
+        if (shows_progress_) progress_.layer(layer);
+      };
+    }
     if (input_.session) {
       setup.shapes = {{.room = room_in_session(*input_.session, input_.requests.front())}};
       return setup;
@@ -163,6 +167,7 @@ class Collector {
   }
 
   const RunInput& input_;
+  const JobOptions& job_;
   Clock::time_point began_;  // with the engine ready: seconds count from here
   PrefillProgress progress_;
   std::vector<AnswerRecorder> recorders_;
@@ -171,7 +176,7 @@ class Collector {
   std::int64_t to_read_ = 0;     // tokens of all prompts
   std::int64_t read_ = 0;        // of them by the steps that are over
   std::int64_t step_ = 0;        // of them in this one, as far as it was told
-  bool shows_progress_ = false;  // changes between steps only
+  bool shows_progress_ = false;  // of one group: changes between its steps only
 };
 
 }  // namespace
@@ -182,7 +187,7 @@ void run_prompts(Machine& machine, LoadedModel& model, const JobOptions& options
     Engine::open(machine, model, options, nullptr, nullptr);
     return;
   }
-  Collector collector(*input, model, options.degree);
+  Collector collector(*input, model, options);
   const EngineSetup setup = collector.setup();
   try {
     result.ranks = Engine::open(machine, model, options, &setup, [&](Engine& engine) {

@@ -62,6 +62,10 @@ Examples:
     mpirun -np 4 --bind-to none longspan run-batch model.gguf -i requests.jsonl \
         -o answers.jsonl --max-num-seqs 16 --max-model-len 32K
 
+  Over eight ranks, in four groups of two that answer side by side:
+    mpirun -np 8 --bind-to none longspan run-batch model.gguf -i requests.jsonl \
+        -o answers.jsonl --degree 2
+
   The likeliest tokens, 256 at most, where a request does not say:
     longspan run-batch model.gguf -i requests.jsonl -o answers.jsonl --temperature 0 \
         --max-tokens 256

@@ -40,6 +40,12 @@ void apply_ring_shape(GenerateOptions& options, const Given& given) {
   options.ring_shape = {part(given.value.substr(0, times)), part(given.value.substr(times + 1))};
 }
 
+void apply_policy(GenerateOptions& options, const Given& given) {
+  const std::optional<PolicyKind> policy = policy_word(given);
+  options.policy = policy.value_or(PolicyKind::kStaticSp);
+  options.random_elastic = !policy;
+}
+
 void apply_dtype(GenerateOptions& options, const Given& given) {
   options.dtype = dtype_word(given);
 }
@@ -93,9 +99,20 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
      [](auto& o, auto& given) { o.chat.system = given.value; }},
 
     {{kGroupSplit, "degree", "N",
-      "ranks that share one sequence, with --tp instances of ranks; the others idle (default: all "
+      "ranks that share one sequence, with --tp instances of ranks: a group. As many groups as "
+      "there are ranks for serve several sequences, each its own; what is left idles (default: all "
       "ranks)"},
      [](auto& o, auto& given) { o.degree = static_cast<int>(whole_number(given, kRanks)); }},
+    {{kGroupSplit, "policy", "WORD",
+      "which ranks serve which sequences: groups of --degree ranks (static_sp), each rank by "
+      "itself "
+      "(replicas), or one group of all whose steps read prompts in order, as many tokens as "
+      "--prefill-chunk has beside those that are written (chunked_prefill); or, meant for tests, "
+      "random_elastic: as static_sp, but which ranks compute, in which order, and which keep new "
+      "and old pages is drawn anew before each chunk and token, slowly, and the tokens are the "
+      "same "
+      "(default: static_sp)"},
+     apply_policy},
     {{kGroupSplit, "tp", "N",
       "tensor parallelism: N ranks hold the weights together, each its heads and columns, and are "
       "one instance; the job has N times as many ranks as instances (default: 1)"},
@@ -148,15 +165,6 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
      [](auto& o, auto& given) {
        constexpr std::array<std::string_view, 2> kWords = {"spread", "fewest"};
        o.keep = static_cast<Retention>(one_of(given, kWords));
-     }},
-    {{kGroupSplit, "policy", "WORD",
-      "static_sp: all ranks read each prompt, and pages stay where --keep puts them; or, meant for "
-      "tests, random_elastic: which ranks compute, in which order, and which keep new and old "
-      "pages is drawn anew before each chunk and token, slowly, and the tokens are the same "
-      "(default: static_sp)"},
-     [](auto& o, auto& given) {
-       constexpr std::array<std::string_view, 2> kWords = {"static_sp", "random_elastic"};
-       o.random_elastic = one_of(given, kWords) == 1;
      }},
     {{kGroupSplit, "policy-seed", "N", "with --policy random_elastic: what it draws (default: 1)"},
      [](auto& o, auto& given) { o.policy_seed = whole_number(given, kAnyNumber); }},
@@ -351,7 +359,8 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "(default: compare where there is one)"},
      [](auto& o, auto& given) { o.no_verify = switch_position(given); }},
     {{kGroupLimits, "hang-timeout", "SECONDS",
-      "give up an exchange between ranks that takes longer (default: 120)"},
+      "give up an exchange between ranks that takes longer, and a step of a group without rank 0, "
+      "which only waits for it (default: 120)"},
      [](auto& o, auto& given) { o.hang_timeout = seconds(given); }},
     {{kGroupLimits, "throttle-link", "RATE[,LATENCY]",
       "slow every message between ranks down, as 25M or 1.25G,200us (bytes per second), to see "

@@ -59,6 +59,12 @@ DecodeStrategy decode_strategy_word(const Given& given) {
   return kDecodeStrategies[one_of(given, names(kDecodeStrategies))];
 }
 
+std::optional<PolicyKind> policy_word(const Given& given) {
+  const std::size_t word = one_of(given, names(kPolicies, {"random_elastic"}));
+  if (word == 0) return std::nullopt;
+  return kPolicies[word - 1];
+}
+
 std::vector<DecodeStrategy> decode_strategy_words(const Given& given) {
   if (given.value == "all") return {kDecodeStrategies.begin(), kDecodeStrategies.end()};
   return listed(given, kDecodeStrategies);

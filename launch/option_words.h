@@ -16,6 +16,7 @@
 #include "comm/binding.h"
 #include "comm/log.h"
 #include "launch/option_values.h"
+#include "scheduler/policies/policy.h"
 
 namespace longspan {
 
@@ -26,6 +27,8 @@ std::vector<Layout> layout_words(const Given& given);
 /// Nothing for "auto".
 std::optional<Strategy> strategy_word(const Given& given);
 DecodeStrategy decode_strategy_word(const Given& given);
+/// Nothing for "random_elastic", whose groups are those of static_sp.
+std::optional<PolicyKind> policy_word(const Given& given);
 /// "all", or words with commas between them.
 std::vector<DecodeStrategy> decode_strategy_words(const Given& given);
 /// Nothing for "auto".

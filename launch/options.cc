@@ -157,10 +157,32 @@ void expect_one_prompt(const Arguments& arguments, std::span<const OptionText> o
   }
 }
 
+void expect_groups_as_asked(const GenerateOptions& options) {
+  if (!options.policy || options.policy == PolicyKind::kStaticSp) return;
+  const auto refuse = [&](std::string_view other, std::string_view why) {
+    throw UsageError(
+        str("--policy {} and {} do not go together: {}; leave out {}, or use --policy "
+            "static_sp",
+            name(*options.policy), other, why, other));
+  };
+  const bool replicas = options.policy == PolicyKind::kReplicas;
+  if (options.degree && (!replicas || *options.degree > 1)) {
+    refuse("--degree", replicas ? "each rank serves sequences of its own"
+                                : "all ranks together serve every sequence");
+  }
+  if (!options.compare_degrees.empty()) {
+    refuse("--compare-degrees", "the policy alone says how many ranks share a sequence");
+  }
+  if (!replicas && approximation(options.attention).needs_choice()) {
+    refuse("--attention", "what chooses keys reads a prompt in one step, whatever the budget");
+  }
+}
+
 void expect_no_contradiction(const GenerateOptions& options) {
   if (options.degree && !options.compare_degrees.empty()) {
     throw UsageError("--degree and --compare-degrees both say how many ranks to use; give one");
   }
+  expect_groups_as_asked(options);
   if (options.tp > 1 && options.decode_strategy == DecodeStrategy::kSliced) {
     throw UsageError(
         "--decode-strategy sliced needs all weights on every rank, but with --tp a rank holds a "

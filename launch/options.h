@@ -28,6 +28,7 @@
 #include "runtime/engine/queue_bounds.h"
 #include "scheduler/memory_mode.h"
 #include "scheduler/placement.h"
+#include "scheduler/policies/policy.h"
 
 namespace longspan {
 
@@ -70,8 +71,9 @@ struct GenerateOptions {
   /// Of a whole conversation. Absent: the model's context, or what memory holds of it.
   std::optional<std::int64_t> max_model_len;
 
-  int tp = 1;                 // ranks of an instance, which hold the weights together
-  std::optional<int> degree;  // instances that split the sequence; absent: all
+  int tp = 1;                        // ranks of an instance, which hold the weights together
+  std::optional<int> degree;         // instances that split the sequence; absent: all
+  std::optional<PolicyKind> policy;  // of groups of them; absent: static_sp
   Layout layout = Layout::kBlockCyclic;
   std::optional<Strategy> strategy;     // absent: the cheapest for each chunk
   std::optional<int> ulysses_degree;    // of usp; absent: the most promising

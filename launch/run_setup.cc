@@ -52,10 +52,12 @@ std::optional<std::int64_t> max_step_tokens(Backend backend, const JobOptions& j
   return std::max(usual, rows + job.max_running);
 }
 
-/// The ranks that attend with this one, where instances are split so.
+/// The ranks that attend with this one, where instances are split so: of the first group, as which
+/// the others are taken to be.
 ProbedGroup probed_group(Machine& machine, const GenerateOptions& options, const Split& split) {
   const InstanceRanks instances(options.tp);
-  ProbedGroup group{.ranks = {}, .hosts = split.hosts};
+  ProbedGroup group{.ranks = {},
+                    .hosts = {split.hosts.begin(), split.hosts.begin() + split.degree}};
   if (instances.instance_of(machine.rank()) >= split.degree) return group;
   std::vector<int> all(split.degree);
   std::iota(all.begin(), all.end(), 0);
@@ -63,11 +65,24 @@ ProbedGroup probed_group(Machine& machine, const GenerateOptions& options, const
   return group;
 }
 
+/// Of one group.
+int degree_of(const GenerateOptions& options, int instances) {
+  switch (options.policy.value_or(PolicyKind::kStaticSp)) {
+    case PolicyKind::kStaticSp:
+      return options.degree.value_or(instances);
+    case PolicyKind::kReplicas:
+      return 1;
+    case PolicyKind::kChunkedPrefill:
+      return instances;
+  }
+  return instances;
+}
+
 /// Throws UsageError where the job's `ranks` are too few.
 std::vector<int> degrees(const GenerateOptions& options, const ModelConfig& model, int ranks) {
   const int instances = count_instances(options.tp, ranks, model);
   std::vector<int> list = options.compare_degrees;
-  if (list.empty()) list.push_back(options.degree.value_or(instances));
+  if (list.empty()) list.push_back(degree_of(options, instances));
   for (int degree : list) {
     if (degree <= instances) continue;
     const std::int64_t needed = std::int64_t{degree} * options.tp;
@@ -96,7 +111,7 @@ MachineRequest machine_request(const GenerateOptions& options) {
 }
 
 std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
-                          const ModelConfig& model) {
+                          const ModelConfig& model, int sequences) {
   const std::vector<int> hosts = hosts_of_ranks(machine);
   const InstanceRanks instances(options.tp);
   return agree_on(machine.control(), [&] {
@@ -105,9 +120,14 @@ std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
     const HeadShape heads = part_of(model, {.index = 0, .ranks = options.tp}).heads;
     std::vector<Split> list;
     for (int degree : degrees(options, model, machine.size())) {
-      std::vector<int> of_group;  // where each instance has its first rank
-      for (int i = 0; i < degree; ++i) of_group.push_back(hosts[instances.rank_of(i, 0)]);
-      list.push_back({degree, allowed_strategies(options, heads, of_group), of_group});
+      const int most = options.compare_degrees.empty() ? sequences : 1;
+      const int groups = std::clamp(machine.size() / options.tp / degree, 1, most);
+      std::vector<int> of_instances;  // where each has its first rank
+      for (int i = 0; i < groups * degree; ++i) {
+        of_instances.push_back(hosts[instances.rank_of(i, 0)]);
+      }
+      const std::vector<int> of_first(of_instances.begin(), of_instances.begin() + degree);
+      list.push_back({degree, groups, allowed_strategies(options, heads, of_first), of_instances});
     }
     return list;
   });
@@ -128,6 +148,8 @@ MachineRates machine_rates(Machine& machine, const GenerateOptions& options,
 JobOptions job_options(Machine& machine, const GenerateOptions& options, const Split& split,
                        const MachineRates& rates, Precision precision) {
   JobOptions job{.degree = split.degree,
+                 .groups = split.groups,
+                 .policy = options.policy.value_or(PolicyKind::kStaticSp),
                  .page_tokens = *options.page_tokens,
                  .layout = dealt_by(options.layout),
                  .chunk_tokens = options.prefill_chunk,
@@ -218,6 +240,15 @@ RunFacts run_facts(const GenerateOptions& options, const LoadedModel& model, int
           .load_s = load_s,
           .load = model.weights.report(),
           .manifest = manifest};
+}
+
+void say_groups(const GenerateOptions& options, const Split& split) {
+  if (options.json || (split.groups == 1 && !options.policy)) return;
+  std::cerr << str("longspan: {} of {}{} ({})\n",
+                   count_text(static_cast<std::size_t>(split.groups), "group"),
+                   ranks_text(split.degree, options.tp),
+                   split.groups > 1 ? ", each with sequences of its own" : "",
+                   name(options.policy.value_or(PolicyKind::kStaticSp)));
 }
 
 std::string ranks_text(int degree, int tp) {

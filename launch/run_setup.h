@@ -16,18 +16,20 @@ namespace longspan {
 /// The ranks that the options ask for.
 MachineRequest machine_request(const GenerateOptions& options);
 
-/// How one degree is to share a sequence.
+/// How groups of one degree are to share sequences.
 struct Split {
   int degree = 1;
+  int groups = 1;
   std::vector<PlannedStrategy> plans;  // one, or several to choose from
-  std::vector<int> hosts;              // a number for each rank's
+  std::vector<int> hosts;              // a number for that of each instance of the groups
 };
 
 /// Of each degree that is asked for: one unless they are compared, all instances unless one is
-/// named. Every rank calls it; the same on all. Throws UsageError where model, options and the
-/// job's number of ranks do not go together.
+/// named, or the policy says how many. No more groups than `sequences` that may be under way at
+/// once, and one where degrees are compared. Every rank calls it; the same on all. Throws
+/// UsageError where model, options and the job's number of ranks do not go together.
 std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
-                          const ModelConfig& model);
+                          const ModelConfig& model, int sequences);
 
 /// Measured, or read from an earlier start, if there is a choice. Every rank calls it.
 MachineRates machine_rates(Machine& machine, const GenerateOptions& options,
@@ -59,6 +61,10 @@ Sampling make_sampling(const GenerateOptions& options, const Tokenizer& tokenize
 RunFacts run_facts(const GenerateOptions& options, const LoadedModel& model, int degree,
                    Precision precision, const Sampling& sampling, double load_s,
                    const std::string& manifest);
+
+/// A line for people that says which groups there are, unless they asked for JSON or there is one
+/// and nobody asked.
+void say_groups(const GenerateOptions& options, const Split& split);
 
 /// "4 ranks", "2 instances of 3 ranks"
 std::string ranks_text(int degree, int tp);

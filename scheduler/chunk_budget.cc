@@ -28,6 +28,7 @@ ChunkRules kept_beside(ChunkRules rules, std::int64_t most_rows) {
 ChunkBudget::ChunkBudget(const ChunkRules& rules, std::int64_t rows, const DecodeShape& shape,
                          const CostModel* costs)
     : rules_(rules), tokens_left_(rules.chunk_tokens), rows_left_(rules.step_rows - rows) {
+  if (cuts_to_fill()) tokens_left_ -= rows;
   if (!costs || !rules.target) return;
   cost_ = costs->prefill(rules.degree);
   const Nanoseconds price = to_nanoseconds(cost_->a);
@@ -40,12 +41,12 @@ ChunkBudget::ChunkBudget(const ChunkRules& rules, std::int64_t rows, const Decod
 std::int64_t ChunkBudget::take(std::int64_t computed, std::int64_t left) {
   const bool first = chunks_ == 0;
   const std::int64_t whole = std::min(left, rules_.chunk_tokens);
-  std::int64_t tokens = std::min(in_rows(whole), in_time(computed, whole));
+  std::int64_t tokens = std::min({in_rows(whole), in_time(computed, whole), in_budget(whole)});
   if (tokens < whole) {
-    if (!first) return 0;
+    if (!first && (!cuts_to_fill() || tokens < page_of_each())) return 0;
     tokens = rules_.cuts_are_fixed ? whole : std::min(in_rows(whole), whole_pages(tokens));
   }
-  if (tokens > tokens_left_ || chunks_ == rules_.max_chunks) return 0;
+  if (!first && (tokens > tokens_left_ || chunks_ == rules_.max_chunks)) return 0;
   ++chunks_;
   tokens_left_ -= tokens;
   rows_left_ -= most_rank_rows(tokens, 1, rules_.fewest(), rules_.page_tokens);
@@ -67,10 +68,14 @@ std::int64_t ChunkBudget::in_time(std::int64_t computed, std::int64_t tokens) co
   return std::min(tokens, cost_->most_tokens(computed, cost_->a + left));
 }
 
+/// As many of them as the budget has left.
+std::int64_t ChunkBudget::in_budget(std::int64_t tokens) const {
+  return cuts_to_fill() ? std::clamp<std::int64_t>(tokens_left_, 0, tokens) : tokens;
+}
+
 /// A page for each rank at least: fewer would leave ranks idle.
 std::int64_t ChunkBudget::whole_pages(std::int64_t tokens) const {
-  const std::int64_t multiple = rules_.degree * rules_.page_tokens;
-  return std::max(multiple, tokens / multiple * multiple);
+  return std::max(page_of_each(), tokens / page_of_each() * page_of_each());
 }
 
 }  // namespace longspan

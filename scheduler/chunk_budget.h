@@ -27,7 +27,10 @@ struct ChunkRules {
   std::int64_t chunk_tokens = 512;  // the most of one chunk, and of a step
   int max_chunks = 16;              // of a step: each may add to what one rank computes
   std::int64_t step_rows = std::numeric_limits<std::int64_t>::max();  // of one rank in a step
-  bool cuts_are_fixed = false;        // each chunk but a prompt's last has `chunk_tokens`
+  bool cuts_are_fixed = false;  // each chunk but a prompt's last has `chunk_tokens`
+  /// Rows that decode are of the `chunk_tokens` too, and a later prompt's chunk is cut to what is
+  /// left of them. Without effect where cuts are fixed.
+  bool fills_budget = false;
   std::optional<Nanoseconds> target;  // of a step; absent: any time
 
   int fewest() const { return least_degree > 0 ? least_degree : degree; }
@@ -47,13 +50,17 @@ class ChunkBudget {
   /// Takes the next chunk of a prompt of which `computed` positions are computed and `left`, 1 at
   /// least, are not. Returns its tokens; 0, and the step is full, when it has no place beside what
   /// was taken. The first one always has: whole, or cut to a multiple of a page for each rank
-  /// (one at least, if a rank has rows for it).
+  /// (one at least, if a rank has rows for it). Others are whole, or cut so where budgets are
+  /// filled.
   std::int64_t take(std::int64_t computed, std::int64_t left);
 
  private:
   std::int64_t in_rows(std::int64_t tokens) const;
   std::int64_t in_time(std::int64_t computed, std::int64_t tokens) const;
+  std::int64_t in_budget(std::int64_t tokens) const;
+  bool cuts_to_fill() const { return rules_.fills_budget && !rules_.cuts_are_fixed; }
   std::int64_t whole_pages(std::int64_t tokens) const;
+  std::int64_t page_of_each() const { return rules_.degree * rules_.page_tokens; }
 
   ChunkRules rules_;
   std::int64_t tokens_left_;

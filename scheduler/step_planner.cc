@@ -35,6 +35,7 @@ ChunkRules rules_of(const PlannerOptions& options) {
                       .max_chunks = options.max_chunks,
                       .step_rows = options.step_rows,
                       .cuts_are_fixed = options.cuts_are_fixed,
+                      .fills_budget = options.filling == Filling::kFirstCome,
                       .target = options.target},
                      options.max_running - 1);
 }
@@ -80,6 +81,7 @@ std::int64_t StepPlanner::kept(const Running& held, std::int64_t common) const {
 }
 
 std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds now) {
+  let_go_of_tails();  // who was to copy one may have left since the last step
   const bool short_of_pages = grow_promises();
   make_wanted_moves();
   commit_moves();  // first: who starts finds pages where they will be
@@ -142,7 +144,7 @@ void StepPlanner::grant_pages(StepPlan& plan, const Running& request) {
   }
 }
 
-/// Whose chunks may be next, in order. Running requests are in order of arrival.
+/// Whose chunks may be next, in order. Running requests are in the order in which they started.
 std::vector<StepPlanner::Running*> StepPlanner::next_prompts() {
   std::vector<Running*> next;
   for (Running& request : running_) {
@@ -150,6 +152,7 @@ std::vector<StepPlanner::Running*> StepPlanner::next_prompts() {
     next.push_back(&request);
     if (request.overtaken >= options_.max_overtaken) break;
   }
+  if (options_.filling == Filling::kFirstCome) return next;
   std::ranges::stable_sort(next, {}, &Running::prompt_left);
   return next;
 }

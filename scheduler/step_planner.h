@@ -48,6 +48,16 @@
 
 namespace longspan {
 
+class WorkPrice;
+
+/// Which prompts a step reads beside the rows that decode, and how much of each.
+enum class Filling {
+  kShortestFirst,  // those with the fewest tokens left, and no part of one that others leave no
+                   // room for
+  kFirstCome,      // in the order in which they started, as much as a budget holds of which the
+                   // rows have taken their part
+};
+
 struct PlannerOptions {
   std::vector<int> group;              // ranks that compute prefill, in order
   std::vector<std::int64_t> capacity;  // pages, by world rank
@@ -56,8 +66,9 @@ struct PlannerOptions {
   Retention keep = Retention::kSpread;
   bool whole_pages = false;  // deal by pages even where ranks go idle: each keeps what it computes
   std::int64_t chunk_tokens = 512;  // of the whole group, in a step; a prompt's last has the rest
-  int max_chunks = 16;              // of a step: each may add to what one rank computes
-  int max_running = 64;             // requests that have started and not been forgotten
+  Filling filling = Filling::kShortestFirst;
+  int max_chunks = 16;   // of a step: each may add to what one rank computes
+  int max_running = 64;  // requests that have started and not been forgotten
   /// Of one rank in a step, chunks and rows that decode: no more run than could decode together.
   std::int64_t step_rows = std::numeric_limits<std::int64_t>::max();
   /// Of a step's time, where costs are known: see chunk_budget.h. Absent: any.
@@ -102,6 +113,8 @@ struct RequestShape {
   /// Names of the prompt's full pages, by which it finds what others have computed of it, and they
   /// what it has; none: it shares nothing. Every row whose likelihood is wanted is computed.
   std::vector<PageHash> names;
+  /// Positions of its prompt that it should find computed, for outstanding().
+  std::int64_t expected = 0;
 
   std::int64_t longest_prompt() const { return std::max(prompt_tokens, room - 1); }
   bool fits_its_room() const { return room == 0 || prompt_tokens + max_new <= room; }
@@ -205,6 +218,12 @@ class StepPlanner {
   /// Of those that wait: what is to be read when they start.
   std::int64_t waiting_tokens() const;
   const ElasticCounts& elastic_counts() const { return elastic_counts_; }
+  /// What all that wait or run have left to compute.
+  std::int64_t outstanding(const WorkPrice& price) const;
+  /// Positions of its prompt that `request`, if it came now, should find computed when it starts:
+  /// by then those before it have read theirs.
+  std::int64_t expected_of(const RequestShape& request) const;
+  const PlannerOptions& options() const { return options_; }
   /// Between completed() and next(). Takes as long as there are pages.
   PlannerState state() const;
   /// Which page is whose. After next() it is as the ranks see it when they have done the step.

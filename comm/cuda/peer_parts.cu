@@ -100,8 +100,7 @@ __global__ void __launch_bounds__(kThreads) move_all(const __grid_constant__ Ord
   // The last block counts for the next kernel, when no block reads the counts any more.
   if (threadIdx.x != 0) return;
   __threadfence();
-  if (atomicAdd(order.ticket, 1u) + 1 < gridDim.x) return;
-  *order.ticket = 0;
+  if (atomicInc(order.ticket, gridDim.x - 1) + 1 < gridDim.x) return;  // 0 again for the next one
   for (int peer = 0; peer < order.peers; ++peer) {
     order.lanes[peer].here->parts_sent += order.sent[peer];
     order.lanes[peer].here->parts_received += order.received[peer];

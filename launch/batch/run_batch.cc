@@ -171,7 +171,7 @@ ExitCode run_batch_on(Machine& machine, const RunBatchOptions& asked, AnswerInte
   if (options.run.trace) trace.emplace(machine, *options.run.trace);
 
   OpenedModel opened = open_asked(machine, options.run);
-  const Split split = splits(machine, options.run, opened.config).front();
+  const Split split = splits(machine, options.run, opened.config, options.run.max_num_seqs).front();
   const Precision precision = agreed_precision(machine, options.run.dtype);
   agree_on(machine.control(), [&] {
     if (coordinator) desk->begin(options, opened, precision);
@@ -182,6 +182,7 @@ ExitCode run_batch_on(Machine& machine, const RunBatchOptions& asked, AnswerInte
   const std::string manifest = manifest_word(options.run, opened);
   LoadedModel model = load_with_bar(machine, options.run, std::move(opened), precision);
   if (coordinator) say_loaded(options.run, model, seconds_since(start), manifest);
+  if (coordinator) say_groups(options.run, split);
   const MachineRates rates = machine_rates(machine, options.run, *model.kernels, split);
   JobOptions job = with_memory_to_spare(machine, model,
                                         job_options(machine, options.run, split, rates, precision));

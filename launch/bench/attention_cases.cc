@@ -44,7 +44,7 @@ std::vector<PlannedStrategy> legal_plans(const StrategyWish& wish, const SplitSe
   return plans;
 }
 
-AttentionCase make_case(const ChunkSize& size, const BenchAttentionOptions& options, Layout layout,
+AttentionCase make_case(const AskedChunk& size, const BenchAttentionOptions& options, Layout layout,
                         const std::vector<int>& hosts) {
   AttentionCase one;
   const int ranks = static_cast<int>(hosts.size());
@@ -96,10 +96,10 @@ SequenceStorage AttentionCase::storage(int rank, const std::vector<std::int32_t>
           .slots = {slots.begin(), slots.begin() + own}};
 }
 
-std::vector<ChunkSize> chunk_sizes(const BenchAttentionOptions& options) {
+std::vector<AskedChunk> chunk_sizes(const BenchAttentionOptions& options) {
   const std::int64_t most = std::ranges::max(options.tokens);
   if (options.random) return random_chunks(*options.random, most, options.cached.value_or(most));
-  std::vector<ChunkSize> sizes;
+  std::vector<AskedChunk> sizes;
   for (std::int64_t tokens : options.tokens) sizes.push_back({tokens, options.cached.value_or(0)});
   return sizes;
 }
@@ -107,13 +107,13 @@ std::vector<ChunkSize> chunk_sizes(const BenchAttentionOptions& options) {
 std::vector<AttentionCase> attention_cases(const BenchAttentionOptions& options,
                                            const std::vector<int>& hosts) {
   std::vector<AttentionCase> cases;
-  for (const ChunkSize& size : chunk_sizes(options)) {
+  for (const AskedChunk& size : chunk_sizes(options)) {
     for (Layout layout : options.layouts) cases.push_back(make_case(size, options, layout, hosts));
   }
   return cases;
 }
 
-ChunkSize even_share(const ChunkSize& chunk, int rank, int ranks) {
+AskedChunk even_share(const AskedChunk& chunk, int rank, int ranks) {
   const std::int64_t rows = chunk.tokens / ranks + (rank < chunk.tokens % ranks ? 1 : 0);
   if (rows == 0) return {.tokens = 0, .cached = 0};
   // rows * (cached + (rows + 1) / 2) pairs are to be what all have, over the ranks.
@@ -122,7 +122,7 @@ ChunkSize even_share(const ChunkSize& chunk, int rank, int ranks) {
   return {.tokens = rows, .cached = std::max<std::int64_t>(0, cached)};
 }
 
-double visible_pairs(const ChunkSize& chunk) {
+double visible_pairs(const AskedChunk& chunk) {
   const auto tokens = static_cast<double>(chunk.tokens);
   return tokens * static_cast<double>(chunk.cached) + tokens * (tokens + 1) / 2;
 }
@@ -139,7 +139,7 @@ AttentionRoom room_for(const std::vector<AttentionCase>& cases) {
     const std::int64_t page = one.setting.page_tokens;
     room.pages = std::max(room.pages, pages_for(one.shape.most_rows(), page));
     for (int rank = 0; rank < ranks; ++rank) {
-      const ChunkSize share = even_share(one.size, rank, ranks);
+      const AskedChunk share = even_share(one.size, rank, ranks);
       const std::int64_t columns = share.cached + share.tokens;
       widen(room.alone, {.rows = share.tokens,
                          .columns = columns,

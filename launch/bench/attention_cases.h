@@ -15,7 +15,7 @@ namespace longspan {
 
 /// One chunk as its ranks share it. Its pages are spread over them as the engine spreads them.
 struct AttentionCase {
-  ChunkSize size;
+  AskedChunk size;
   Deal deal;
   std::vector<int> owners;  // of all pages, as indices of the group
   SplitSetting setting;
@@ -29,7 +29,7 @@ struct AttentionCase {
 };
 
 /// The sizes that the options ask for, in order.
-std::vector<ChunkSize> chunk_sizes(const BenchAttentionOptions& options);
+std::vector<AskedChunk> chunk_sizes(const BenchAttentionOptions& options);
 
 /// All sizes, each by every layout, over as many ranks as `hosts` has numbers of hosts. Blocks of
 /// the layouts are whole pages, so that strategies that need it keep each new key where it is
@@ -40,10 +40,10 @@ std::vector<AttentionCase> attention_cases(const BenchAttentionOptions& options,
 
 /// One rank's even share of a chunk's pairs, were it to compute them alone: so many rows behind so
 /// many cached columns, none behind none where there are fewer rows than ranks.
-ChunkSize even_share(const ChunkSize& chunk, int rank, int ranks);
+AskedChunk even_share(const AskedChunk& chunk, int rank, int ranks);
 
 /// Pairs of a row and a key that it sees.
-double visible_pairs(const ChunkSize& chunk);
+double visible_pairs(const AskedChunk& chunk);
 
 /// The memory that all cases need together.
 struct AttentionRoom {

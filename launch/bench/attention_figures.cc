@@ -49,7 +49,7 @@ std::int64_t memory_bytes(const AttentionRoom& room, const BenchAttentionOptions
 /// What the ideal of the longest chunk needs at least, before anything as long as it is made.
 std::int64_t least_bytes(const BenchAttentionOptions& options) {
   std::int64_t columns = 0;
-  for (const ChunkSize& size : chunk_sizes(options)) {
+  for (const AskedChunk& size : chunk_sizes(options)) {
     columns = std::max(columns, size.cached + size.tokens / 2);
   }
   return columns * options.heads.kv_values() * static_cast<std::int64_t>(sizeof(float));
@@ -189,8 +189,8 @@ RankClock::Runs AttentionBench::runs_of(const AttentionCase& one, const PlannedS
 /// keys are its own.
 RankClock::Runs AttentionBench::ideal_runs(const AttentionCase& one) {
   const int ranks = one.deal.ranks;
-  const ChunkSize share =
-      member_ ? even_share(one.size, member_->group.rank(), ranks) : ChunkSize{0, 0};
+  const AskedChunk share =
+      member_ ? even_share(one.size, member_->group.rank(), ranks) : AskedChunk{0, 0};
   if (share.tokens == 0) return [](int) {};
   AttentionWorkload& work = member_->work;
   const Deal deal{.layout = Layout::kContiguous, .first = share.cached, .count = share.tokens};

@@ -34,7 +34,7 @@ struct Rematch {
 };
 
 struct AttentionFigure {
-  ChunkSize size;
+  AskedChunk size;
   Layout layout{};
   int degree = 1;
   SplitShape shape;

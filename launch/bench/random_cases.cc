@@ -17,10 +17,10 @@ std::int64_t log_uniform(std::mt19937_64& random, std::int64_t most) {
 
 }  // namespace
 
-std::vector<ChunkSize> random_chunks(int count, std::int64_t most_tokens,
-                                     std::int64_t most_cached) {
+std::vector<AskedChunk> random_chunks(int count, std::int64_t most_tokens,
+                                      std::int64_t most_cached) {
   std::mt19937_64 random(2026);
-  std::vector<ChunkSize> chunks;
+  std::vector<AskedChunk> chunks;
   for (int i = 0; i < count; ++i) {
     const std::int64_t tokens = log_uniform(random, most_tokens);
     chunks.push_back({tokens, log_uniform(random, most_cached + 1) - 1});

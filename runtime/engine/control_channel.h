@@ -14,7 +14,8 @@ namespace longspan {
 
 class ControlChannel {
  public:
-  /// Borrows the communicator; nobody else may use it meanwhile. `deadline` bounds every send
+  /// Borrows the communicator; nobody else may use it meanwhile. Threads that talk to different
+  /// peers may do so at once. `deadline` bounds every send
   /// and, unless it brings patience of its own, every receive.
   ControlChannel(Communicator& control, std::chrono::milliseconds deadline);
 

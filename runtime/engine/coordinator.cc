@@ -27,18 +27,34 @@ Nanoseconds now() {
 
 }  // namespace
 
-Coordinator::Coordinator(ControlChannel& control, StepWorker& worker, PlannerOptions options,
+Coordinator::Coordinator(ControlChannel& control, StepWorker& worker, GroupSchedule schedule,
                          StrategyPickerOptions strategies, Listener listener)
     : control_(control),
       worker_(worker),
-      planner_(std::move(options)),
+      schedule_(std::move(schedule)),
       picker_(std::move(strategies)),
-      listener_(std::move(listener)) {}
+      listener_(std::move(listener)),
+      groups_(schedule_.groups()) {
+  for (int group = 0; group < schedule_.groups(); ++group) {
+    groups_[group].line = std::make_unique<GroupLine>(
+        control_, worker_,
+        GroupLine::Setting{
+            .group = group,
+            .instances = schedule_.planner(group).options().group,
+            .has_thread = schedule_.groups() > 1,
+            .done = [this](StepOutcome outcome) { outcomes_.put(std::move(outcome)); }});
+  }
+}
 
-std::vector<int> Coordinator::others() const {
-  std::vector<int> ranks;
-  for (int rank = 1; rank < control_.size(); ++rank) ranks.push_back(rank);
-  return ranks;
+Coordinator::GroupSteps& Coordinator::steps_of(RequestId request) {
+  const auto group = schedule_.group_of(request);
+  expects(group.has_value(), "a request that is known has a group");
+  return groups_[*group];
+}
+
+bool Coordinator::is_between_steps(RequestId request) const {
+  const auto group = schedule_.group_of(request);
+  return !group || !groups_[*group].under_way;
 }
 
 bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_nll,
@@ -53,11 +69,11 @@ bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_n
   shape.deadline = terms.deadline;
   shape.names_limit = terms.names_limit;
   admission.length = room > 0 ? room : shape.prompt_tokens + max_new;
-  if (!planner_.could_run(shape)) return false;
+  if (!schedule_.could_run(shape)) return false;
   if (prefixes_ && room == 0) shape.names = begin_names(admission, sharing.cache_salt);
-  if (!planner_.submit(shape)) return false;
+  if (!schedule_.submit(shape, costs())) return false;
   if (room > 0) conversations_[shape.id].room = room;
-  if (planner_.may_go_back(shape)) kept_[shape.id] = admission;
+  if (schedule_.planner_of(shape.id).may_go_back(shape)) kept_[shape.id] = admission;
   admit(std::move(admission));
   return true;
 }
@@ -79,23 +95,24 @@ void Coordinator::name_answers(const std::vector<SampledToken>& sampled) {
     const auto answer = answers_.find(one.request);
     if (answer == answers_.end()) continue;
     const auto names = prefixes_->names.go_on(answer->second, {&one.token, 1});
-    if (!names.empty()) planner_.name_more(one.request, names);
+    if (!names.empty()) schedule_.name_more(one.request, names);
   }
 }
 
 std::optional<std::int64_t> Coordinator::extend(Admission admission, std::int64_t max_new) {
+  expects(is_between_steps(admission.request), "a request goes on between its group's steps");
   const Conversation& before = conversations_.at(admission.request);
   const auto common = std::ranges::mismatch(before.tokens, admission.prompt).in1;
   const std::optional<std::int64_t> keep =
-      planner_.extend(shape_of(admission, max_new), common - before.tokens.begin());
+      schedule_.extend(shape_of(admission, max_new), common - before.tokens.begin());
   if (!keep) return std::nullopt;
   admission.length = before.room;
   admit(std::move(admission));
   return keep;
 }
 
-/// On all ranks. All tokens of one that goes on travel again, so that nothing drawn from them, as
-/// what penalties look back on, can differ from a request that begins.
+/// On all ranks of its group. All tokens of one that goes on travel again, so that nothing drawn
+/// from them, as what penalties look back on, can differ from a request that begins.
 void Coordinator::admit(Admission admission) {
   const RequestId id = admission.request;
   prompt_tokens_[id] = admission.to_read();
@@ -103,8 +120,12 @@ void Coordinator::admit(Admission admission) {
   if (admission.sampling.looks_back()) looking_back_.insert(id);
   const auto conversation = conversations_.find(id);
   if (conversation != conversations_.end()) conversation->second.tokens = admission.prompt;
-  control_.send(others(), to_message(admission));
-  worker_.admit(std::move(admission));
+  steps_of(id).line->admit(std::move(admission));
+}
+
+void Coordinator::end(RequestId request) {
+  expects(is_between_steps(request), "a request ends between its group's steps");
+  schedule_.end(request);
 }
 
 /// Before the plan by which ranks forget the pages of those that have gone back to waiting: what
@@ -113,14 +134,15 @@ void Coordinator::admit_again(const std::vector<RequestId>& preempted) {
   for (const RequestId id : preempted) {
     picker_.forget(id);
     Admission admission = kept_.at(id);
-    const std::span<const std::int32_t> written = planner_.read_again(id);
+    const std::span<const std::int32_t> written = schedule_.planner_of(id).read_again(id);
     admission.written.assign(written.begin(), written.end());
     admit(std::move(admission));
   }
 }
 
 void Coordinator::forget(RequestId request) {
-  planner_.abort(request);
+  expects(is_between_steps(request), "a request is forgotten between its group's steps");
+  schedule_.abort(request);
   conversations_.erase(request);
 }
 
@@ -135,70 +157,114 @@ void Coordinator::drop(const std::vector<RequestId>& finished) {
 }
 
 bool Coordinator::step() {
-  if (state_wanted_ && state_wanted_()) write_state(planner_.state());
-  std::optional<StepPlan> plan = planner_.next(costs_ ? &costs_->costs() : nullptr, now());
-  if (!plan) return false;
-  StepOrder order{.plan = std::move(*plan), .decode_strategy = decode_strategy_};
+  write_wanted_states();
+  for (int group = 0; group < schedule_.groups(); ++group) {
+    if (!groups_[group].under_way) begin_step(group);
+  }
+  const auto is_busy = [](const GroupSteps& group) { return group.under_way.has_value(); };
+  if (std::ranges::none_of(groups_, is_busy)) return false;
+  if (std::ranges::all_of(groups_, is_busy)) {
+    end_step(outcomes_.next());
+  } else if (const auto outcome = outcomes_.next_unless_woken()) {
+    end_step(*outcome);
+  }
+  return true;
+}
+
+/// Of groups between steps; the others' turn comes.
+void Coordinator::write_wanted_states() {
+  const bool wanted = state_wanted_ && state_wanted_();
+  for (int group = 0; group < schedule_.groups(); ++group) {
+    GroupSteps& steps = groups_[group];
+    steps.state_wanted |= wanted;
+    if (!steps.state_wanted || steps.under_way) continue;
+    steps.state_wanted = false;
+    const bool alone = schedule_.groups() == 1;
+    write_state(schedule_.planner(group).state(), alone ? std::nullopt : std::optional(group));
+  }
+}
+
+/// If there is something to do.
+void Coordinator::begin_step(int group) {
+  GroupSteps& steps = groups_[group];
+  const StepPlanner& planner = schedule_.planner(group);
+  std::optional<StepPlan> plan =
+      schedule_.next(group, planner.options().target ? costs() : nullptr, now());
+  if (!plan) return;
+  const StepOrder& order = steps.under_way.emplace(
+      StepOrder{.plan = std::move(*plan), .strategies = {}, .decode_strategy = decode_strategy_});
   admit_again(order.plan.preempted);
   drop(order.plan.finished);
   std::vector<StrategyChoice> choices;  // of each chunk
   for (const PrefillChunk& chunk : order.plan.prefill) {
     choices.push_back(
-        picker_.pick(chunk, prompt_tokens_[chunk.request], planner_.owners(chunk.request)));
-    order.strategies.push_back(choices.back().plan.strategy);
+        picker_.pick(chunk, prompt_tokens_[chunk.request], planner.owners(chunk.request)));
+    steps.under_way->strategies.push_back(choices.back().plan.strategy);
     log(LogLevel::kDebug, str("chunk of {} tokens at {}: {}", chunk.count, chunk.first,
                               describe(choices.back(), std::ssize(chunk.group))));
   }
-  const Nanoseconds begun = now();
-  run(order, choices);
-  if (costs_) costs_->note(order.plan, std::max<Nanoseconds>(1, now() - begun));
-  return true;
+  tell_of_chunks(order.plan, choices);
+  const bool prefills = !order.plan.prefill.empty();
+  steps.line->step(order, concerns_all(order.plan), prefills ? listener_.layer : nullptr);
 }
 
-void Coordinator::run(const StepOrder& order, const std::vector<StrategyChoice>& choices) {
-  announce(order);
+void Coordinator::tell_of_chunks(const StepPlan& plan,
+                                 const std::vector<StrategyChoice>& choices) const {
   for (std::size_t i = 0; i < choices.size(); ++i) {
-    const PrefillChunk& chunk = order.plan.prefill[i];
-    const std::int64_t prompt = prompt_tokens_[chunk.request];
+    const PrefillChunk& chunk = plan.prefill[i];
+    const std::int64_t prompt = prompt_tokens_.at(chunk.request);
     listener_.prefill({chunk.request, chunk.first, chunk.count, prompt, &choices[i]});
     for (const RequestId fork : chunk.forks) {
       listener_.prefill({fork, prompt, 0, prompt, &choices[i]});
     }
   }
-  const bool prefills = !order.plan.prefill.empty();
-  collect(order.plan, worker_.execute(order, prefills ? listener_.layer : nullptr));
 }
 
-/// To the group; to everyone when requests have finished or wait again, are forked, or pages move
-/// or get owners, since any rank may hold them, and when rows look back.
-void Coordinator::announce(const StepOrder& order) {
-  const StepPlan& plan = order.plan;
-  const bool of_pages = !plan.finished.empty() || !plan.preempted.empty() || !plan.moves.empty() ||
-                        !plan.forks.empty() || !plan.owners.empty();
-  const bool looks_back = std::ranges::any_of(
-      plan.decode, [&](const DecodeStep& row) { return looking_back_.contains(row.request); });
-  std::vector<int> peers = of_pages || looks_back ? others() : worker_.ranks().all(plan.group);
-  std::erase(peers, control_.rank());
-  control_.send(peers, to_message(order));
+/// When requests have finished or wait again, are forked, or pages move or get owners, since any
+/// rank of the group may hold them, and when rows look back.
+bool Coordinator::concerns_all(const StepPlan& plan) const {
+  return !plan.finished.empty() || !plan.preempted.empty() || !plan.moves.empty() ||
+         !plan.forks.empty() || !plan.owners.empty() ||
+         std::ranges::any_of(plan.decode, [&](const DecodeStep& row) {
+           return looking_back_.contains(row.request);
+         });
 }
 
-void Coordinator::collect(const StepPlan& plan, const StepReport& own) {
-  compare_with_ledger(control_.rank(), own);
-  std::vector<StepReport> reports{own};
-  for (int rank : worker_.ranks().all(plan.group)) {
-    if (rank == control_.rank()) continue;
-    reports.push_back(read_report(control_.receive(rank)));
-    if (reports.back().epoch != plan.epoch) {
-      throw CommError(str("rank {} reported step {} while step {} ran", rank, reports.back().epoch,
-                          plan.epoch));
+/// The step that has ended, if it went well.
+StepOrder Coordinator::take(const StepOutcome& outcome) {
+  if (outcome.failure) std::rethrow_exception(outcome.failure);
+  StepOrder order = std::move(groups_[outcome.group].under_way).value();
+  groups_[outcome.group].under_way.reset();
+  for (const RankReport& from : outcome.reports) {
+    if (from.report.epoch != order.plan.epoch) {
+      throw CommError(str("rank {} reported step {} while step {} ran", from.rank,
+                          from.report.epoch, order.plan.epoch));
     }
-    compare_with_ledger(rank, reports.back());
+    compare_with_ledger(outcome.group, from);
   }
+  return order;
+}
+
+void Coordinator::end_step(const StepOutcome& outcome) {
+  const StepOrder order = take(outcome);
+  ++steps_;
+  if (costs_) costs_->note(order.plan, outcome.took);
+  const std::vector<SampledToken> sampled = note_tokens(outcome, order.plan.known);
+  const std::vector<RequestId> ended_now = schedule_.completed(outcome.group, sampled);
+  name_answers(sampled);
+  for (const RequestId ended : ended_now) {
+    if (listener_.finished) listener_.finished(ended);
+  }
+}
+
+/// `known`: rows that compute again what they computed before they went back to waiting.
+std::vector<SampledToken> Coordinator::note_tokens(const StepOutcome& outcome,
+                                                   const std::vector<RequestId>& known) {
   std::vector<SampledToken> sampled;
-  std::map<RequestId, double> nll;  // summed in rank order
-  for (const StepReport& report : reports) {
-    for (const RowResult& row : report.rows) {
-      if (std::ranges::count(plan.known, row.request) > 0) continue;  // told before
+  std::map<RequestId, double> nll;  // summed in order of the reports
+  for (const RankReport& from : outcome.reports) {
+    for (const RowResult& row : from.report.rows) {
+      if (std::ranges::count(known, row.request) > 0) continue;  // told before
       sampled.push_back({row.request, row.scored.chosen.id});
       const auto conversation = conversations_.find(row.request);
       if (conversation != conversations_.end()) {
@@ -206,32 +272,46 @@ void Coordinator::collect(const StepPlan& plan, const StepReport& own) {
       }
       listener_.token(row.request, row.scored);
     }
-    for (const NllSum& part : report.nll) nll[part.request] += part.sum;
+    for (const NllSum& part : from.report.nll) nll[part.request] += part.sum;
   }
   for (const auto& [request, sum] : nll) listener_.nll(request, sum);
-  const std::vector<RequestId> ended_now = planner_.completed(sampled);
-  name_answers(sampled);
-  for (const RequestId ended : ended_now) {
-    if (listener_.finished) listener_.finished(ended);
-  }
+  return sampled;
 }
 
 /// Two that count the same thing: what was told wrongly, or done wrongly, shows here.
-void Coordinator::compare_with_ledger(int rank, const StepReport& report) const {
-  const PageCounts& counts = planner_.ledger().counts(worker_.ranks().instance_of(rank));
+void Coordinator::compare_with_ledger(int group, const RankReport& from) const {
+  const int instance = worker_.ranks().instance_of(from.rank);
+  const PageCounts& counts = schedule_.planner(group).ledger().counts(instance);
   const std::int64_t handed_out = counts.at(PageState::kLive) + counts.at(PageState::kReserved);
-  if (report.kv_pages == handed_out) return;
+  if (from.report.kv_pages == handed_out) return;
   throw Error(ExitCode::kInternal,
               str("rank {} has {} pages of KV in use after step {}, and the ledger handed out {}",
-                  rank, report.kv_pages, report.epoch, handed_out));
+                  from.rank, from.report.kv_pages, from.report.epoch, handed_out));
+}
+
+void Coordinator::settle() {
+  for (GroupSteps& group : groups_) await(group);
+}
+
+/// What ends meanwhile is told too.
+void Coordinator::await(GroupSteps& group) {
+  while (group.under_way) end_step(outcomes_.next());
 }
 
 std::vector<RankSummary> Coordinator::stop() {
-  control_.send(others(), {MessageType::kStop, {}});
+  for (GroupSteps& group : groups_) {
+    while (group.under_way) (void)take(outcomes_.next());
+  }
+  groups_.clear();  // from here on the worker is this thread's
+  std::vector<int> others;
+  for (int rank = 1; rank < control_.size(); ++rank) others.push_back(rank);
+  control_.send(others, {MessageType::kStop, {}});
   std::vector<RankSummary> summaries{worker_.summary()};
-  for (int rank : others()) summaries.push_back(read_summary(control_.receive(rank)));
-  if (const auto violation = planner_.ledger().check()) {
-    throw Error(ExitCode::kInternal, str("the page ledger is wrong: {}", *violation));
+  for (const int rank : others) summaries.push_back(read_summary(control_.receive(rank)));
+  for (int group = 0; group < schedule_.groups(); ++group) {
+    if (const auto violation = schedule_.planner(group).ledger().check()) {
+      throw Error(ExitCode::kInternal, str("the page ledger is wrong: {}", *violation));
+    }
   }
   return summaries;
 }

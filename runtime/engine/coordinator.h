@@ -1,29 +1,33 @@
 // Rank 0's side of a job: submits requests, drives steps, hands out tokens.
 //
-//   planner --plan--> every rank of the group --report--> planner, listener
+//   planner of a group --plan--> its line --> ranks of the group --reports--> planner, listener
 //
-// A plan that ends requests, or moves pages or says whose they are, goes to all ranks, since any of
-// them may hold them.
-// So does one with rows of a request whose penalties look back: a rank that comes to own its next
-// page samples for it, and must know every token until then.
+// Each group has a step of its own under way, and its next one begins when that is done, whatever
+// the others do: lines wait for ranks (group_line.h), the coordinator sleeps until a line has
+// something to say. A job of one group has one line, without a thread: a step is then one call.
 //
-// The coordinator is a worker too: between sending a plan and collecting the reports it does its
-// own part of the step.
+// A request, its pages and what is said of it concern the ranks of its group and nobody else. A
+// plan that ends requests or moves pages goes to all of them, since any may hold the pages. So does
+// one with rows of a request whose penalties look back: a rank that comes to own its next page
+// samples for it, and must know every token until then.
 #pragma once
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "runtime/engine/control_channel.h"
+#include "runtime/engine/group_line.h"
 #include "runtime/engine/page_names.h"
+#include "runtime/engine/step_outcomes.h"
 #include "runtime/engine/step_worker.h"
 #include "runtime/engine/strategy_picker.h"
+#include "scheduler/group_schedule.h"
 #include "scheduler/step_cost_fit.h"
-#include "scheduler/step_planner.h"
 
 namespace longspan {
 
@@ -62,7 +66,8 @@ class Coordinator {
   struct Listener {
     /// A prefill chunk is about to run.
     std::function<void(const Progress&)> prefill;
-    /// Layers of that chunk as this rank does them; called on the compute stream's thread.
+    /// Layers of a chunk of rank 0's group as this rank does them; called on the compute stream's
+    /// thread.
     LayerDone layer;
     /// A token was sampled, in order of position per request.
     std::function<void(RequestId, const Scored&)> token;
@@ -73,18 +78,19 @@ class Coordinator {
   };
 
   /// Borrows all but the options.
-  Coordinator(ControlChannel& control, StepWorker& worker, PlannerOptions options,
+  Coordinator(ControlChannel& control, StepWorker& worker, GroupSchedule schedule,
               StrategyPickerOptions strategies, Listener listener);
 
   /// How decode rows are shared from the next step on; shipped until told.
   void use_for_decode(DecodeStrategy strategy) { decode_strategy_ = strategy; }
 
-  /// From now on steps are timed, and the planner told what the next ones should take: it needs
-  /// that for a target (PlannerOptions). `guess`: what they take until some were timed.
+  /// From now on steps are timed, and requests go to groups by what they should take there. The
+  /// planner of a group is told too, if it has a target (PlannerOptions). `guess`: what steps of
+  /// `degree` instances, as many as every group has, take until some were timed.
   void price_steps(const StepCosts& guess, int degree) { costs_.emplace(guess, degree); }
 
   /// From now on `wanted` is asked before each step whether the scheduler's state is to be written
-  /// to a file, which a line in the log names.
+  /// to files, one for each group when that is between steps, which lines in the log name.
   void write_state_when(std::function<bool()> wanted) { state_wanted_ = std::move(wanted); }
 
   /// How prompts find what others have computed.
@@ -107,76 +113,110 @@ class Coordinator {
     std::string cache_salt;
   };
 
-  /// Tells every rank of the request and queues it. With `room` it is a conversation of up to so
-  /// many tokens, and is held at its end. False when it can never fit.
+  /// Whether any group could ever run it. Any thread may ask.
+  bool could_run(const RequestShape& shape) const { return schedule_.could_run(shape); }
+  /// Queues the request with a group and tells the group's ranks, at any time. With `room` it is a
+  /// conversation of up to so many tokens, and is held at its end. False when it can never fit.
   [[nodiscard]] bool submit(Admission admission, std::int64_t max_new, bool wants_nll,
                             std::int64_t room = 0, const Sharing& sharing = {},
                             const QueueTerms& terms = {});
+
+  // What concerns one request: between the steps of its group.
+
+  /// Whether no step of its group is under way.
+  bool is_between_steps(RequestId request) const;
   /// Goes on with the held request of that name as `admission`. Returns how many leading positions
   /// need not be computed again: those of the tokens that both have, but for the prompt's last, and
   /// of a page that was rounded all or none. Nothing, and all stays as it was, when it does not fit
   /// the room.
   [[nodiscard]] std::optional<std::int64_t> extend(Admission admission, std::int64_t max_new);
   /// Whether the request is held.
-  bool holds(RequestId request) const { return planner_.holds(request); }
-  const StepPlanner& planner() const { return planner_; }
+  bool holds(RequestId request) const { return schedule_.holds(request); }
+  const GroupSchedule& schedule() const { return schedule_; }
   HeldConversation held(RequestId request) const;
-  /// Every rank writes its pages of a held request. `order.computed` is what held() says, or less
-  /// where nothing that was rounded together is cut. Throws the Error of the first rank that could
-  /// not; what others wrote then stays, for the caller to drop.
+  /// Every rank of its group writes its pages of a held request; waits for a step of the group that
+  /// is under way. `order.computed` is what held() says, or less where nothing that was rounded
+  /// together is cut. Throws the Error of the first rank that could not; what others wrote then
+  /// stays, for the caller to drop.
   std::vector<SessionPart> save_pages(const SavePages& order);
   /// Takes up the conversation of `session`, whose index is `index`: from then on it is held, with
-  /// so much room. It must suit the model and the KV type, and something of it is computed. False
+  /// so much room, by the group that has least to do of those with room; waits for steps that are
+  /// under way. It must suit the model and the KV type, and something of it is computed. False
   /// where the room does not fit now. Throws the Error of the first rank that could not read its
   /// pages; then there is no such request.
   [[nodiscard]] bool restore(RequestId request, const std::string& session,
                              const SessionIndex& index, std::int64_t room);
-  /// Before the next step: the request gets no more tokens.
-  void end(RequestId request) { planner_.end(request); }
+  /// The request gets no more tokens.
+  void end(RequestId request);
   /// The same, and a request that would be held is forgotten.
   void forget(RequestId request);
-  /// As StepPlanner::move(): before the next step.
+  /// As StepPlanner::move(); false in the middle of a step too.
   [[nodiscard]] bool move_page(RequestId request, std::int64_t page, int to) {
-    return planner_.move(request, page, to);
+    return is_between_steps(request) && schedule_.move(request, page, to);
   }
-  /// Runs one step; false when nothing is left to do. Throws Error when a rank has other pages than
+
+  /// Begins a step of each group that has none under way, and waits for the end of one: any
+  /// group's. Returns without one when somebody calls wake() while a group is idle. False when
+  /// nothing is under way and nothing is left to do. Throws Error when a rank has other pages than
   /// the ledger.
   bool step();
-  /// Ends the workers' loops and collects every rank's summary, in rank order. Throws Error when
-  /// the ledger's books do not add up.
+  /// Waits for the steps that are under way, and tells of them.
+  void settle();
+  /// From any thread: there may be something for an idle group.
+  void wake() { outcomes_.wake(); }
+  /// Steps that have ended.
+  std::int64_t steps() const { return steps_; }
+  /// Waits for what is under way without a word to the listener, ends the workers' loops and
+  /// collects every rank's summary, in rank order. Throws Error when a ledger's books do not add
+  /// up.
   std::vector<RankSummary> stop();
 
  private:
+  struct Conversation {
+    std::int64_t room = 0;
+    std::vector<TokenId> tokens;  // of its last prompt, and what was sampled since
+  };
+  struct GroupSteps {
+    std::optional<StepOrder> under_way;
+    bool state_wanted = false;
+    std::unique_ptr<GroupLine> line;  // last: it ends before what it works on
+  };
+
+  GroupSteps& steps_of(RequestId request);
   std::vector<PageHash> begin_names(const Admission& admission, const std::string& cache_salt);
   void name_answers(const std::vector<SampledToken>& sampled);
   void admit(Admission admission);
   void admit_again(const std::vector<RequestId>& preempted);
   void drop(const std::vector<RequestId>& finished);
-  void announce(const StepOrder& order);
-  void run(const StepOrder& order, const std::vector<StrategyChoice>& choices);
-  void collect(const StepPlan& plan, const StepReport& own);
-  void compare_with_ledger(int rank, const StepReport& report) const;
-  std::vector<int> others() const;
+  void write_wanted_states();
+  const CostModel* costs() const { return costs_ ? &costs_->costs() : nullptr; }
+  void begin_step(int group);
+  void tell_of_chunks(const StepPlan& plan, const std::vector<StrategyChoice>& choices) const;
+  bool concerns_all(const StepPlan& plan) const;
+  StepOrder take(const StepOutcome& outcome);
+  void end_step(const StepOutcome& outcome);
+  void await(GroupSteps& group);
+  std::vector<SampledToken> note_tokens(const StepOutcome& outcome,
+                                        const std::vector<RequestId>& known);
+  void compare_with_ledger(int group, const RankReport& from) const;
 
   ControlChannel& control_;
   StepWorker& worker_;
-  StepPlanner planner_;
+  GroupSchedule schedule_;
   StrategyPicker picker_;
   std::optional<StepCostFit> costs_;
   std::function<bool()> state_wanted_;
   DecodeStrategy decode_strategy_ = DecodeStrategy::kShipped;
   Listener listener_;
   std::optional<PrefixSharing> prefixes_;
-  std::map<RequestId, PageNames::Chain> answers_;  // names of those that are being written
-  struct Conversation {
-    std::int64_t room = 0;
-    std::vector<TokenId> tokens;  // of its last prompt, and what was sampled since
-  };
-
+  std::map<RequestId, PageNames::Chain> answers_;    // names of those that are being written
   std::map<RequestId, std::int64_t> prompt_tokens_;  // that are read: of some, answers too
   std::map<RequestId, Admission> kept_;              // of those that may go back to waiting
   std::map<RequestId, Conversation> conversations_;
   std::set<RequestId> looking_back_;
+  std::int64_t steps_ = 0;
+  StepOutcomes outcomes_;
+  std::vector<GroupSteps> groups_;  // last: their lines fill the outcomes
 };
 
 /// The loop of every other rank: obeys until told to stop.

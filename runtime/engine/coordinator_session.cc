@@ -8,13 +8,19 @@
 namespace longspan {
 namespace {
 
-/// Reading and writing take as long as disks do: nobody can say how long that is.
-std::vector<PagesReport> reports_of(ControlChannel& control, const std::vector<int>& others,
-                                    PagesReport own) {
-  std::vector<PagesReport> reports{std::move(own)};
-  for (const int rank : others) {
-    reports.push_back(read_pages_report(control.receive(rank, Patience::forever())));
-  }
+/// Of the group's ranks. Reading and writing take as long as disks do: nobody can say how long that
+/// is.
+template <typename Order, typename Own>
+std::vector<PagesReport> reports_of(ControlChannel& control, GroupLine& line, const Order& order,
+                                    const Own& own) {
+  std::vector<PagesReport> reports;
+  line.call([&] {
+    control.send(line.peers(), to_message(order));
+    if (line.has_rank_0()) reports.push_back(own(order));
+    for (const int rank : line.peers()) {
+      reports.push_back(read_pages_report(control.receive(rank, Patience::forever())));
+    }
+  });
   return reports;
 }
 
@@ -28,13 +34,18 @@ void raise_first(const std::vector<PagesReport>& reports) {
 
 HeldConversation Coordinator::held(RequestId request) const {
   const Conversation& conversation = conversations_.at(request);
-  return {conversation.tokens, planner_.computed_of_held(request), conversation.room};
+  return {conversation.tokens, schedule_.planner_of(request).computed_of_held(request),
+          conversation.room};
 }
 
 std::vector<SessionPart> Coordinator::save_pages(const SavePages& order) {
-  expects(order.computed <= planner_.computed_of_held(order.request), "pages that are there");
-  control_.send(others(), to_message(order));
-  std::vector<PagesReport> reports = reports_of(control_, others(), worker_.save_pages(order));
+  GroupSteps& group = steps_of(order.request);
+  await(group);
+  expects(order.computed <= schedule_.planner_of(order.request).computed_of_held(order.request),
+          "pages that are there");
+  std::vector<PagesReport> reports =
+      reports_of(control_, *group.line, order,
+                 [this](const SavePages& saved) { return worker_.save_pages(saved); });
   raise_first(reports);
   std::vector<SessionPart> parts;
   for (PagesReport& report : reports) {
@@ -45,7 +56,9 @@ std::vector<SessionPart> Coordinator::save_pages(const SavePages& order) {
 
 bool Coordinator::restore(RequestId request, const std::string& session, const SessionIndex& index,
                           std::int64_t room) {
-  auto restored = planner_.restore({.id = request, .prompt_tokens = index.computed, .room = room});
+  settle();
+  auto restored =
+      schedule_.restore({.id = request, .prompt_tokens = index.computed, .room = room}, costs());
   if (!restored) return false;
   conversations_[request] = {.room = room, .tokens = index.tokens};
   drop(restored->finished);
@@ -56,8 +69,9 @@ bool Coordinator::restore(RequestId request, const std::string& session, const S
                            std::move(restored->owners),
                            std::move(restored->pages),
                            std::move(restored->finished)};
-  control_.send(others(), to_message(order));
-  const auto reports = reports_of(control_, others(), worker_.restore_pages(order));
+  const auto reports =
+      reports_of(control_, *steps_of(request).line, order,
+                 [this](const RestorePages& taken) { return worker_.restore_pages(taken); });
   try {
     raise_first(reports);
   } catch (...) {

@@ -87,7 +87,7 @@ std::variant<RequestId, Refusal> Engine::try_submit(EngineRequest& request) {
   known_.emplace(id, Known{.room = request.room});
   ++coming_;
   coming_tokens_ += std::ssize(request.prompt);
-  call([this, id, max_new, request = std::move(request)]() mutable {
+  call(id, [this, id, max_new, request = std::move(request)]() mutable {
     begin(id, std::move(request), max_new);
   });
   return id;
@@ -95,13 +95,14 @@ std::variant<RequestId, Refusal> Engine::try_submit(EngineRequest& request) {
 
 /// Of a request that names no limit.
 std::int64_t Engine::longest_answer(const EngineRequest& request) const {
-  const std::int64_t room = room_ > 0 ? room_ : coordinator_->planner().longest_request();
+  const std::int64_t room =
+      room_ > 0 ? room_ : coordinator_->schedule().planner(0).longest_request();
   return room - std::ssize(request.prompt);
 }
 
 std::optional<Refusal> Engine::refusal_of(const EngineRequest& request,
                                           std::int64_t max_new) const {
-  const StepPlanner& planner = coordinator_->planner();
+  const StepPlanner& planner = coordinator_->schedule().planner(0);  // groups are alike
   const std::int64_t prompt = std::ssize(request.prompt),
                      written = std::max<std::int64_t>(1, max_new);
   const RequestShape shape = shape_of(request, written);
@@ -109,16 +110,19 @@ std::optional<Refusal> Engine::refusal_of(const EngineRequest& request,
   const std::int64_t tokens = stats_.waiting_tokens + coming_tokens_;
   if (max_new >= 1 && planner.could_run(shape)) {
     const std::int64_t page_tokens = planner.page_tokens();
-    return refusal_by(bounds_, planner.usable_pages() * page_tokens, waiting, tokens, prompt);
+    const std::int64_t pages = planner.usable_pages() * coordinator_->schedule().groups();
+    return refusal_by(bounds_, pages * page_tokens, waiting, tokens, prompt);
   }
+  const bool alone = coordinator_->schedule().groups() == 1;
   return Refusal{
       .reason = Refusal::Reason::kNeverFits,
-      .message =
-          str("a request of {} tokens, {} of them to be written, needs {} pages of KV cache, "
-              "of which there are {}; one of {} tokens would fit: shorten it, or give the "
-              "job more memory or ranks",
-              prompt + written, written, worst_pages(shape, planner.page_tokens()),
-              planner.usable_pages(), planner.longest_request()),
+      .message = str(
+          "a request of {} tokens, {} of them to be written, needs {} pages of KV cache, "
+          "of which {} {}; one of {} tokens would fit: shorten it, or {}",
+          prompt + written, written, worst_pages(shape, planner.page_tokens()),
+          alone ? "there are" : "each group has", planner.usable_pages(), planner.longest_request(),
+          alone ? "give the job more memory or ranks"
+                : "let more ranks share a sequence (--policy static_sp with a higher --degree)"),
       .waiting = waiting,
       .waiting_tokens = tokens};
 }
@@ -136,7 +140,7 @@ void Engine::extend(RequestId conversation, EngineRequest turn) {
         str("a turn of {} tokens is more than the conversation's room of {}", tokens, of.room));
   }
   of.state = State::kUnderWay;
-  call([this, conversation, turn = std::move(turn)]() mutable {
+  call(conversation, [this, conversation, turn = std::move(turn)]() mutable {
     go_on(conversation, std::move(turn));
   });
 }
@@ -146,14 +150,14 @@ void Engine::abort(RequestId id) {
   if (known(id).state == State::kHeld) {
     throw UsageError(str("conversation {} is at the end of a turn: there is nothing to abort", id));
   }
-  call([this, id] { end(id); });
+  call(id, [this, id] { end(id); });
 }
 
 void Engine::forget(RequestId conversation) {
   const std::lock_guard lock(mutex_);
   (void)known(conversation);
   known_.erase(conversation);
-  call([this, conversation] { drop(conversation); });
+  call(conversation, [this, conversation] { drop(conversation); });
 }
 
 void Engine::stop() {
@@ -178,9 +182,10 @@ Engine::Known& Engine::known(RequestId id) {
   return found->second;
 }
 
-void Engine::call(std::function<void()> action) {
-  calls_.push_back(std::move(action));
+void Engine::call(RequestId request, std::function<void()> action) {
+  calls_.push_back({request, std::move(action)});
   called_.notify_all();
+  coordinator_->wake();
 }
 
 // --- Steps, by one thread
@@ -188,7 +193,6 @@ void Engine::call(std::function<void()> action) {
 bool Engine::step() {
   heed_calls();
   const bool did_something = coordinator_->step();
-  counts_.steps += did_something;
   publish();
   const std::lock_guard lock(mutex_);
   return did_something || !calls_.empty();
@@ -203,17 +207,21 @@ void Engine::run() {
   }
 }
 
-/// Those of callbacks too: what a request's end makes somebody submit begins with this step.
+/// Those of callbacks too: what a request's end makes somebody submit begins with this step. What
+/// concerns a request in the middle of a step waits for its end; so calls of one stay in order.
 void Engine::heed_calls() {
-  for (;;) {
-    std::vector<std::function<void()>> calls;
-    {
-      const std::lock_guard lock(mutex_);
-      calls = std::exchange(calls_, {});
+  std::vector<Call> calls = std::exchange(put_off_, {});
+  do {
+    for (Call& call : calls) {
+      if (coordinator_->is_between_steps(call.request)) {
+        call.action();
+      } else {
+        put_off_.push_back(std::move(call));
+      }
     }
-    if (calls.empty()) return;
-    for (auto& action : calls) action();
-  }
+    const std::lock_guard lock(mutex_);
+    calls = std::exchange(calls_, {});
+  } while (!calls.empty());
 }
 
 void Engine::begin(RequestId id, EngineRequest request, std::int64_t max_new) {
@@ -296,20 +304,25 @@ void Engine::finish(RequestId id, Ending ending) {
 }
 
 void Engine::publish() {
-  const StepPlanner& planner = coordinator_->planner();
-  const PageCounts& pages = planner.ledger().counts();
-  const PoolPromise promise = planner.ledger().promise();
-  counts_.waiting = planner.waiting();
-  counts_.waiting_tokens = planner.waiting_tokens();
-  counts_.preempted = planner.preemptions();
-  counts_.running = planner.running();
-  counts_.held = planner.held();
-  counts_.kv_pages = promise.capacity;
-  counts_.kv_in_use = pages.at(PageState::kLive) + pages.at(PageState::kReserved);
-  counts_.kv_cached = pages.at(PageState::kCached);
-  counts_.kv_promised = promise.promised;
+  const GroupSchedule& schedule = coordinator_->schedule();
+  EngineStats now = counts_;  // of requests; the rest is summed over groups
+  now.steps = coordinator_->steps();
+  for (int group = 0; group < schedule.groups(); ++group) {
+    const StepPlanner& planner = schedule.planner(group);
+    const PageCounts& pages = planner.ledger().counts();
+    const PoolPromise promise = planner.ledger().promise();
+    now.waiting += planner.waiting();
+    now.waiting_tokens += planner.waiting_tokens();
+    now.preempted += planner.preemptions();
+    now.running += planner.running();
+    now.held += planner.held();
+    now.kv_pages += promise.capacity;
+    now.kv_in_use += pages.at(PageState::kLive) + pages.at(PageState::kReserved);
+    now.kv_cached += pages.at(PageState::kCached);
+    now.kv_promised += promise.promised;
+  }
   const std::lock_guard lock(mutex_);
-  stats_ = counts_;
+  stats_ = now;
 }
 
 }  // namespace longspan

@@ -13,9 +13,9 @@
 //   });
 //
 // One thread runs steps, and all that a request wants to hear is called by it. Any thread may
-// submit, abort and ask for stats: what they say is heeded before the next step, so that an abort
-// takes effect at the next chunk or token. Callbacks may do so too. step() never waits for work,
-// and run() sleeps where there is none.
+// submit, abort and ask for stats: what they say of a request is heeded before the next step of its
+// group, so that an abort takes effect at the next chunk or token. Callbacks may do so too. step()
+// never waits for work, and run() sleeps where there is none.
 #pragma once
 
 #include <chrono>
@@ -137,7 +137,9 @@ class Engine {
   /// Drops a conversation, held or not. Throws as abort().
   void forget(RequestId conversation);
 
-  /// Runs one step; false when there is nothing to do until somebody submits something.
+  /// Begins what steps can begin, one of each group, and sleeps until one has ended or somebody has
+  /// submitted something for a group that idles. False when there is nothing to do until somebody
+  /// does.
   bool step();
   /// Runs steps until stop(), and sleeps while there are none.
   void run();
@@ -145,8 +147,8 @@ class Engine {
 
   EngineStats stats() const;
 
-  // How conversations leave for files and come from them: between steps, by the thread that runs
-  // them, but for holds().
+  // How conversations leave for files and come from them: between calls of step(), by the thread
+  // that makes them, but for holds(). Steps that are under way are waited for.
 
   /// Whether it is a conversation that is held.
   bool holds(RequestId conversation) const;
@@ -178,6 +180,7 @@ class Engine {
 
   Engine() = default;
   Coordinator::Listener listener(LayerDone layer);
+  [[noreturn]] void refuse(const EngineRequest& request) const;
 
   void begin(RequestId id, EngineRequest request, std::int64_t max_new);
   void go_on(RequestId id, EngineRequest request);
@@ -189,9 +192,15 @@ class Engine {
   void finish(RequestId id, Ending ending);
   void publish();
 
+  /// What somebody asked for, of one request.
+  struct Call {
+    RequestId request = 0;
+    std::function<void()> action;
+  };
+
   Known& known(RequestId id);
   /// Under the lock, as known() is.
-  void call(std::function<void()> action);
+  void call(RequestId request, std::function<void()> action);
 
   std::optional<Refusal> refusal_of(const EngineRequest& request, std::int64_t max_new) const;
   std::int64_t longest_answer(const EngineRequest& request) const;
@@ -199,12 +208,14 @@ class Engine {
   std::int64_t room_ = 0;
   QueueBounds bounds_;
   Coordinator* coordinator_ = nullptr;  // as long as anybody knows the engine
-  std::map<RequestId, Turn> turns_;     // under way; of the thread of step() alone
-  EngineStats counts_;                  // likewise
+  // Of the thread of step() alone:
+  std::map<RequestId, Turn> turns_;  // under way
+  std::vector<Call> put_off_;        // until a step of the request's group has ended
+  EngineStats counts_;
 
   mutable std::mutex mutex_;  // guards all below
   std::condition_variable called_;
-  std::vector<std::function<void()>> calls_;  // to be heeded before the next step
+  std::vector<Call> calls_;  // to be heeded before the next step
   std::map<RequestId, Known> known_;
   std::int64_t coming_ = 0;         // requests among the calls
   std::int64_t coming_tokens_ = 0;  // of their prompts

@@ -21,9 +21,10 @@ std::vector<SessionPart> Engine::save_pages(const SavePages& order) {
   return coordinator_->save_pages(order);
 }
 
-/// Calls are heeded first: one may have dropped what makes room.
+/// Calls are heeded first, in all groups: one may have dropped what makes room.
 std::optional<RequestId> Engine::restore(const std::string& session, const SessionIndex& index,
                                          std::int64_t room) {
+  coordinator_->settle();
   heed_calls();
   RequestId id = 0;
   {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "attention/usable_strategies.h"
 #include "comm/agreement.h"
@@ -25,12 +26,16 @@ std::int64_t step_rows(const JobOptions& options) {
   return options.max_step_tokens.value_or(std::numeric_limits<std::int64_t>::max());
 }
 
+/// Of one group.
 int max_running(const JobOptions& options) {
-  return static_cast<int>(std::min<std::int64_t>(options.max_running, step_rows(options)));
+  const int share = (options.max_running + options.groups - 1) / options.groups;
+  return static_cast<int>(std::min<std::int64_t>(share, step_rows(options)));
 }
 
 /// Ranks that compute a chunk, at the least.
 int least_degree(const JobOptions& options) { return options.random_elastic ? 1 : options.degree; }
+
+int instances(const JobOptions& options) { return options.degree * options.groups; }
 
 /// Of a chunk, at most: it has rows beside all others that may decode.
 std::int64_t chunk_tokens(const JobOptions& options) {
@@ -58,9 +63,11 @@ bool reads_answers(const JobOptions& options, const std::vector<RequestShape>& r
                                        !std::ranges::all_of(requests, &RequestShape::names_limit));
 }
 
+/// Of one group: any may be given all requests.
 JobShape shape_of(const JobOptions& options, const std::vector<RequestShape>& requests) {
   return {.degree = options.degree,
           .least_degree = least_degree(options),
+          .groups = options.groups,
           .page_tokens = options.page_tokens,
           .chunk_tokens = chunk_tokens(options),
           .ffn_block_rows = options.ffn_block_rows,
@@ -113,14 +120,17 @@ void say_plan(Machine& machine, const LoadedModel& model, const WorkerMemory& me
           human_bytes(*left - all)));
 }
 
-/// For a rank beyond the degree, which only waits for the end.
+/// For a rank of no group, which only waits for the end.
 WorkerMemory nothing_but(const KvPageShape& page) {
   return {.kv = {.page = page}, .limits = {.logit_rows = 0}};
 }
 
 /// By which a group can be turned so that what is inside a host stays so.
-int turn_of_group(const JobOptions& options) {
-  const int share = options.hosts.empty() ? options.degree : ranks_per_host(options.hosts);
+int turn_of_group(const JobOptions& options, const std::vector<int>& group) {
+  if (options.hosts.empty()) return 1;
+  std::vector<int> hosts;
+  for (const int instance : group) hosts.push_back(options.hosts.at(instance));
+  const int share = ranks_per_host(hosts);
   if (share == options.degree) return 1;  // all on one host
   return share > 0 ? share : options.degree;
 }
@@ -146,45 +156,62 @@ std::optional<Nanoseconds> target(const JobOptions& options) {
   return std::chrono::nanoseconds(*options.tbt_target).count();
 }
 
+/// Nothing where nobody draws.
+std::function<std::unique_ptr<StepPolicy>()> step_policy(const JobOptions& options) {
+  if (!options.random_elastic) return nullptr;
+  return [seed = *options.random_elastic] { return std::make_unique<RandomElastic>(seed); };
+}
+
+/// What groups have in common.
 PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory) {
-  PlannerOptions planner{
-      .page_tokens = options.page_tokens,
-      .layout = options.layout,
-      .keep = options.keep,
-      .whole_pages = options.plans.size() == 1 && !passes_keys(options.plans.front().strategy),
-      .chunk_tokens = chunk_tokens(options),
-      .max_chunks = memory.limits.chunks,
-      .max_running = max_running(options),
-      .step_rows = step_rows(options),
-      .target = target(options),
-      .headroom = std::int64_t{options.spare_pages} * options.degree,
-      .rounds_full_pages = has_scales(options.kv_type),
-      .cuts_are_fixed = options.kv_type != KvType::kFloat32 || options.attention.needs_choice(),
-      .memory = options.memory,
-      .answer_part = options.answer_part,
-      .open_answer_part = options.open_answer_part,
-      .replays_answers = replays_answers(options)};
-  planner.group.resize(options.degree);
-  std::iota(planner.group.begin(), planner.group.end(), 0);
-  planner.capacity.assign(options.degree, memory.kv.pages);
-  planner.turn = turn_of_group(options);
-  planner.hit_pages = hit_pages(options);
-  planner.least_degree = least_degree(options);
-  if (const auto seed = options.random_elastic) {
-    planner.step_policy = [seed] { return std::make_unique<RandomElastic>(*seed); };
-  }
-  return planner;
+  return {.page_tokens = options.page_tokens,
+          .layout = options.layout,
+          .keep = options.keep,
+          .whole_pages = options.plans.size() == 1 && !passes_keys(options.plans.front().strategy),
+          .chunk_tokens = chunk_tokens(options),
+          .max_chunks = memory.limits.chunks,
+          .max_running = max_running(options),
+          .step_rows = step_rows(options),
+          .target = target(options),
+          .headroom = std::int64_t{options.spare_pages} * options.degree,
+          .hit_pages = hit_pages(options),
+          .rounds_full_pages = has_scales(options.kv_type),
+          .cuts_are_fixed = options.kv_type != KvType::kFloat32 || options.attention.needs_choice(),
+          .memory = options.memory,
+          .answer_part = options.answer_part,
+          .open_answer_part = options.open_answer_part,
+          .replays_answers = replays_answers(options),
+          .least_degree = least_degree(options),
+          .step_policy = step_policy(options)};
+}
+
+GroupSchedule schedule_of(const JobOptions& options, const WorkerMemory& memory) {
+  auto policy = make_policy(options.policy, options.degree);
+  auto groups = options_of_groups(*policy, planner_options(options, memory), instances(options),
+                                  memory.kv.pages);
+  expects(
+      std::ssize(groups) == options.groups && std::ssize(groups.front().group) == options.degree,
+      "the policy makes the groups that memory is planned for");
+  for (PlannerOptions& group : groups) group.turn = turn_of_group(options, group.group);
+  return {std::move(policy), std::move(groups)};
 }
 
 /// When all requests have ended, none has a page.
-void say_what_changed(const StepPlanner& planner) {
-  const ElasticCounts& counts = planner.elastic_counts();
-  const PageCounts& pages = planner.ledger().counts();
+void say_what_changed(const GroupSchedule& schedule) {
+  ElasticCounts counts;
+  std::int64_t in_use = 0;
+  for (int group = 0; group < schedule.groups(); ++group) {
+    const StepPlanner& planner = schedule.planner(group);
+    counts.moves += planner.elastic_counts().moves;
+    counts.regroups += planner.elastic_counts().regroups;
+    counts.redraws += planner.elastic_counts().redraws;
+    const PageCounts& pages = planner.ledger().counts();
+    in_use += pages.at(PageState::kLive) + pages.at(PageState::kReserved);
+  }
   log(LogLevel::kInfo,
       str("random_elastic: {} pages moved, {} chunks computed by other ranks than the one before, "
           "{} times new owners; {} pages in use",
-          counts.moves, counts.regroups, counts.redraws,
-          pages.at(PageState::kLive) + pages.at(PageState::kReserved)));
+          counts.moves, counts.regroups, counts.redraws, in_use));
 }
 
 StrategyPickerOptions picker_options(const JobOptions& options, const ModelConfig& config,
@@ -199,7 +226,7 @@ StrategyPickerOptions picker_options(const JobOptions& options, const ModelConfi
                                .attention = options.attention,
                                .page_tokens = options.page_tokens,
                                .hosts = options.hosts};
-  if (picker.hosts.empty()) picker.hosts.resize(options.degree);
+  if (picker.hosts.empty()) picker.hosts.resize(instances(options));
   return picker;
 }
 
@@ -211,7 +238,8 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
   say_plan(machine, model, memory);
   const InstanceRanks ranks(model.config.part.ranks);
   expects(machine.size() % ranks.tp() == 0, "every rank belongs to an instance");
-  if (ranks.instance_of(machine.rank()) >= options.degree) memory = nothing_but(memory.kv.page);
+  expects(instances(options) * ranks.tp() <= machine.size(), "there are ranks for all groups");
+  if (ranks.instance_of(machine.rank()) >= instances(options)) memory = nothing_but(memory.kv.page);
   const auto worker =
       agree_on(machine.control(), [&] { return std::make_unique<Worker>(machine, model, memory); });
   ControlChannel control(machine.control(), options.hang_timeout);
@@ -219,11 +247,11 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
     follow_coordinator(control, *worker);
     return {};
   }
-  Coordinator coordinator(control, *worker, planner_options(options, memory),
+  Coordinator coordinator(control, *worker, schedule_of(options, memory),
                           picker_options(options, model.config, memory), input->listener);
   coordinator.use_for_decode(options.decode_strategy);
   coordinator.write_state_when(options.state_wanted);
-  if (options.tbt_target) {
+  if (options.tbt_target || options.groups > 1) {
     const auto weights = static_cast<std::int64_t>(model.weights.bytes());
     coordinator.price_steps(first_costs(model.config, weights, options.degree, options.rates),
                             options.degree);
@@ -234,7 +262,7 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
                                 .answers = options.kv_type == KvType::kFloat32});
   }
   input->drive(coordinator);
-  if (options.random_elastic) say_what_changed(coordinator.planner());
+  if (options.random_elastic) say_what_changed(coordinator.schedule());
   return coordinator.stop();
 }
 

@@ -12,11 +12,15 @@
 #include "comm/machine.h"
 #include "runtime/engine/coordinator.h"
 #include "runtime/engine/worker.h"
+#include "scheduler/policies/policy.h"
 
 namespace longspan {
 
 struct JobOptions {
-  int degree = 1;  // instances that split each sequence; the others idle
+  int degree = 1;  // instances that split each sequence: of a group
+  /// Of `degree` instances each, as the policy forms them; instances beyond them idle.
+  int groups = 1;
+  PolicyKind policy = PolicyKind::kStaticSp;
   std::int64_t page_tokens = 16;
   DealtBy layout = DealtBy::kBlockCyclic;
   /// Absent: 512 per rank of the degree. Without effect where `attention` reads prompts whole.
@@ -36,8 +40,8 @@ struct JobOptions {
   DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
   Approximation attention;  // exact, unless somebody asked for less
   MachineRates rates = default_rates("avx2", 1);
-  std::vector<int> hosts;  // for each instance of the degree a number for its host; empty: one
-  int max_running = 64;
+  std::vector<int> hosts;  // for each instance of the groups a number for its host; empty: one
+  int max_running = 64;    // of all groups together, each an equal part
   /// Whether requests that name a limit wait for all memory that they can come to need.
   MemoryMode memory = MemoryMode::kNoEvict;
   /// Tokens of an answer for which memory is promised at a time, where not for all; and of one

@@ -74,11 +74,14 @@ struct Draft {
   const std::int64_t room = job.requests.empty() ? 0 : job.requests.front().room;
   throw OutOfMemory(
       str("{} needs {} of KV cache over {} and {} of scratch on each, but a rank has {} left; {}, "
-          "lower --prefill-chunk, choose a narrower --kv-dtype, or use more ranks",
+          "lower --prefill-chunk, choose a narrower --kv-dtype, or {}",
           room > 0 ? str("a sequence of {} tokens", room) : "the longest request", human_bytes(kv),
           ranks == 1 ? "1 rank" : str("{} ranks", ranks), human_bytes(draft.scratch),
           human_bytes(per_rank),
-          room > 0 ? "lower --max-model-len" : "shorten the prompt or --max-tokens"));
+          room > 0 ? "lower --max-model-len" : "shorten the prompt or --max-tokens",
+          job.groups == 1 ? "use more ranks"
+                          : "let more ranks share a sequence (--policy static_sp with a higher "
+                            "--degree)"));
 }
 
 /// What one set of strategies costs a rank.

@@ -11,10 +11,11 @@
 
 namespace longspan {
 
-/// What the plan is for.
+/// What the plan is for: one group of a job, all of which are alike.
 struct JobShape {
   int degree = 1;
   int least_degree = 0;  // ranks that compute a chunk, where that may change; 0: `degree`
+  int groups = 1;        // of the job
   std::int64_t page_tokens = 16;
   std::int64_t chunk_tokens = 512;
   std::int64_t ffn_block_rows = Transformer::Limits{}.ffn_block_rows;
@@ -34,7 +35,7 @@ struct JobShape {
   std::vector<RequestShape> requests;
 };
 
-/// For each rank of the group; idle ranks allocate nothing. `config`: of the first part of the
+/// For each rank of a group; idle ranks allocate nothing. `config`: of the first part of the
 /// model, the largest. `per_rank` is what the scarcest rank has left, weights loaded. Throws
 /// OutOfMemory, with the numbers and what to lower, when the longest request does not fit.
 WorkerMemory plan_memory(const ModelConfig& config, const JobShape& job, std::int64_t per_rank);

@@ -126,16 +126,17 @@ PlannerState planner_state_of(const json& value) {
   return state;
 }
 
-void write_state(const PlannerState& state) {
+void write_state(const PlannerState& state, std::optional<int> group) {
   std::error_code error;
   const auto folder = std::filesystem::temp_directory_path(error);
-  const auto path = folder / str("longspan-state-{}-{}.json", ::getpid(), state.epoch);
+  const std::string of_group = group ? str("group-{}-", *group) : "";
+  const auto path = folder / str("longspan-state-{}-{}{}.json", ::getpid(), of_group, state.epoch);
+  const std::string what = str("the scheduler's state{}", group ? str(" of group {}", *group) : "");
   if (!error && write_new(path, json_of(state).dump(1))) {
-    log(LogLevel::kInfo,
-        str("the scheduler's state after step {}: {}", state.epoch, path.string()));
+    log(LogLevel::kInfo, str("{} after step {}: {}", what, state.epoch, path.string()));
   } else {
-    log(LogLevel::kWarning, str("the scheduler's state cannot be written to {}: {}", path.string(),
-                                std::strerror(errno)));
+    log(LogLevel::kWarning,
+        str("{} cannot be written to {}: {}", what, path.string(), std::strerror(errno)));
   }
 }
 

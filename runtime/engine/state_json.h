@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 
 #include "scheduler/planner_state.h"
 
@@ -16,7 +17,8 @@ nlohmann::ordered_json json_of(const PlannerState& state);
 PlannerState planner_state_of(const nlohmann::ordered_json& value);
 
 /// Writes it to a new file that only this user can read, in the folder for temporary files, and
-/// names that in the log; a line there says why where it cannot be written.
-void write_state(const PlannerState& state);
+/// names that in the log; a line there says why where it cannot be written. `group`: whose it is,
+/// where there are several.
+void write_state(const PlannerState& state, std::optional<int> group = std::nullopt);
 
 }  // namespace longspan

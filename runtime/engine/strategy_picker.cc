@@ -13,7 +13,7 @@ namespace longspan {
 StrategyChoice StrategyPicker::pick(const PrefillChunk& chunk, std::int64_t prompt_tokens,
                                     std::span<const int> owners) {
   const std::vector<int>& group = chunk.group;
-  expects(group.size() <= options_.hosts.size(), "a chunk is split over ranks of the job's degree");
+  expects(group.size() <= options_.hosts.size(), "a chunk is split over instances of the job");
   const std::int64_t end = chunk.first + chunk.count;
   owners = owners.first((end + options_.page_tokens - 1) / options_.page_tokens);
   std::vector<int> indices;  // of the owners in the group

@@ -26,7 +26,7 @@ struct StrategyPickerOptions {
   KvType kv_type = KvType::kFloat32;  // of pages
   Approximation attention;
   std::int64_t page_tokens = 16;
-  std::vector<int> hosts;  // for each instance of the job's degree a number for its host
+  std::vector<int> hosts;  // for each instance of the job's groups a number for its host
 };
 
 class StrategyPicker {

@@ -27,7 +27,7 @@ BAD_NUMBERS = [
     ("--compare-degrees", ["0,1", "1,x", "1,,2", "2"], "numbers"),
     ("--layout", ["zigzagg"], "block-cyclic, striped, zigzag, contiguous or folded"),
     ("--keep", ["few", "SPREAD"], "spread or fewest"),
-    ("--policy", ["random", "elastic"], "static_sp or random_elastic"),
+    ("--policy", ["random", "elastic"], "random_elastic, static_sp, replicas or chunked_prefill"),
     ("--prefix-cache", ["1", "auto"], "on or off"),
     ("--calibrate", ["fast", "on"], "off, quick or full"),
     ("--throttle-link", ["0", "fast", "25M,", "25M,1"], "25M or 1.25G,200us"),

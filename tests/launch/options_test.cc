@@ -71,6 +71,25 @@ TEST(OptionsTest, AConversationTakesWhatMakesSenseForItsAnswers) {
   EXPECT_EQ(options.sampling.seed, 5);
 }
 
+TEST(OptionsTest, GroupsAreAsThePolicySaysOrAsTheDegreeDoes) {
+  EXPECT_EQ(generate_of("--prompt x").policy, std::nullopt);
+  EXPECT_EQ(generate_of("--prompt x --policy static_sp --degree 2").policy, PolicyKind::kStaticSp);
+  EXPECT_EQ(generate_of("--prompt x --policy replicas --degree 1").policy, PolicyKind::kReplicas);
+  for (const auto& [policy, other] : {std::pair{"replicas", "--degree 2"},
+                                      {"chunked_prefill", "--degree 1"},
+                                      {"replicas", "--compare-degrees 1,2"},
+                                      {"chunked_prefill", "--attention apb"}}) {
+    const std::string flag = std::string(other).substr(0, std::string(other).find(' '));
+    const std::string line =
+        refusal(str("generate m.gguf --prompt x --policy {} {}", policy, other));
+    EXPECT_THAT(line, HasSubstr(str("--policy {} and {} do not go together", policy, flag)));
+    EXPECT_THAT(line, HasSubstr(str("leave out {}, or use --policy static_sp", flag)));
+  }
+  EXPECT_THAT(refusal("chat m.gguf --policy replicas --degree 3"), HasSubstr("leave out --degree"));
+  EXPECT_THAT(refusal("run-batch m.gguf -i a -o b --policy replicas --degree 3"),
+              HasSubstr("leave out --degree"));
+}
+
 TEST(OptionsTest, AConversationRefusesWhatItCannotKeep) {
   EXPECT_THAT(refusal("chat m.gguf --attention star"), HasSubstr("exact"));
   EXPECT_THAT(refusal("chat m.gguf --prompt Hi"), HasSubstr("unknown flag --prompt"));

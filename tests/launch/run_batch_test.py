@@ -99,6 +99,15 @@ class RunBatchTest(unittest.TestCase):
 
 
 class AnswersTest(RunBatchTest):
+    def test_groups_give_the_answers_of_one_rank(self):
+        self.write_many(24)
+        expected = self.expected_of_many()
+        for policy, words in [(["--degree", "2"], "2 groups of 2 ranks, .*static_sp"),
+                              (["--policy", "replicas"], "4 groups of 1 rank, .*replicas")]:
+            said = self.run_batch("--seed", "7", "--restart", "--max-num-seqs", "8", *policy, ranks=4)
+            self.assertRegex(said, words)
+            self.assertEqual(without_time(self.output.read_text()), expected, policy)
+
     def test_answers_have_openais_shape_and_the_inputs_order(self):
         answers = self.answers(greedy("slow", max_tokens=60, ignore_eos=True), "",
                                line("chat", CHAT, messages=[{"role": "user", "content": "Hi"}],

@@ -109,6 +109,23 @@ TEST(ChunkBudgetTest, ChunksShareAStepAsFarAsTimeGoes) {
   EXPECT_EQ(two.take(0, 1), 0);
 }
 
+TEST(ChunkBudgetTest, ABudgetIsFilledBesideTheRowsThatHaveTakenTheirPart) {
+  ChunkRules filling = rules();
+  filling.fills_budget = true;
+  ChunkBudget budget(filling, 30, kARow, nullptr);
+  EXPECT_EQ(budget.take(0, 20), 20);
+  EXPECT_EQ(budget.take(0, 60), 48) << "of 50, in whole pages of both";
+  EXPECT_EQ(budget.take(0, 3), 0) << "only two are left";
+  EXPECT_EQ(budget.take(0, 2), 2);
+  EXPECT_EQ(ChunkBudget(filling, 99, kARow, nullptr).take(0, 60), 8) << "the first always goes on";
+  EXPECT_EQ(ChunkBudget(filling, 150, kARow, nullptr).take(0, 5), 5);
+  ChunkBudget spent(filling, 150, kARow, nullptr);
+  EXPECT_EQ(spent.take(0, 5), 5);
+  EXPECT_EQ(spent.take(0, 1), 0);
+  filling.cuts_are_fixed = true;
+  EXPECT_EQ(ChunkBudget(filling, 30, kARow, nullptr).take(0, 100), 100) << "rounded keys stay";
+}
+
 // What was rounded with what must not hang on time; with whom a chunk shares a step may.
 TEST(ChunkBudgetTest, WhereCutsAreFixedTimeCutsNothing) {
   const CostModel costs = milliseconds();

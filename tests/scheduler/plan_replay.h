@@ -23,6 +23,7 @@ class Replay {
 
   std::vector<SampledToken> apply(const StepPlan& plan) {
     EXPECT_EQ(plan.epoch, ++epoch_);
+    EXPECT_THAT(plan.group, testing::IsSubsetOf(options_.group));
     for (const ForkedRequest& fork : plan.forks) share(fork);
     for (RequestId id : plan.preempted) go_back(id);
     for (RequestId id : plan.finished) forget(id);

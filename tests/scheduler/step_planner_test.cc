@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "scheduler/policies/random_elastic.h"
+#include "scheduler/step_size.h"
 #include "tests/scheduler/plan_replay.h"
 
 namespace longspan {

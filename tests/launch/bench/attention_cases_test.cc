@@ -28,12 +28,12 @@ std::vector<Strategy> strategies(const AttentionCase& one) {
 }
 
 TEST(AttentionCasesTest, EvenSharesHaveAllRowsAndAllPairsTogether) {
-  for (const ChunkSize chunk :
-       {ChunkSize{1, 0}, {2, 0}, {3, 5}, {64, 0}, {100, 1000}, {4097, 77}}) {
+  for (const AskedChunk chunk :
+       {AskedChunk{1, 0}, {2, 0}, {3, 5}, {64, 0}, {100, 1000}, {4097, 77}}) {
     for (int ranks : {1, 2, 3, 5, 8}) {
       std::int64_t rows = 0;
       for (int rank = 0; rank < ranks; ++rank) {
-        const ChunkSize share = even_share(chunk, rank, ranks);
+        const AskedChunk share = even_share(chunk, rank, ranks);
         rows += share.tokens;
         if (share.tokens == 0) continue;
         // Rounding to a column changes as many pairs as there are rows, half of that on average.
@@ -47,13 +47,13 @@ TEST(AttentionCasesTest, EvenSharesHaveAllRowsAndAllPairsTogether) {
 }
 
 TEST(AttentionCasesTest, OneRanksEvenShareIsAllOfIt) {
-  for (const ChunkSize chunk : {ChunkSize{1, 0}, {7, 0}, {64, 100}, {4097, 1}}) {
+  for (const AskedChunk chunk : {AskedChunk{1, 0}, {7, 0}, {64, 100}, {4097, 1}}) {
     EXPECT_EQ(even_share(chunk, 0, 1), chunk);
   }
 }
 
 TEST(AttentionCasesTest, ARankWithoutRowsHasNoShare) {
-  EXPECT_EQ(even_share({2, 100}, 2, 3), (ChunkSize{0, 0}));
+  EXPECT_EQ(even_share({2, 100}, 2, 3), (AskedChunk{0, 0}));
 }
 
 TEST(AttentionCasesTest, PairsAreThoseCountedOneByOne) {
@@ -121,7 +121,7 @@ TEST(AttentionCasesTest, TheRoomHoldsEveryCase) {
       EXPECT_LE(one.shape.rows[rank], room.limits.rows);
       EXPECT_LE(one.shape.stream(rank), room.limits.columns);
       EXPECT_LE(std::ranges::count(one.owners, rank), room.pages);
-      const ChunkSize share = even_share(one.size, rank, 3);
+      const AskedChunk share = even_share(one.size, rank, 3);
       EXPECT_LE(share.tokens, room.alone.rows);
       EXPECT_LE(share.cached + share.tokens, room.pages * 16);
     }

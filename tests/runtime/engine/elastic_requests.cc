@@ -147,9 +147,9 @@ class Drive {
       go_on(coordinator);
       if (aborts) abort_some(coordinator);
     } while (coordinator.step() || next < list_.size() || !ended_.empty());
-    const PageCounts& pages = coordinator.planner().ledger().counts();
+    const PageCounts& pages = coordinator.schedule().planner(0).ledger().counts();
     EXPECT_EQ(pages.in_use(), pages.at(PageState::kCached)) << "pages have leaked";
-    answers_.changes = coordinator.planner().elastic_counts();
+    answers_.changes = coordinator.schedule().planner(0).elastic_counts();
   }
 
  private:

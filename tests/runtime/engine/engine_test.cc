@@ -17,103 +17,32 @@
 
 #include "comm/error.h"
 #include "comm/str.h"
-#include "runtime/engine/load_model.h"
 #include "runtime/engine/session_messages.h"
 #include "runtime/session/session_folder.h"
-#include "tests/runtime/model/temporary_directory.h"
+#include "tests/runtime/engine/engine_fixture.h"
 #include "tests/runtime/model/tiny_llama.h"
-#include "tests/support/run_ranks.h"
 
 namespace longspan {
 namespace {
 
+using test::Heard;
+using test::prompts;
+using test::random_tokens;
+using test::request_of;
+using test::run_out;
+using test::Tokens;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-using Tokens = std::vector<TokenId>;
 
-Tokens random_tokens(std::mt19937& random, std::int64_t count) {
-  Tokens tokens(count);
-  for (TokenId& token : tokens) token = static_cast<TokenId>(random() % 256);
-  return tokens;
-}
-
-/// Prompts of all lengths, some longer than a chunk.
-std::vector<Tokens> prompts(int seed, int count) {
-  std::mt19937 random(seed);
-  std::vector<Tokens> list;
-  for (int i = 0; i < count; ++i) list.push_back(random_tokens(random, 1 + random() % 60));
-  return list;
-}
-
-/// What one request has heard.
-struct Heard {
-  Tokens tokens;
-  std::int64_t read = 0;
-  std::vector<Finish> finished;
-};
-
-EngineRequest request_of(const Tokens& prompt, Heard& heard, std::int64_t max_new = 6) {
-  return {.prompt = prompt,
-          .max_new = max_new,
-          .on_prefill = [&](const Progress& chunk) { heard.read += chunk.prompt_chunk; },
-          .on_token = [&](const Scored& token) { heard.tokens.push_back(token.chosen.id); },
-          .on_finished = [&](const Finish& finish) { heard.finished.push_back(finish); }};
-}
-
-void run_out(Engine& engine) {
-  while (engine.step()) {
-  }
-}
-
-class EngineTest : public testing::Test {
+class EngineTest : public test::EngineFixture {
  protected:
-  EngineTest() {
-    test::TinyLlama model;
-    model.heads = 6;
-    model.kv_heads = 2;
-    model.seed = 5;
-    model.write(folder_ / "model.gguf");
-  }
-
-  /// With room for `options.max_running` requests of 80 tokens.
-  void open(const JobOptions& options, const std::function<void(Engine&)>& serve) const {
-    open(options, {.shapes = std::vector<RequestShape>(options.max_running, {.room = 80})}, serve);
-  }
-
-  void open(const JobOptions& options, const EngineSetup& setup,
-            const std::function<void(Engine&)>& serve) const {
-    test::run_machines(options.degree, [&](Machine& machine) {
-      LoadedModel model =
-          load_model(machine, open_model(machine, (folder_ / "model.gguf").string()), {});
-      const auto ranks =
-          Engine::open(machine, model, options, machine.rank() == 0 ? &setup : nullptr, serve);
-      EXPECT_EQ(std::ssize(ranks), machine.rank() == 0 ? options.degree : 0);
-    });
-  }
-
   /// Room for one request of 80 tokens, and for little beside it: the others are of 8.
   static EngineSetup tight(const JobOptions& options) {
     EngineSetup setup{.shapes = std::vector<RequestShape>(options.max_running, {.room = 8})};
     setup.shapes.front().room = 80;
     return setup;
   }
-
-  /// One by one on one rank, sharing nothing.
-  std::vector<Tokens> alone(const std::vector<Tokens>& list, std::int64_t max_new = 6) const {
-    std::vector<Tokens> answers;
-    open({.max_running = 1, .prefix_cache = false}, [&](Engine& engine) {
-      for (const Tokens& prompt : list) {
-        Heard heard;
-        engine.submit(request_of(prompt, heard, max_new));
-        run_out(engine);
-        answers.push_back(heard.tokens);
-      }
-    });
-    return answers;
-  }
-
-  test::TemporaryDirectory folder_;
 };
 
 TEST_F(EngineTest, ManyAtOnceHaveTheTokensOfEachAlone) {

@@ -1,0 +1,74 @@
+// The groups of a job, each with a planner of its own, and which group has which request.
+//
+//   submit --policy--> group 0   next --> plan ... completed     a step of its own at a time
+//                      group 1   next ------> plan ............. completed
+//                      ...
+//
+// A group's steps are nobody else's business: what is asked of one group changes no other, so no
+// group waits for another's step. A request stays with its group until it is forgotten, and so do
+// its pages and what is shared of them.
+//
+// Pure, as all of this folder. Calls about one request are as StepPlanner's, between the steps of
+// its group; only submit() may come at any time.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "scheduler/policies/policy.h"
+#include "scheduler/step_planner.h"
+
+namespace longspan {
+
+class GroupSchedule {
+ public:
+  /// One group.
+  explicit GroupSchedule(PlannerOptions group);
+  /// Of the policy's groups, one planner each.
+  GroupSchedule(std::unique_ptr<Policy> policy, std::vector<PlannerOptions> groups);
+
+  int groups() const { return static_cast<int>(planners_.size()); }
+  const StepPlanner& planner(int group) const { return planners_.at(group); }
+  /// Nothing for a request that nobody knows.
+  std::optional<int> group_of(RequestId request) const;
+  /// Of a request that somebody knows.
+  const StepPlanner& planner_of(RequestId request) const { return planners_[home(request)]; }
+
+  /// Whether some group could run it. Depends on nothing that changes.
+  bool could_run(const RequestShape& request) const;
+  /// Queues a request with the group that the policy names: that of the request it is `like`, or
+  /// one of those that could run it, by work at `costs`, if any. False when none could.
+  [[nodiscard]] bool submit(RequestShape request, const CostModel* costs = nullptr);
+  /// With the first group, by rising work, that has room now.
+  [[nodiscard]] std::optional<RestoredPlace> restore(const RequestShape& request,
+                                                     const CostModel* costs = nullptr);
+  [[nodiscard]] std::optional<std::int64_t> extend(const RequestShape& request,
+                                                   std::int64_t common);
+  void name_more(RequestId request, std::span<const PageHash> names);
+  [[nodiscard]] bool move(RequestId request, std::int64_t page, int to);
+  void end(RequestId request);
+  void abort(RequestId request);
+  bool holds(RequestId request) const;
+
+  std::optional<StepPlan> next(int group, const CostModel* costs = nullptr, Nanoseconds now = 0);
+  std::vector<RequestId> completed(int group, const std::vector<SampledToken>& sampled);
+
+ private:
+  int home(RequestId request) const { return home_.at(request); }
+  std::optional<int> group_for(const RequestShape& request, const CostModel* costs) const;
+  std::vector<GroupLoad> loads(const RequestShape& request, const CostModel* costs) const;
+  void forget(const std::vector<RequestId>& finished);
+
+  std::unique_ptr<Policy> policy_;
+  std::vector<StepPlanner> planners_;
+  std::map<RequestId, int> home_;  // of each request that is not forgotten
+};
+
+/// Options of each group of `policy`: `common` but for the group, how its steps are filled, and the
+/// pages of other instances, of which it has none. Each instance has as many as `pages`.
+std::vector<PlannerOptions> options_of_groups(const Policy& policy, const PlannerOptions& common,
+                                              int instances, std::int64_t pages);
+
+}  // namespace longspan
