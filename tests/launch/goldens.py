@@ -113,6 +113,7 @@ def new_parser(description):
     parser.add_argument("--row", action="append", required=True)
     parser.add_argument("--cases", default="small")
     parser.add_argument("--keep", default="spread")
+    parser.add_argument("--tokens", type=int, default=64)
     return parser
 
 
@@ -129,7 +130,6 @@ def read_cases(options):
 
 def main():
     parser = new_parser(__doc__)
-    parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--table")
     options = parser.parse_args()
     cases = read_cases(options)
