@@ -16,12 +16,12 @@ StrategyChoice StrategyPicker::pick(const PrefillChunk& chunk, std::int64_t prom
   expects(group.size() <= options_.hosts.size(), "a chunk is split over instances of the job");
   const std::int64_t end = chunk.first + chunk.count;
   owners = owners.first((end + options_.page_tokens - 1) / options_.page_tokens);
-  std::vector<int> indices;  // of the owners in the group
-  for (int owner : owners) {
-    const auto at = std::ranges::find(group, owner);
-    expects(at != group.end(), "every owner is in the group");
-    indices.push_back(static_cast<int>(at - group.begin()));
-  }
+  std::vector<int> place(options_.hosts.size(), -1);  // of an instance in the group
+  for (std::size_t i = 0; i < group.size(); ++i) place.at(group[i]) = static_cast<int>(i);
+  std::vector<int> indices;  // of the owners
+  indices.reserve(owners.size());
+  for (int owner : owners) indices.push_back(place.at(owner));
+  expects(std::ranges::count(indices, -1) == 0, "every owner is in the group");
   const StrategyQuestion asked = question(chunk, prompt_tokens, std::move(indices));
   StrategyChoice choice =
       one_was_asked_for() ? the_one(asked) : choose_strategy(asked, options_.rates);
