@@ -9,9 +9,7 @@
 
 #include "comm/agreement.h"
 #include "comm/cuda/cuda_check.h"
-#include "comm/cuda/gpu_exchange.h"
 #include "comm/error.h"
-#include "comm/exchange_lists.h"
 #include "comm/log.h"
 #include "comm/str.h"
 
@@ -30,25 +28,24 @@ const Nccl& agreed_library(Communicator& control) {
 
 NcclCommunicator::NcclCommunicator(CudaDevice& gpu, Communicator& control,
                                    std::chrono::milliseconds deadline)
-    : gpu_(gpu),
-      nccl_(agreed_library(control)),
-      rank_(control.rank()),
-      size_(control.size()),
-      deadline_(deadline),
-      own_stream_(gpu.new_stream()) {
+    : GpuCommunicator(gpu, control, deadline), nccl_(agreed_library(control)) {
   connect(control);
-  watch_ = std::make_unique<ExchangeWatch>(
-      gpu.ordinal(), [this] { return find_error(); }, [this] { give_up(); });
-  agree_on(control, [&] {
-    connect_pairs();
-    return true;
-  });
+  watch([this] { return find_error(); }, [this] { give_up(); });
+  try {
+    agree_on(control, [&] {
+      connect_pairs();
+      return true;
+    });
+  } catch (const Error&) {
+    stop_watching();  // as a destructor would, which does not run
+    throw;
+  }
 }
 
 // Streams that used the communicator have drained by now. The peers may still read what this rank
 // has sent, so it leaves together with them, if they come.
 NcclCommunicator::~NcclCommunicator() {
-  watch_.reset();
+  stop_watching();
   if (communicator_ == nullptr) return;
   cudaSetDevice(gpu_.ordinal());
   try {
@@ -93,51 +90,11 @@ void NcclCommunicator::connect_pairs() {
     sends.push_back({peer, out.bytes().first(1)});
     receives.push_back({peer, in.bytes().subspan(peer, 1)});
   }
-  exchange(as_cuda(*own_stream_), std::move(sends), std::move(receives), kStartDeadline);
-  own_stream_->synchronize();
+  exchange_now(std::move(sends), std::move(receives), kStartDeadline);
 }
 
-void NcclCommunicator::exchange(Stream& stream, std::vector<Send> sends,
-                                std::vector<Receive> receives) {
-  expect_known_peers(sends, receives, size_);
-  drop_empty_messages(sends, receives);
-  const Traffic moved = traffic_of(sends, receives);
-  exchange(as_cuda(stream), std::move(sends), std::move(receives), deadline_);
-  traffic_.add(moved);
-}
-
-void NcclCommunicator::transfer(std::vector<Send> sends, std::vector<Receive> receives,
-                                Patience patience) {
-  expect_known_peers(sends, receives, size_);
-  drop_empty_messages(sends, receives);
-  const Traffic moved = traffic_of(sends, receives);
-  exchange(as_cuda(*own_stream_), std::move(sends), std::move(receives), patience.deadline);
-  own_stream_->synchronize();
-  traffic_.add(moved);
-}
-
-void NcclCommunicator::exchange(CudaStream& stream, std::vector<Send> sends,
-                                std::vector<Receive> receives,
-                                std::optional<std::chrono::milliseconds> deadline) {
-  cuda_check(cudaSetDevice(gpu_.ordinal()), str("GPU {}", gpu_.ordinal()));
-  copy_own_messages(gpu_, stream, rank_, sends, receives);
-  if (sends.empty() && receives.empty()) return;
-  if (const auto failure = watch_->failure()) {
-    throw CommError(str("not begun: an earlier exchange was given up: {}", *failure));
-  }
-  ExchangeWatch::Exchange watched{
-      .reached = stream.record(),
-      .done = {},
-      .failure = stream.failure(),
-      .deadline = deadline,
-      .overdue = overdue(rank_, sends, receives, deadline.value_or(deadline_))};
-  enqueue_group(stream, sends, receives);
-  watched.done = stream.record();
-  watch_->add(std::move(watched));
-}
-
-void NcclCommunicator::enqueue_group(CudaStream& stream, const std::vector<Send>& sends,
-                                     const std::vector<Receive>& receives) {
+void NcclCommunicator::enqueue(CudaStream& stream, const std::vector<Send>& sends,
+                               const std::vector<Receive>& receives) {
   constexpr std::string_view kAttempt = "exchanging between GPUs";
   const std::lock_guard lock(mutex_);
   if (communicator_ == nullptr) throw CommError("not begun: NCCL was given up");

@@ -7,10 +7,8 @@
 #include <utility>
 
 #include "comm/cuda/cuda_check.h"
-#include "comm/cuda/gpu_exchange.h"
 #include "comm/cuda/stream_words.h"
 #include "comm/error.h"
-#include "comm/exchange_lists.h"
 #include "comm/log.h"
 #include "comm/str.h"
 
@@ -36,9 +34,8 @@ void copy_beside_kernels(cudaStream_t stream, std::byte* to, const std::byte* fr
              "taking what a GPU of this host sent");
 }
 
-std::vector<PeerPart> parts_of(std::byte* at, std::size_t bytes, std::size_t peer, bool sends,
-                               std::uint16_t& place) {
-  std::vector<PeerPart> parts;
+void add_parts(std::vector<PeerPart>& parts, std::byte* at, std::size_t bytes, std::size_t peer,
+               bool sends, std::uint16_t& place) {
   for (std::size_t first = 0; first < bytes; first += PeerLane::kPartBytes) {
     const std::size_t count = std::min(PeerLane::kPartBytes, bytes - first);
     parts.push_back({.at = at + first,
@@ -47,71 +44,31 @@ std::vector<PeerPart> parts_of(std::byte* at, std::size_t bytes, std::size_t pee
                      .peer = static_cast<std::uint8_t>(peer),
                      .sends = sends});
   }
-  return parts;
 }
 
 }  // namespace
 
 PeerCommunicator::PeerCommunicator(CudaDevice& gpu, Communicator& control, bool shared,
                                    std::chrono::milliseconds deadline)
-    : gpu_(gpu),
-      rank_(control.rank()),
-      size_(control.size()),
+    : GpuCommunicator(gpu, control, deadline),
       shared_(shared),
-      deadline_(deadline),
       memory_(gpu, control),
-      own_stream_(gpu.new_stream()),
       releasing_(gpu.new_stream()) {
   for (int peer = 1; peer < size_; ++peer) ways_.push_back({gpu.new_stream(), gpu.new_stream()});
-  watch_ = std::make_unique<ExchangeWatch>(
-      gpu.ordinal(), [] { return std::nullopt; }, [this] { give_up(); });
+  watch([] { return std::nullopt; }, [this] { give_up(); });
 }
 
 PeerCommunicator::~PeerCommunicator() {
-  if (watch_->failure()) memory_.abandon();
-  watch_.reset();
+  if (has_failed()) memory_.abandon();
+  stop_watching();
 }
 
-void PeerCommunicator::exchange(Stream& stream, std::vector<Send> sends,
-                                std::vector<Receive> receives) {
-  expect_known_peers(sends, receives, size_);
-  drop_empty_messages(sends, receives);
-  const Traffic moved = traffic_of(sends, receives);
-  exchange(as_cuda(stream), std::move(sends), std::move(receives), deadline_);
-  traffic_.add(moved);
-}
-
-void PeerCommunicator::transfer(std::vector<Send> sends, std::vector<Receive> receives,
-                                Patience patience) {
-  expect_known_peers(sends, receives, size_);
-  drop_empty_messages(sends, receives);
-  const Traffic moved = traffic_of(sends, receives);
-  exchange(as_cuda(*own_stream_), std::move(sends), std::move(receives), patience.deadline);
-  own_stream_->synchronize();
-  traffic_.add(moved);
-}
-
-void PeerCommunicator::exchange(CudaStream& stream, std::vector<Send> sends,
-                                std::vector<Receive> receives,
-                                std::optional<std::chrono::milliseconds> deadline) {
-  cuda_check(cudaSetDevice(gpu_.ordinal()), str("GPU {}", gpu_.ordinal()));
-  copy_own_messages(gpu_, stream, rank_, sends, receives);
-  if (sends.empty() && receives.empty()) return;
-  if (const auto failure = watch_->failure()) {
-    throw CommError(str("not begun: an earlier exchange was given up: {}", *failure));
-  }
-  ExchangeWatch::Exchange watched{
-      .reached = stream.record(),
-      .done = {},
-      .failure = stream.failure(),
-      .deadline = deadline,
-      .overdue = overdue(rank_, sends, receives, deadline.value_or(deadline_))};
+void PeerCommunicator::enqueue(CudaStream& stream, const std::vector<Send>& sends,
+                               const std::vector<Receive>& receives) {
   // The small ones do not wait for the large ones, whose order at the peer may be another one.
   const std::vector<Stream*> sides = move_large(stream, sends, receives);
   move_small(stream, sends, receives);
   for (Stream* side : sides) stream.wait(side->record());
-  watched.done = stream.record();
-  watch_->add(std::move(watched));
 }
 
 bool PeerCommunicator::is_small(std::size_t bytes) const { return !shared_ && bytes <= kSmall; }
@@ -120,20 +77,17 @@ void PeerCommunicator::move_small(CudaStream& stream, const std::vector<Send>& s
                                   const std::vector<Receive>& receives) {
   std::vector<PeerPart> parts;
   std::vector<std::uint16_t> sent(ways_.size()), received(ways_.size());
-  const auto add = [&](std::vector<PeerPart> more) {
-    parts.insert(parts.end(), more.begin(), more.end());
-  };
   for (const Send& send : sends) {
     if (!is_small(send.bytes.size())) continue;
     const std::size_t peer = memory_.peer_of(send.peer);
     // Sends are only read from: one type of part serves both ways.
-    add(parts_of(const_cast<std::byte*>(send.bytes.data()), send.bytes.size(), peer, true,
-                 sent[peer]));
+    add_parts(parts, const_cast<std::byte*>(send.bytes.data()), send.bytes.size(), peer, true,
+              sent[peer]);
   }
   for (const Receive& receive : receives) {
     if (!is_small(receive.bytes.size())) continue;
     const std::size_t peer = memory_.peer_of(receive.peer);
-    add(parts_of(receive.bytes.data(), receive.bytes.size(), peer, false, received[peer]));
+    add_parts(parts, receive.bytes.data(), receive.bytes.size(), peer, false, received[peer]);
   }
   if (parts.empty()) return;
   move_parts(stream.native(), std::move(parts), memory_.lanes(), memory_.ticket(),

@@ -11,19 +11,16 @@
 
 #include <chrono>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "comm/communicator.h"
-#include "comm/cuda/cuda_device.h"
-#include "comm/cuda/exchange_watch.h"
+#include "comm/cuda/gpu_communicator.h"
 #include "comm/cuda/peer_memory.h"
 #include "comm/cuda/peer_parts.h"
-#include "comm/traffic_counter.h"
 
 namespace longspan {
 
-class PeerCommunicator final : public Communicator {
+class PeerCommunicator final : public GpuCommunicator {
  public:
   /// Every rank of `control` calls this with its own GPU; all are ranks of one host. `shared`:
   /// whether two of them have the same GPU, on any rank. Borrows the GPU and `control`. Throws
@@ -33,12 +30,6 @@ class PeerCommunicator final : public Communicator {
                    std::chrono::milliseconds deadline);
   ~PeerCommunicator() override;
 
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  void exchange(Stream& stream, std::vector<Send> sends, std::vector<Receive> receives) override;
-  void transfer(std::vector<Send> sends, std::vector<Receive> receives, Patience patience) override;
-  Traffic traffic() const override { return traffic_.read(); }
-
  private:
   /// What the host knows of the way to a peer and back.
   struct Way {
@@ -47,8 +38,8 @@ class PeerCommunicator final : public Communicator {
     std::uint64_t pieces_received = 0;
   };
 
-  void exchange(CudaStream& stream, std::vector<Send> sends, std::vector<Receive> receives,
-                std::optional<std::chrono::milliseconds> deadline);
+  void enqueue(CudaStream& stream, const std::vector<Send>& sends,
+               const std::vector<Receive>& receives) override;
   bool is_small(std::size_t bytes) const;
   void move_small(CudaStream& stream, const std::vector<Send>& sends,
                   const std::vector<Receive>& receives);
@@ -60,17 +51,10 @@ class PeerCommunicator final : public Communicator {
   void give_up();
   bool idle() const;
 
-  CudaDevice& gpu_;
-  const int rank_;
-  const int size_;
   const bool shared_;
-  const std::chrono::milliseconds deadline_;
-  TrafficCounter traffic_;
   PeerMemory memory_;
-  std::vector<Way> ways_;                 // by peer
-  std::unique_ptr<Stream> own_stream_;    // of transfer()
-  std::unique_ptr<Stream> releasing_;     // by which give_up() reaches words that others wait for
-  std::unique_ptr<ExchangeWatch> watch_;  // last: its thread uses the rest
+  std::vector<Way> ways_;              // by peer
+  std::unique_ptr<Stream> releasing_;  // by which give_up() reaches words that others wait for
 };
 
 }  // namespace longspan

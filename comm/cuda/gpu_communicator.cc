@@ -1,0 +1,106 @@
+#include "comm/cuda/gpu_communicator.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "comm/cuda/cuda_check.h"
+#include "comm/error.h"
+#include "comm/exchange_lists.h"
+#include "comm/str.h"
+
+namespace longspan {
+namespace {
+
+/// Messages of `rank` to itself become copies on `stream` and leave the lists.
+void copy_own_messages(CudaDevice& gpu, CudaStream& stream, int rank, std::vector<Send>& sends,
+                       std::vector<Receive>& receives) {
+  const auto is_own = [rank](const auto& message) { return message.peer == rank; };
+  auto receive = std::ranges::find_if(receives, is_own);
+  for (const Send& send : sends) {
+    if (!is_own(send)) continue;
+    expects(receive != receives.end() && receive->bytes.size() == send.bytes.size(),
+            "what a rank sends to itself it receives");
+    gpu.copy(stream, receive->bytes, send.bytes);
+    receive = std::find_if(receive + 1, receives.end(), is_own);
+  }
+  std::erase_if(sends, is_own);
+  std::erase_if(receives, is_own);
+}
+
+/// What to say of an exchange that is not done by its deadline.
+std::string overdue(int rank, const std::vector<Send>& sends, const std::vector<Receive>& receives,
+                    std::chrono::milliseconds deadline) {
+  std::string list;
+  for (const Receive& receive : receives) {
+    list += str("; it receives from rank {} ({} bytes)", receive.peer, receive.bytes.size());
+  }
+  for (const Send& send : sends) {
+    list += str("; it sends to rank {} ({} bytes)", send.peer, send.bytes.size());
+  }
+  return str("rank {}: exchange not done after {:.3f} s{}", rank,
+             std::chrono::duration<double>(deadline).count(), list);
+}
+
+}  // namespace
+
+GpuCommunicator::GpuCommunicator(CudaDevice& gpu, const Communicator& control,
+                                 std::chrono::milliseconds deadline)
+    : gpu_(gpu),
+      rank_(control.rank()),
+      size_(control.size()),
+      deadline_(deadline),
+      own_stream_(gpu.new_stream()) {}
+
+void GpuCommunicator::watch(ExchangeWatch::FindError find_error, ExchangeWatch::GiveUp give_up) {
+  watch_ =
+      std::make_unique<ExchangeWatch>(gpu_.ordinal(), std::move(find_error), std::move(give_up));
+}
+
+void GpuCommunicator::exchange(Stream& stream, std::vector<Send> sends,
+                               std::vector<Receive> receives) {
+  expect_known_peers(sends, receives, size_);
+  drop_empty_messages(sends, receives);
+  const Traffic moved = traffic_of(sends, receives);
+  begin(as_cuda(stream), std::move(sends), std::move(receives), deadline_);
+  traffic_.add(moved);
+}
+
+void GpuCommunicator::transfer(std::vector<Send> sends, std::vector<Receive> receives,
+                               Patience patience) {
+  expect_known_peers(sends, receives, size_);
+  drop_empty_messages(sends, receives);
+  const Traffic moved = traffic_of(sends, receives);
+  exchange_now(std::move(sends), std::move(receives), patience.deadline);
+  traffic_.add(moved);
+}
+
+void GpuCommunicator::exchange_now(std::vector<Send> sends, std::vector<Receive> receives,
+                                   std::optional<std::chrono::milliseconds> deadline) {
+  begin(as_cuda(*own_stream_), std::move(sends), std::move(receives), deadline);
+  own_stream_->synchronize();
+}
+
+void GpuCommunicator::begin(CudaStream& stream, std::vector<Send> sends,
+                            std::vector<Receive> receives,
+                            std::optional<std::chrono::milliseconds> deadline) {
+  cuda_check(cudaSetDevice(gpu_.ordinal()), str("GPU {}", gpu_.ordinal()));
+  copy_own_messages(gpu_, stream, rank_, sends, receives);
+  if (sends.empty() && receives.empty()) return;
+  if (const auto failure = watch_->failure()) {
+    throw CommError(str("not begun: an earlier exchange was given up: {}", *failure));
+  }
+  ExchangeWatch::Exchange watched{
+      .reached = stream.record(),
+      .done = {},
+      .failure = stream.failure(),
+      .deadline = deadline,
+      .overdue = overdue(rank_, sends, receives, deadline.value_or(deadline_))};
+  enqueue(stream, sends, receives);
+  watched.done = stream.record();
+  watch_->add(std::move(watched));
+}
+
+}  // namespace longspan
