@@ -50,7 +50,7 @@ function(longspan_test path)
       set_tests_properties(
         ${path}@${ranks}
         PROPERTIES TIMEOUT ${arg_TIMEOUT} PROCESSORS ${ranks} LABELS mpi ENVIRONMENT
-                   "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;PMIX_MCA_psec=native")
+                   "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;PMIX_MCA_psec=native;OMPI_MCA_pml=ob1")
     endforeach()
   endif()
 endfunction()

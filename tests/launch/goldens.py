@@ -57,7 +57,7 @@ def run(options, row, cases):
         for case in cases:
             print(json.dumps({"prompt": case["text"]}), file=prompts)
         prompts.flush()
-        environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1",
+        environment = dict(os.environ, OMPI_MCA_pml="ob1", OMPI_ALLOW_RUN_AS_ROOT="1",
                            OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", LONGSPAN_CALIBRATE="off",
                            LONGSPAN_DTYPE="float32", LONGSPAN_BACKEND="cpu")
         done = subprocess.run(command(options, row) + ["--prompts", prompts.name], text=True,

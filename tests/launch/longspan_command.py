@@ -29,11 +29,12 @@ GOLDENS = existing(str(pathlib.Path(__file__).parent.parent / "data/smollm2/gold
 
 def environment(**more):
     """Without what the caller's launcher or shell would tell longspan, and without munge: where its
-    daemon is down, PMIx asks it for seconds at every start. Nothing is measured: tests share cores. And
-    nothing is rounded, unless a test asks for that, wherever it could be faster; and CPUs compute."""
+    daemon is down, PMIx asks it for seconds at every start; nor is a network looked for. Nothing is
+    measured: tests share cores. And nothing is rounded, unless a test asks for that, wherever it could
+    be faster; and CPUs compute."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHERS)}
     return mine | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-                   "PMIX_MCA_psec": "native", "LONGSPAN_CALIBRATE": "off",
+                   "PMIX_MCA_psec": "native", "OMPI_MCA_pml": "ob1", "LONGSPAN_CALIBRATE": "off",
                    "LONGSPAN_DTYPE": "float32", "LONGSPAN_BACKEND": "cpu"} | more
 
 

@@ -25,7 +25,7 @@ def answer_to(case, line):
         ids.flush()
         done = subprocess.run(
             [*line, "--prompt", case["text"], "--force-ids", ids.name], text=True,
-            capture_output=True, env=dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1",
+            capture_output=True, env=dict(os.environ, OMPI_MCA_pml="ob1", OMPI_ALLOW_RUN_AS_ROOT="1",
                                           OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
                                           LONGSPAN_CALIBRATE="off", LONGSPAN_DTYPE="float32",
                                           LONGSPAN_BACKEND="cpu"))
