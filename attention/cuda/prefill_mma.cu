@@ -1,6 +1,6 @@
-// FlashAttention-2's shape (arXiv 2307.08691) over segments of keys in pages: a block of eight warps
-// has a tile of 128 query rows of one head, 16 to a warp, and walks over the keys they see in steps
-// of 64 columns, half a block of the plan. While one step is computed the next one is copied:
+// FlashAttention-2's shape (arXiv 2307.08691) over segments of keys in pages: a block of eight
+// warps has a tile of 128 query rows of one head, 16 to a warp, and walks over the keys they see in
+// steps of 64 columns, half a block of the plan. While one step is computed the next one is copied:
 //
 //   copies   Q K0 V0 | K1 V1 | K2 V2 | ...       two stages, used in turn
 //   warps            | S0 P0 O | S1 P1 O | ...   S = Q K, P = its weights, O += P V
@@ -382,10 +382,10 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 template <int kHeadDim>
 void prepare() {
-  cuda_check(cudaFuncSetAttribute(prefill_kernel<kHeadDim>,
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  Layout<kHeadDim>::kBytes),
-             "the prefill kernel needs more shared memory than this GPU has");
+  cuda_check(
+      cudaFuncSetAttribute(prefill_kernel<kHeadDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           Layout<kHeadDim>::kBytes),
+      "the prefill kernel needs more shared memory than this GPU has");
 }
 
 template <int kHeadDim>
