@@ -87,6 +87,7 @@ struct EngineStats {
   std::int64_t kv_cached = 0;       // nobody has them, and a prompt may find them
   std::int64_t kv_promised = 0;     // to those that have started, for all they can come to need
   std::int64_t steps = 0;
+  std::int64_t plans = 0;          // for them: of a run of steps one
   std::int64_t prompt_tokens = 0;  // read
   std::int64_t hit_tokens = 0;     // of prompts, and not read: they had been, for others
   std::int64_t tokens = 0;         // sampled
@@ -176,6 +177,7 @@ class Engine {
     std::int64_t tokens = 0;
     bool begun = false;    // some of its prompt was read
     bool stopped = false;  // by the last token
+    bool leaves = false;   // it was aborted: what steps under way sample is not told
   };
 
   Engine() = default;
@@ -196,11 +198,13 @@ class Engine {
   struct Call {
     RequestId request = 0;
     std::function<void()> action;
+    bool aborts = false;
   };
 
   Known& known(RequestId id);
   /// Under the lock, as known() is.
-  void call(RequestId request, std::function<void()> action);
+  void call(RequestId request, std::function<void()> action, bool aborts = false);
+  void put_off(Call call);
 
   std::optional<Refusal> refusal_of(const EngineRequest& request, std::int64_t max_new) const;
   std::int64_t longest_answer(const EngineRequest& request) const;
