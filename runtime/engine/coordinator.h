@@ -196,6 +196,8 @@ class Coordinator {
     std::unique_ptr<GroupLine> line;  // last: it ends before what it works on
   };
 
+  /// By a clock that never goes back.
+  static Nanoseconds now();
   GroupSteps& steps_of(RequestId request);
   std::vector<PageHash> begin_names(const Admission& admission, const std::string& cache_salt);
   void name_answers(const std::vector<SampledToken>& sampled);
@@ -214,7 +216,7 @@ class Coordinator {
   void ask_to_end(GroupSteps& group);
   void await(GroupSteps& group);
   void tell_of(const StepOutcome& outcome, const std::vector<RowResult>& rows);
-  void compare(const UnderWay& now, const RankReport& from) const;
+  void check(const UnderWay& now, const StepOutcome& outcome) const;
 
   ControlChannel& control_;
   StepWorker& worker_;

@@ -14,8 +14,10 @@
 //
 // One thread runs steps, and all that a request wants to hear is called by it. Any thread may
 // submit, abort and ask for stats: what they say of a request is heeded before the next step of its
-// group, so that an abort takes effect at the next chunk or token. Callbacks may do so too. step()
-// never waits for work, and run() sleeps where there is none.
+// group, so that an abort takes effect at the next chunk or token. In a run of steps of one of
+// several groups (run_leader.h) another step may be computed, but nobody hears of what it samples
+// for who was aborted. Callbacks may do so too. step() never waits for work, and run() sleeps where
+// there is none.
 #pragma once
 
 #include <chrono>
@@ -139,8 +141,8 @@ class Engine {
   void forget(RequestId conversation);
 
   /// Begins what steps can begin, one of each group, and sleeps until one has ended or somebody has
-  /// submitted something for a group that idles. False when there is nothing to do until somebody
-  /// does.
+  /// asked for something while a group idles or is in a run. False when there is nothing to do
+  /// until somebody does.
   bool step();
   /// Runs steps until stop(), and sleeps while there are none.
   void run();

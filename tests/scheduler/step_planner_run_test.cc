@@ -163,8 +163,7 @@ TEST(StepPlannerRunTest, WhoIsPromisedAPartRunsAsFarAsThat) {
   options.page_tokens = 16;
   options.open_answer_part = 5;
   StepPlanner planner(options);
-  ASSERT_TRUE(
-      planner.submit({.id = 0, .prompt_tokens = 30, .max_new = 60, .names_limit = false}));
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 30, .max_new = 60, .names_limit = false}));
   planner.completed(all_sample(*planner.next(), 9));
   // 48 positions, of which 30 are the prompt's, and then a page more.
   for (const int steps : {16, 2, 16}) EXPECT_EQ(run(planner, *planner.next()), steps);
@@ -202,15 +201,15 @@ TEST(StepPlannerRunTest, WhatMustBeToldOrAskedBeforeEachStepHasAPlanForEach) {
 TEST(StepPlannerRunTest, OfARequestWhosePenaltiesLookBackTheWholeGroupTakesTheRun) {
   for (const bool looks_back : {false, true}) {
     StepPlanner planner(settled());
-    ASSERT_TRUE(planner.submit(
-        {.id = 0, .prompt_tokens = 1, .max_new = 9, .looks_back = looks_back}));
+    ASSERT_TRUE(
+        planner.submit({.id = 0, .prompt_tokens = 1, .max_new = 9, .looks_back = looks_back}));
     planner.completed(all_sample(*planner.next(), 9));
     StepPlan plan = *planner.next();
     EXPECT_EQ(plan.group.size(), 2u) << "its second page is granted ahead";
     EXPECT_EQ(run(planner, plan), 4);
     planner.end(0);
-    ASSERT_TRUE(planner.submit(
-        {.id = 1, .prompt_tokens = 1, .max_new = 3, .looks_back = looks_back}));
+    ASSERT_TRUE(
+        planner.submit({.id = 1, .prompt_tokens = 1, .max_new = 3, .looks_back = looks_back}));
     planner.completed(all_sample(*planner.next(), 9));
     EXPECT_EQ(planner.next()->group.size(), looks_back ? 2u : 1u);
   }
