@@ -63,9 +63,13 @@ class StateAudit {
       if (std::ranges::count(request.group, at.owner) == 0) {
         return "I5: " + name(request) + " has a page outside its group: " + in_words(at);
       }
-      const std::int64_t filled = page < open ? std::min(size, request.computed - page * size) : 0;
+      if (page >= open) {  // granted, and to be fetched
+        if (records_.contains(at)) continue;
+        return "I3: " + name(request) + " has a stale " + in_words(at);
+      }
+      const std::int64_t filled = std::min(size, request.computed - page * size);
       if (auto bad = covers(request, at, page, filled)) return bad;
-      if (page < open) ++refs_[at];
+      ++refs_[at];
     }
     if (!request.tail) return std::nullopt;
     ++refs_[*request.tail];
@@ -100,6 +104,7 @@ RequestState StepPlanner::state_of(const Running& request, RequestPhase phase) c
           .room = request.shape.room,
           .sampled = request.sampled,
           .preempted = request.preempted,
+          .fetching = request.fetching,
           .computed = ledger_.computed(id),
           .group = request.group,
           .owners = request.owners,
@@ -113,6 +118,8 @@ PlannerState StepPlanner::state() const {
                      .capacity = options_.capacity,
                      .promised = ledger_.promise().promised,
                      .preemptions = preemptions_,
+                     .tier = tier_counts(),
+                     .page_bytes = options_.page_bytes,
                      .requests = {},
                      .pages = ledger_.pages_in_use()};
   for (const RequestShape& shape : waiting_) {
