@@ -133,7 +133,9 @@ void Coordinator::end(RequestId request) {
 void Coordinator::admit_again(const std::vector<RequestId>& preempted) {
   for (const RequestId id : preempted) {
     picker_.forget(id);
-    Admission admission = kept_.at(id);
+    const auto kept = kept_.find(id);
+    if (kept == kept_.end()) continue;  // it has written nothing
+    Admission admission = kept->second;
     const std::span<const std::int32_t> written = schedule_.planner_of(id).read_again(id);
     admission.written.assign(written.begin(), written.end());
     admit(std::move(admission));
@@ -220,11 +222,11 @@ void Coordinator::tell_of_chunks(const StepPlan& plan,
   }
 }
 
-/// When requests have finished or wait again, are forked, or pages move or get owners, since any
-/// rank of the group may hold them, and when rows look back.
+/// When requests have finished or wait again, are forked, or pages are evicted, move or get owners,
+/// since any rank of the group may hold them, and when rows look back.
 bool Coordinator::concerns_all(const StepPlan& plan) const {
   return !plan.finished.empty() || !plan.preempted.empty() || !plan.moves.empty() ||
-         !plan.forks.empty() || !plan.owners.empty() ||
+         !plan.forks.empty() || !plan.owners.empty() || !plan.spills.empty() ||
          std::ranges::any_of(plan.decode, [&](const DecodeStep& row) {
            return looking_back_.contains(row.request);
          });
@@ -248,8 +250,9 @@ StepOrder Coordinator::take(const StepOutcome& outcome) {
 void Coordinator::end_step(const StepOutcome& outcome) {
   const StepOrder order = take(outcome);
   ++steps_;
-  if (costs_) costs_->note(order.plan, outcome.took);
+  if (costs_ && !order.plan.only_waits()) costs_->note(order.plan, outcome.took);
   const std::vector<SampledToken> sampled = note_tokens(outcome, order.plan.known);
+  note_tier(outcome);
   const std::vector<RequestId> ended_now = schedule_.completed(outcome.group, sampled);
   name_answers(sampled);
   for (const RequestId ended : ended_now) {

@@ -182,6 +182,12 @@ class Coordinator {
     std::unique_ptr<GroupLine> line;  // last: it ends before what it works on
   };
 
+  /// What the ranks of an instance have said so far of a page that they fetch.
+  struct FetchedParts {
+    FetchOutcome whole;
+    int told = 0;
+  };
+
   GroupSteps& steps_of(RequestId request);
   std::vector<PageHash> begin_names(const Admission& admission, const std::string& cache_salt);
   void name_answers(const std::vector<SampledToken>& sampled);
@@ -198,6 +204,7 @@ class Coordinator {
   void await(GroupSteps& group);
   std::vector<SampledToken> note_tokens(const StepOutcome& outcome,
                                         const std::vector<RequestId>& known);
+  void note_tier(const StepOutcome& outcome);
   void compare_with_ledger(int group, const RankReport& from) const;
 
   ControlChannel& control_;
@@ -214,6 +221,7 @@ class Coordinator {
   std::map<RequestId, Admission> kept_;              // of those that may go back to waiting
   std::map<RequestId, Conversation> conversations_;
   std::set<RequestId> looking_back_;
+  std::map<PageRef, FetchedParts> fetched_parts_;  // by the page that is filled
   std::int64_t steps_ = 0;
   StepOutcomes outcomes_;
   std::vector<GroupSteps> groups_;  // last: their lines fill the outcomes

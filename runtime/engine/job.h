@@ -12,6 +12,7 @@
 #include "comm/machine.h"
 #include "runtime/engine/coordinator.h"
 #include "runtime/engine/worker.h"
+#include "runtime/engine/tier_shape.h"
 #include "scheduler/policies/policy.h"
 
 namespace longspan {
@@ -52,6 +53,8 @@ struct JobOptions {
   /// each border. For tests; strategies must then pass keys and be legal for any number of ranks.
   std::optional<std::uint64_t> random_elastic;
   bool prefix_cache = true;  // prompts that begin alike are computed once, where that is exact
+  /// Where what the cache has no memory for is kept. Of no use where nothing is cached.
+  std::optional<KvDisk> kv_disk;
   int spare_pages = 0;       // of each instance, beside those of the requests: only moves take them
   std::optional<std::int64_t> memory_limit;
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too

@@ -80,6 +80,7 @@ struct StepReport {
   std::int64_t kv_pages = 0;  // of the rank that sequences refer to
   std::vector<RowResult> rows;
   std::vector<NllSum> nll;
+  TierNews tier;
 };
 
 /// What a rank was and did, at the end.
