@@ -193,9 +193,10 @@ void expect_whole_disk(const GenerateOptions& options) {
         "--kv-disk keeps what the prefix cache has no memory for; leave out --prefix-cache off");
   }
   if (!approximation(options.attention).is_exact()) {
-    throw UsageError(str("--kv-disk keeps what prompts share, and under --attention {} they share "
-                         "nothing; leave out one of them",
-                         name(options.attention.kind)));
+    throw UsageError(
+        str("--kv-disk keeps what prompts share, and under --attention {} they share "
+            "nothing; leave out one of them",
+            name(options.attention.kind)));
   }
 }
 

@@ -44,7 +44,8 @@ struct LedgerOptions {
   std::vector<std::int64_t> capacity;  // pages, by owner
   std::int64_t page_tokens = 16;
   std::int64_t headroom = 0;  // pages that only moves may take, of all owners together
-  std::vector<std::int64_t> tier = {};  // places for evicted pages, by owner; none: no tier
+  /// Places for evicted pages, by owner; none: there is no tier.
+  std::vector<std::int64_t> tier = {};
 };
 
 /// What of a request concerns memory.

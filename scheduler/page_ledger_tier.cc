@@ -9,9 +9,8 @@ namespace longspan {
 /// What a prompt begins with goes last, so that it is the last that the tier gives away: without it
 /// what follows is found by nobody. A content that is kept already need not be written again.
 void PageLedger::spill(std::vector<PageRef> gone) {
-  std::ranges::sort(gone, {}, [&](PageRef page) {
-    return std::tuple(-slots_.at(page).number, page);
-  });
+  std::ranges::sort(gone, {},
+                    [&](PageRef page) { return std::tuple(-slots_.at(page).number, page); });
   for (const PageRef page : gone) {
     const PageHash hash = slots_.at(page).hash;
     if (index_.contains(hash)) continue;  // a copy is left

@@ -108,8 +108,8 @@ std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds no
 }
 
 /// All that compute something, have pages of who decodes, are to hear of pages, or have to tell of
-/// their tiers. More pages than a row sees may be open, where a conversation goes on from an earlier
-/// position.
+/// their tiers. More pages than a row sees may be open, where a conversation goes on from an
+/// earlier position.
 void StepPlanner::set_group(StepPlan& plan) const {
   std::vector<bool> takes_part(options_.capacity.size());
   std::size_t members = 0;

@@ -76,8 +76,6 @@ struct PlannerOptions {
   int max_overtaken = 4;       // steps in which later prompts go before one that waits
   int max_passed = 16;         // later arrivals that start before one that waits to start
   std::int64_t headroom = 0;   // pages of all ranks together that only moves may take
-  std::vector<std::int64_t> tier = {};  // places for evicted pages, by world rank; none: no tier
-  std::int64_t page_bytes = 0;          // of one, of all ranks of an owner, for those who ask
   std::int64_t hit_pages = 1;  // what a request has of a prefix is a multiple of so many
   int turn = 1;  // a request's first page is on any rank that is a multiple of this in the group
   bool rounds_full_pages = false;  // a page that was full cannot be cut: its end is part of it
@@ -92,6 +90,10 @@ struct PlannerOptions {
   bool replays_answers = false;
   int least_degree = 0;  // ranks that compute a chunk: no policy takes fewer; 0: the whole group
   std::function<std::unique_ptr<StepPolicy>()> step_policy;  // none: nothing changes on the way
+  /// Places for evicted pages, by world rank; none: there is no tier.
+  std::vector<std::int64_t> tier = {};
+  /// Of a page, all ranks of its owner together; for those who ask.
+  std::int64_t page_bytes = 0;
 };
 
 /// One request as the planner sees it.

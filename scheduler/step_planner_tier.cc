@@ -76,8 +76,8 @@ void StepPlanner::note_fetched(const FetchOutcome& outcome) {
   fetching_.erase(fetch);
   ledger_.end_read(done.from, outcome.good);
   if (outcome.good && outcome.took > 0) {
-    fetch_time_ = fetch_time_ == 0 ? outcome.took
-                                   : (fetch_time_ * (kMemory - 1) + outcome.took) / kMemory;
+    fetch_time_ =
+        fetch_time_ == 0 ? outcome.took : (fetch_time_ * (kMemory - 1) + outcome.took) / kMemory;
   }
   const auto request = find_in(running_, done.request);
   if (request == running_.end() || !request->fetches()) return;

@@ -1,11 +1,12 @@
 // Which contents that left KV memory are kept in the tier below it, and where.
 //
-//   evicted --put--> kept --hold--> read --let_go--> kept     a place: owner, slot, generation, as of
-//                      \               \                      a page, but of the owner's store
-//                       \               drop: lost --last let_go--> empty
-//                        used least recently, or dropped --> empty
+//   evicted --put--> kept --hold--> read --let_go--> kept
+//                     |               |
+//                     |               +--drop--> lost --last let_go--> empty
+//                     +--used least recently, or dropped--> empty
 //
-// Each owner keeps what was evicted from its own memory. A content is in one place at most; a hit
+// A place is named as a page is, by owner, slot and generation, but lies in the owner's store. Each
+// owner keeps what was evicted from its own memory. A content is in one place at most; a hit
 // leaves it there, so that its next eviction need not write it again. A place that is read is not
 // given away, whatever becomes of its content meanwhile.
 #pragma once
@@ -67,7 +68,8 @@ class TierIndex {
     std::int64_t kept = 0;
     std::vector<Place> used;          // by slot, those that ever were
     std::vector<std::int32_t> empty;  // of them
-    std::set<std::pair<std::uint64_t, std::int32_t>> order;  // kept and not read, by last use
+    /// Those that keep something and are not read, by last use.
+    std::set<std::pair<std::uint64_t, std::int32_t>> order;
   };
 
   Place* current(PageRef place);

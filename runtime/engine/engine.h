@@ -86,15 +86,17 @@ struct EngineStats {
   std::int64_t kv_in_use = 0;       // of them: requests have them
   std::int64_t kv_cached = 0;       // nobody has them, and a prompt may find them
   std::int64_t kv_promised = 0;     // to those that have started, for all they can come to need
-  std::int64_t tier_pages = 0;      // evicted ones that a prompt may find in a tier
-  std::int64_t tier_bytes = 0;      // of them
   std::int64_t steps = 0;
   std::int64_t prompt_tokens = 0;  // read
   std::int64_t hit_tokens = 0;     // of prompts, and not read: they had been, for others
-  std::int64_t fetched_tokens = 0;  // of those: their pages had been evicted, and came from the tier
   std::int64_t tokens = 0;         // sampled
   std::int64_t preempted = 0;      // times that requests went back to waiting
   std::int64_t read_again = 0;     // tokens, for that
+  /// Pages that were evicted, and that a prompt may find in a tier; bytes of them.
+  std::int64_t tier_pages = 0;
+  std::int64_t tier_bytes = 0;
+  /// Of the hits: tokens whose pages came back from there.
+  std::int64_t fetched_tokens = 0;
 };
 
 /// What memory is set aside for.

@@ -103,7 +103,8 @@ TierShape planned_tier(const LoadedModel& model, const JobOptions& options) {
                          .layers = model.config.layers,
                          .page_tokens = options.page_tokens,
                          .type = options.kv_type};
-  const std::int64_t chunk = (chunk_tokens(options) + options.page_tokens - 1) / options.page_tokens;
+  const std::int64_t chunk =
+      (chunk_tokens(options) + options.page_tokens - 1) / options.page_tokens;
   const std::int64_t of_rank =
       options.keep == Retention::kSpread ? (chunk + options.degree - 1) / options.degree : chunk;
   return tier_shape(*options.kv_disk, static_cast<std::int64_t>(page.page_bytes()),
@@ -203,7 +204,6 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
           .step_rows = step_rows(options),
           .target = target(options),
           .headroom = std::int64_t{options.spare_pages} * options.degree,
-          .page_bytes = memory.tier.page_bytes * tp,
           .hit_pages = hit_pages(options),
           .rounds_full_pages = has_scales(options.kv_type),
           .cuts_are_fixed = options.kv_type != KvType::kFloat32 || options.attention.needs_choice(),
@@ -212,13 +212,14 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
           .open_answer_part = options.open_answer_part,
           .replays_answers = replays_answers(options),
           .least_degree = least_degree(options),
-          .step_policy = step_policy(options)};
+          .step_policy = step_policy(options),
+          .page_bytes = memory.tier.page_bytes * tp};
 }
 
 GroupSchedule schedule_of(const JobOptions& options, const WorkerMemory& memory, int tp) {
   auto policy = make_policy(options.policy, options.degree);
-  auto groups = options_of_groups(*policy, planner_options(options, memory, tp),
-                                  instances(options), memory.kv.pages, memory.tier.places);
+  auto groups = options_of_groups(*policy, planner_options(options, memory, tp), instances(options),
+                                  memory.kv.pages, memory.tier.places);
   expects(
       std::ssize(groups) == options.groups && std::ssize(groups.front().group) == options.degree,
       "the policy makes the groups that memory is planned for");

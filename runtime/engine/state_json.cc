@@ -89,7 +89,7 @@ PageRecord record_of(const json& value) {
 }
 
 json json_of(const TierCounts& tier, std::int64_t page_bytes) {
-  return {{"places", tier.places},   {"pages", tier.kept},    {"bytes", tier.kept * page_bytes},
+  return {{"places", tier.places},    {"pages", tier.kept},      {"bytes", tier.kept * page_bytes},
           {"page_bytes", page_bytes}, {"fetched", tier.fetched}, {"missed", tier.missed}};
 }
 

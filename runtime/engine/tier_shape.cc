@@ -22,8 +22,8 @@ int buffers(std::int64_t wanted, std::int64_t places) {
 }  // namespace
 
 TierShape tier_shape(const KvDisk& disk, std::int64_t page_bytes, std::int64_t step_pages) {
-  const std::int64_t places = std::min<std::int64_t>(
-      disk.bytes / page_bytes, std::numeric_limits<std::int32_t>::max());
+  const std::int64_t places =
+      std::min<std::int64_t>(disk.bytes / page_bytes, std::numeric_limits<std::int32_t>::max());
   if (places < 1) {
     throw UsageError(
         str("--kv-disk-bytes {} is no room for one page of KV, which has {} on each rank; give "

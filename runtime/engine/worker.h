@@ -130,7 +130,7 @@ class Worker final : public StepWorker {
   Buffer host_logits_;  // a copy, where the host cannot read the device's memory
   std::map<RequestId, Sequence> sequences_;
   std::vector<ForkedTail> forked_tails_;
-  std::int64_t bad_attention_;       // bad partials counted by the kernels up to the last step
+  std::int64_t bad_attention_;  // bad partials counted by the kernels up to the last step
   std::unique_ptr<PageTier> tier_;
   std::map<std::int64_t, PageRef> fetching_;  // by ticket, the page that is to be filled
   std::int64_t last_ticket_ = 0;

@@ -673,9 +673,10 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"generate m --prompt x --kv-disk d --kv-disk-bytes 1G --prefix-cache off",
                 "--kv-disk keeps what the prefix cache has no memory for; leave out --prefix-cache "
                 "off"},
-        Refusal{"generate m --prompt x --kv-disk d --kv-disk-bytes 1G --attention star",
-                "--kv-disk keeps what prompts share, and under --attention star they share nothing; "
-                "leave out one of them"},
+        Refusal{
+            "generate m --prompt x --kv-disk d --kv-disk-bytes 1G --attention star",
+            "--kv-disk keeps what prompts share, and under --attention star they share nothing; "
+            "leave out one of them"},
         Refusal{"generate m --prompt x --kv-disk d --kv-disk-bytes 1G --session f",
                 "--session and --kv-disk do not go together: a session has pages of its own, and "
                 "keeps them"},

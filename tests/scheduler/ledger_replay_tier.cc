@@ -49,8 +49,8 @@ void LedgerReplay::fetch(const Draws& draws) {
     ++kept;
   }
   same<std::int64_t>(std::ssize(places), kept, "how much of a prompt the tier keeps");
-  const std::int64_t most = std::min(request.worst_pages - std::ssize(request.pages),
-                                     std::min(kept, 1 + draws[1] % 4L));
+  const std::int64_t most =
+      std::min(request.worst_pages - std::ssize(request.pages), std::min(kept, 1 + draws[1] % 4L));
   if (most <= 0) return;
   places.resize(most);
   for (const PageRef place : places) {

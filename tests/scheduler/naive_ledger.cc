@@ -317,9 +317,8 @@ bool NaiveLedger::evict(int owner) {
       again = true;
     });
   }
-  std::ranges::sort(gone, {}, [](const auto& page) {
-    return std::tuple(-std::ssize(page.second), page.first);
-  });
+  std::ranges::sort(
+      gone, {}, [](const auto& page) { return std::tuple(-std::ssize(page.second), page.first); });
   for (const auto& [ref, tokens] : gone) spill(ref, tokens);
   return true;
 }

@@ -50,7 +50,7 @@ struct NaiveMove {
 struct NaiveKept {
   int owner = 0;
   Tokens tokens;
-  PageRef place;      // chosen by the real ledger
+  PageRef place;  // chosen by the real ledger
   int readers = 0;
   bool lost = false;  // there only for those who read it
   std::uint64_t last_used = 0;

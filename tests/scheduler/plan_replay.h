@@ -153,8 +153,8 @@ class Replay {
            slot->second.requests.contains(fetch.request);
   }
   bool fetches(RequestId id) const {
-    return std::ranges::any_of(
-        fetching_, [&](const PageFetch& f) { return f.request == id && is_there(f); });
+    return std::ranges::any_of(fetching_,
+                               [&](const PageFetch& f) { return f.request == id && is_there(f); });
   }
   /// The last page of a request that comes makes all of them its own, up to the first that missed.
   void end(const PageFetch& fetch) {
@@ -319,8 +319,8 @@ class Replay {
   std::map<RequestId, std::int64_t> most_computed_;  // before it went back to waiting too
   std::map<std::pair<int, std::int32_t>, SlotContents> in_slot_;  // by owner and slot
   std::map<RequestId, std::int64_t> whole_chunk_;
-  std::map<RequestId, int> tail_on_;  // the rank that makes a fork's copy
-  std::map<std::pair<int, std::int32_t>, SlotContents> tier_;     // by owner and slot
+  std::map<RequestId, int> tail_on_;                           // the rank that makes a fork's copy
+  std::map<std::pair<int, std::int32_t>, SlotContents> tier_;  // by owner and slot
   std::vector<PageFetch> fetching_;
   std::map<RequestId, std::int64_t> fetched_to_;  // pages
   std::map<RequestId, std::int64_t> missed_;      // the first page that was not there

@@ -60,7 +60,8 @@ TierNews came(const StepPlan& plan, const std::vector<std::int64_t>& missing = {
   return news;
 }
 
-/// Text 1, of 17 tokens, was read and then displaced by text 2, of 28: pages 0 to 3 are in the tier.
+/// Text 1, of 17 tokens, was read and then displaced by text 2, of 28: pages 0 to 3 are in the
+/// tier.
 StepPlanner displaced(const PlannerOptions& options = with_tier()) {
   StepPlanner planner(options);
   EXPECT_TRUE(planner.submit(named(1, 17, 1)));

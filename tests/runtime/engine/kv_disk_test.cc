@@ -254,8 +254,8 @@ TEST_F(KvDiskTest, AnInstanceOfSeveralRanksHasAPageWhenAllHaveTheirPart) {
   const JobOptions options = with_disk({.degree = 2, .page_tokens = 4, .max_running = 1});
   const EngineSetup setup{.shapes = {RequestShape{.room = 80}}};
   run_machines(4, [&](Machine& machine) {
-    LoadedModel model = load_model(
-        machine, open_model(machine, (folder_ / "model.gguf").string()), {.tp = 2});
+    LoadedModel model =
+        load_model(machine, open_model(machine, (folder_ / "model.gguf").string()), {.tp = 2});
     Engine::open(machine, model, options, machine.rank() == 0 ? &setup : nullptr,
                  [&](Engine& engine) {
                    expect_tokens(answers(engine, list), oracle, "first");

@@ -69,7 +69,7 @@ TEST_F(DiskPagesTest, TheFileIsThisUsersAloneAndHasNoName) {
   EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
   const int file = open_file();
   ASSERT_GE(file, 0);
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(::fstat(file, &status), 0);
   EXPECT_EQ(status.st_mode & 07777, 0600u);
   EXPECT_EQ(status.st_nlink, 0u);
