@@ -13,10 +13,27 @@ using Row = Option<GenerateOptions>;
 /// which the keys of a prompt depend on where it ends: those of a turn would be wrong in the next.
 /// A conversation keeps its own keys from turn to turn, whatever others have, and no other answer
 /// waits for its prompts.
-constexpr auto kLeftOut = std::to_array<std::string_view>(
-    {"prompt", "prompt-file", "prompt-ids", "prompts", "chat", "compare-degrees", "block-tokens",
-     "query-tokens", "anchor-tokens", "passing-tokens", "observed-tokens", "block-mass", "balance",
-     "n", "prompt-nll", "force-ids", "max-num-seqs", "prefix-cache", "tbt-slo-ms"});
+constexpr auto kLeftOut = std::to_array<std::string_view>({"prompt",
+                                                           "prompt-file",
+                                                           "prompt-ids",
+                                                           "prompts",
+                                                           "chat",
+                                                           "compare-degrees",
+                                                           "block-tokens",
+                                                           "query-tokens",
+                                                           "anchor-tokens",
+                                                           "passing-tokens",
+                                                           "observed-tokens",
+                                                           "block-mass",
+                                                           "balance",
+                                                           "n",
+                                                           "prompt-nll",
+                                                           "force-ids",
+                                                           "max-num-seqs",
+                                                           "prefix-cache",
+                                                           "kv-disk",
+                                                           "kv-disk-bytes",
+                                                           "tbt-slo-ms"});
 
 void apply_max_model_len(GenerateOptions& options, const Given& given) {
   constexpr std::int64_t kLeast = 2;  // a prompt and an answer

@@ -220,6 +220,7 @@ ExitCode generate_on(Machine& machine, const GenerateOptions& asked,
       agree_on(machine.control(), [&] { return suited_to(machine.backend(), asked); });
   std::optional<TraceRecording> trace;
   if (options.trace) trace.emplace(machine, *options.trace);
+  expect_kv_disk(machine, options);
   const bool coordinator = machine.rank() == 0;
   const bool late = options.prompt.from_standard_input();
 

@@ -175,6 +175,16 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
        constexpr std::array<std::string_view, 2> kWords = {"on", "off"};
        o.prefix_cache = one_of(given, kWords) == 0;
      }},
+    {{kGroupSplit, "kv-disk", "DIR",
+      "keep what the prefix cache has no memory for in DIR, a folder on a local disk: prompts that "
+      "come again are brought back from there while others go on, and not read anew. Each rank has "
+      "a file of its own there, without a name, that is gone when it ends (default: what memory "
+      "does not hold is forgotten)"},
+     [](auto& o, auto& given) { o.kv_disk = some_text(given); }},
+    {{kGroupSplit, "kv-disk-bytes", "BYTES",
+      "with --kv-disk: how much of it each rank may take, as 500M or 20G; what was used least "
+      "recently goes first (no default)"},
+     [](auto& o, auto& given) { o.kv_disk_bytes = size(given, {}); }},
     {{kGroupSplit, "threads", "N",
       "threads of each rank (default: allowed cores / ranks on this host)"},
      [](auto& o, auto& given) { o.threads = static_cast<int>(whole_number(given, kThreads)); }},

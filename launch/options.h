@@ -87,7 +87,10 @@ struct GenerateOptions {
   Retention keep = Retention::kSpread;
   bool random_elastic = false;  // who computes and keeps what is drawn on the way
   std::int64_t policy_seed = 1;
-  bool prefix_cache = true;        // prompts that begin alike are computed once
+  bool prefix_cache = true;  // prompts that begin alike are computed once
+  /// A folder for what the cache has no memory for, and how much of it for each rank.
+  std::optional<std::string> kv_disk;
+  std::optional<std::int64_t> kv_disk_bytes;
   std::optional<Precision> dtype;  // absent: what is fastest here
   std::optional<KvType> kv_type;   // of KV pages; absent: as is computed
   bool rope_float32 = false;       // angles as transformers computes them

@@ -21,6 +21,7 @@
 #include "runtime/engine/calibration_cache.h"
 #include "runtime/engine/deal_of_chunk.h"
 #include "runtime/engine/instance_ranks.h"
+#include "runtime/memory/disk_pages.h"
 #include "runtime/model/generation_config.h"
 #include "runtime/model/model_part.h"
 #include "scheduler/step_size.h"
@@ -110,6 +111,14 @@ MachineRequest machine_request(const GenerateOptions& options) {
           .log_level = options.log_level};
 }
 
+void expect_kv_disk(Machine& machine, const GenerateOptions& options) {
+  if (!options.kv_disk) return;
+  agree_on(machine.control(), [&] {
+    expect_disk_folder(*options.kv_disk);
+    return 0;
+  });
+}
+
 std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
                           const ModelConfig& model, int sequences) {
   const std::vector<int> hosts = hosts_of_ranks(machine);
@@ -167,6 +176,7 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
                  .hang_timeout = options.hang_timeout,
                  .state_wanted = state_signal_came};
   if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
+  if (options.kv_disk) job.kv_disk = KvDisk{*options.kv_disk, *options.kv_disk_bytes};
   if (options.random_elastic) {
     job.random_elastic = static_cast<std::uint64_t>(options.policy_seed);
     job.spare_pages = kSparePages;

@@ -16,6 +16,10 @@ namespace longspan {
 /// The ranks that the options ask for.
 MachineRequest machine_request(const GenerateOptions& options);
 
+/// Whether every rank can keep evicted pages where it is to, if it is. Every rank calls it; throws
+/// on all as expect_disk_folder().
+void expect_kv_disk(Machine& machine, const GenerateOptions& options);
+
 /// How groups of one degree are to share sequences.
 struct Split {
   int degree = 1;

@@ -132,13 +132,18 @@ void GroupSchedule::forget(const std::vector<RequestId>& finished) {
 }
 
 std::vector<PlannerOptions> options_of_groups(const Policy& policy, const PlannerOptions& common,
-                                              int instances, std::int64_t pages) {
+                                              int instances, std::int64_t pages,
+                                              std::int64_t tier_places) {
   std::vector<PlannerOptions> list;
   for (std::vector<int>& group : policy.groups(instances)) {
     PlannerOptions options = common;
     options.filling = policy.filling();
     options.capacity.assign(instances, 0);
     for (const int instance : group) options.capacity[instance] = pages;
+    if (tier_places > 0) options.tier.assign(instances, 0);
+    for (const int instance : group) {
+      if (tier_places > 0) options.tier[instance] = tier_places;
+    }
     options.group = std::move(group);
     list.push_back(std::move(options));
   }

@@ -53,6 +53,7 @@ class GroupSchedule {
   bool holds(RequestId request) const;
 
   std::optional<StepPlan> next(int group, const CostModel* costs = nullptr, Nanoseconds now = 0);
+  void note(int group, const TierNews& news) { planners_.at(group).note(news); }
   std::vector<RequestId> completed(int group, const std::vector<SampledToken>& sampled);
 
  private:
@@ -67,8 +68,10 @@ class GroupSchedule {
 };
 
 /// Options of each group of `policy`: `common` but for the group, how its steps are filled, and the
-/// pages of other instances, of which it has none. Each instance has as many as `pages`.
+/// pages of other instances, of which it has none. Each instance has as many as `pages`, and
+/// places of a tier.
 std::vector<PlannerOptions> options_of_groups(const Policy& policy, const PlannerOptions& common,
-                                              int instances, std::int64_t pages);
+                                              int instances, std::int64_t pages,
+                                              std::int64_t tier_places = 0);
 
 }  // namespace longspan

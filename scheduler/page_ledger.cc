@@ -15,7 +15,8 @@ PageLedger::PageLedger(const LedgerOptions& options)
     : page_tokens_(options.page_tokens),
       headroom_(options.headroom),
       slots_(options.capacity),
-      index_(slots_.owners()) {
+      index_(slots_.owners()),
+      tier_(options.tier) {
   if (page_tokens_ < 1 || headroom_ < 0) throw std::logic_error("a page holds a token at least");
   slots_at_start_ = slots_.total_capacity();
 }
@@ -287,12 +288,14 @@ bool PageLedger::stale() {
 bool PageLedger::evict(int owner) {
   const std::optional<PageRef> first = index_.first_to_go(owner);
   if (!first) return false;
-  for (const PageRef page : index_.remove(slots_.at(*first).hash, *first)) {
+  const std::vector<PageRef> gone = index_.remove(slots_.at(*first).hash, *first);
+  for (const PageRef page : gone) {
     if (slots_.at(page).state != kCached) {
       throw std::logic_error("I6: " + in_words(page) + " is evicted while it is in use");
     }
-    vacate(page);
   }
+  spill(gone);
+  for (const PageRef page : gone) vacate(page);
   return true;
 }
 

@@ -26,6 +26,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "scheduler/page_moves.h"
@@ -35,6 +36,7 @@
 #include "scheduler/pool_promise.h"
 #include "scheduler/prefix_index.h"
 #include "scheduler/step_plan.h"
+#include "scheduler/tier_index.h"
 
 namespace longspan {
 
@@ -42,6 +44,8 @@ struct LedgerOptions {
   std::vector<std::int64_t> capacity;  // pages, by owner
   std::int64_t page_tokens = 16;
   std::int64_t headroom = 0;  // pages that only moves may take, of all owners together
+  /// Places for evicted pages, by owner; none: there is no tier.
+  std::vector<std::int64_t> tier = {};
 };
 
 /// What of a request concerns memory.
@@ -157,6 +161,24 @@ class PageLedger {
   /// False, counted, for one that has ended.
   bool end_lease(LeaseId lease);
 
+  // --- Tier -----------------------------------------------------------------------------------
+
+  /// Where evicted contents are kept, and which.
+  const TierIndex& tier() const { return tier_; }
+  /// Pages that were evicted since the last call and get a place there, those first that went
+  /// first. Their contents must be copied before anything is granted that is told later.
+  std::vector<SpilledPage> take_spilled() { return std::exchange(spilled_, {}); }
+  /// The same, when that cannot be: they get none.
+  void forget_spilled();
+  /// Somebody reads what a place keeps: until end_read() it is not given away. Throws
+  /// std::logic_error for a place that keeps nothing.
+  void read_tier(PageRef place) { tier_.hold(place); }
+  /// Of each read_tier() once. `good`: or what it kept is damaged, and forgotten.
+  void end_read(PageRef place, bool good);
+  /// The place could not be written: what it should keep is forgotten. False, counted, for a place
+  /// that keeps it no more.
+  bool lose(PageRef place) { return tier_.drop(place) || stale(); }
+
   // --- Memory ---------------------------------------------------------------------------------
 
   /// Frees a cached page of `owner`, and with it what cannot be found without. False when it has
@@ -205,6 +227,7 @@ class PageLedger {
   void refer(PageRef page);
   void let_go(PageRef page);
   void vacate(PageRef page);
+  void spill(std::vector<PageRef> gone);
   void free_when_unread(PageRef page);
   /// A cached page may be evicted unless it is leased.
   void set_idle(PageRef page);
@@ -225,6 +248,8 @@ class PageLedger {
   PageSlots slots_;
   PrefixIndex index_;
   PageMoves moves_;
+  TierIndex tier_;
+  std::vector<SpilledPage> spilled_;
   std::map<RequestId, Request> requests_;
   std::map<LeaseId, PageRef> leases_;
   std::int64_t promised_ = 0;

@@ -45,6 +45,7 @@ class PageLedger::Audit {
     if (!found) found = of_pages();
     if (!found) found = ledger_.index_.check();
     if (!found) found = of_sums();
+    if (!found) found = ledger_.tier_.check();
     return found;
   }
 

@@ -63,7 +63,7 @@ class StateAudit {
       if (std::ranges::count(request.group, at.owner) == 0) {
         return "I5: " + name(request) + " has a page outside its group: " + in_words(at);
       }
-      if (page >= open) {  // granted, and not reached
+      if (page >= open) {  // granted, and not reached or to be fetched
         if (!records_.contains(at)) return stale(request, at);
         continue;
       }
@@ -108,6 +108,7 @@ RequestState StepPlanner::state_of(const Running& request, RequestPhase phase) c
           .room = request.shape.room,
           .sampled = request.sampled,
           .preempted = request.preempted,
+          .fetching = request.fetching,
           .computed = ledger_.computed(id),
           .group = request.group,
           .owners = request.owners,
@@ -121,6 +122,8 @@ PlannerState StepPlanner::state() const {
                      .capacity = options_.capacity,
                      .promised = ledger_.promise().promised,
                      .preemptions = preemptions_,
+                     .tier = tier_counts(),
+                     .page_bytes = options_.page_bytes,
                      .requests = {},
                      .pages = ledger_.pages_in_use()};
   for (const RequestShape& shape : waiting_) {

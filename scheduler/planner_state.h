@@ -12,6 +12,16 @@
 
 namespace longspan {
 
+/// What the tier holds and has given back, of all ranks of a planner together.
+struct TierCounts {
+  std::int64_t places = 0;
+  std::int64_t kept = 0;     // pages
+  std::int64_t fetched = 0;  // pages that requests had of it, and did not compute
+  std::int64_t missed = 0;   // that they were to have, and that were not there
+
+  friend bool operator==(const TierCounts&, const TierCounts&) = default;
+};
+
 enum class RequestPhase { kWaiting, kPrefilling, kDecoding, kHeld };
 
 struct RequestState {
@@ -23,6 +33,7 @@ struct RequestState {
   std::int64_t sampled = 0;    // tokens
   std::int64_t preempted = 0;  // times it went back to waiting
   // Of one that has started:
+  std::int64_t fetching = 0;    // pages that its ranks are bringing back from their tiers
   std::int64_t computed = 0;    // positions
   std::vector<int> group;       // that computes its prompt, in order
   std::vector<int> owners;      // of all pages it can ever need
@@ -50,6 +61,8 @@ struct PlannerState {
   std::vector<std::int64_t> capacity;  // pages, by owner
   std::int64_t promised = 0;           // pages, to those that have started
   std::int64_t preemptions = 0;        // of requests, those that have left included
+  TierCounts tier;
+  std::int64_t page_bytes = 0;  // of a page, where there is a tier
   std::vector<RequestState> requests;
   std::vector<PageRecord> pages;
 

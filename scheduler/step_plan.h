@@ -103,19 +103,55 @@ struct DecodeRun {
   bool goes_on() const { return steps > 1; }
 };
 
+/// A page that leaves KV memory: its contents go to a place of its owner's tier. First of all that
+/// is done with pages, since others may be written to its slot.
+struct SpilledPage {
+  PageRef from;
+  PageRef to;  // a place, as TierIndex names it
+
+  friend bool operator==(const SpilledPage&, const SpilledPage&) = default;
+};
+
+/// A granted page that comes to hold what a place of its owner's tier keeps. The request takes no
+/// step until its rank has said what became of it.
+struct PageFetch {
+  RequestId request = 0;
+  std::int64_t page = 0;
+  PageRef at;
+  PageRef from;
+};
+
+/// What became of a fetch: `at` names it.
+struct FetchOutcome {
+  PageRef at;
+  bool good = false;      // or what the tier kept is damaged, or gone
+  std::int64_t took = 0;  // nanoseconds, of reading it
+};
+
+/// What a step's ranks say of their tiers.
+struct TierNews {
+  std::vector<FetchOutcome> fetched;
+  std::vector<PageRef> lost;  // places that could not be written
+};
+
 struct StepPlan {
   std::uint64_t epoch = 0;            // of a run's later steps one more each
   std::vector<int> group;             // world ranks, in order: all that do something
   std::vector<ForkedRequest> forks;   // first of all; every rank of the job hears of them
   std::vector<RequestId> preempted;   // these wait again: their pages, and no more, are forgotten
   std::vector<RequestId> finished;    // forget these before the step: their pages are free
+  std::vector<SpilledPage> spills;    // every rank of the job hears of them
   std::vector<PageOwners> owners;     // every rank of the job hears of them
   std::vector<PageMove> moves;        // each page once; every rank of the job hears of them
   std::vector<GrantedPage> grants;    // of a request in page order
+  std::vector<PageFetch> fetches;     // into pages of `grants`
   std::vector<PrefillChunk> prefill;  // of different requests
   std::vector<DecodeStep> decode;
   DecodeRun run;
   std::vector<RequestId> known;  // of rows: their next token was sampled before. For rank 0 alone
+
+  /// Nothing is computed: its ranks wait for their tiers, a while at most.
+  bool only_waits() const { return prefill.empty() && decode.empty(); }
 };
 
 }  // namespace longspan

@@ -48,7 +48,8 @@ StepPlanner::StepPlanner(PlannerOptions options)
       policy_(options_.step_policy ? options_.step_policy() : nullptr),
       ledger_({.capacity = options_.capacity,
                .page_tokens = options_.page_tokens,
-               .headroom = options_.headroom}),
+               .headroom = options_.headroom,
+               .tier = options_.tier}),
       unpromised_(options_.capacity),
       shared_(options_.capacity.size()) {}
 
@@ -102,12 +103,14 @@ std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds no
   plan.moves = std::exchange(moved_, {});
   plan_run(plan);
   for (const Running& request : running_) grant_pages(plan, request);
+  plan.spills = ledger_.take_spilled();
   set_group(plan);
   return plan;
 }
 
-/// All that compute something, have pages of who decodes, or are to hear of pages. More pages than
-/// a row sees may be open, where a conversation goes on from an earlier position.
+/// All that compute something, have pages of who decodes, are to hear of pages, or have to tell of
+/// their tiers. More pages than a row sees may be open, where a conversation goes on from an
+/// earlier position.
 void StepPlanner::set_group(StepPlan& plan) const {
   std::vector<bool> takes_part(options_.capacity.size());
   std::size_t members = 0;
@@ -117,6 +120,7 @@ void StepPlanner::set_group(StepPlan& plan) const {
   };
   for (const PrefillChunk& chunk : plan.prefill) std::ranges::for_each(chunk.group, add);
   for (const GrantedPage& page : plan.grants) add(page.at.owner);
+  for (const PageFetch& fetch : fetching_) add(fetch.at.owner);
   for (const Running& request : running_) {
     if (request.prefilling()) continue;
     for (const PageRef page : ledger_.pages(request.shape.id)) {
@@ -151,7 +155,7 @@ void StepPlanner::grant_pages(StepPlan& plan, const Running& request) {
 std::vector<StepPlanner::Running*> StepPlanner::next_prompts() {
   std::vector<Running*> next;
   for (Running& request : running_) {
-    if (!request.prefilling()) continue;
+    if (!request.prefilling() || request.fetches()) continue;
     next.push_back(&request);
     if (request.overtaken >= options_.max_overtaken) break;
   }

@@ -93,6 +93,10 @@ struct PlannerOptions {
   bool replays_answers = false;
   int least_degree = 0;  // ranks that compute a chunk: no policy takes fewer; 0: the whole group
   std::function<std::unique_ptr<StepPolicy>()> step_policy;  // none: nothing changes on the way
+  /// Places for evicted pages, by world rank; none: there is no tier.
+  std::vector<std::int64_t> tier = {};
+  /// Of a page, all ranks of its owner together; for those who ask.
+  std::int64_t page_bytes = 0;
 };
 
 /// One request as the planner sees it.
@@ -184,6 +188,8 @@ class StepPlanner {
   /// last call. Requests that reached their end leave or are held; returns them. No more steps of a
   /// run than were done need be told: it ends with the next plan.
   std::vector<RequestId> completed(const std::vector<SampledToken>& sampled);
+  /// What the last step's ranks said of their tiers: before completed().
+  void note(const TierNews& news);
   /// Names of more full pages of a running request, behind those that have one: of its answer. To
   /// be told before the step that fills the first of them.
   void name_more(RequestId request, std::span<const PageHash> names);
@@ -218,6 +224,8 @@ class StepPlanner {
   /// Of those that wait: what is to be read when they start.
   std::int64_t waiting_tokens() const;
   const ElasticCounts& elastic_counts() const { return elastic_counts_; }
+  /// Of all ranks together.
+  TierCounts tier_counts() const;
   /// What all that wait or run have left to compute.
   std::int64_t outstanding(const WorkPrice& price) const;
   /// Positions of its prompt that `request`, if it came now, should find computed when it starts:
@@ -244,8 +252,12 @@ class StepPlanner {
     int computing = 0;            // of the group, the first
     int overtaken = 0;            // steps since its last chunk that later prompts had a part in
     int preempted = 0;            // times it went back to waiting
+    std::int64_t fetching = 0;    // pages that its ranks have not said they have
+    std::int64_t fetched_to = 0;  // where those end, or the first that was not there
+    bool missed = false;          // one of them was not there
     std::vector<std::int32_t> answer;  // what was sampled, of one that may go back
     bool prefilling() const { return computed < reads; }
+    bool fetches() const { return fetching > 0; }
     std::int64_t prompt_left() const { return reads - computed; }
     /// Whether the token behind `position` was sampled before.
     bool knows_behind(std::int64_t position) const {
@@ -281,11 +293,17 @@ class StepPlanner {
     Running child;
   };
 
+  /// What a prompt begins with and need not compute.
+  struct Prefix {
+    std::vector<PageRef> hit;   // pages in memory
+    std::vector<PageRef> kept;  // behind them, places of the tier
+  };
+
   /// Where a request begins to be computed, and who has its pages.
   struct Beginning {
     std::vector<int> group;
     std::vector<int> owners;
-    std::vector<PageRef> hit;  // its first pages, which are computed
+    Prefix prefix;
   };
 
   RequestState state_of(const Running& request, RequestPhase phase) const;
@@ -296,13 +314,17 @@ class StepPlanner {
   bool is_one_line() const;
   void enter_tenants();
   void charge_tenants(std::size_t running_before);
-  void start_waiting(StepPlan& plan);
-  bool start(StepPlan& plan, const RequestShape& shape, std::vector<PageRef> found);
+  void start_waiting(StepPlan& plan, const CostModel* costs);
+  bool start(StepPlan& plan, const RequestShape& shape, Prefix found);
+  void begin_fetch(StepPlan& plan, Running& request, const std::vector<PageRef>& kept);
+  void note_fetched(const FetchOutcome& outcome);
+  void end_fetch(std::deque<Running>::iterator request);
+  bool fetch_pays(std::int64_t behind, std::span<const PageRef> kept, const CostModel* costs) const;
   SpreadOrder spread_order() const;
   int reader_of(std::int64_t page, std::span<const int> group) const;
   std::vector<int> group_from(std::int64_t page, const std::vector<std::int64_t>& room,
                               const std::vector<std::int64_t>& free) const;
-  std::optional<Beginning> begin_behind(std::vector<PageRef> hit, const RequestShape& request,
+  std::optional<Beginning> begin_behind(Prefix prefix, const RequestShape& request,
                                         std::vector<std::int64_t> free) const;
   std::optional<std::vector<int>> place(const RequestShape& request, std::span<const int> group,
                                         std::span<const int> before,
@@ -322,7 +344,9 @@ class StepPlanner {
   bool grow(Running& request);
   RequestId who_makes_room(const Running& request) const;
   void preempt(RequestId id);
+  void wait_again(std::deque<Running>::iterator request);
   std::vector<PageRef> longest_hit(const RequestShape& request) const;
+  Prefix longest_prefix(const RequestShape& request, const CostModel* costs) const;
   std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
   bool awaits_prefix(const RequestShape& request, std::int64_t hit) const;
   bool leaves_prefix(const Running& request) const;
@@ -380,6 +404,10 @@ class StepPlanner {
   std::vector<PageMove> moved_;        // likewise, and committed
   std::vector<PageRef> leaving_;       // what moves of the last plan leave, still promised there
   std::vector<PageRef> kept_tails_;    // of requests that left, until their forks have copied them
+  std::vector<PageFetch> fetching_;    // that ranks have not answered
+  Nanoseconds fetch_time_ = 0;         // of a page, as measured; 0: nobody knows
+  std::int64_t fetched_ = 0;           // pages
+  std::int64_t missed_ = 0;
   std::uint64_t epoch_ = 0;
   DecodeRun run_{.steps = 0};  // of the last plan: steps that are not completed, and no rows
   bool is_counted_ = false;    // the positions of the first of them are

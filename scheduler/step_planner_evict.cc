@@ -172,17 +172,25 @@ RequestId StepPlanner::who_makes_room(const Running& request) const {
 /// Its full pages are cached if they have names.
 void StepPlanner::preempt(RequestId id) {
   const auto request = find_in(running_, id);
+  ++request->preempted;
+  ++preemptions_;
+  wait_again(request);
+}
+
+void StepPlanner::wait_again(std::deque<Running>::iterator request) {
+  const RequestId id = request->shape.id;
   give_back(*request);
   RequestShape shape = std::move(request->shape);
   if (request->sampled > 0) shape.like.reset();  // what it would go on from has been read
-  preempted_[id] = {.answer = std::move(request->answer), .times = request->preempted + 1};
+  if (request->preempted > 0) {
+    preempted_[id] = {.answer = std::move(request->answer), .times = request->preempted};
+  }
   running_.erase(request);
   const auto later = std::ranges::find_if(waiting_, [&](const RequestShape& other) {
     return std::tuple(other.arrival, other.id) > std::tuple(shape.arrival, id);
   });
   waiting_.insert(later, std::move(shape));
   if (std::ranges::count(gone_back_, id) == 0) gone_back_.push_back(id);
-  ++preemptions_;
 }
 
 }  // namespace longspan

@@ -23,7 +23,7 @@ auto turn_of(const RequestShape& request) { return std::tuple(request.arrival, r
 void StepPlanner::start_next(StepPlan& plan, const CostModel* costs, Nanoseconds now) {
   if (costs || !is_one_line()) order_waiting(costs, now);
   const std::size_t running_before = running_.size();
-  start_waiting(plan);
+  start_waiting(plan, costs);
   if (running_.size() == running_before) return;
   charge_tenants(running_before);
   count_passed(running_before);

@@ -24,6 +24,7 @@ std::optional<RestoredPlace> StepPlanner::restore(const RequestShape& shape) {
     if (ledger_.try_grant(shape.id, std::span(owners).subspan(page, 1))) continue;
     throw std::logic_error("a rank has no page left of those that it was to have");
   }
+  ledger_.forget_spilled();  // its pages are written before the next plan says what was there
   (void)ledger_.advance(shape.id, shape.prompt_tokens);
   for (const int owner : owners) --unpromised_[owner];
   const std::span<const PageRef> granted = ledger_.pages(shape.id);

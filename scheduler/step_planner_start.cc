@@ -14,7 +14,7 @@ namespace longspan {
 /// In order of waiting: who does not fit yet is not overtaken by who does. Who waits for a prefix
 /// is, by some: it is first again as soon as the prefix is there. Who is to go on from another's
 /// prompt waits for that.
-void StepPlanner::start_waiting(StepPlan& plan) {
+void StepPlanner::start_waiting(StepPlan& plan, const CostModel* costs) {
   constexpr std::int64_t kMostPassed = 16;  // each costs a look at its names
   std::int64_t passed = 0;
   auto next = waiting_.begin();
@@ -25,12 +25,12 @@ void StepPlanner::start_waiting(StepPlan& plan) {
       continue;
     }
     if (!ledger_.promise().fits(first_pages(*next))) return;  // soon said
-    std::vector<PageRef> hit = longest_hit(*next);
-    if (awaits_prefix(*next, std::ssize(hit))) {
+    Prefix found = longest_prefix(*next, costs);
+    if (awaits_prefix(*next, std::ssize(found.hit))) {
       ++passed;
       ++next;
     } else {
-      if (!start(plan, *next, std::move(hit))) return;
+      if (!start(plan, *next, std::move(found))) return;
       preempted_.erase(next->id);
       next = waiting_.erase(next);
     }
@@ -38,11 +38,15 @@ void StepPlanner::start_waiting(StepPlan& plan) {
 }
 
 /// Where the pages of a prefix do not suit, it is computed again.
-bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, std::vector<PageRef> found) {
-  auto beginning = begin_behind(std::move(found), shape, unpromised_);
+bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, Prefix found) {
+  auto beginning = begin_behind(found, shape, unpromised_);
+  if (!beginning && !found.kept.empty()) {
+    beginning = begin_behind({.hit = longest_hit(shape), .kept = {}}, shape, unpromised_);
+  }
   if (!beginning) beginning = begin_behind({}, shape, unpromised_);
   if (!beginning) return false;
-  auto& [group, owners, hit] = *beginning;
+  auto& [group, owners, prefix] = *beginning;
+  const std::vector<PageRef>& hit = prefix.hit;
   const MemoryNeed need{
       .id = shape.id, .prompt_tokens = to_read(shape), .worst_tokens = first_promise(shape)};
   const StartAnswer answer = ledger_.start(need, std::span(shape.names).first(hit.size()));
@@ -72,6 +76,7 @@ bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, std::vector<P
     begun.sampled = std::ssize(begun.answer);
     if (!begun.answer.empty()) begun.last_token = begun.answer.back();
   }
+  begin_fetch(plan, begun, prefix.kept);
   return true;
 }
 
@@ -130,18 +135,21 @@ std::vector<int> StepPlanner::group_from(std::int64_t page, const std::vector<st
 /// without them would get all the answers. But who is kept on the fewest ranks rather stays with
 /// its keys, and a page more of them outweighs a page more to do.
 std::optional<StepPlanner::Beginning> StepPlanner::begin_behind(
-    std::vector<PageRef> hit, const RequestShape& request, std::vector<std::int64_t> free) const {
+    Prefix prefix, const RequestShape& request, std::vector<std::int64_t> free) const {
   std::vector<std::int64_t> idle = free;
   for (std::size_t rank = 0; rank < idle.size(); ++rank) idle[rank] += shared_[rank];
   Beginning beginning;
-  for (const PageRef page : hit) {
-    if (free[page.owner]-- == 0) return std::nullopt;
-    if (options_.keep == Retention::kFewest) ++idle[page.owner];
-    beginning.owners.push_back(page.owner);
+  for (const auto& pages : {prefix.hit, prefix.kept}) {
+    for (const PageRef page : pages) {
+      if (free[page.owner]-- == 0) return std::nullopt;
+      if (options_.keep == Retention::kFewest) ++idle[page.owner];
+      beginning.owners.push_back(page.owner);
+    }
   }
-  beginning.hit = std::move(hit);
+  beginning.prefix = std::move(prefix);
+  const std::int64_t behind = std::ssize(beginning.owners);
   for (const auto& room : {idle, free}) {  // the second: where memory is short
-    beginning.group = group_from(std::ssize(beginning.hit), room, free);
+    beginning.group = group_from(behind, room, free);
     if (const auto rest = place(request, beginning.group, beginning.owners, free)) {
       beginning.owners.insert(beginning.owners.end(), rest->begin(), rest->end());
       return beginning;
@@ -177,7 +185,7 @@ std::optional<std::vector<int>> StepPlanner::place_promised(
   return place_pages(Retention::kFewest, group, pages, free, spread_order(), first);
 }
 
-/// What is computed of a request that waits.
+/// What is computed of a request that waits, and in memory.
 std::vector<PageRef> StepPlanner::longest_hit(const RequestShape& request) const {
   if (request.wants_nll) return {};
   std::vector<PageRef> hit = ledger_.longest_hit(request.names, to_read(request), {});

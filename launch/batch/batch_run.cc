@@ -50,6 +50,7 @@ void BatchRun::serve(Engine& engine) {
     show_progress(engine);
     if (!engine.step() && unsubmitted_.empty()) break;
   }
+  counts_.fetched = engine.stats().fetched_tokens;
   cut_short_ |= !input_ended_ || !pending_.empty();
   progress_.finish();
 }

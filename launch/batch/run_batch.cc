@@ -91,8 +91,9 @@ void say_end(const RunBatchOptions& options, const BatchCounts& counts, bool cut
                          options.output, with_thousands(here - counts.failed));
   if (counts.earlier > 0) line += str(", {} before", with_thousands(counts.earlier));
   if (counts.failed > 0) line += str(", {} failed: see \"error\"", with_thousands(counts.failed));
-  line += str("; read {} tokens, wrote {} in {:.1f} s", with_thousands(counts.read),
-              with_thousands(counts.written), seconds);
+  line += str("; read {} tokens", with_thousands(counts.read));
+  if (options.run.kv_disk) line += str(" and had {} on disk", with_thousands(counts.fetched));
+  line += str(", wrote {} in {:.1f} s", with_thousands(counts.written), seconds);
   if (cut_short) line += "; the same command goes on from there";
   std::cerr << line + "\n" << std::flush;
 }
@@ -169,6 +170,7 @@ ExitCode run_batch_on(Machine& machine, const RunBatchOptions& asked, AnswerInte
   });
   std::optional<TraceRecording> trace;
   if (options.run.trace) trace.emplace(machine, *options.run.trace);
+  expect_kv_disk(machine, options.run);
 
   OpenedModel opened = open_asked(machine, options.run);
   const Split split = splits(machine, options.run, opened.config, options.run.max_num_seqs).front();

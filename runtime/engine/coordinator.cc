@@ -152,7 +152,9 @@ void Coordinator::end(RequestId request) {
 void Coordinator::admit_again(const std::vector<RequestId>& preempted) {
   for (const RequestId id : preempted) {
     picker_.forget(id);
-    Admission admission = kept_.at(id);
+    const auto kept = kept_.find(id);
+    if (kept == kept_.end()) continue;  // it has written nothing
+    Admission admission = kept->second;
     const std::span<const std::int32_t> written = schedule_.planner_of(id).read_again(id);
     admission.written.assign(written.begin(), written.end());
     admit(std::move(admission));

@@ -198,6 +198,12 @@ class Coordinator {
 
   /// By a clock that never goes back.
   static Nanoseconds now();
+  /// What the ranks of an instance have said so far of a page that they fetch.
+  struct FetchedParts {
+    FetchOutcome whole;
+    int told = 0;
+  };
+
   GroupSteps& steps_of(RequestId request);
   std::vector<PageHash> begin_names(const Admission& admission, const std::string& cache_salt);
   void name_answers(const std::vector<SampledToken>& sampled);
@@ -216,6 +222,7 @@ class Coordinator {
   void ask_to_end(GroupSteps& group);
   void await(GroupSteps& group);
   void tell_of(const StepOutcome& outcome, const std::vector<RowResult>& rows);
+  void note_tier(const StepOutcome& outcome);
   void check(const UnderWay& now, const StepOutcome& outcome) const;
 
   ControlChannel& control_;
@@ -232,6 +239,7 @@ class Coordinator {
   std::map<RequestId, Admission> kept_;              // of those that may go back to waiting
   std::map<RequestId, Conversation> conversations_;
   std::set<RequestId> looking_back_;
+  std::map<PageRef, FetchedParts> fetched_parts_;  // by the page that is filled
   std::int64_t steps_ = 0;
   std::int64_t plans_ = 0;
   StepOutcomes outcomes_;

@@ -99,11 +99,11 @@ void Coordinator::tell_of_chunks(const StepPlan& plan,
   }
 }
 
-/// When requests have finished or wait again, are forked, or pages move or get owners, since any
-/// rank of the group may hold them, and when rows look back.
+/// When requests have finished or wait again, are forked, or pages are evicted, move or get owners,
+/// since any rank of the group may hold them, and when rows look back.
 bool Coordinator::concerns_all(const StepPlan& plan) const {
   return !plan.finished.empty() || !plan.preempted.empty() || !plan.moves.empty() ||
-         !plan.forks.empty() || !plan.owners.empty() ||
+         !plan.forks.empty() || !plan.owners.empty() || !plan.spills.empty() ||
          std::ranges::any_of(plan.decode, [&](const DecodeStep& row) {
            return looking_back_.contains(row.request);
          });
@@ -131,7 +131,7 @@ std::vector<RowResult> Coordinator::take(const StepOutcome& outcome) {
   }
   if (outcome.is_step) {
     ++steps_;
-    if (costs_) costs_->note(now.plan, outcome.took);
+    if (costs_ && !now.plan.only_waits()) costs_->note(now.plan, outcome.took);
   }
   if (outcome.over) group.under_way.reset();
   return rows;
@@ -139,6 +139,7 @@ std::vector<RowResult> Coordinator::take(const StepOutcome& outcome) {
 
 void Coordinator::end_step(const StepOutcome& outcome) {
   const std::vector<RowResult> rows = take(outcome);
+  note_tier(outcome);
   if (!outcome.is_step) return;
   tell_of(outcome, rows);
   std::vector<SampledToken> sampled;
@@ -169,8 +170,8 @@ void Coordinator::tell_of(const StepOutcome& outcome, const std::vector<RowResul
 void Coordinator::check(const UnderWay& now, const StepOutcome& outcome) const {
   for (const auto& [rank, report] : outcome.reports) {
     if (report.epoch != now.plan.epoch) {
-      throw CommError(str("rank {} reported step {} while step {} ran", rank, report.epoch,
-                          now.plan.epoch));
+      throw CommError(
+          str("rank {} reported step {} while step {} ran", rank, report.epoch, now.plan.epoch));
     }
     const std::int64_t handed_out = now.handed_out.at(worker_.ranks().instance_of(rank));
     if (!outcome.over || report.kv_pages == handed_out) continue;

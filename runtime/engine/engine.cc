@@ -332,6 +332,10 @@ void Engine::publish() {
     now.kv_in_use += pages.at(PageState::kLive) + pages.at(PageState::kReserved);
     now.kv_cached += pages.at(PageState::kCached);
     now.kv_promised += promise.promised;
+    const TierCounts tier = planner.tier_counts();
+    now.tier_pages += tier.kept;
+    now.tier_bytes += tier.kept * planner.options().page_bytes;
+    now.fetched_tokens += tier.fetched * planner.page_tokens();
   }
   const std::lock_guard lock(mutex_);
   stats_ = now;

@@ -95,6 +95,11 @@ struct EngineStats {
   std::int64_t tokens = 0;         // sampled
   std::int64_t preempted = 0;      // times that requests went back to waiting
   std::int64_t read_again = 0;     // tokens, for that
+  /// Pages that were evicted, and that a prompt may find in a tier; bytes of them.
+  std::int64_t tier_pages = 0;
+  std::int64_t tier_bytes = 0;
+  /// Of the hits: tokens whose pages came back from there.
+  std::int64_t fetched_tokens = 0;
 };
 
 /// What memory is set aside for.

@@ -15,6 +15,7 @@
 #include "runtime/engine/load_model.h"
 #include "runtime/engine/memory_plan.h"
 #include "runtime/engine/wire.h"
+#include "runtime/memory/disk_pages.h"
 #include "scheduler/policies/random_elastic.h"
 
 namespace longspan {
@@ -84,6 +85,32 @@ JobShape shape_of(const JobOptions& options, const std::vector<RequestShape>& re
           .requests = requests};
 }
 
+/// Whether what is computed of a prompt depends on nothing behind it: then another prompt that
+/// begins so may have it.
+bool shares_prefixes(const JobOptions& options, const ModelConfig& config) {
+  return options.prefix_cache && options.attention.is_exact() &&
+         std::ranges::none_of(config.masks.distinct(), &Mask::is_full);
+}
+
+/// None where nothing is cached. One step opens the pages of its chunks, and of rows.
+TierShape planned_tier(const LoadedModel& model, const JobOptions& options) {
+  if (!options.kv_disk) return {};
+  if (!shares_prefixes(options, model.config)) {
+    log(LogLevel::kWarning, "no prompts are shared here, so --kv-disk keeps nothing");
+    return {};
+  }
+  const KvPageShape page{.heads = model.config.heads,
+                         .layers = model.config.layers,
+                         .page_tokens = options.page_tokens,
+                         .type = options.kv_type};
+  const std::int64_t chunk =
+      (chunk_tokens(options) + options.page_tokens - 1) / options.page_tokens;
+  const std::int64_t of_rank =
+      options.keep == Retention::kSpread ? (chunk + options.degree - 1) / options.degree : chunk;
+  return tier_shape(*options.kv_disk, static_cast<std::int64_t>(page.page_bytes()),
+                    of_rank + of_rank / 2);
+}
+
 WorkerMemory planned_memory(const LoadedModel& model, const JobOptions& options,
                             SessionInput& input, std::int64_t left) {
   if (input.room_gives_way) {
@@ -93,13 +120,23 @@ WorkerMemory planned_memory(const LoadedModel& model, const JobOptions& options,
   return plan_memory(model.config, shape_of(options, input.shapes), left);
 }
 
+/// Buffers are of the host: on CPUs of the memory that all else is of.
+WorkerMemory planned_with_tier(Machine& machine, const LoadedModel& model,
+                               const JobOptions& options, SessionInput& input, std::int64_t left) {
+  const TierShape tier = planned_tier(model, options);
+  if (machine.backend() == Backend::kCpu) left -= tier.host_bytes();
+  WorkerMemory memory = planned_memory(model, options, input, left);
+  memory.tier = tier;
+  return memory;
+}
+
 /// Rank 0 plans, everyone learns the plan or the reason why there is none.
 WorkerMemory agreed_memory(Machine& machine, const LoadedModel& model, const JobOptions& options,
                            SessionInput* input) {
   const std::int64_t left = memory_left_per_rank(machine, model, options.memory_limit);
   std::vector<std::byte> plan = agree_on(machine.control(), [&] {
     WireWriter out;
-    if (input) out.put(planned_memory(model, options, *input, left));
+    if (input) out.put(planned_with_tier(machine, model, options, *input, left));
     return out.take();
   });
   broadcast(machine.control(), plan, 0, Patience::forever());
@@ -135,13 +172,6 @@ int turn_of_group(const JobOptions& options, const std::vector<int>& group) {
   return share > 0 ? share : options.degree;
 }
 
-/// Whether what is computed of a prompt depends on nothing behind it: then another prompt that
-/// begins so may have it.
-bool shares_prefixes(const JobOptions& options, const ModelConfig& config) {
-  return options.prefix_cache && options.attention.is_exact() &&
-         std::ranges::none_of(config.masks.distinct(), &Mask::is_full);
-}
-
 /// A chunk's rows see the chunk's own keys as they were computed and those before it rounded. So
 /// what a request has of others ends where its own chunks would, or it would see others: where both
 /// a page and a chunk end.
@@ -163,7 +193,7 @@ std::function<std::unique_ptr<StepPolicy>()> step_policy(const JobOptions& optio
 }
 
 /// What groups have in common.
-PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory) {
+PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory, int tp) {
   return {.page_tokens = options.page_tokens,
           .layout = options.layout,
           .keep = options.keep,
@@ -183,13 +213,14 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
           .open_answer_part = options.open_answer_part,
           .replays_answers = replays_answers(options),
           .least_degree = least_degree(options),
-          .step_policy = step_policy(options)};
+          .step_policy = step_policy(options),
+          .page_bytes = memory.tier.page_bytes * tp};
 }
 
-GroupSchedule schedule_of(const JobOptions& options, const WorkerMemory& memory) {
+GroupSchedule schedule_of(const JobOptions& options, const WorkerMemory& memory, int tp) {
   auto policy = make_policy(options.policy, options.degree);
-  auto groups = options_of_groups(*policy, planner_options(options, memory), instances(options),
-                                  memory.kv.pages);
+  auto groups = options_of_groups(*policy, planner_options(options, memory, tp), instances(options),
+                                  memory.kv.pages, memory.tier.places);
   expects(
       std::ssize(groups) == options.groups && std::ssize(groups.front().group) == options.degree,
       "the policy makes the groups that memory is planned for");
@@ -231,6 +262,13 @@ StrategyPickerOptions picker_options(const JobOptions& options, const ModelConfi
   return picker;
 }
 
+/// This rank's, if it has one.
+std::unique_ptr<PageStore> store_of(const JobOptions& options, const WorkerMemory& memory) {
+  if (memory.tier.places == 0) return nullptr;
+  return std::make_unique<DiskPages>(options.kv_disk->folder, memory.kv.page.page_bytes(),
+                                     memory.tier.places);
+}
+
 }  // namespace
 
 std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
@@ -241,14 +279,15 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
   expects(machine.size() % ranks.tp() == 0, "every rank belongs to an instance");
   expects(instances(options) * ranks.tp() <= machine.size(), "there are ranks for all groups");
   if (ranks.instance_of(machine.rank()) >= instances(options)) memory = nothing_but(memory.kv.page);
-  const auto worker =
-      agree_on(machine.control(), [&] { return std::make_unique<Worker>(machine, model, memory); });
+  const auto worker = agree_on(machine.control(), [&] {
+    return std::make_unique<Worker>(machine, model, memory, store_of(options, memory));
+  });
   ControlChannel control(machine.control(), options.hang_timeout);
   if (!input) {
     follow_coordinator(control, *worker);
     return {};
   }
-  Coordinator coordinator(control, *worker, schedule_of(options, memory),
+  Coordinator coordinator(control, *worker, schedule_of(options, memory, ranks.tp()),
                           picker_options(options, model.config, memory), input->listener);
   coordinator.use_for_decode(options.decode_strategy);
   coordinator.write_state_when(options.state_wanted);

@@ -11,6 +11,7 @@
 #include "attention/approximation.h"
 #include "comm/machine.h"
 #include "runtime/engine/coordinator.h"
+#include "runtime/engine/tier_shape.h"
 #include "runtime/engine/worker.h"
 #include "scheduler/policies/policy.h"
 
@@ -52,7 +53,9 @@ struct JobOptions {
   /// each border. For tests; strategies must then pass keys and be legal for any number of ranks.
   std::optional<std::uint64_t> random_elastic;
   bool prefix_cache = true;  // prompts that begin alike are computed once, where that is exact
-  int spare_pages = 0;       // of each instance, beside those of the requests: only moves take them
+  /// Where what the cache has no memory for is kept. Of no use where nothing is cached.
+  std::optional<KvDisk> kv_disk;
+  int spare_pages = 0;  // of each instance, beside those of the requests: only moves take them
   std::optional<std::int64_t> memory_limit;
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too
   /// If any: asked on rank 0 before each step whether to write the scheduler's state to a file.

@@ -144,6 +144,8 @@ void put(WireWriter& out, const StepReport& report) {
   out.put(report.rows.size());
   for (const RowResult& row : report.rows) put(out, row);
   out.put(report.nll);
+  out.put(report.tier.fetched);
+  out.put(report.tier.lost);
 }
 
 StepReport read_step_report(WireReader& in) {
@@ -153,6 +155,8 @@ StepReport read_step_report(WireReader& in) {
   const auto rows = in.read<std::size_t>();
   for (std::size_t i = 0; i < rows; ++i) report.rows.push_back(read_row(in));
   in.read(report.nll);
+  in.read(report.tier.fetched);
+  in.read(report.tier.lost);
   return report;
 }
 
@@ -203,10 +207,12 @@ Message to_message(const StepOrder& order) {
   for (const ForkedRequest& fork : plan.forks) put(out, fork);
   out.put(plan.preempted);
   out.put(plan.finished);
+  out.put(plan.spills);
   out.put(plan.owners.size());
   for (const PageOwners& pages : plan.owners) put(out, pages);
   out.put(plan.moves);
   out.put(plan.grants);
+  out.put(plan.fetches);
   out.put(plan.prefill.size());
   for (const PrefillChunk& chunk : plan.prefill) put(out, chunk);
   out.put(plan.decode);
@@ -227,10 +233,12 @@ StepOrder read_order(const Message& message) {
   for (std::size_t i = 0; i < forks; ++i) plan.forks.push_back(read_fork(in));
   in.read(plan.preempted);
   in.read(plan.finished);
+  in.read(plan.spills);
   const auto owners = in.read<std::size_t>();
   for (std::size_t i = 0; i < owners; ++i) plan.owners.push_back(read_owners(in));
   in.read(plan.moves);
   in.read(plan.grants);
+  in.read(plan.fetches);
   const auto chunks = in.read<std::size_t>();
   for (std::size_t i = 0; i < chunks; ++i) plan.prefill.push_back(read_chunk(in));
   in.read(plan.decode);

@@ -94,6 +94,7 @@ struct StepReport {
   std::int64_t kv_pages = 0;  // of the rank that sequences refer to
   std::vector<RowResult> rows;
   std::vector<NllSum> nll;
+  TierNews tier;
 };
 
 struct RankReport {

@@ -25,10 +25,16 @@ std::vector<SampledToken> sampled(const std::vector<RankReport>& reports) {
   return tokens;
 }
 
-/// What is left to say of a step whose tokens were told.
-StepReport without_rows(StepReport report) {
+/// What is left to say of a step that was told: that it is the last, and `kept`, which was not.
+StepReport last_report(StepReport report, TierNews kept) {
   report.rows.clear();
+  report.tier = std::move(kept);
   return report;
+}
+
+void append(TierNews& all, const TierNews& some) {
+  all.fetched.insert(all.fetched.end(), some.fetched.begin(), some.fetched.end());
+  all.lost.insert(all.lost.end(), some.lost.begin(), some.lost.end());
 }
 
 }  // namespace
@@ -57,7 +63,7 @@ void RunLeader::go_on() { control_.send(others_, to_message(order_)); }
 
 std::vector<RankReport> RunLeader::end() {
   control_.send(others_, run_end());
-  std::vector<RankReport> reports{{control_.rank(), without_rows(own_)}};
+  std::vector<RankReport> reports{{control_.rank(), last_report(own_, {})}};
   for (const int rank : others_) reports.push_back({rank, read_report(control_.receive(rank))});
   return reports;
 }
@@ -80,15 +86,18 @@ void lead_run(ControlChannel& control, StepWorker& worker, StepOrder first) {
 /// Rank 0 may take its time between two steps, as between two plans.
 void follow_run(ControlChannel& control, StepWorker& worker, StepOrder order) {
   const int leader = order.leader;
+  TierNews kept;  // of steps in which it had no tokens to tell
   for (;;) {
     const StepReport report = worker.execute(order);
     if (samples(worker.ranks(), control.rank(), order.plan)) {
       control.send({leader}, to_message(report));
+    } else {
+      append(kept, report.tier);
     }
     const Message next =
         leader == 0 ? control.receive(leader, Patience::forever()) : control.receive(leader);
     if (next.type == MessageType::kRunEnd) {
-      return control.send({leader}, to_message(without_rows(report)));
+      return control.send({leader}, to_message(last_report(report, std::move(kept))));
     }
     order = read_order(next);
   }

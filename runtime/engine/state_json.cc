@@ -47,6 +47,7 @@ json json_of(const RequestState& request) {
              {"room", request.room},
              {"sampled", request.sampled},
              {"preempted", request.preempted},
+             {"fetching", request.fetching},
              {"computed", request.computed},
              {"group", request.group},
              {"owners", request.owners},
@@ -64,6 +65,7 @@ RequestState request_of(const json& value) {
                        .room = value.at("room").get<std::int64_t>(),
                        .sampled = value.at("sampled").get<std::int64_t>(),
                        .preempted = value.at("preempted").get<std::int64_t>(),
+                       .fetching = value.at("fetching").get<std::int64_t>(),
                        .computed = value.at("computed").get<std::int64_t>(),
                        .group = value.at("group").get<std::vector<int>>(),
                        .owners = value.at("owners").get<std::vector<int>>()};
@@ -84,6 +86,18 @@ PageRecord record_of(const json& value) {
           .leases = value.at("leases").get<std::int32_t>(),
           .filled = value.at("filled").get<std::int32_t>(),
           .number = value.at("number").get<std::int32_t>()};
+}
+
+json json_of(const TierCounts& tier, std::int64_t page_bytes) {
+  return {{"places", tier.places},    {"pages", tier.kept},      {"bytes", tier.kept * page_bytes},
+          {"page_bytes", page_bytes}, {"fetched", tier.fetched}, {"missed", tier.missed}};
+}
+
+TierCounts tier_of(const json& value) {
+  return {.places = value.at("places").get<std::int64_t>(),
+          .kept = value.at("pages").get<std::int64_t>(),
+          .fetched = value.at("fetched").get<std::int64_t>(),
+          .missed = value.at("missed").get<std::int64_t>()};
 }
 
 /// A link or file that somebody put there is left alone: the file is new, or there is none.
@@ -107,6 +121,7 @@ json json_of(const PlannerState& state) {
              {"capacity", state.capacity},
              {"promised", state.promised},
              {"preemptions", state.preemptions},
+             {"tier", json_of(state.tier, state.page_bytes)},
              {"requests", json::array()},
              {"pages", json::array()}};
   for (const RequestState& request : state.requests) value["requests"].push_back(json_of(request));
@@ -119,7 +134,9 @@ PlannerState planner_state_of(const json& value) {
                      .page_tokens = value.at("page_tokens").get<std::int64_t>(),
                      .capacity = value.at("capacity").get<std::vector<std::int64_t>>(),
                      .promised = value.at("promised").get<std::int64_t>(),
-                     .preemptions = value.at("preemptions").get<std::int64_t>()};
+                     .preemptions = value.at("preemptions").get<std::int64_t>(),
+                     .tier = tier_of(value.at("tier")),
+                     .page_bytes = value.at("tier").at("page_bytes").get<std::int64_t>()};
   if (state.page_tokens < 1) throw DataError("a page holds a token at least");
   for (const json& request : value.at("requests")) state.requests.push_back(request_of(request));
   for (const json& page : value.at("pages")) state.pages.push_back(record_of(page));

@@ -11,6 +11,7 @@
 #include "comm/trace_file.h"
 #include "runtime/engine/deal_of_chunk.h"
 #include "runtime/memory/page_exchange.h"
+#include "runtime/memory/page_tier.h"
 
 namespace longspan {
 namespace {
@@ -44,12 +45,13 @@ std::int64_t WorkerMemory::bytes(const ModelConfig& config) const {
   return static_cast<std::int64_t>(kv.bytes() + Transformer::memory_bytes(config, limits));
 }
 
-Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
+Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory,
+               std::unique_ptr<PageStore> store)
     : machine_(machine),
       model_(model),
       ranks_(model.config.part.ranks),
       instance_(ranks_.instance_of(machine.rank())),
-      planned_bytes_(memory.bytes(model.config)),
+      planned_bytes_(memory.bytes(model.config) + memory.tier.host_bytes()),
       resident_before_(resident_host_memory()),
       kv_(machine.device(), memory.kv),
       transformer_(machine.device(), model.config, model.weights, *model.ops, *model.kernels, kv_,
@@ -60,9 +62,16 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory)
     host_logits_ = machine.device().allocate_on_host(sizeof(float) * memory.limits.logit_rows *
                                                      model.config.vocabulary);
   }
+  if (store) {
+    tier_ = std::make_unique<PageTier>(machine.device(), std::move(store),
+                                       kv_.pages().shape().page_bytes(), memory.tier.to_write,
+                                       memory.tier.to_read);
+  }
   transformer_.warm_up(*compute_);
   compute_->synchronize();
 }
+
+Worker::~Worker() = default;
 
 void Worker::admit(Admission admission) {
   const RequestId id = admission.request;
@@ -89,11 +98,17 @@ StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) 
   for (const ForkedRequest& fork : plan.forks) this->fork(fork);
   for (RequestId id : plan.preempted) sequences_.at(id).pages = no_pages();
   for (RequestId id : plan.finished) sequences_.erase(id);
+  if (!plan.spills.empty()) spill_pages(plan.spills);
   note_owners(plan.owners);
   if (!plan.moves.empty()) move_pages(plan.moves);
   place_pages(plan.grants);
+  begin_fetches(plan.fetches);
   note_tokens(plan);
   if (!takes_part(plan)) return {.epoch = plan.epoch, .kv_pages = kv_.pages().used()};
+  if (plan.only_waits()) {
+    await_tier();
+    return {.epoch = plan.epoch, .kv_pages = kv_.pages().used(), .tier = tier_news()};
+  }
   const ForwardStep step = make_step(order);
   StepReport report;
   {
@@ -103,6 +118,7 @@ StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) 
     transformer_.forward(*compute_, step, layer_done);
     report = score(plan, step);
   }
+  report.tier = tier_news();
   if (TraceFile* trace = machine_.device().trace()) trace->keep_up();
   return report;
 }

@@ -11,6 +11,7 @@
 
 #include "comm/machine.h"
 #include "runtime/engine/step_worker.h"
+#include "runtime/engine/tier_shape.h"
 #include "runtime/memory/kv_store.h"
 #include "runtime/memory/page_table.h"
 #include "runtime/model/tokenizer.h"
@@ -28,6 +29,8 @@ struct LoadedModel {
   std::unique_ptr<AttentionKernels> kernels;
 };
 
+class PageStore;
+class PageTier;
 struct PageMemory;
 struct SessionIndex;
 struct SessionPart;
@@ -36,14 +39,18 @@ struct SessionPart;
 struct WorkerMemory {
   KvStoreShape kv;
   Transformer::Limits limits;
+  TierShape tier;  // of the host's memory, and not counted by bytes()
 
   std::int64_t bytes(const ModelConfig& config) const;
 };
 
 class Worker final : public StepWorker {
  public:
-  /// Allocates everything this rank will ever need. Throws OutOfMemory.
-  Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory);
+  /// Allocates everything this rank will ever need. `store`, if there is a tier, keeps pages that
+  /// were evicted. Throws OutOfMemory.
+  Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory,
+         std::unique_ptr<PageStore> store = nullptr);
+  ~Worker() override;
 
   void admit(Admission admission) override;
   using StepWorker::execute;
@@ -80,6 +87,10 @@ class Worker final : public StepWorker {
   void move_pages(const std::vector<PageMove>& moves);
   void place_pages(const std::vector<GrantedPage>& grants);
   void copy_page(const GrantedPage& grant);
+  void spill_pages(const std::vector<SpilledPage>& pages);
+  void begin_fetches(const std::vector<PageFetch>& fetches);
+  void await_tier();
+  TierNews tier_news();
   ForwardStep make_step(const StepOrder& order);
   void add_chunk(ForwardStep& step, const PrefillChunk& chunk, Strategy strategy);
   void add_decode_row(ForwardStep& step, const DecodeStep& row);
@@ -119,7 +130,10 @@ class Worker final : public StepWorker {
   Buffer host_logits_;  // a copy, where the host cannot read the device's memory
   std::map<RequestId, Sequence> sequences_;
   std::vector<ForkedTail> forked_tails_;
-  std::int64_t bad_attention_;       // bad partials counted by the kernels up to the last step
+  std::int64_t bad_attention_;  // bad partials counted by the kernels up to the last step
+  std::unique_ptr<PageTier> tier_;
+  std::map<std::int64_t, PageRef> fetching_;  // by ticket, the page that is to be filled
+  std::int64_t last_ticket_ = 0;
   std::unique_ptr<Stream> compute_;  // last: drains before what its work touches goes
 };
 

@@ -69,6 +69,20 @@ Bytes KvPagePool::piece(PageSlot slot, int layer) const {
   return memory_.as<std::byte>().subspan((std::size_t(layer) * pages() + slot) * bytes, bytes);
 }
 
+void KvPagePool::save(Stream& stream, PageSlot slot, Bytes page) const {
+  const std::size_t bytes = shape_.piece_bytes();
+  for (int layer = 0; layer < shape_.layers; ++layer) {
+    device_.copy(stream, page.subspan(layer * bytes, bytes), piece(slot, layer));
+  }
+}
+
+void KvPagePool::load(Stream& stream, PageSlot slot, ConstBytes page) {
+  const std::size_t bytes = shape_.piece_bytes();
+  for (int layer = 0; layer < shape_.layers; ++layer) {
+    device_.copy(stream, piece(slot, layer), page.subspan(layer * bytes, bytes));
+  }
+}
+
 void KvPagePool::copy(Stream& stream, PageSlot from, PageSlot to) {
   for (int layer = 0; layer < shape_.layers; ++layer) {
     device_.copy(stream, piece(to, layer), piece(from, layer));

@@ -97,6 +97,12 @@ class KvPagePool {
   int references(PageSlot slot) const { return references_[slot]; }
   /// What `slot` holds at `layer`: K, V, and scales if there are any.
   Bytes piece(PageSlot slot, int layer) const;
+  /// Whether the slot holds these contents still, whoever refers to them.
+  bool holds(PageContents page) const { return generations_.at(page.slot) == page.generation; }
+  /// Enqueues a copy of all that the slot holds to `page`, layer by layer, or of `page` to the
+  /// slot. `page`: as many bytes as a page has, of host memory.
+  void save(Stream& stream, PageSlot slot, Bytes page) const;
+  void load(Stream& stream, PageSlot slot, ConstBytes page);
   /// Enqueues a copy of all that slot `from` holds.
   void copy(Stream& stream, PageSlot from, PageSlot to);
   /// All pages at `layer`, without a table: set `table` to a lease's slots.

@@ -9,7 +9,7 @@ import longspan_command
 from refusal import RefusalTest
 from tiny_model import TinyModel, written_for
 
-USAGE, OUT_OF_MEMORY = 2, 71
+USAGE, NO_INPUT, OUT_OF_MEMORY = 2, 66, 71
 
 # flag, values that it refuses, what the line says beside flag and value
 BAD_NUMBERS = [
@@ -24,6 +24,7 @@ BAD_NUMBERS = [
     ("--max-num-seqs", ["0", "x"], "at least 1|1 to"),
     ("--hang-timeout", ["0", "-1", "nan", "inf", "soon"], "seconds"),
     ("--memory-limit", ["0", "-1", "much", "1X"], "at least 1"),
+    ("--kv-disk-bytes", ["0", "-1", "much", "1X"], "at least 1"),
     ("--compare-degrees", ["0,1", "1,x", "1,,2", "2"], "numbers"),
     ("--layout", ["zigzagg"], "block-cyclic, striped, zigzag, contiguous or folded"),
     ("--keep", ["few", "SPREAD"], "spread or fewest"),
@@ -110,6 +111,15 @@ class BadOptionsTest(RefusalTest):
     def test_more_ranks_than_there_are(self):
         self.refuses_options(["--prompt", "x", "--degree", "4"], "degree 4.*mpirun -np 4")
         self.refuses_options(["--prompt", "x", "--compare-degrees", "1,5"], "degree 5.*-np 5")
+
+    def test_a_disk_that_keeps_nothing(self):
+        asked = ["--prompt", "x", "--kv-disk"]
+        self.refuses_options(asked + ["/no/such/folder", "--kv-disk-bytes", "1G"],
+                             "/no/such/folder: evicted pages cannot be kept there: No such file .*; name a folder",
+                             NO_INPUT)
+        self.refuses_options(asked + [self.model, "--kv-disk-bytes", "1G"], "Not a directory", NO_INPUT)
+        self.refuses_options(asked + ["/tmp", "--kv-disk-bytes", "100"],
+                             "--kv-disk-bytes 100 is no room for one page of KV, which has .*; give")
 
     def test_dummy_weights_of_a_file(self):
         self.refuses_options(["--prompt", "x", "--load-format", "dummy"],

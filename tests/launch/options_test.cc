@@ -125,6 +125,7 @@ TEST(OptionsTest, EveryFlagOfABatchReachesItsField) {
   EXPECT_EQ(options.run.degree, 3);
   EXPECT_EQ(options.run.max_num_seqs, 7);
   EXPECT_TRUE(options.run.prefix_cache);
+  EXPECT_FALSE(options.run.kv_disk || options.run.kv_disk_bytes);
   EXPECT_EQ(options.admission, MemoryMode::kUtilize);
   EXPECT_EQ(options.queue.requests, 8);
   EXPECT_EQ(options.queue.tokens, 1024);
@@ -271,6 +272,13 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
   EXPECT_EQ(options.trace, "traces");
   EXPECT_TRUE(options.no_verify);
   EXPECT_EQ(options.log_level, LogLevel::kDebug);
+}
+
+TEST(OptionsTest, EvictedPagesMayBeKeptOnADisk) {
+  const GenerateOptions options = generate_of("--prompt x --kv-disk /scratch --kv-disk-bytes 20G");
+  EXPECT_EQ(options.kv_disk, "/scratch");
+  EXPECT_EQ(options.kv_disk_bytes, std::int64_t{20} << 30);
+  EXPECT_EQ(run_batch_of("-i in -o out --kv-disk d --kv-disk-bytes 1").run.kv_disk, "d");
 }
 
 TEST(OptionsTest, AConversationMayBeginWithASystemMessage) {
@@ -657,6 +665,22 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Refusal{"generate m --prompt x --degree 2 --compare-degrees 1,2",
                 "--degree and --compare-degrees both say how many ranks to use; give one"},
+        Refusal{"generate m --prompt x --kv-disk d",
+                "--kv-disk does not say how much each rank may keep there; add --kv-disk-bytes, as "
+                "20G"},
+        Refusal{"run-batch m -i a -o b --kv-disk-bytes 1G",
+                "--kv-disk-bytes says how much of a folder to take; add --kv-disk DIR"},
+        Refusal{"generate m --prompt x --kv-disk d --kv-disk-bytes 1G --prefix-cache off",
+                "--kv-disk keeps what the prefix cache has no memory for; leave out --prefix-cache "
+                "off"},
+        Refusal{
+            "generate m --prompt x --kv-disk d --kv-disk-bytes 1G --attention star",
+            "--kv-disk keeps what prompts share, and under --attention star they share nothing; "
+            "leave out one of them"},
+        Refusal{"generate m --prompt x --kv-disk d --kv-disk-bytes 1G --session f",
+                "--session and --kv-disk do not go together: a session has pages of its own, and "
+                "keeps them"},
+        Refusal{"chat m --kv-disk d", "unknown flag --kv-disk; see longspan chat --help"},
         Refusal{"generate m --prompt x --tp 2 --decode-strategy sliced",
                 "--decode-strategy sliced needs all weights on every rank, but with --tp a rank "
                 "holds a part; use shipped, tree or mirrored, or --tp 1"},

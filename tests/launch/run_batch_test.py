@@ -161,6 +161,27 @@ class AnswersTest(RunBatchTest):
         texts = {a["response"]["body"]["choices"][0]["text"] for a in answers[1:]}
         self.assertEqual(len(texts), 1)
 
+    def test_prompts_that_come_again_come_back_from_the_disk(self):
+        """Memory holds one request, and each is there twice."""
+        prompts = [letter * 40 for letter in "abcdef"]
+        lines = [greedy(f"{turn}-{i}", prompt, ignore_eos=True)
+                 for turn in range(2) for i, prompt in enumerate(prompts)]
+        few = ["--max-num-seqs", "1", "--max-model-len", "48", "--page-tokens", "8", "--restart"]
+        disk = ["--kv-disk", str(self.folder), "--kv-disk-bytes", "10M"]
+        texts = []
+        for ranks, more, again in (0, [], 0), (0, disk, 32), (2, disk, 32):
+            self.write(*lines)
+            said = self.run_batch(*few, *more, ranks=ranks)
+            bodies = [json.loads(one)["response"]["body"] for one in self.output.read_text().splitlines()]
+            texts.append([body["choices"][0]["text"] for body in bodies])
+            cached = [body["usage"]["prompt_tokens_details"]["cached_tokens"] for body in bodies]
+            self.assertEqual(cached[:6], [0] * 6)
+            self.assertTrue(all(hit >= again for hit in cached[6:]), cached)
+            self.assertEqual("on disk" in said, bool(more), said)
+        self.assertEqual(texts[0], texts[1])
+        self.assertEqual(texts[0], texts[2])
+        self.assertEqual([path.name for path in self.folder.iterdir() if "longspan-kv" in path.name], [])
+
     def test_every_prompt_has_n_choices(self):
         answers = self.answers(
             line("two", prompt=["abc", [97, 98]], n=2, max_tokens=5, seed=3, ignore_eos=True),

@@ -19,7 +19,7 @@ std::string id_of(std::int64_t id) { return std::to_string(id); }
 
 LedgerReplay::LedgerReplay(const LedgerScript& script)
     : script_(script),
-      ledger_({script.capacity, script.page_tokens, script.headroom}),
+      ledger_({script.capacity, script.page_tokens, script.headroom, script.tier}),
       model_(script) {
   for (const std::int64_t slots : script.capacity) memory_.emplace_back(slots);
 }
@@ -42,6 +42,7 @@ std::optional<std::string> LedgerReplay::run() {
 
 /// Requests and leases end, moves come to their deadline or are cancelled, plans are acknowledged.
 void LedgerReplay::wind_up() {
+  while (!fetching_.empty()) fetched({0, 1, 0, 0});
   while (!model_.requests().empty()) release({0, 0, 0, 0});
   while (!model_.all_leases().empty()) end_lease({0, 0, 0, 0});
   now_ns_ += 1000;
@@ -108,6 +109,12 @@ void LedgerReplay::apply(const LedgerEvent& event) {
       return evict(draws);
     case kCapacity:
       return set_capacity(draws);
+    case kFetch:
+      return fetch(draws);
+    case kFetched:
+      return fetched(draws);
+    case kLose:
+      return lose(draws);
   }
 }
 
@@ -195,6 +202,7 @@ void LedgerReplay::grant_to(std::int64_t id, const std::vector<int>& owners) {
   same(granted->copy_from, copies ? request.tail : std::nullopt, "what a grant copies");
   same(model_.find(granted->page) == nullptr, true, "that a granted page was free");
   model_.granted(id, granted->page);
+  carry_out_spills();
   tell(id_of(id) + ": " + in_words(granted->page));
 }
 
@@ -209,6 +217,7 @@ void LedgerReplay::take_back(const Draws& draws) {
 void LedgerReplay::advance(const Draws& draws, bool one_token) {
   const auto id = some_request(draws[0]);
   if (!id) return;
+  if (fetches(*id)) return;
   const NaiveRequest& request = model_.requests().at(*id);
   const std::int64_t page = script_.page_tokens;
   const auto room = [&] { return std::ssize(request.pages) * page - request.computed(); };

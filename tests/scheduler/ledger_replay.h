@@ -53,12 +53,18 @@ class LedgerReplay {
   void end_lease(const Draws& draws);
   void evict(const Draws& draws);
   void set_capacity(const Draws& draws);
+  void fetch(const Draws& draws);
+  void fetched(const Draws& draws);
+  void lose(const Draws& draws);
+  void carry_out_spills();
+  bool fetches(std::int64_t id) const;
 
   void wind_up();
   void compare();
   void compare_pages();
   void compare_requests();
   void compare_sums();
+  void compare_tier();
   void check_memory();
 
   PageHash hash(const Tokens& tokens);
@@ -70,12 +76,25 @@ class LedgerReplay {
   Tokens& memory(PageRef page) { return memory_[page.owner][page.slot]; }
   void write(std::int64_t id, const Tokens& more);
 
+  /// A page of a request that is to hold what a place of the tier keeps.
+  struct Fetch {
+    PageRef at;
+    PageRef place;
+    Tokens tokens;
+  };
+  struct Fetching {
+    std::int64_t id = 0;
+    std::vector<Fetch> pages;
+  };
+
   template <typename Value>
   void same(const Value& ledger, const Value& model, const char* what) {
     if (!(ledger == model)) fail(std::string("the naive ledger has it otherwise: ") + what);
   }
   void fail(const std::string& what);
-  void tell(const std::string& what) { told_.back() += " " + what; }
+  void tell(const std::string& what) {
+    if (!told_.empty()) told_.back() += " " + what;
+  }
 
   const LedgerScript script_;
   PageLedger ledger_;
@@ -83,6 +102,8 @@ class LedgerReplay {
   std::vector<std::vector<Tokens>> memory_;
   std::map<std::int64_t, Tokens> leased_;  // what a lease found
   std::map<Tokens, PageHash> hashes_;
+  std::map<PageRef, Tokens> tier_memory_;  // by place, without generations
+  std::vector<Fetching> fetching_;
   std::vector<std::int64_t> all_moves_;   // those that are over too
   std::vector<std::int64_t> all_leases_;  // likewise
   std::int64_t last_request_ = 0;

@@ -16,9 +16,11 @@ bool begins_with(const Tokens& memory, const Tokens& tokens, std::int64_t count)
 }  // namespace
 
 void LedgerReplay::compare() {
+  carry_out_spills();
   compare_pages();
   compare_requests();
   compare_sums();
+  compare_tier();
   check_memory();
   if (const auto violation = ledger_.check()) fail("check(): " + *violation);
 }
@@ -65,6 +67,20 @@ void LedgerReplay::compare_sums() {
   same(ledger_.stale_messages(), stale_, "the count of stale messages");
   for (int owner = 0; owner < model_.owners(); ++owner) {
     same(ledger_.available(owner), model_.available(owner), "what an owner has available");
+  }
+}
+
+void LedgerReplay::compare_tier() {
+  std::vector<std::int64_t> of_owner(model_.owners());
+  for (const NaiveKept& kept : model_.kept()) {
+    if (kept.lost) continue;
+    ++of_owner[kept.owner];
+    same(ledger_.tier().find(hash(kept.tokens)), std::optional(kept.place), "where the tier keeps");
+    const PageRef at{kept.place.owner, kept.place.slot};
+    if (tier_memory_.at(at) != kept.tokens) fail("the tier would give back other tokens");
+  }
+  for (int owner = 0; owner < model_.owners(); ++owner) {
+    same(ledger_.tier().kept(owner), of_owner[owner], "how much an owner's tier keeps");
   }
 }
 

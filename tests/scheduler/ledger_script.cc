@@ -15,7 +15,7 @@ constexpr auto kWeights = std::to_array<std::pair<LedgerEventKind, int>>({
     {kAdvance, 14}, {kToken, 14},    {kOldReport, 1},  {kRelease, 5},    {kGoBack, 2},
     {kMove, 12},    {kPrepared, 14}, {kCommitMove, 6}, {kCommitCopy, 6}, {kCancel, 2},
     {kTime, 1},     {kDrained, 8},   {kLease, 3},      {kEndLease, 4},   {kEvict, 1},
-    {kCapacity, 1},
+    {kCapacity, 1}, {kFetch, 9},     {kFetched, 8},    {kLose, 1},
 });
 
 LedgerEventKind random_kind(std::mt19937_64& random) {
@@ -83,6 +83,12 @@ const char* name_of(LedgerEventKind kind) {
       return "evict";
     case kCapacity:
       return "capacity";
+    case kFetch:
+      return "fetch";
+    case kFetched:
+      return "fetched";
+    case kLose:
+      return "lose";
   }
   return "?";
 }
@@ -95,6 +101,9 @@ LedgerScript random_script(std::uint64_t seed, int events) {
   script.capacity[0] = std::max<std::int64_t>(script.capacity[0], 3);
   script.page_tokens = 1 + below(4);
   script.headroom = below(6) == 0 ? 0 : 1 + below(3);
+  if (below(5) > 0) {
+    for (std::size_t i = 0; i < script.capacity.size(); ++i) script.tier.push_back(below(10));
+  }
   for (int i = 0; i < events; ++i) {
     LedgerEvent& event = script.events.emplace_back(LedgerEvent{random_kind(random), {}});
     for (int& draw : event.draws) draw = below(1 << 16);

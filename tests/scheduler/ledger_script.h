@@ -33,6 +33,9 @@ enum class LedgerEventKind {
   kEndLease,
   kEvict,
   kCapacity,
+  kFetch,
+  kFetched,
+  kLose,
 };
 
 const char* name_of(LedgerEventKind kind);
@@ -46,6 +49,7 @@ struct LedgerScript {
   std::vector<std::int64_t> capacity;
   std::int64_t page_tokens = 1;
   std::int64_t headroom = 0;
+  std::vector<std::int64_t> tier = {};  // places, by owner
   std::vector<LedgerEvent> events;
 };
 

@@ -9,7 +9,11 @@ namespace longspan::test {
 using enum PageState;
 
 NaiveLedger::NaiveLedger(const LedgerScript& script)
-    : capacity_(script.capacity), page_tokens_(script.page_tokens), headroom_(script.headroom) {
+    : capacity_(script.capacity),
+      page_tokens_(script.page_tokens),
+      headroom_(script.headroom),
+      places_(script.tier) {
+  places_.resize(capacity_.size());
   for (const std::int64_t slots : script.capacity) {
     pages_.emplace_back(slots);
     slots_ += slots;
@@ -297,17 +301,78 @@ std::optional<PageRef> NaiveLedger::first_to_go(int owner) const {
 bool NaiveLedger::evict(int owner) {
   const auto first = first_to_go(owner);
   if (!first) return false;
-  vacate(*first);
+  std::vector<std::pair<PageRef, Tokens>> gone;
+  const auto leave = [&](PageRef ref) {
+    gone.emplace_back(ref, page(ref).tokens);
+    vacate(ref);
+  };
+  leave(*first);
   // What cannot be found any more follows, until nothing more does.
   for (bool again = true; again;) {
     again = false;
     for_all_pages([&](PageRef ref, const NaivePage& orphan) {
       if (!orphan.indexed || std::ssize(orphan.tokens) == page_tokens_) return;
       if (is_indexed(Tokens(orphan.tokens.begin(), orphan.tokens.end() - page_tokens_))) return;
-      vacate(ref);
+      leave(ref);
       again = true;
     });
   }
+  std::ranges::sort(
+      gone, {}, [](const auto& page) { return std::tuple(-std::ssize(page.second), page.first); });
+  for (const auto& [ref, tokens] : gone) spill(ref, tokens);
+  return true;
+}
+
+// --- The tier
+
+void NaiveLedger::spill(PageRef ref, const Tokens& tokens) {
+  if (is_indexed(tokens)) return;
+  for (NaiveKept& kept : kept_) {
+    if (kept.lost || kept.tokens != tokens) continue;
+    kept.last_used = ++uses_;
+    return;
+  }
+  const auto of_owner = [&](const NaiveKept& kept) { return kept.owner == ref.owner; };
+  if (std::ranges::count_if(kept_, of_owner) >= places_[ref.owner]) {
+    auto oldest = kept_.end();
+    for (auto kept = kept_.begin(); kept != kept_.end(); ++kept) {
+      if (!of_owner(*kept) || kept->readers > 0) continue;
+      if (oldest == kept_.end() || kept->last_used < oldest->last_used) oldest = kept;
+    }
+    if (oldest == kept_.end()) return;
+    kept_.erase(oldest);
+  }
+  kept_.push_back({.owner = ref.owner, .tokens = tokens, .last_used = ++uses_});
+  spilled_.emplace_back(ref, tokens);
+}
+
+std::vector<std::pair<PageRef, Tokens>> NaiveLedger::take_spilled(
+    const std::vector<PageRef>& places) {
+  for (std::size_t i = 0; i < std::min(places.size(), spilled_.size()); ++i) {
+    for (NaiveKept& kept : kept_) {
+      if (!kept.lost && kept.tokens == spilled_[i].second) kept.place = places[i];
+    }
+  }
+  return std::exchange(spilled_, {});
+}
+
+std::vector<NaiveKept>::iterator NaiveLedger::kept_at(PageRef place) {
+  return std::ranges::find(kept_, place, &NaiveKept::place);
+}
+
+void NaiveLedger::read_tier(PageRef place) { ++kept_at(place)->readers; }
+
+void NaiveLedger::end_read(PageRef place, bool good) {
+  const auto kept = kept_at(place);
+  kept->lost |= !good;
+  if (--kept->readers == 0 && kept->lost) kept_.erase(kept);
+}
+
+bool NaiveLedger::lose(PageRef place) {
+  const auto kept = kept_at(place);
+  if (kept == kept_.end() || kept->lost) return false;
+  kept->lost = true;
+  if (kept->readers == 0) kept_.erase(kept);
   return true;
 }
 

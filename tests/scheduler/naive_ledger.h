@@ -46,6 +46,16 @@ struct NaiveMove {
   bool prepared = false;
 };
 
+/// A content that left memory, in a place of its owner's tier.
+struct NaiveKept {
+  int owner = 0;
+  Tokens tokens;
+  PageRef place;  // chosen by the real ledger
+  int readers = 0;
+  bool lost = false;  // there only for those who read it
+  std::uint64_t last_used = 0;
+};
+
 class NaiveLedger {
  public:
   explicit NaiveLedger(const LedgerScript& script);
@@ -82,12 +92,19 @@ class NaiveLedger {
   void end_lease(std::int64_t lease);
   bool evict(int owner);
   void set_capacity(int owner, std::int64_t pages);
+  /// Pages that were spilled since the last call, and what they hold; `places` are those that the
+  /// real ledger gives them.
+  std::vector<std::pair<PageRef, Tokens>> take_spilled(const std::vector<PageRef>& places);
+  void read_tier(PageRef place);
+  void end_read(PageRef place, bool good);
+  bool lose(PageRef place);
 
   const NaivePage* find(PageRef page) const;
   std::map<std::int64_t, NaiveRequest>& requests() { return requests_; }
   std::map<std::int64_t, NaiveMove>& moves() { return moves_; }
   const std::map<std::int64_t, PageRef>& all_leases() const { return leases_; }
   const std::vector<std::vector<NaivePage>>& pages() const { return pages_; }
+  const std::vector<NaiveKept>& kept() const { return kept_; }
   int owners() const { return static_cast<int>(pages_.size()); }
   std::int64_t capacity(int owner) const { return capacity_[owner]; }
 
@@ -101,6 +118,8 @@ class NaiveLedger {
   void let_go(PageRef page);
   void vacate(PageRef page);
   void trim();
+  void spill(PageRef page, const Tokens& tokens);
+  std::vector<NaiveKept>::iterator kept_at(PageRef place);
   template <typename Visit>
   void for_all_pages(Visit visit) const;
 
@@ -112,6 +131,9 @@ class NaiveLedger {
   std::map<std::int64_t, NaiveRequest> requests_;
   std::map<std::int64_t, NaiveMove> moves_;
   std::map<std::int64_t, PageRef> leases_;
+  std::vector<std::int64_t> places_;  // of the tier, by owner
+  std::vector<NaiveKept> kept_;
+  std::vector<std::pair<PageRef, Tokens>> spilled_;
   std::uint64_t uses_ = 0;
 };
 

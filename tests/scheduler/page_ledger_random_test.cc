@@ -69,7 +69,7 @@ TEST(PageLedgerRandomTest, MostEventsFindSomethingToDo) {
 }
 
 TEST(LedgerScriptTest, AFailingScriptShrinksToTheEventsThatMatter) {
-  const LedgerScript script = random_script(7, 300);
+  const LedgerScript script = random_script(3, 300);
   const auto fails = [](const LedgerScript& part) {
     bool forked = false;
     for (const LedgerEvent& event : part.events) {

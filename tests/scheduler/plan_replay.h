@@ -27,14 +27,20 @@ class Replay {
     for (const ForkedRequest& fork : plan.forks) share(fork);
     for (RequestId id : plan.preempted) go_back(id);
     for (RequestId id : plan.finished) forget(id);
+    for (const SpilledPage& page : plan.spills) spill(page);
     for (const PageOwners& pages : plan.owners) own(pages);
     std::vector<int> left;  // by pages that moved, with the step
     for (const PageMove& move : plan.moves) left.push_back(carry_out(move));
     for (const GrantedPage& page : plan.grants) place(plan, page);
+    for (const PageFetch& fetch : plan.fetches) begin(plan, fetch);
+    for (const PageFetch& fetch : fetching_) {
+      EXPECT_THAT(plan.group, testing::Contains(fetch.at.owner)) << "it has to tell";
+    }
     std::vector<SampledToken> sampled;
     auto rows = std::ssize(plan.decode);
     for (const PrefillChunk& chunk : plan.prefill) {
       EXPECT_EQ(chunk.first, computed_[chunk.request]);
+      EXPECT_FALSE(fetches(chunk.request));
       EXPECT_EQ(chunk.samples, ends_unread_prompt(chunk));
       rows += most_rank_rows(chunk.count, 1, least_degree(), options_.page_tokens);
       if (options_.cuts_are_fixed) expect_fixed_cut(chunk);
@@ -61,6 +67,41 @@ class Replay {
     return sampled;
   }
 
+  /// What the step's ranks say: some of what they read has come or is damaged, and some of what was
+  /// to be written could not be.
+  TierNews news(const StepPlan& plan) {
+    TierNews news;
+    for (const SpilledPage& page : plan.spills) {
+      const auto reads = [&](const PageFetch& fetch) { return fetch.from == page.to; };
+      if (random_() % 8 > 0 || std::ranges::any_of(fetching_, reads)) continue;
+      news.lost.push_back(page.to);
+      const auto place = tier_.find({page.to.owner, page.to.slot});
+      if (place->second.generation == page.to.generation) tier_.erase(place);
+    }
+    std::vector<PageFetch> later;
+    for (const PageFetch& fetch : fetching_) {
+      if (random_() % 2) {
+        later.push_back(fetch);
+        continue;
+      }
+      const bool good = random_() % 8 > 0;
+      news.fetched.push_back({.at = fetch.at, .good = good, .took = 1 + int(random_() % 1000)});
+      if (!good) tier_.erase({fetch.from.owner, fetch.from.slot});
+      if (is_there(fetch) && !good) {
+        const auto first = missed_.emplace(fetch.request, fetch.page).first;
+        first->second = std::min(first->second, fetch.page);
+      }
+    }
+    std::vector<PageFetch> told = std::exchange(fetching_, std::move(later));
+    for (const PageFetch& fetch : told) end(fetch);
+    return news;
+  }
+
+  /// Whether something that the request was to have of a tier was not there.
+  bool has_missed(RequestId id) const { return missed_.contains(id); }
+  std::int64_t spilled() const { return spilled_; }
+  std::int64_t fetched() const { return fetched_; }
+
   const std::map<RequestId, std::int64_t>& computed() const { return computed_; }
   std::int64_t hits() const { return hits_; }
   std::int64_t forks() const { return forks_; }
@@ -80,6 +121,52 @@ class Replay {
     std::int64_t page = 0;
     std::uint32_t generation = 0;
   };
+
+  /// As the owner does: nobody has the page any more, and it is as it was.
+  void spill(const SpilledPage& page) {
+    const SlotContents& slot = in_slot_[{page.from.owner, page.from.slot}];
+    EXPECT_EQ(page.from.owner, page.to.owner);
+    EXPECT_LT(page.to.slot, options_.tier.at(page.to.owner));
+    EXPECT_TRUE(slot.requests.empty());
+    EXPECT_EQ(slot.generation, page.from.generation);
+    EXPECT_GE(most_computed_[slot.writer], (slot.page + 1) * options_.page_tokens);
+    tier_[{page.to.owner, page.to.slot}] = {
+        .writer = slot.writer, .page = slot.page, .generation = page.to.generation};
+    ++spilled_;
+  }
+  void begin(const StepPlan& plan, const PageFetch& fetch) {
+    EXPECT_THAT(plan.group, testing::Contains(fetch.at.owner));
+    EXPECT_TRUE(is_there(fetch));
+    EXPECT_EQ(fetch.at.owner, fetch.from.owner);
+    const auto place = tier_.find({fetch.from.owner, fetch.from.slot});
+    ASSERT_NE(place, tier_.end());
+    EXPECT_EQ(place->second.generation, fetch.from.generation);
+    EXPECT_EQ(place->second.page, fetch.page);
+    EXPECT_EQ(name_of(place->second.writer, fetch.page), name_of(fetch.request, fetch.page));
+    fetching_.push_back(fetch);
+    fetched_to_[fetch.request] = fetch.page + 1;
+  }
+  /// Whether the page that is to be filled is still the request's.
+  bool is_there(const PageFetch& fetch) const {
+    const auto slot = in_slot_.find({fetch.at.owner, fetch.at.slot});
+    return slot != in_slot_.end() && slot->second.generation == fetch.at.generation &&
+           slot->second.requests.contains(fetch.request);
+  }
+  bool fetches(RequestId id) const {
+    return std::ranges::any_of(fetching_,
+                               [&](const PageFetch& f) { return f.request == id && is_there(f); });
+  }
+  /// The last page of a request that comes makes all of them its own, up to the first that missed.
+  void end(const PageFetch& fetch) {
+    const RequestId id = fetch.request;
+    if (!is_there(fetch) || fetches(id)) return;
+    const auto missed = missed_.find(id);
+    const std::int64_t pages = missed == missed_.end() ? fetched_to_[id] : missed->second;
+    const std::int64_t before = computed_[id];
+    computed_[id] = std::max(before, pages * options_.page_tokens);
+    most_computed_[id] = std::max(most_computed_[id], computed_[id]);
+    fetched_ += (computed_[id] - before) / options_.page_tokens;
+  }
 
   /// Behind what it had of others, every chunk but the one that ends it is as long as the first.
   void expect_fixed_cut(const PrefillChunk& chunk) {
@@ -160,7 +247,7 @@ class Replay {
     forget(id);
     computed_[id] = 0;
     whole_chunk_.erase(id);
-    ++preempted_;
+    preempted_ += missed_.erase(id) == 0;
   }
   void forget(RequestId id) {
     owners_.erase(id);
@@ -234,7 +321,13 @@ class Replay {
   std::map<RequestId, std::int64_t> most_computed_;  // before it went back to waiting too
   std::map<std::pair<int, std::int32_t>, SlotContents> in_slot_;  // by owner and slot
   std::map<RequestId, std::int64_t> whole_chunk_;
-  std::map<RequestId, int> tail_on_;  // the rank that makes a fork's copy
+  std::map<RequestId, int> tail_on_;                           // the rank that makes a fork's copy
+  std::map<std::pair<int, std::int32_t>, SlotContents> tier_;  // by owner and slot
+  std::vector<PageFetch> fetching_;
+  std::map<RequestId, std::int64_t> fetched_to_;  // pages
+  std::map<RequestId, std::int64_t> missed_;      // the first page that was not there
+  std::int64_t spilled_ = 0;
+  std::int64_t fetched_ = 0;
   std::int64_t hits_ = 0;
   std::int64_t forks_ = 0;
   std::int64_t preempted_ = 0;

@@ -1223,7 +1223,7 @@ class RandomJob {
       auto plan = planner_.next(below(4) == 0 ? nullptr : &costs_, now_);
       if (!plan) continue;
       ++plans_made;
-      expect_who_may_goes_back(*plan);
+      expect_who_may_goes_back(*plan, replay);
       take_steps(*std::move(plan), replay);
       if (testing::Test::HasFatalFailure()) return;
     }
@@ -1243,6 +1243,10 @@ class RandomJob {
     preempted = replay.preempted();
     EXPECT_GE(planner_.preemptions(), preempted) << "some were aborted before ranks heard";
     moves = replay.moves();
+    spilled = replay.spilled();
+    fetched = replay.fetched();
+    EXPECT_LE(fetched, planner_.tier_counts().fetched) << "some were aborted in the same step";
+    missed = planner_.tier_counts().missed;
     changes = planner_.elastic_counts();
   }
 
@@ -1251,6 +1255,9 @@ class RandomJob {
   std::int64_t preempted = 0;
   std::int64_t moves = 0;
   std::int64_t plans_made = 0, steps_taken = 0;
+  std::int64_t spilled = 0;
+  std::int64_t fetched = 0;
+  std::int64_t missed = 0;
   ElasticCounts changes;
 
  private:
@@ -1263,6 +1270,7 @@ class RandomJob {
     for (bool more = true; more;) {
       ++steps_taken;
       const auto sampled = replay.apply(plan);
+      planner_.note(replay.news(plan));
       planner_.completed(sampled);
       name_answers(replay);
       ASSERT_EQ(planner_.ledger().check(), std::nullopt);
@@ -1287,6 +1295,7 @@ class RandomJob {
     options.open_answer_part = 1 + below(12);
     options.replays_answers = options.cuts_are_fixed || below(2);
     options.run_steps = below(2) ? 1 + below(9) : 1;
+    if (below(3) > 0) options.tier.assign(ranks, 1 + below(60));
     if (!elastic) return options;
     options.headroom = below(5);
     options.least_degree = 1;
@@ -1327,13 +1336,20 @@ class RandomJob {
     if (below(6) == 0) shape.deadline = now_ + below(400'000'000);
     const auto pages = static_cast<std::uint64_t>(shape.prompt_tokens / options_.page_tokens);
     if (below(4) > 0) shape.names = names(10 + id, below(8), pages);
+    // Or it is a prompt that was there before, and may have been evicted since.
+    const auto again = shapes_.find(below(static_cast<int>(id) + 1));
+    if (!options_.tier.empty() && again != shapes_.end() && below(2)) {
+      shape.prompt_tokens = again->second.prompt_tokens;
+      shape.names = again->second.names;
+    }
     return shape;
   }
 
   /// No limit was named, or limits are not kept; and no more often than the part of its answer that
   /// it is promised can double.
-  void expect_who_may_goes_back(const StepPlan& plan) {
+  void expect_who_may_goes_back(const StepPlan& plan, const Replay& replay) {
     for (const RequestId id : plan.preempted) {
+      if (replay.has_missed(id)) continue;
       const RequestShape& shape = shapes_.at(id);
       EXPECT_TRUE(!shape.names_limit || options_.memory == MemoryMode::kUtilize) << id;
       EXPECT_LE(++went_back_[id], 8) << "of " << shape.max_new << " tokens";
@@ -1378,6 +1394,7 @@ class RandomJob {
 
 TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted) {
   std::int64_t hits = 0, forks = 0, preempted = 0, steps = 0, plans = 0;
+  std::int64_t spilled = 0, fetched = 0, missed = 0;
   for (int seed = 0; seed < 400; ++seed) {
     SCOPED_TRACE(seed);
     RandomJob job(seed, false);
@@ -1387,12 +1404,18 @@ TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted)
     preempted += job.preempted;
     steps += job.steps_taken;
     plans += job.plans_made;
+    spilled += job.spilled;
+    fetched += job.fetched;
+    missed += job.missed;
     if (testing::Test::HasFailure()) break;
   }
   EXPECT_GT(hits, 200);
   EXPECT_GT(forks, 40);
   EXPECT_GT(preempted, 80);
   EXPECT_GT(steps, plans + 2000) << "of runs";
+  EXPECT_GT(spilled, 400);
+  EXPECT_GT(fetched, 100);
+  EXPECT_GT(missed, 10);
 }
 
 // The same where degrees, orders, owners and places of pages change at every border.

@@ -20,6 +20,8 @@ StepOrder an_order() {
                          .at = {.owner = 2, .slot = 9, .generation = 4},
                          .filled = false,
                          .copied = 3});
+  plan.spills.push_back({.from = {0, 1, 2}, .to = {0, 3, 4}});
+  plan.fetches.push_back({.request = 5, .page = 7, .at = {2, 9, 4}, .from = {2, 6, 1}});
   plan.prefill.push_back({.request = 5,
                           .group = {2, 0},
                           .holders = 1,
@@ -60,6 +62,12 @@ TEST(MessagesTest, AnOrderSurvivesTheWire) {
   EXPECT_EQ(plan.grants[0].page, 7);
   EXPECT_EQ(plan.grants[0].at, (PageRef{2, 9, 4}));
   EXPECT_EQ(plan.grants[0].copied, 3);
+  EXPECT_THAT(plan.spills, ElementsAre(SpilledPage{{0, 1, 2}, {0, 3, 4}}));
+  ASSERT_EQ(plan.fetches.size(), 1u);
+  EXPECT_EQ(plan.fetches[0].request, 5);
+  EXPECT_EQ(plan.fetches[0].page, 7);
+  EXPECT_EQ(plan.fetches[0].at, (PageRef{2, 9, 4}));
+  EXPECT_EQ(plan.fetches[0].from, (PageRef{2, 6, 1}));
   ASSERT_EQ(plan.forks.size(), 2u);
   EXPECT_EQ(plan.forks[0].from, 5);
   EXPECT_EQ(plan.forks[1].to, 7);
@@ -95,6 +103,8 @@ TEST(MessagesTest, AReportSurvivesTheWire) {
   sent.rows.push_back({8, {{5, -0.25}, {{5, -0.25}, {6, -2.0}}, 0.125}});
   sent.rows.push_back({9, {{1, -0.5}, {}}});
   sent.nll.push_back({8, 12.5});
+  sent.tier.fetched.push_back({.at = {1, 2, 3}, .good = true, .took = 40});
+  sent.tier.lost.push_back({1, 5, 6});
   const StepReport report = read_report(to_message(sent));
   EXPECT_EQ(report.epoch, 3u);
   EXPECT_EQ(report.kv_pages, 40);
@@ -106,6 +116,11 @@ TEST(MessagesTest, AReportSurvivesTheWire) {
   EXPECT_TRUE(report.rows[1].scored.top.empty());
   ASSERT_EQ(report.nll.size(), 1u);
   EXPECT_EQ(report.nll[0].sum, 12.5);
+  ASSERT_EQ(report.tier.fetched.size(), 1u);
+  EXPECT_EQ(report.tier.fetched[0].at, (PageRef{1, 2, 3}));
+  EXPECT_TRUE(report.tier.fetched[0].good);
+  EXPECT_EQ(report.tier.fetched[0].took, 40);
+  EXPECT_THAT(report.tier.lost, ElementsAre(PageRef{1, 5, 6}));
 }
 
 TEST(MessagesTest, WhatIsSaidOfARunSurvivesTheWire) {

@@ -23,15 +23,15 @@ using testing::HasSubstr;
 
 constexpr std::int64_t kPageTokens = 4;
 
-std::vector<PageHash> names(std::int64_t pages) {
+std::vector<PageHash> names(std::int64_t pages, std::uint64_t text) {
   std::vector<PageHash> list;
   for (std::int64_t page = 1; page <= pages; ++page) {
-    list.push_back({7, static_cast<std::uint64_t>(page)});
+    list.push_back({text, static_cast<std::uint64_t>(page)});
   }
   return list;
 }
 
-/// Steps of a job in which requests share prefixes, talk, are aborted and wait.
+/// Steps of a job in which requests share prefixes, talk, are aborted, wait, and fetch from a tier.
 void for_each_step(int seed, const std::function<void(const StepPlanner&)>& visit) {
   std::mt19937 random(seed);
   const auto below = [&](int bound) { return static_cast<std::int64_t>(random() % bound); };
@@ -40,7 +40,10 @@ void for_each_step(int seed, const std::function<void(const StepPlanner&)>& visi
                        .page_tokens = kPageTokens,
                        .chunk_tokens = 1 + below(30),
                        .max_running = 6,
-                       .open_answer_part = 3});
+                       .open_answer_part = 3,
+                       .tier = {30, 30, 30},
+                       .page_bytes = 64});
+  std::vector<PageFetch> fetching;
   RequestId next = 0;
   visit(planner);
   while (next < 20 || !planner.idle()) {
@@ -49,7 +52,7 @@ void for_each_step(int seed, const std::function<void(const StepPlanner&)>& visi
       shape.names_limit = below(3) > 0;
       if (!shape.names_limit) shape.max_new += below(60);
       if (below(4) == 0) shape.room = shape.prompt_tokens + shape.max_new + below(9);
-      if (shape.room == 0) shape.names = names(shape.prompt_tokens / kPageTokens);
+      if (shape.room == 0) shape.names = names(shape.prompt_tokens / kPageTokens, 7 + below(4));
       EXPECT_TRUE(planner.submit(shape));
     }
     if (below(6) == 0) planner.abort(below(static_cast<int>(next) + 1));
@@ -60,6 +63,10 @@ void for_each_step(int seed, const std::function<void(const StepPlanner&)>& visi
       if (chunk.samples) sampled.push_back({chunk.request, 9});
     }
     for (const DecodeStep& row : plan->decode) sampled.push_back({row.request, 9});
+    TierNews news;
+    for (const PageFetch& fetch : fetching) news.fetched.push_back({fetch.at, below(8) > 0});
+    fetching = plan->fetches;
+    planner.note(news);
     planner.completed(sampled);
     visit(planner);
     for (RequestId id = 0; id < next; ++id) {
@@ -69,7 +76,7 @@ void for_each_step(int seed, const std::function<void(const StepPlanner&)>& visi
 }
 
 TEST(StateJsonTest, WhatIsWrittenIsReadAgainAndAddsUp) {
-  int pages = 0, waiting = 0, held = 0, shared = 0, steps = 0, preempted = 0;
+  int pages = 0, waiting = 0, held = 0, shared = 0, steps = 0, preempted = 0, fetching = 0;
   for (int seed = 0; seed < 20; ++seed) {
     for_each_step(seed, [&](const StepPlanner& planner) {
       const PlannerState state = planner.state();
@@ -94,6 +101,7 @@ TEST(StateJsonTest, WhatIsWrittenIsReadAgainAndAddsUp) {
       for (const RequestState& request : again.requests) {
         waiting += request.phase == RequestPhase::kWaiting;
         held += request.phase == RequestPhase::kHeld;
+        fetching += request.fetching > 0;
         preempted += request.phase == RequestPhase::kWaiting && request.preempted > 0;
       }
     });
@@ -103,6 +111,7 @@ TEST(StateJsonTest, WhatIsWrittenIsReadAgainAndAddsUp) {
   EXPECT_GT(held, 20);
   EXPECT_GT(shared, 20);
   EXPECT_GT(preempted, 20);
+  EXPECT_GT(fetching, 20);
 }
 
 /// A state with a request that has pages.

@@ -1,0 +1,77 @@
+// One rank's side of the tier of evicted pages: copies them out before their slots are written
+// again, and in when they have come back, each between two steps.
+#include <chrono>
+#include <utility>
+
+#include "comm/error.h"
+#include "comm/trace_file.h"
+#include "runtime/engine/worker.h"
+#include "runtime/memory/page_tier.h"
+
+namespace longspan {
+namespace {
+
+/// In which a rank that has nothing else to do waits for its tier: until somebody else comes.
+constexpr std::chrono::milliseconds kPatience{20};
+
+StorePlace place_of(PageRef place) { return {place.slot, place.generation}; }
+
+}  // namespace
+
+/// Nobody refers to them any more, and nothing else was written there yet.
+void Worker::spill_pages(const std::vector<SpilledPage>& pages) {
+  std::vector<std::pair<StorePlace, Bytes>> staged;
+  for (const SpilledPage& page : pages) {
+    if (page.from.owner != instance_) continue;
+    expects(tier_ && kv_.pages().holds({page.from.slot, page.from.generation}),
+            "a page that is evicted is there, and a tier to take it");
+    const std::optional<Bytes> buffer = tier_->stage();
+    if (!buffer) {
+      tier_->lose(place_of(page.to));
+      continue;
+    }
+    kv_.pages().save(*compute_, page.from.slot, *buffer);
+    staged.emplace_back(place_of(page.to), *buffer);
+  }
+  if (staged.empty()) return;
+  await_compute();
+  for (const auto& [place, page] : staged) tier_->write(place, page);
+}
+
+void Worker::begin_fetches(const std::vector<PageFetch>& fetches) {
+  for (const PageFetch& fetch : fetches) {
+    if (fetch.at.owner != instance_) continue;
+    expects(tier_ != nullptr, "what is fetched was in a tier");
+    tier_->read(++last_ticket_, place_of(fetch.from));
+    fetching_.emplace(last_ticket_, fetch.at);
+  }
+}
+
+void Worker::await_tier() {
+  const TraceSpan span(host_lane(), {"wait for the tier", TraceCategory::kWait});
+  if (tier_) tier_->await_arrival(kPatience);
+}
+
+/// A page that was given to somebody else meanwhile stays as it is.
+TierNews Worker::tier_news() {
+  TierNews news;
+  if (!tier_) return news;
+  for (const StorePlace place : tier_->take_lost()) {
+    news.lost.push_back({instance_, place.slot, place.generation});
+  }
+  std::vector<Bytes> copied;
+  while (const auto arrival = tier_->arrived()) {
+    const PageRef at = fetching_.extract(arrival->ticket).mapped();
+    news.fetched.push_back({at, arrival->page.has_value(), arrival->took.count()});
+    if (!arrival->page) continue;
+    copied.push_back(*arrival->page);
+    if (!kv_.pages().holds({at.slot, at.generation})) continue;
+    kv_.pages().load(*compute_, at.slot, *arrival->page);
+  }
+  if (copied.empty()) return news;
+  await_compute();
+  for (const Bytes page : copied) tier_->take_back(page);
+  return news;
+}
+
+}  // namespace longspan
