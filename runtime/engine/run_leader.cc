@@ -26,9 +26,8 @@ std::vector<SampledToken> sampled(const std::vector<RankReport>& reports) {
 }
 
 /// What is left to say of a step whose tokens were told.
-StepReport without_rows(StepReport report) {
-  report.rows.clear();
-  return report;
+StepReport without_rows(const StepReport& report) {
+  return {.epoch = report.epoch, .kv_pages = report.kv_pages};
 }
 
 }  // namespace
@@ -43,8 +42,9 @@ RunLeader::RunLeader(ControlChannel& control, StepWorker& worker, StepOrder firs
 }
 
 std::vector<RankReport> RunLeader::step() {
-  own_ = worker_.execute(order_);
-  std::vector<RankReport> reports{{control_.rank(), own_}};
+  std::vector<RankReport> reports;
+  reports.push_back({control_.rank(), worker_.execute(order_)});
+  own_ = without_rows(reports.front().report);
   for (const int rank : others_) {
     if (!samples(worker_.ranks(), rank, order_.plan)) continue;
     reports.push_back({rank, read_report(control_.receive(rank))});
@@ -57,7 +57,7 @@ void RunLeader::go_on() { control_.send(others_, to_message(order_)); }
 
 std::vector<RankReport> RunLeader::end() {
   control_.send(others_, run_end());
-  std::vector<RankReport> reports{{control_.rank(), without_rows(own_)}};
+  std::vector<RankReport> reports{{control_.rank(), own_}};
   for (const int rank : others_) reports.push_back({rank, read_report(control_.receive(rank))});
   return reports;
 }
