@@ -1,7 +1,7 @@
 #include "scheduler/decode_run.h"
 
 #include <algorithm>
-#include <map>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -17,36 +17,44 @@ bool step_on(DecodeStep& row, RowOfRun& run, std::int32_t token) {
   return true;
 }
 
-/// All that a plan says once.
-StepPlan behind(const StepPlan& plan) {
+/// What a row of the plan has sampled; they are by request.
+std::int32_t token_of(RequestId request, std::span<const SampledToken> sampled) {
+  const auto one = std::ranges::lower_bound(sampled, request, {}, &SampledToken::request);
+  if (one == sampled.end() || one->request != request) {
+    throw std::logic_error("nobody sampled for request " + std::to_string(request));
+  }
+  return one->token;
+}
+
+/// Of a plan's first step: what it says once is done.
+StepPlan behind(StepPlan& plan) {
   StepPlan next;
   next.epoch = plan.epoch + 1;
-  next.group = plan.group;
+  next.group = std::move(plan.group);
+  next.decode = std::move(plan.decode);
   return next;
 }
 
 }  // namespace
 
-bool step_on(StepPlan& plan, DecodeRun& run, std::span<const SampledToken> sampled) {
-  std::map<RequestId, std::int32_t> tokens;
-  for (const SampledToken& one : sampled) tokens[one.request] = one.token;
-  StepPlan next = behind(plan);
-  std::vector<RowOfRun> rows;
-  for (std::size_t i = 0; i < plan.decode.size(); ++i) {
-    DecodeStep row = plan.decode[i];
-    const auto token = tokens.find(row.request);
-    if (token == tokens.end()) {
-      throw std::logic_error("nobody sampled for request " + std::to_string(row.request));
+bool step_on(StepPlan& plan, DecodeRun& run, std::vector<SampledToken> sampled) {
+  std::ranges::sort(sampled, {}, &SampledToken::request);
+  plan = behind(plan);
+  std::size_t kept = 0;
+  const std::size_t rows = plan.decode.size();
+  for (std::size_t i = 0; i < rows; ++i) {
+    DecodeStep& row = plan.decode[i];
+    if (!step_on(row, run.rows.at(i), token_of(row.request, sampled))) continue;
+    if (kept < i) {
+      plan.decode[kept] = row;
+      run.rows[kept] = std::move(run.rows[i]);
     }
-    if (!step_on(row, run.rows.at(i), token->second)) continue;
-    next.decode.push_back(row);
-    rows.push_back(std::move(run.rows[i]));
+    ++kept;
   }
-  const bool one_ended = rows.size() < plan.decode.size();
+  plan.decode.resize(kept);
+  run.rows.resize(kept);
   --run.steps;
-  run.rows = std::move(rows);
-  plan = std::move(next);
-  return run.steps > 0 && !plan.decode.empty() && !(run.until_one_ends && one_ended);
+  return run.steps > 0 && kept > 0 && !(run.until_one_ends && kept < rows);
 }
 
 }  // namespace longspan

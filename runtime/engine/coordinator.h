@@ -216,12 +216,12 @@ class Coordinator {
   void tell_of_chunks(const StepPlan& plan, const std::vector<StrategyChoice>& choices) const;
   bool concerns_all(const StepPlan& plan) const;
   std::vector<std::int64_t> handed_out(int group) const;
-  std::vector<RowResult> take(const StepOutcome& outcome);
+  std::vector<const RowResult*> take(const StepOutcome& outcome);
   void end_step(const StepOutcome& outcome);
   void make_way(GroupSteps& group);
   void ask_to_end(GroupSteps& group);
   void await(GroupSteps& group);
-  void tell_of(const StepOutcome& outcome, const std::vector<RowResult>& rows);
+  void tell_of(const StepOutcome& outcome, const std::vector<const RowResult*>& rows);
   void note_tier(const StepOutcome& outcome);
   void check(const UnderWay& now, const StepOutcome& outcome) const;
 

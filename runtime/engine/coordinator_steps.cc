@@ -112,20 +112,20 @@ bool Coordinator::concerns_all(const StepPlan& plan) const {
 /// What a step that went well has sampled, of rows that were not told before: those that compute
 /// again what they computed before they went back to waiting. From then on it is over, or of the
 /// run under way.
-std::vector<RowResult> Coordinator::take(const StepOutcome& outcome) {
+std::vector<const RowResult*> Coordinator::take(const StepOutcome& outcome) {
   if (outcome.failure) std::rethrow_exception(outcome.failure);
   GroupSteps& group = groups_[outcome.group];
   UnderWay& now = group.under_way.value();
   if (outcome.is_step && std::exchange(now.has_step, true)) {
-    expects(step_on(now.plan, now.run, now.sampled), "a step of the run follows");
+    expects(step_on(now.plan, now.run, std::exchange(now.sampled, {})), "a step follows");
   }
   check(now, outcome);
-  std::vector<RowResult> rows;
+  std::vector<const RowResult*> rows;
   now.sampled.clear();
   for (const RankReport& from : outcome.reports) {
     for (const RowResult& row : from.report.rows) {
       if (std::ranges::count(now.plan.known, row.request) > 0) continue;
-      rows.push_back(row);
+      rows.push_back(&row);
       now.sampled.push_back({row.request, row.scored.chosen.id});
     }
   }
@@ -138,12 +138,12 @@ std::vector<RowResult> Coordinator::take(const StepOutcome& outcome) {
 }
 
 void Coordinator::end_step(const StepOutcome& outcome) {
-  const std::vector<RowResult> rows = take(outcome);
+  const std::vector<const RowResult*> rows = take(outcome);
   note_tier(outcome);
   if (!outcome.is_step) return;
   tell_of(outcome, rows);
   std::vector<SampledToken> sampled;
-  for (const RowResult& row : rows) sampled.push_back({row.request, row.scored.chosen.id});
+  for (const RowResult* row : rows) sampled.push_back({row->request, row->scored.chosen.id});
   const std::vector<RequestId> ended_now = schedule_.completed(outcome.group, sampled);
   name_answers(sampled);
   for (const RequestId ended : ended_now) {
@@ -151,13 +151,13 @@ void Coordinator::end_step(const StepOutcome& outcome) {
   }
 }
 
-void Coordinator::tell_of(const StepOutcome& outcome, const std::vector<RowResult>& rows) {
-  for (const RowResult& row : rows) {
-    const auto conversation = conversations_.find(row.request);
+void Coordinator::tell_of(const StepOutcome& outcome, const std::vector<const RowResult*>& rows) {
+  for (const RowResult* row : rows) {
+    const auto conversation = conversations_.find(row->request);
     if (conversation != conversations_.end()) {
-      conversation->second.tokens.push_back(row.scored.chosen.id);
+      conversation->second.tokens.push_back(row->scored.chosen.id);
     }
-    listener_.token(row.request, row.scored);
+    listener_.token(row->request, row->scored);
   }
   std::map<RequestId, double> nll;  // summed in order of the reports
   for (const RankReport& from : outcome.reports) {

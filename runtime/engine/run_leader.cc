@@ -26,10 +26,8 @@ std::vector<SampledToken> sampled(const std::vector<RankReport>& reports) {
 }
 
 /// What is left to say of a step that was told: that it is the last, and `kept`, which was not.
-StepReport last_report(StepReport report, TierNews kept) {
-  report.rows.clear();
-  report.tier = std::move(kept);
-  return report;
+StepReport last_report(const StepReport& report, TierNews kept) {
+  return {.epoch = report.epoch, .kv_pages = report.kv_pages, .tier = std::move(kept)};
 }
 
 void append(TierNews& all, const TierNews& some) {
@@ -49,8 +47,9 @@ RunLeader::RunLeader(ControlChannel& control, StepWorker& worker, StepOrder firs
 }
 
 std::vector<RankReport> RunLeader::step() {
-  own_ = worker_.execute(order_);
-  std::vector<RankReport> reports{{control_.rank(), own_}};
+  std::vector<RankReport> reports;
+  reports.push_back({control_.rank(), worker_.execute(order_)});
+  own_ = last_report(reports.front().report, {});
   for (const int rank : others_) {
     if (!samples(worker_.ranks(), rank, order_.plan)) continue;
     reports.push_back({rank, read_report(control_.receive(rank))});
@@ -63,7 +62,7 @@ void RunLeader::go_on() { control_.send(others_, to_message(order_)); }
 
 std::vector<RankReport> RunLeader::end() {
   control_.send(others_, run_end());
-  std::vector<RankReport> reports{{control_.rank(), last_report(own_, {})}};
+  std::vector<RankReport> reports{{control_.rank(), own_}};
   for (const int rank : others_) reports.push_back({rank, read_report(control_.receive(rank))});
   return reports;
 }

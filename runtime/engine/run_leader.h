@@ -40,7 +40,7 @@ class RunLeader {
   StepOrder order_;  // under way or, behind a step, the next one; without its run
   DecodeRun run_;
   std::vector<int> others_;
-  StepReport own_;
+  StepReport own_;  // of the last step, without what it sampled
   bool over_ = false;
 };
 

@@ -134,7 +134,7 @@ TEST_F(RunsTest, WhoComesInTheMiddleOfARunIsReadWithTheNextStepOrTwo) {
   }
 }
 
-// The victim is of the second group, which rank 0 is not of: its leader hears of the end.
+// In two groups the victim is of that of rank 0, or of the other, whose leader hears of it.
 TEST_F(RunsTest, AnAbortInTheMiddleOfARunIsHeardAtOnceAndDisturbsNobody) {
   const auto list = short_prompts(4, 4);
   const auto oracle = alone(list, 40);
