@@ -1,6 +1,9 @@
 // One rank's side of the tier of evicted pages: copies them out before their slots are written
 // again, and in when they have come back, each between two steps.
+#include <algorithm>
 #include <chrono>
+#include <ranges>
+#include <set>
 #include <utility>
 
 #include "comm/error.h"
@@ -11,21 +14,38 @@
 namespace longspan {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 /// In which a rank that has nothing else to do waits for its tier: until somebody else comes.
 constexpr std::chrono::milliseconds kPatience{20};
+/// Of one step, for buffers: a request that fetches a long prefix may displace another one at once.
+constexpr std::chrono::milliseconds kPatienceToSpill{100};
 
 StorePlace place_of(PageRef place) { return {place.slot, place.generation}; }
 
 }  // namespace
 
-/// Nobody refers to them any more, and nothing else was written there yet.
+/// Nobody refers to them any more, and nothing else was written there yet. Those that went last are
+/// first: if not all find buffers, the beginnings of prompts do. A place that was given away again
+/// since is the later one's.
 void Worker::spill_pages(const std::vector<SpilledPage>& pages) {
+  const auto until = Clock::now() + kPatienceToSpill;
   std::vector<std::pair<StorePlace, Bytes>> staged;
-  for (const SpilledPage& page : pages) {
-    if (page.from.owner != instance_) continue;
+  const auto hand_over = [&] {
+    if (staged.empty()) return;
+    await_compute();
+    for (const auto& [place, page] : std::exchange(staged, {})) tier_->write(place, page);
+  };
+  std::set<std::int32_t> given;
+  for (const SpilledPage& page : pages | std::views::reverse) {
+    if (page.from.owner != instance_ || !given.insert(page.to.slot).second) continue;
     expects(tier_ && kv_.pages().holds({page.from.slot, page.from.generation}),
             "a page that is evicted is there, and a tier to take it");
-    const std::optional<Bytes> buffer = tier_->stage();
+    std::optional<Bytes> buffer = tier_->stage();
+    if (!buffer) {
+      hand_over();
+      buffer = tier_->stage(std::max(Clock::duration::zero(), until - Clock::now()));
+    }
     if (!buffer) {
       tier_->lose(place_of(page.to));
       continue;
@@ -33,9 +53,7 @@ void Worker::spill_pages(const std::vector<SpilledPage>& pages) {
     kv_.pages().save(*compute_, page.from.slot, *buffer);
     staged.emplace_back(place_of(page.to), *buffer);
   }
-  if (staged.empty()) return;
-  await_compute();
-  for (const auto& [place, page] : staged) tier_->write(place, page);
+  hand_over();
 }
 
 void Worker::begin_fetches(const std::vector<PageFetch>& fetches) {

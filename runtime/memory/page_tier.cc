@@ -28,9 +28,11 @@ PageTier::~PageTier() {
   thread_.join();
 }
 
-std::optional<Bytes> PageTier::stage() {
-  const std::lock_guard lock(mutex_);
-  if (free_to_write_.empty()) return std::nullopt;
+std::optional<Bytes> PageTier::stage(std::chrono::nanoseconds most) {
+  std::unique_lock lock(mutex_);
+  if (!progress_.wait_for(lock, most, [this] { return !free_to_write_.empty(); })) {
+    return std::nullopt;
+  }
   const Bytes page = free_to_write_.back();
   free_to_write_.pop_back();
   return page;
@@ -80,7 +82,7 @@ std::vector<StorePlace> PageTier::take_lost() {
 
 void PageTier::await_arrival(std::chrono::milliseconds most) {
   std::unique_lock lock(mutex_);
-  arrival_.wait_for(lock, most, [this] { return !arrivals_.empty(); });
+  progress_.wait_for(lock, most, [this] { return !arrivals_.empty(); });
 }
 
 /// Whether the first job can be done.
@@ -114,8 +116,8 @@ void PageTier::serve() {
     } else {
       if (!good) free_to_read_.push_back(page);
       arrivals_.push_back({job.ticket, good ? std::optional(page) : std::nullopt, took});
-      arrival_.notify_one();
     }
+    progress_.notify_one();
   }
 }
 

@@ -12,8 +12,8 @@
 // that is written and then read gives back what was written, and one that is read is not
 // overwritten before.
 //
-// Buffers are as many as there are. A page that finds none is not written: it is lost, which is
-// said as of one that the store could not take. One that is to be read waits for one.
+// Buffers are as many as there are. A page that finds none in time is not written: it is lost,
+// which is said as of one that the store could not take. One that is to be read waits for one.
 #pragma once
 
 #include <chrono>
@@ -46,8 +46,8 @@ class PageTier {
     return page_bytes * (to_write + to_read);
   }
 
-  /// A buffer to be filled, for write(). Null where none is free.
-  std::optional<Bytes> stage();
+  /// A buffer to be filled, for write(). Sleeps until one is free, at most so long; then nothing.
+  std::optional<Bytes> stage(std::chrono::nanoseconds most = {});
   void write(StorePlace place, Bytes staged);
   /// Says of a place that it was not written: there was no buffer.
   void lose(StorePlace place);
@@ -85,7 +85,7 @@ class PageTier {
 
   std::mutex mutex_;  // guards these
   std::condition_variable news_;
-  std::condition_variable arrival_;
+  std::condition_variable progress_;
   std::vector<Bytes> free_to_write_;
   std::vector<Bytes> free_to_read_;
   std::deque<Job> jobs_;

@@ -36,7 +36,7 @@ void for_each_step(int seed, const std::function<void(const StepPlanner&)>& visi
   std::mt19937 random(seed);
   const auto below = [&](int bound) { return static_cast<std::int64_t>(random() % bound); };
   StepPlanner planner({.group = {0, 1, 2},
-                       .capacity = {20, 20, 20},
+                       .capacity = {12, 12, 12},
                        .page_tokens = kPageTokens,
                        .chunk_tokens = 1 + below(30),
                        .max_running = 6,

@@ -209,6 +209,22 @@ TEST_F(PageTierTest, WhatFindsNoBufferIsLostAndReadingWaitsForOne) {
   EXPECT_TRUE(tier.take_lost().empty());
 }
 
+TEST_F(PageTierTest, WhoWaitsForABufferGetsTheOneThatWasWritten) {
+  PageTier tier(device_, std::make_unique<GatedStore>(gate_), kBytes, 1, 1);
+  for (int slot = 0; slot < 8; ++slot) {
+    const auto staged = tier.stage(std::chrono::minutes(1));
+    ASSERT_TRUE(staged);
+    std::ranges::copy(some_page(slot), staged->begin());
+    tier.write({slot, 0}, *staged);
+  }
+  for (int slot = 0; slot < 8; ++slot) {
+    tier.read(slot, {slot, 0});
+    const PageTier::Arrival page = next(tier);
+    EXPECT_TRUE(std::ranges::equal(*page.page, some_page(slot)));
+    tier.take_back(*page.page);
+  }
+}
+
 TEST_F(PageTierTest, WhatTheStoreRefusesIsLost) {
   PageTier tier(device_, std::make_unique<GatedStore>(gate_), kBytes, 1, 1);
   ASSERT_TRUE(write(tier, 13, 1));
