@@ -1,6 +1,7 @@
 #include "runtime/model/cuda/cuda_model_ops.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "attention/cuda/descriptor_pool.h"
@@ -10,6 +11,7 @@
 #include "comm/cuda/cuda_stream.h"
 #include "comm/error.h"
 #include "comm/str.h"
+#include "runtime/model/cuda/cuda_logit_summaries.h"
 #include "runtime/model/cuda/cuda_matmul.h"
 #include "runtime/model/cuda/cuda_matrix_layout.h"
 #include "runtime/model/cuda/rope_kernels.h"
@@ -34,10 +36,20 @@ std::span<const std::int32_t> pages_of(const KvTarget& target) {
   return {target.to.table + first, static_cast<std::size_t>(last - first + 1)};
 }
 
+bool scores_on_gpu(const char* word) {
+  const std::string_view name = word ? word : "gpu";
+  if (name == "gpu" || name == "host") return name == "gpu";
+  throw ConfigError(str("LONGSPAN_SCORES is {}; it may be gpu or host", name));
+}
+
 class CudaModelOps final : public ModelOps {
  public:
-  CudaModelOps(Device& device, Precision precision)
-      : device_(current(device)), precision_(precision), descriptors_(device), matmul_(device_) {}
+  CudaModelOps(Device& device, Precision precision, bool summarises)
+      : device_(current(device)),
+        precision_(precision),
+        summarises_(summarises),
+        descriptors_(device),
+        matmul_(device_) {}
 
   std::string description() const override {
     return str("{}, {}", matmul_.version(), name(precision_));
@@ -53,6 +65,12 @@ class CudaModelOps final : public ModelOps {
   }
 
   bool finds_kernels() const override { return true; }
+
+  std::unique_ptr<LogitSummaries> new_logit_summaries(int vocabulary,
+                                                      std::int64_t rows) const override {
+    if (!summarises_) return nullptr;
+    return std::make_unique<CudaLogitSummaries>(device_, vocabulary, rows);
+  }
 
   void embed(Stream& stream, const Embedding& embedding, std::vector<TokenId> tokens,
              float* out) override {
@@ -196,14 +214,16 @@ class CudaModelOps final : public ModelOps {
 
   CudaDevice& device_;
   Precision precision_;
+  bool summarises_;
   DescriptorPool descriptors_;
   CudaMatmul matmul_;
 };
 
 }  // namespace
 
-std::unique_ptr<ModelOps> make_cuda_model_ops(Device& device, Precision precision) {
-  return std::make_unique<CudaModelOps>(device, precision);
+std::unique_ptr<ModelOps> make_cuda_model_ops(Device& device, Precision precision,
+                                              const char* scores) {
+  return std::make_unique<CudaModelOps>(device, precision, scores_on_gpu(scores));
 }
 
 }  // namespace longspan
