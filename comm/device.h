@@ -60,6 +60,9 @@ class Stream {
   virtual void wait(const Event& event) = 0;
   /// Runs `work` on the host once everything enqueued so far has run. It must not use the stream.
   virtual void call(std::function<void()> work) = 0;
+  /// Enqueues what `enqueue` does, which asks for operations on this stream alone. A device may go
+  /// through it twice, and launch as one what it has launched before.
+  virtual void as_one(const std::function<void()>& enqueue) { enqueue(); }
   /// Blocks the caller until the stream is idle; rethrows the first failure of its work.
   virtual void synchronize() = 0;
 

@@ -28,6 +28,7 @@ std::unique_ptr<Machine> open_machine(const MachineRequest& request) {
                                 .bind = request.bind,
                                 .backend = request.backend,
                                 .gpu_link = request.gpu_link,
+                                .cuda_graphs = request.cuda_graphs,
                                 .hang_timeout = request.hang_timeout});
   if (!request.throttle_link) return machine;
   return std::make_unique<ThrottledMachine>(std::move(machine),

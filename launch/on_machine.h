@@ -19,6 +19,7 @@ struct MachineRequest {
   Binding bind = Binding::kAuto;
   std::optional<Backend> backend = Backend::kCpu;  // absent: GPUs where there are any
   GpuLink gpu_link = GpuLink::kNccl;
+  bool cuda_graphs = false;  // see MachineOptions
   std::chrono::milliseconds hang_timeout{120'000};
   std::optional<std::string> throttle_link;  // as parse_link_throttle() reads it
   LogLevel log_level = LogLevel::kInfo;

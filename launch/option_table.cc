@@ -201,6 +201,14 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "copy engines and stores into memory that GPUs share, in which ranks may also share a GPU "
       "(default: nccl)"},
      [](auto& o, auto& given) { o.gpu_link = gpu_link_word(given); }},
+    {{kGroupSplit, "cuda-graphs", "WORD",
+      "on: a GPU that holds a sequence alone decodes by CUDA graphs, all kernels of a step "
+      "launched "
+      "as one; or off: nobody has measured yet what it gains (default: off)"},
+     [](auto& o, auto& given) {
+       constexpr std::array<std::string_view, 2> kWords = {"on", "off"};
+       o.cuda_graphs = one_of(given, kWords) == 0;
+     }},
     {{kGroupSplit, "dtype", "WORD",
       "what matrices are stored and multiplied in: float32, bfloat16 (half the memory, rounds "
       "weights and activations; sums stay float32) or auto: bfloat16 on GPUs and where all ranks "

@@ -98,6 +98,7 @@ struct GenerateOptions {
   Binding bind = Binding::kAuto;   // of compute threads to cores
   std::optional<Backend> backend;  // absent: GPUs where there are any
   GpuLink gpu_link = GpuLink::kNccl;
+  bool cuda_graphs = false;  // a step's kernels launched as one
   std::vector<int> compare_degrees;
 
   AttentionOptions attention;

@@ -106,6 +106,7 @@ MachineRequest machine_request(const GenerateOptions& options) {
           .bind = options.bind,
           .backend = options.backend,
           .gpu_link = options.gpu_link,
+          .cuda_graphs = options.cuda_graphs,
           .hang_timeout = options.hang_timeout,
           .throttle_link = options.throttle_link,
           .log_level = options.log_level};

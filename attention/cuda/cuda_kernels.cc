@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <utility>
 
 #include "attention/cuda/copy_kv.h"
@@ -89,6 +90,15 @@ KvType type_of(const DecodeRow& row) {
 std::int64_t stored_splits(const DecodeRow& row) {
   const std::int64_t splits = decode_splits(row.columns());
   return splits > 1 ? splits : 0;
+}
+
+/// For which memory is laid out: a few sizes, so that a row that grows seldom moves what lies
+/// behind its partials.
+std::int64_t split_places(std::int64_t splits) {
+  const auto step =
+      std::max<std::uint64_t>(16, std::bit_floor(static_cast<std::uint64_t>(splits)) / 4);
+  const auto steps = (static_cast<std::uint64_t>(splits) + step - 1) / step;
+  return static_cast<std::int64_t>(steps * step);
 }
 
 /// Of the scratch: the counter of tiles, and what aligns the queries behind it.
@@ -218,13 +228,13 @@ std::unique_ptr<AttentionKernels> CudaAttentionKernels::for_heads(const HeadShap
   return std::make_unique<CudaAttentionKernels>(memory_, shape, scale_, choice_);
 }
 
-cudaStream_t CudaAttentionKernels::native(Stream& stream) const {
+CudaStream& CudaAttentionKernels::native(Stream& stream) const {
   make_current(memory_->device);
-  return as_cuda(stream).native();
+  return as_cuda(stream);
 }
 
 void CudaAttentionKernels::reset(Stream& stream, RunningState state, std::int64_t rows) {
-  launch_reset(state, rows * shape_.query_heads, shape_.head_dim, native(stream));
+  native(stream).launch<launch_reset>(state, rows * shape_.query_heads, shape_.head_dim);
 }
 
 void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
@@ -239,7 +249,8 @@ void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
   }
   std::erase_if(segments, [](const KvSegment& segment) { return segment.len == 0; });
   if (rows.positions.empty() || segments.empty()) return;
-  const cudaStream_t to = native(stream);
+  CudaStream& to = native(stream);
+  expect_no_recording(to, "prefill");
   if (prefill_ == PrefillKernel::kReference) {
     return attend_reference(rows, std::move(segments), state, to);
   }
@@ -268,7 +279,7 @@ std::vector<KvSegment> CudaAttentionKernels::rounded(Stream& stream,
 
 void CudaAttentionKernels::attend_tiles(const QueryRows& rows,
                                         const std::vector<KvSegment>& segments, RunningState state,
-                                        cudaStream_t to) {
+                                        CudaStream& to) {
   if (!std::ranges::all_of(segments, fits_tiles)) {
     return attend_reference(rows, segments, state, to);
   }
@@ -280,11 +291,11 @@ void CudaAttentionKernels::attend_tiles(const QueryRows& rows,
 }
 
 void CudaAttentionKernels::attend_reference(const QueryRows& rows, std::vector<KvSegment> segments,
-                                            RunningState state, cudaStream_t to) {
+                                            RunningState state, CudaStream& to) {
   const std::int64_t row_count = std::ssize(rows.positions);
   const std::int64_t segment_count = std::ssize(segments);
   Descriptors& descriptors =
-      memory_->descriptors.take(Descriptors::room<std::int64_t>(row_count) + room(segments));
+      memory_->descriptors.take(Descriptors::room<std::int64_t>(row_count) + room(segments), to);
   const ReferenceAttend work{.shape = shape_,
                              .scale = scale_,
                              .q = rows.q,
@@ -293,11 +304,12 @@ void CudaAttentionKernels::attend_reference(const QueryRows& rows, std::vector<K
                              .segments = add(std::move(segments), descriptors),
                              .segment_count = segment_count,
                              .state = state};
-  memory_->descriptors.enqueue(descriptors, to, [&] { launch_reference_attend(work, to); });
+  memory_->descriptors.enqueue(descriptors, to,
+                               [&] { launch_reference_attend(work, to.native()); });
 }
 
 void CudaAttentionKernels::launch_tiles(const QueryRows& rows, std::span<const KvSegment> segments,
-                                        RunningState state, cudaStream_t to) {
+                                        RunningState state, CudaStream& to) {
   PrefillPlan plan = plan_prefill(rows.positions, segments);
   if (plan.query_tiles.empty()) return;  // no row sees a column
   const std::int64_t row_count = std::ssize(rows.positions);
@@ -308,7 +320,7 @@ void CudaAttentionKernels::launch_tiles(const QueryRows& rows, std::span<const K
   std::size_t bytes = Descriptors::room<QueryTile>(std::ssize(plan.query_tiles)) +
                       Descriptors::room<TileSegment>(std::ssize(plan.segments));
   for (const KvSegment& segment : segments) bytes += table_room(segment.view, segment.len);
-  Descriptors& descriptors = memory_->descriptors.take(bytes);
+  Descriptors& descriptors = memory_->descriptors.take(bytes, to);
   std::vector<const std::int32_t*> tables;
   for (const KvSegment& segment : segments) {
     tables.push_back(with_table(segment.view, segment.len, descriptors).table);
@@ -329,17 +341,17 @@ void CudaAttentionKernels::launch_tiles(const QueryRows& rows, std::span<const K
   }
   auto* const counter = reinterpret_cast<Counter*>(memory);
   memory_->descriptors.enqueue(descriptors, to, [&] {
-    launch_round_queries(rows.q, values, memory + kCounterBytes, counter, to);
-    if (prefill_ == PrefillKernel::kMma) return launch_prefill_mma(work, to);
+    launch_round_queries(rows.q, values, memory + kCounterBytes, counter, to.native());
+    if (prefill_ == PrefillKernel::kMma) return launch_prefill_mma(work, to.native());
     launch_prefill_sm90(with_maps(work, row_count, plan.views, counter), choice_.rung,
-                        memory_->multiprocessors, to);
+                        memory_->multiprocessors, to.native());
   });
   scratch.end();
 }
 
 void CudaAttentionKernels::finish(Stream& stream, RunningState state, Partial out,
                                   std::int64_t rows) {
-  launch_finish(state, out, rows * shape_.query_heads, shape_.head_dim, native(stream));
+  native(stream).launch<launch_finish>(state, out, rows * shape_.query_heads, shape_.head_dim);
 }
 
 void CudaAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
@@ -348,7 +360,7 @@ void CudaAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
             "segments have a length and pages, and a decode row sees all of them");
   }
   if (rows.empty()) return;
-  const cudaStream_t to = native(stream);
+  CudaStream& to = native(stream);
   // Row by row: a neighbour's keys must not decide which kernel takes a row.
   const auto others = std::stable_partition(rows.begin(), rows.end(), [&](const DecodeRow& row) {
     return mma_decode_ && fits_splits(row);
@@ -358,20 +370,21 @@ void CudaAttentionKernels::decode(Stream& stream, std::vector<DecodeRow> rows) {
   decode_reference(std::move(rows), to);
 }
 
-void CudaAttentionKernels::decode_mma(std::span<const DecodeRow> rows, cudaStream_t to) {
+void CudaAttentionKernels::decode_mma(std::span<const DecodeRow> rows, CudaStream& to) {
   if (rows.empty()) return;
   DecodePlan plan = plan_decode(rows);
   const SplitCounts counts = plan.counts();
   const std::int64_t splits = counts.splits;
   expects(splits * shape_.kv_heads < std::int64_t{1} << 31, "a decode batch fits into one grid");
-  SharedScratch::Turn scratch(memory_->splits, sizeof(float) * splits * partial_values(shape_), to);
+  const std::int64_t places = split_places(splits);
+  SharedScratch::Turn scratch(memory_->splits, sizeof(float) * places * partial_values(shape_), to);
   std::size_t bytes =
       Descriptors::room<SplitCounts>(1) + Descriptors::room<SplitRow>(std::ssize(plan.rows)) +
       Descriptors::room<DecodeSplit>(splits) + Descriptors::room<SplitKeys>(std::ssize(plan.keys));
   for (const DecodeRow& row : rows) {
     for (const KvSegment& segment : row.segments) bytes += table_room(segment.view, segment.len);
   }
-  Descriptors& descriptors = memory_->descriptors.take(bytes);
+  Descriptors& descriptors = memory_->descriptors.take(bytes, to);
   auto keys = plan.keys.begin();
   for (const DecodeRow& row : rows) {
     for (const KvSegment& segment : row.segments) {
@@ -385,14 +398,15 @@ void CudaAttentionKernels::decode_mma(std::span<const DecodeRow> rows, cudaStrea
                        .rows = descriptors.add(std::span<const SplitRow>(plan.rows)),
                        .splits = descriptors.add(std::span<const DecodeSplit>(plan.splits)),
                        .keys = descriptors.add(std::span<const SplitKeys>(plan.keys)),
-                       .parts = partial_at(scratch.values(), splits, shape_),
+                       .parts = partial_at(scratch.values(), places, shape_),
                        .bad_total = bad_lse_.as<Counter>().data()};
-  memory_->descriptors.enqueue(descriptors, to,
-                               [&] { launch_mma_decode(work, counts.rows, *mma_decode_, to); });
+  memory_->descriptors.enqueue(descriptors, to, [&] {
+    to.launch<launch_mma_decode>(work, std::int64_t{counts.rows}, *mma_decode_);
+  });
   scratch.end();
 }
 
-void CudaAttentionKernels::decode_reference(std::vector<DecodeRow> rows, cudaStream_t to) {
+void CudaAttentionKernels::decode_reference(std::vector<DecodeRow> rows, CudaStream& to) {
   if (rows.empty()) return;
   std::size_t bytes = Descriptors::room<ReferenceDecodeRow>(std::ssize(rows));
   std::int64_t stored = 0, most = 0;
@@ -404,7 +418,7 @@ void CudaAttentionKernels::decode_reference(std::vector<DecodeRow> rows, cudaStr
   const std::int64_t heads = shape_.query_heads, values = heads * (shape_.head_dim + 1);
   SharedScratch::Turn scratch(memory_->splits, sizeof(float) * stored * values, to);
   float* next = scratch.values();
-  Descriptors& descriptors = memory_->descriptors.take(bytes);
+  Descriptors& descriptors = memory_->descriptors.take(bytes, to);
   std::vector<ReferenceDecodeRow> descriptions;
   for (DecodeRow& row : rows) {
     const std::int64_t total = row.columns(), count = stored_splits(row);
@@ -422,23 +436,23 @@ void CudaAttentionKernels::decode_reference(std::vector<DecodeRow> rows, cudaStr
       .row_count = std::ssize(descriptions),
       .most_splits = most,
       .bad_total = bad_lse_.as<Counter>().data()};
-  memory_->descriptors.enqueue(descriptors, to, [&] { launch_reference_decode(work, to); });
+  memory_->descriptors.enqueue(descriptors, to, [&] { to.launch<launch_reference_decode>(work); });
   scratch.end();
 }
 
 void CudaAttentionKernels::merge(Stream& stream, std::vector<Partial> partials, Partial out,
                                  std::int64_t rows) {
   if (rows == 0) return;
-  const cudaStream_t to = native(stream);
+  CudaStream& to = native(stream);
   Descriptors& descriptors =
-      memory_->descriptors.take(Descriptors::room<Partial>(std::ssize(partials)));
+      memory_->descriptors.take(Descriptors::room<Partial>(std::ssize(partials)), to);
   const Merge work{.partials = descriptors.add(std::span<const Partial>(partials)),
                    .count = std::ssize(partials),
                    .out = out,
                    .items = rows * shape_.query_heads,
                    .head_dim = shape_.head_dim,
                    .bad_total = bad_lse_.as<Counter>().data()};
-  memory_->descriptors.enqueue(descriptors, to, [&] { launch_merge(work, to); });
+  memory_->descriptors.enqueue(descriptors, to, [&] { to.launch<launch_merge>(work); });
 }
 
 void CudaAttentionKernels::copy_kv(Stream& stream, std::vector<KvCopy> copies) {
@@ -447,21 +461,22 @@ void CudaAttentionKernels::copy_kv(Stream& stream, std::vector<KvCopy> copies) {
   expects(std::ranges::all_of(
               copies, [](const KvCopy& copy) { return is_read(copy.from) && is_read(copy.to); }),
           "these kernels copy float32 and bfloat16");
-  const cudaStream_t to = native(stream);
+  CudaStream& to = native(stream);
   std::size_t bytes = Descriptors::room<KvCopy>(std::ssize(copies));
   std::int64_t longest = 0;
   for (const KvCopy& copy : copies) {
     bytes += table_room(copy.from, columns_read(copy)) + table_room(copy.to, columns_written(copy));
     longest = std::max(longest, copy.to_columns.count);
   }
-  Descriptors& descriptors = memory_->descriptors.take(bytes);
+  Descriptors& descriptors = memory_->descriptors.take(bytes, to);
   for (KvCopy& copy : copies) {
     copy.from = with_table(copy.from, columns_read(copy), descriptors);
     copy.to = with_table(copy.to, columns_written(copy), descriptors);
   }
   const KvCopy* there = descriptors.add(std::span<const KvCopy>(copies));
-  memory_->descriptors.enqueue(
-      descriptors, to, [&] { launch_copy_kv(there, std::ssize(copies), longest, shape_, to); });
+  memory_->descriptors.enqueue(descriptors, to, [&] {
+    to.launch<launch_copy_kv>(there, std::int64_t{std::ssize(copies)}, longest, shape_);
+  });
 }
 
 std::unique_ptr<AttentionKernels> new_chosen_cuda_kernels(Device& device, const HeadShape& shape,

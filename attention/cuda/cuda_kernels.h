@@ -51,20 +51,20 @@ class CudaAttentionKernels final : public AttentionKernels {
   void copy_kv(Stream& stream, std::vector<KvCopy> copies) override;
 
  private:
-  cudaStream_t native(Stream& stream) const;
+  CudaStream& native(Stream& stream) const;
   void attend_reference(const QueryRows& rows, std::vector<KvSegment> segments, RunningState state,
-                        cudaStream_t to);
+                        CudaStream& to);
   void attend_tiles(const QueryRows& rows, const std::vector<KvSegment>& segments,
-                    RunningState state, cudaStream_t to);
+                    RunningState state, CudaStream& to);
   /// Enqueues the rounding of float32 segments into `memory`, and shows them there.
   std::vector<KvSegment> rounded(Stream& stream, std::vector<KvSegment> segments, float* memory);
   /// Of segments with no more views than one launch knows.
   void launch_tiles(const QueryRows& rows, std::span<const KvSegment> segments, RunningState state,
-                    cudaStream_t to);
+                    CudaStream& to);
 
-  void decode_reference(std::vector<DecodeRow> rows, cudaStream_t to);
+  void decode_reference(std::vector<DecodeRow> rows, CudaStream& to);
   /// Rows that fit splits.
-  void decode_mma(std::span<const DecodeRow> rows, cudaStream_t to);
+  void decode_mma(std::span<const DecodeRow> rows, CudaStream& to);
 
   std::shared_ptr<CudaCallMemory> memory_;
   HeadShape shape_;

@@ -17,6 +17,7 @@ constexpr int kMoreSlots = 4;
 }  // namespace
 
 const void* Descriptors::append(const void* values, std::size_t bytes) {
+  if (step_ != nullptr) return step_->describe(values, bytes);
   expects(used_ + bytes <= host_.size(), "descriptions fit into the room that was asked for");
   if (bytes > 0) std::memcpy(host_.data() + used_, values, bytes);
   const void* const at = device_.data() + used_;
@@ -39,7 +40,11 @@ void DescriptorPool::add_slots(int count, std::size_t bytes) {
   }
 }
 
-Descriptors& DescriptorPool::take(std::size_t bytes) {
+Descriptors& DescriptorPool::take(std::size_t bytes, const CudaStream& stream) {
+  if (LaunchRecord* const record = stream.recording()) {
+    of_step_.step_ = record;
+    return of_step_;
+  }
   const std::lock_guard lock(mutex_);
   const auto fits = [&](const Descriptors& slot) {
     return !slot.held_ && slot.host_.size() >= bytes && slot.free_.has_happened();

@@ -8,6 +8,9 @@
 // Nothing blocks and, once there are as many slots as calls are ever in flight, nothing is
 // allocated: CUDA itself bounds how far the host runs ahead of a stream. Calls may come from
 // several threads and go to several streams.
+//
+// Descriptions of a step that is gone through as one go to its record (comm/cuda/launch_record.h),
+// which sends all of them at once. One stream at a time does so.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -21,7 +24,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "attention/cuda/reusable_event.h"
+#include "comm/cuda/cuda_stream.h"
+#include "comm/cuda/reusable_event.h"
 #include "comm/device.h"
 
 namespace longspan {
@@ -48,6 +52,7 @@ class Descriptors {
 
   const void* append(const void* values, std::size_t bytes);
 
+  LaunchRecord* step_ = nullptr;  // where they go instead
   Bytes host_, device_;
   std::size_t used_ = 0;
   bool held_ = false;  // guarded by the pool's mutex
@@ -59,16 +64,17 @@ class DescriptorPool {
   /// Borrows the device, which must be the current one.
   explicit DescriptorPool(Device& device);
 
-  /// An empty one with room for `bytes`. A call that throws before enqueue() is over loses the
-  /// slot.
-  Descriptors& take(std::size_t bytes);
+  /// An empty one with room for `bytes`, for kernels on `stream`. A call that throws before
+  /// enqueue() is over loses the slot.
+  Descriptors& take(std::size_t bytes, const CudaStream& stream);
   /// Enqueues the descriptions' copy and what `launch` enqueues on `stream` to use them. The slot
   /// is free for another call once that has run.
   template <typename Launch>
-  void enqueue(Descriptors& descriptors, cudaStream_t stream, const Launch& launch) {
-    send(descriptors, stream);
+  void enqueue(Descriptors& descriptors, const CudaStream& stream, const Launch& launch) {
+    if (descriptors.step_ != nullptr) return launch();
+    send(descriptors, stream.native());
     launch();
-    give_back(descriptors, stream);
+    give_back(descriptors, stream.native());
   }
 
  private:
@@ -80,6 +86,7 @@ class DescriptorPool {
   std::mutex mutex_;
   std::vector<Buffer> memory_;
   std::vector<std::unique_ptr<Descriptors>> slots_;
+  Descriptors of_step_;
   std::size_t next_ = 0;  // where the search begins: behind the slot taken last
 };
 

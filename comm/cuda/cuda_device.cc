@@ -48,7 +48,7 @@ std::string reason_for_no_gpu() {
              visible ? str(", CUDA_VISIBLE_DEVICES is '{}'", visible) : "");
 }
 
-CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
+CudaDevice::CudaDevice(int ordinal, bool graphs) : ordinal_(ordinal), graphs_(graphs) {
   const int count = cuda_device_count();
   if (ordinal < 0 || ordinal >= count) {
     throw DeviceError(
@@ -104,12 +104,15 @@ Buffer CudaDevice::allocate(std::size_t bytes) {
   return Buffer({static_cast<std::byte*>(memory), bytes}, [memory] { cudaFree(memory); });
 }
 
-std::unique_ptr<Stream> CudaDevice::new_stream() { return std::make_unique<CudaStream>(ordinal_); }
+std::unique_ptr<Stream> CudaDevice::new_stream() {
+  return std::make_unique<CudaStream>(ordinal_, graphs_ ? this : nullptr);
+}
 
 void CudaDevice::copy(Stream& stream, Bytes dst, ConstBytes src) {
   expects(dst.size() == src.size(), "a copy has as much room as bytes");
   if (src.empty()) return;
   CudaStream& cuda = as_cuda(stream);
+  expect_no_recording(cuda, "a copy");
   cuda_check(cudaMemcpyAsync(dst.data(), src.data(), src.size(), cudaMemcpyDefault, cuda.native()),
              str("GPU {}: copying {} bytes", ordinal_, src.size()));
 }
@@ -118,6 +121,7 @@ void CudaDevice::copy_rows(Stream& stream, std::byte* dst, std::size_t dst_strid
                            const std::byte* src, std::size_t src_stride, std::size_t width,
                            std::size_t rows) {
   if (width == 0 || rows == 0) return;
+  expect_no_recording(as_cuda(stream), "a copy");
   cuda_check(cudaMemcpy2DAsync(dst, dst_stride, src, src_stride, width, rows, cudaMemcpyDefault,
                                as_cuda(stream).native()),
              str("GPU {}: copying {} rows of {} bytes", ordinal_, rows, width));

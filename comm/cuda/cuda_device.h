@@ -23,7 +23,8 @@ std::string reason_for_no_gpu();
 class CudaDevice final : public Device {
  public:
   /// `ordinal`: of the visible GPUs. Throws DeviceError if there is no such GPU or it is unusable.
-  explicit CudaDevice(int ordinal);
+  /// `graphs`: whether its streams replay as one what was enqueued as one.
+  explicit CudaDevice(int ordinal, bool graphs = false);
 
   int ordinal() const { return ordinal_; }
   /// The same in every process that sees this GPU: "GPU-5f1c...".
@@ -43,6 +44,7 @@ class CudaDevice final : public Device {
 
  private:
   int ordinal_;
+  bool graphs_;
   std::string name_;
 };
 

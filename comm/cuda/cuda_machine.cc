@@ -80,11 +80,11 @@ class CudaMachine final : public Machine {
 constexpr std::string_view kInstead = "; --backend cpu computes without";
 
 /// The GPU of this rank's place among the host's ranks.
-std::unique_ptr<CudaDevice> own_gpu(Machine& host) {
+std::unique_ptr<CudaDevice> own_gpu(Machine& host, bool graphs) {
   const int count = cuda_device_count();
   if (count == 0) throw DeviceError(str("{}{}", reason_for_no_gpu(), kInstead));
   const auto place = std::ranges::find(host.host_ranks(), host.rank()) - host.host_ranks().begin();
-  return std::make_unique<CudaDevice>(static_cast<int>(place % count));
+  return std::make_unique<CudaDevice>(static_cast<int>(place % count), graphs);
 }
 
 /// The most ranks that have the same GPU. A rank that sees one GPU may see another one than its
@@ -127,7 +127,7 @@ std::unique_ptr<Machine> open_cuda_machine(std::unique_ptr<Machine> host,
   const int count = agree_on(host->control(), [] { return cuda_device_count(); });
   const bool nowhere = !any_rank(host->control(), count > 0);
   if (!options.backend && nowhere) return host;
-  auto gpu = agree_on(host->control(), [&] { return own_gpu(*host); });
+  auto gpu = agree_on(host->control(), [&] { return own_gpu(*host, options.cuda_graphs); });
   const auto sharing = most_ranks_of_a_gpu(*host, *gpu, options.gpu_link == GpuLink::kPeer);
   return std::make_unique<CudaMachine>(std::move(host), std::move(gpu), sharing, options);
 }

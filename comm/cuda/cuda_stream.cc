@@ -54,8 +54,8 @@ CudaEvent::CudaEvent(cudaStream_t stream, Failures failures) : failures_(std::mo
 
 CudaEvent::~CudaEvent() { cudaEventDestroy(event_); }
 
-CudaStream::CudaStream(int ordinal)
-    : ordinal_(ordinal), failures_{std::make_shared<CudaFailure>()} {
+CudaStream::CudaStream(int ordinal, Device* graphs)
+    : ordinal_(ordinal), graphs_from_(graphs), failures_{std::make_shared<CudaFailure>()} {
   make_current();
   // Non-blocking: the legacy default stream would wait for it, and it for that.
   cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
@@ -71,12 +71,14 @@ void CudaStream::make_current() const {
 }
 
 Event CudaStream::record() {
+  expect_no_recording(*this, "an event");
   make_current();
   return Event(std::make_shared<CudaEvent>(stream_, failures_));
 }
 
 void CudaStream::wait(const Event& event) {
   if (!event.state()) return;
+  expect_no_recording(*this, "a wait");
   const auto cuda = std::dynamic_pointer_cast<CudaEvent>(event.state());
   expects(cuda != nullptr, "a CUDA stream waits for events of CUDA streams");
   cuda_check(cudaStreamWaitEvent(stream_, cuda->native()), "waiting for an event");
@@ -86,14 +88,26 @@ void CudaStream::wait(const Event& event) {
 }
 
 void CudaStream::call(std::function<void()> work) {
+  expect_no_recording(*this, "the host's work");
   auto host = std::make_unique<HostWork>(HostWork{std::move(work), failures_});
   cuda_check(cudaLaunchHostFunc(stream_, HostWork::run, host.get()), "enqueueing host work");
   static_cast<void>(host.release());  // run() frees it
 }
 
+void CudaStream::as_one(const std::function<void()>& enqueue) {
+  if (graphs_from_ == nullptr || recording() != nullptr) return enqueue();
+  make_current();
+  if (!graphs_) graphs_ = std::make_unique<StepGraphs>(*graphs_from_);
+  graphs_->run(stream_, enqueue);
+}
+
 void CudaStream::synchronize() {
   cuda_check(cudaStreamSynchronize(stream_), str("GPU {}: work failed", ordinal_));
   if (const auto failure = first_of(failures_)) std::rethrow_exception(failure);
+}
+
+void expect_no_recording(const CudaStream& stream, const char* what) {
+  if (stream.recording() != nullptr) throw DeviceError(str("{} is no part of a step", what));
 }
 
 CudaStream& as_cuda(Stream& stream) {

@@ -13,6 +13,8 @@
 #include <mutex>
 #include <vector>
 
+#include "comm/cuda/launch_record.h"
+#include "comm/cuda/step_graphs.h"
 #include "comm/device.h"
 
 namespace longspan {
@@ -47,10 +49,26 @@ class CudaEvent final : public EventState {
 
 class CudaStream final : public Stream {
  public:
-  explicit CudaStream(int ordinal);
+  /// `graphs`: whether what is enqueued as one may be replayed as one, with memory of this device.
+  explicit CudaStream(int ordinal, Device* graphs = nullptr);
   ~CudaStream() override;
 
   cudaStream_t native() const { return stream_; }
+  /// Calls kLaunch(arguments..., the stream), a function that enqueues kernels and nothing else.
+  /// While a step is gone through the call is noted instead.
+  template <auto kLaunch, typename... Arguments>
+  void launch(const Arguments&... arguments) {
+    if (LaunchRecord* const record = recording()) {
+      record->note(kLaunch);
+      (record->note(arguments), ...);
+      if (!record->launches()) return;
+    }
+    kLaunch(arguments..., stream_);
+  }
+  /// For tests: steps that were replayed.
+  std::int64_t replays() const { return graphs_ ? graphs_->replays() : 0; }
+  /// While a step is gone through or captured, where its launches and descriptions are noted.
+  LaunchRecord* recording() const { return graphs_ ? graphs_->record() : nullptr; }
   /// Where failures of this stream's own work are left, by its host work or by others that know of
   /// one.
   const std::shared_ptr<CudaFailure>& failure() const { return failures_.front(); }
@@ -60,6 +78,7 @@ class CudaStream final : public Stream {
   /// `work` runs on a thread of the driver: it may not call CUDA. Skipped when work before it on
   /// the host has failed.
   void call(std::function<void()> work) override;
+  void as_one(const std::function<void()>& enqueue) override;
   /// Also throws DeviceError when work on the GPU failed; the process cannot use the GPU then.
   void synchronize() override;
 
@@ -67,10 +86,15 @@ class CudaStream final : public Stream {
   void make_current() const;
 
   int ordinal_;
+  Device* graphs_from_;  // null: nothing is replayed
   cudaStream_t stream_ = nullptr;
   /// This stream's own first, then of the streams it has waited for.
   std::vector<std::shared_ptr<CudaFailure>> failures_;
+  std::unique_ptr<StepGraphs> graphs_;  // once something was enqueued as one
 };
+
+/// Throws DeviceError while a step is gone through or captured: `what` is no part of one.
+void expect_no_recording(const CudaStream& stream, const char* what);
 
 /// The CUDA stream behind `stream`; std::logic_error if it is another device's.
 CudaStream& as_cuda(Stream& stream);

@@ -39,6 +39,14 @@ TraceLabel step_label(const StepPlan& plan, const ForwardStep& step, bool approx
                    {"approximate", approximate ? 1 : 0}}};
 }
 
+/// Only the first rank of an instance has logits.
+RowScorer new_scorer(Machine& machine, const LoadedModel& model, std::int64_t logit_rows) {
+  const RowScorer::Shape shape{.vocabulary = model.config.vocabulary,
+                               .rows = model.config.part.index == 0 ? logit_rows : 0,
+                               .host_reads = machine.backend() == Backend::kCpu};
+  return {machine.device(), model.ops->new_logit_summaries(shape.vocabulary, shape.rows), shape};
+}
+
 }  // namespace
 
 std::int64_t WorkerMemory::bytes(const ModelConfig& config) const {
@@ -56,12 +64,9 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory,
       kv_(machine.device(), memory.kv),
       transformer_(machine.device(), model.config, model.weights, *model.ops, *model.kernels, kv_,
                    instance_group(machine, ranks_), memory.limits),
+      scorer_(new_scorer(machine, model, memory.limits.logit_rows)),
       bad_attention_(transformer_.bad_lse_total()),
       compute_(machine.device().new_stream()) {
-  if (machine.backend() != Backend::kCpu && has_logits()) {
-    host_logits_ = machine.device().allocate_on_host(sizeof(float) * memory.limits.logit_rows *
-                                                     model.config.vocabulary);
-  }
   if (store) {
     tier_ = std::make_unique<PageTier>(machine.device(), std::move(store),
                                        kv_.pages().shape().page_bytes(), memory.tier.to_write,
@@ -340,12 +345,14 @@ void Worker::score_rows(StepReport& report, const ForwardStep& step,
     const std::span<const RequestRow> some = rows.first(std::min(most, rows.size()));
     std::vector<std::int64_t> indices;
     for (const RequestRow& row : some) indices.push_back(row.row);
-    const float* logits = on_host(transformer_.logits(*compute_, indices), std::ssize(indices));
-    await_compute();
+    const float* logits = transformer_.logits(*compute_, indices);
     if (!has_logits()) continue;
-    for (std::size_t i = 0; i < some.size(); ++i) {
-      report.rows.push_back(score_row(step, some[i], logits_row(logits, i)));
-    }
+    std::vector<RowQuestion> questions;
+    for (const RequestRow& row : some)
+      questions.push_back(question(step, row, std::ssize(questions)));
+    const std::vector<Scored> scored = answers(logits, questions);
+    for (std::size_t i = 0; i < some.size(); ++i)
+      report.rows.push_back({some[i].request, scored[i]});
   }
 }
 
@@ -355,41 +362,40 @@ void Worker::score_sliced(StepReport& report, const ForwardStep& step,
   const std::int64_t most = transformer_.limits().logit_rows;
   for (std::int64_t first = 0; first < step.decode_rows(); first += most) {
     const std::int64_t count = std::min(most, step.decode_rows() - first);
-    const float* logits = on_host(transformer_.sliced_logits(*compute_, step, first, count), count);
-    await_compute();
+    const float* logits = transformer_.sliced_logits(*compute_, step, first, count);
+    std::vector<RequestRow> here;
+    std::vector<RowQuestion> questions;
     for (const RequestRow& row : rows) {
       const std::int64_t at = row.row - step.chunk_rows() - first;
       if (at < 0 || at >= count) continue;
-      report.rows.push_back(score_row(step, row, logits_row(logits, at)));
+      here.push_back(row);
+      questions.push_back(question(step, row, at));
     }
+    const std::vector<Scored> scored = answers(logits, questions);
+    for (std::size_t i = 0; i < here.size(); ++i)
+      report.rows.push_back({here[i].request, scored[i]});
   }
 }
 
-RowResult Worker::score_row(const ForwardStep& step, const RequestRow& row,
-                            std::span<const float> logits) const {
+/// About the row of the step whose logits are row `at`.
+RowQuestion Worker::question(const ForwardStep& step, const RequestRow& row,
+                             std::int64_t at) const {
   const Sequence& sequence = sequences_.at(row.request);
   const Admission& admission = sequence.admission;
   const std::int64_t position = step.positions[row.row] + 1;
   const std::int64_t sampled = position - std::ssize(admission.prompt);
-  if (sampled < std::ssize(admission.forced)) {
-    return {row.request, longspan::score(logits, admission.top, admission.forced[sampled])};
-  }
-  return {row.request,
-          sample(logits, admission.top, admission.sampling, sequence.history, sampled, position)};
+  RowQuestion question{.row = at,
+                       .top = admission.top,
+                       .sampling = &admission.sampling,
+                       .history = &sequence.history,
+                       .written = sampled,
+                       .position = position};
+  if (sampled < std::ssize(admission.forced)) question.forced = admission.forced[sampled];
+  return question;
 }
 
-/// Where the host reads `rows` rows of logits once the stream is past this.
-const float* Worker::on_host(const float* logits, std::int64_t rows) {
-  if (machine_.backend() == Backend::kCpu || !has_logits()) return logits;
-  const std::span<const float> there(logits, rows * model_.config.vocabulary);
-  machine_.device().copy(*compute_, host_logits_.bytes().first(there.size_bytes()),
-                         std::as_bytes(there));
-  return host_logits_.as<float>().data();
-}
-
-std::span<const float> Worker::logits_row(const float* logits, std::int64_t row) const {
-  const int vocabulary = model_.config.vocabulary;
-  return {logits + row * vocabulary, static_cast<std::size_t>(vocabulary)};
+std::vector<Scored> Worker::answers(const float* logits, std::span<const RowQuestion> questions) {
+  return scorer_.score(*compute_, logits, questions, [this] { await_compute(); });
 }
 
 void Worker::sum_nll(StepReport& report, const ForwardStep& step, const StepChunk& chunk,
@@ -402,14 +408,14 @@ void Worker::sum_nll(StepReport& report, const ForwardStep& step, const StepChun
     const std::int64_t count = std::min(most, end - row);
     std::vector<std::int64_t> rows(count);
     std::iota(rows.begin(), rows.end(), row);
-    const float* logits = on_host(transformer_.logits(*compute_, rows), count);
-    await_compute();
+    const float* logits = transformer_.logits(*compute_, rows);
     if (!has_logits()) continue;
+    std::vector<RowQuestion> questions;
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t next = step.positions[row + i] + 1;
-      if (next == std::ssize(prompt)) continue;
-      sum -= log_probability(logits_row(logits, i), prompt[next]);
+      if (next < std::ssize(prompt)) questions.push_back({.row = i, .forced = prompt[next]});
     }
+    for (const Scored& scored : answers(logits, questions)) sum -= scored.chosen.logprob;
   }
   if (has_logits()) report.nll.push_back({request, sum});
 }

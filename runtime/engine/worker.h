@@ -14,6 +14,7 @@
 #include "runtime/engine/tier_shape.h"
 #include "runtime/memory/kv_store.h"
 #include "runtime/memory/page_table.h"
+#include "runtime/model/row_scorer.h"
 #include "runtime/model/tokenizer.h"
 #include "runtime/model/transformer.h"
 
@@ -108,10 +109,8 @@ class Worker final : public StepWorker {
   std::vector<RequestRow> mastered(const StepPlan& plan, const ForwardStep& step) const;
   void score_rows(StepReport& report, const ForwardStep& step, std::span<const RequestRow> rows);
   void score_sliced(StepReport& report, const ForwardStep& step, std::span<const RequestRow> rows);
-  RowResult score_row(const ForwardStep& step, const RequestRow& row,
-                      std::span<const float> logits) const;
-  const float* on_host(const float* logits, std::int64_t rows);
-  std::span<const float> logits_row(const float* logits, std::int64_t row) const;
+  RowQuestion question(const ForwardStep& step, const RequestRow& row, std::int64_t at) const;
+  std::vector<Scored> answers(const float* logits, std::span<const RowQuestion> questions);
   void sum_nll(StepReport& report, const ForwardStep& step, const StepChunk& chunk,
                RequestId request);
 
@@ -127,7 +126,7 @@ class Worker final : public StepWorker {
   std::int64_t resident_before_;
   KvStore kv_;
   Transformer transformer_;
-  Buffer host_logits_;  // a copy, where the host cannot read the device's memory
+  RowScorer scorer_;
   std::map<RequestId, Sequence> sequences_;
   std::vector<ForkedTail> forked_tails_;
   std::int64_t bad_attention_;  // bad partials counted by the kernels up to the last step

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "runtime/model/cpu/vector_kernels.h"
@@ -21,17 +22,35 @@ struct Candidate {
   }
 };
 
+/// The sum of all weights, as a device and as this host adds them up, differs by less (relative:
+/// both in double, of a few million at most).
+constexpr double kSumError = 1e-9;
+
 /// The tokens that are left, in order of id, and how near the filters came to leaving others.
+///
+/// Some may not be listed. No score of those is above `beyond_`: a filter that leaves only tokens
+/// above it leaves what it would have of all.
 class Candidates {
  public:
+  Candidates(const LogitSummary& summary, std::span<const ListedLogit> list, double temperature) {
+    const double best = summary.best;
+    for (const ListedLogit& one : list) {
+      if (one.logit > -std::numeric_limits<float>::infinity())
+        add(one.logit, one.id, best, temperature);
+    }
+    if (list.size() == kListedLogits && left_.size() == list.size()) beyond_ = left_.back().score;
+    std::ranges::sort(left_, {}, &Candidate::id);
+    sum_ = summary.weight_sum;
+    if (!beyond_) add_up();
+  }
+
   Candidates(std::span<const float> logits, double temperature) {
     const double best = largest(logits.data(), std::ssize(logits));
     if (!std::isfinite(best)) return;
     left_.reserve(logits.size());
     for (std::size_t id = 0; id < logits.size(); ++id) {
       if (!(logits[id] > -std::numeric_limits<float>::infinity())) continue;
-      const double score = (logits[id] - best) / temperature;
-      left_.push_back({score, std::exp(score), static_cast<TokenId>(id)});
+      add(logits[id], static_cast<TokenId>(id), best, temperature);
     }
     add_up();
   }
@@ -39,14 +58,14 @@ class Candidates {
   /// Those at least as good as the k-th stay, as with transformers: more than k where some are
   /// equal.
   void keep_top_k(std::int64_t k) {
-    if (k <= 0 || k >= std::ssize(left_)) return;
+    if (k <= 0) return;
+    if (k >= std::ssize(left_)) return doubt_if(beyond_.has_value());
     std::vector<Candidate> sorted = left_;
     std::ranges::nth_element(sorted, sorted.begin() + k, Candidate::better);
     const Candidate& first_out = sorted[k];
     const Candidate last_in =
         *std::max_element(sorted.begin(), sorted.begin() + k, Candidate::better);
-    std::erase_if(left_, [&](const Candidate& c) { return c.score < last_in.score; });
-    add_up();
+    keep_only([&](const Candidate& c) { return c.score >= last_in.score; }, last_in.score);
     if (first_out.score < last_in.score) note_gap(last_in.score - first_out.score, last_in);
   }
 
@@ -59,22 +78,24 @@ class Candidates {
       if (kept == in_place) in_place = sort_more(sorted, in_place);
       held += sorted[kept].weight / sum_;
       note_gap(std::abs(held - p), sorted[kept]);
+      doubt_if(beyond_ && std::abs(held - p) < kSumError);
     }
-    if (kept == sorted.size()) return;
+    if (kept == sorted.size()) return doubt_if(beyond_.has_value());
     if (kept == in_place) sort_more(sorted, in_place);
     const Candidate& first_out = sorted[kept];
     note_gap(sorted[kept - 1].score - first_out.score, first_out);
-    std::erase_if(left_, [&](const Candidate& c) { return !Candidate::better(c, first_out); });
-    add_up();
+    keep_only([&](const Candidate& c) { return Candidate::better(c, first_out); }, first_out.score);
   }
 
   void keep_min_p(double p) {
     if (p <= 0) return;
     const double least = std::log(p);
     for (const Candidate& c : left_) note_gap(std::abs(c.score - least), c);
-    std::erase_if(left_, [&](const Candidate& c) { return c.score < least; });
-    add_up();
+    keep_only([&](const Candidate& c) { return c.score >= least; }, least);
   }
+
+  /// Whether what is left is what would be left of all.
+  bool is_sure() const { return sure_ && !beyond_; }
 
   Draw pick(double number) const {
     if (left_.empty()) return {};
@@ -94,6 +115,23 @@ class Candidates {
   }
 
  private:
+  void add(float logit, TokenId id, double best, double temperature) {
+    const double score = (logit - best) / temperature;
+    left_.push_back({score, std::exp(score), id});
+  }
+
+  void doubt_if(bool doubtful) { sure_ = sure_ && !doubtful; }
+
+  /// `stays` is so of no score below `border`. One at the border counts, for where it lies tokens
+  /// are ordered by id, and one that is not listed may have a lower one.
+  template <typename Stays>
+  void keep_only(const Stays& stays, double border) {
+    std::erase_if(left_, [&](const Candidate& c) { return !stays(c); });
+    doubt_if(beyond_ && border <= *beyond_);
+    beyond_.reset();
+    add_up();
+  }
+
   void add_up() {
     sum_ = 0;
     for (const Candidate& c : left_) sum_ += c.weight;
@@ -118,18 +156,37 @@ class Candidates {
   }
 
   std::vector<Candidate> left_;
-  double sum_ = 0;  // of their weights
+  double sum_ = 0;  // of their weights, those not listed too
   double margin_ = 1;
+  std::optional<double> beyond_;  // if some are not listed
+  bool sure_ = true;
 };
+
+void filter(Candidates& candidates, const Sampling& sampling) {
+  candidates.keep_top_k(sampling.top_k);
+  candidates.keep_top_p(sampling.top_p);
+  candidates.keep_min_p(sampling.min_p);
+}
 
 }  // namespace
 
 Draw draw(std::span<const float> logits, const Sampling& sampling, double number) {
   Candidates candidates(logits, sampling.temperature);
-  candidates.keep_top_k(sampling.top_k);
-  candidates.keep_top_p(sampling.top_p);
-  candidates.keep_min_p(sampling.min_p);
+  filter(candidates, sampling);
   return candidates.pick(number);
+}
+
+std::optional<Draw> draw_listed(const LogitSummary& summary, std::span<const ListedLogit> list,
+                                const Sampling& sampling, double number) {
+  Candidates candidates(summary, list, sampling.temperature);
+  filter(candidates, sampling);
+  if (!candidates.is_sure()) return std::nullopt;
+  return candidates.pick(number);
+}
+
+bool may_draw_listed(const Sampling& sampling) {
+  if (sampling.top_k > 0) return sampling.top_k < kListedLogits;
+  return sampling.top_p < 1 || sampling.min_p > 0;
 }
 
 }  // namespace longspan

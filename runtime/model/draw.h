@@ -6,8 +6,10 @@
 // moves further than the probabilities do.
 #pragma once
 
+#include <optional>
 #include <span>
 
+#include "runtime/model/logit_summary.h"
 #include "runtime/model/sampling.h"
 
 namespace longspan {
@@ -23,5 +25,12 @@ struct Draw {
 /// `number` in [0, 1). sampling.draws(). Tokens whose logit is -inf or NaN are never drawn; the
 /// first one if there are no others.
 Draw draw(std::span<const float> logits, const Sampling& sampling, double number);
+
+/// The same token from a usable row's summary, for sampling.temperature, and its list of best
+/// logits; nothing where those do not prove which it is. The margin is the same to nine digits.
+std::optional<Draw> draw_listed(const LogitSummary& summary, std::span<const ListedLogit> list,
+                                const Sampling& sampling, double number);
+/// Whether a list can prove it: a filter keeps fewer tokens than it has.
+bool may_draw_listed(const Sampling& sampling);
 
 }  // namespace longspan

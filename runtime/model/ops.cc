@@ -1,6 +1,8 @@
 // Which devices' operations this build has.
 #include "runtime/model/ops.h"
 
+#include <cstdlib>
+
 #include "comm/error.h"
 #ifdef LONGSPAN_WITH_CUDA
 #include "runtime/model/cuda/cuda_model_ops.h"
@@ -25,7 +27,7 @@ void ModelOps::feed_forward(Stream& stream, const float* x, std::int64_t rows,
 
 #ifdef LONGSPAN_WITH_CUDA
 std::unique_ptr<ModelOps> new_cuda_model_ops(Device& device, Precision precision) {
-  return make_cuda_model_ops(device, precision);
+  return make_cuda_model_ops(device, precision, std::getenv("LONGSPAN_SCORES"));
 }
 #else
 std::unique_ptr<ModelOps> new_cuda_model_ops(Device& /*device*/, Precision /*precision*/) {

@@ -16,6 +16,7 @@
 #include "attention/segment.h"
 #include "comm/device.h"
 #include "runtime/model/gguf.h"
+#include "runtime/model/logit_summary.h"
 #include "runtime/model/model_config.h"
 #include "runtime/model/rope.h"
 #include "runtime/model/tokenizer.h"
@@ -133,6 +134,13 @@ class ModelOps {
   /// Whether the first product of a shape waits for a kernel to be found and loaded, which whoever
   /// starts a job should wait for, not a request.
   virtual bool finds_kernels() const { return false; }
+
+  /// Memory and kernels for summaries of so many rows at once; null where the host reads logits as
+  /// well itself.
+  virtual std::unique_ptr<LogitSummaries> new_logit_summaries(int /*vocabulary*/,
+                                                              std::int64_t /*rows*/) const {
+    return nullptr;
+  }
 
   /// out[i] = row tokens[i] of the table, scaled. Ids must lie inside the vocabulary.
   virtual void embed(Stream& stream, const Embedding& embedding, std::vector<TokenId> tokens,

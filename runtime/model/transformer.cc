@@ -137,6 +137,17 @@ std::size_t Transformer::memory_bytes(const ModelConfig& config, const Limits& l
 void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerDone& layer_done) {
   expects(step.rows() <= limits_.rows && std::ssize(step.chunks) <= limits_.chunks,
           "the step fits the memory planned for it");
+  if (!is_one(step, layer_done)) return pass(compute, step, layer_done);
+  compute.as_one([&] { pass(compute, step, layer_done); });
+}
+
+/// Whether nothing but this rank's kernels takes part in the step, and its launches are few kinds.
+bool Transformer::is_one(const ForwardStep& step, const LayerDone& layer_done) const {
+  return step.chunks.empty() && step.rows() > 0 && step.group.size() == 1 &&
+         config_.part.ranks == 1 && !layer_done;
+}
+
+void Transformer::pass(Stream& compute, const ForwardStep& step, const LayerDone& layer_done) {
   const std::vector<RowBlock> blocks = blocks_of(step, block_rows(limits_));
   ops_.embed(compute, weights_.embedding(), step.tokens, hidden(0));
   rope_angles(compute, step);

@@ -149,6 +149,8 @@ class Transformer {
                              std::int64_t count);
 
  private:
+  void pass(Stream& compute, const ForwardStep& step, const LayerDone& layer_done);
+  bool is_one(const ForwardStep& step, const LayerDone& layer_done) const;
   void project(Stream& compute, const ForwardStep& step, int index, const RowBlock& block,
                std::vector<KvTarget> targets);
   void attention(Stream& compute, const ForwardStep& step, int layer);

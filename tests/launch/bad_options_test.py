@@ -30,6 +30,7 @@ BAD_NUMBERS = [
     ("--keep", ["few", "SPREAD"], "spread or fewest"),
     ("--policy", ["random", "elastic"], "random_elastic, static_sp, replicas or chunked_prefill"),
     ("--prefix-cache", ["1", "auto"], "on or off"),
+    ("--cuda-graphs", ["1", "auto"], "on or off"),
     ("--calibrate", ["fast", "on"], "off, quick or full"),
     ("--throttle-link", ["0", "fast", "25M,", "25M,1"], "25M or 1.25G,200us"),
     ("--kv-dtype", ["float8", "half"], "auto, float32, float16, bfloat16 or int8"),

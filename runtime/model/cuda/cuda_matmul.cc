@@ -81,12 +81,12 @@ struct CudaMatmul::Plan {
 
 CudaMatmul::CudaMatmul(CudaDevice& device) : library_(CublasLt::get()), scratch_(device) {
   library_.check(library_.create(&handle_), "starting cuBLASLt");
-  const SharedScratch::Turn allocates(scratch_, kWorkspace + kNarrowed, nullptr);
+  scratch_.reserve(kWorkspace + kNarrowed);
 }
 
 CudaMatmul::~CudaMatmul() { library_.destroy(handle_); }
 
-void CudaMatmul::multiply(cudaStream_t stream, const float* x, std::int64_t rows,
+void CudaMatmul::multiply(CudaStream& stream, const float* x, std::int64_t rows,
                           const MatrixSlice& w, float* out, Output output) {
   const CudaMatrixLayout& layout = layout_of(w.matrix);
   if (rows == 0 || w.outputs.count == 0) return;
@@ -118,25 +118,25 @@ void CudaMatmul::multiply(cudaStream_t stream, const float* x, std::int64_t rows
       const std::int64_t begin = rows * i / pieces;
       product.rows = rows * (i + 1) / pieces - begin;
       product.out = out + begin * product.outputs;
-      launch_narrow_rows(x + begin * product.inputs, product.rows, product.inputs, product.x_stride,
-                         narrowed, stream);
+      stream.launch<launch_narrow_rows>(x + begin * product.inputs, product.rows,
+                                        std::int64_t{product.inputs}, product.x_stride, narrowed);
       multiply(stream, product, workspace);
     }
   }
   turn.end();
 }
 
-void CudaMatmul::multiply(cudaStream_t stream, const std::uint16_t* x, std::int64_t rows,
+void CudaMatmul::multiply(CudaStream& stream, const std::uint16_t* x, std::int64_t rows,
                           const PackedMatrix& w, float* out, Output output) {
   multiply_narrow(stream, x, rows, w, {.out = out, .accumulates = output == Output::kAccumulate});
 }
 
-void CudaMatmul::multiply(cudaStream_t stream, const std::uint16_t* x, std::int64_t rows,
+void CudaMatmul::multiply(CudaStream& stream, const std::uint16_t* x, std::int64_t rows,
                           const PackedMatrix& w, std::uint16_t* out) {
   multiply_narrow(stream, x, rows, w, {.out = out, .is_out_narrow = true});
 }
 
-void CudaMatmul::multiply_narrow(cudaStream_t stream, const std::uint16_t* x, std::int64_t rows,
+void CudaMatmul::multiply_narrow(CudaStream& stream, const std::uint16_t* x, std::int64_t rows,
                                  const PackedMatrix& w, MatrixProduct product) {
   const CudaMatrixLayout& layout = layout_of(w);
   expects(layout.precision() == Precision::kBFloat16, "both factors are bfloat16");
@@ -154,16 +154,23 @@ void CudaMatmul::multiply_narrow(cudaStream_t stream, const std::uint16_t* x, st
   turn.end();
 }
 
-void CudaMatmul::multiply(cudaStream_t stream, const MatrixProduct& product, Bytes workspace) {
-  if (is_few_rows(product)) return launch_few_rows(product, stream);
+void CudaMatmul::multiply(CudaStream& stream, const MatrixProduct& product, Bytes workspace) {
+  if (is_few_rows(product)) return stream.launch<launch_few_rows>(product);
   const Plan* const found = plan(product);
-  if (found == nullptr) return launch_plain_product(product, stream);
+  if (found == nullptr) return stream.launch<launch_plain_product>(product);
+  stream.launch<launch_planned>(handle_, found, product, workspace.data());
+}
+
+void CudaMatmul::launch_planned(cublasLtHandle_t handle, const Plan* plan,
+                                const MatrixProduct& product, std::byte* workspace,
+                                cudaStream_t stream) {
   const float one = 1.0f, beta = product.accumulates ? 1.0f : 0.0f;
-  library_.check(library_.matmul(handle_, found->product, &one, product.w, found->w, product.x,
-                                 found->x, &beta, product.out, found->out, product.out, found->out,
-                                 &found->algorithm, workspace.data(), workspace.size(), stream),
-                 str("multiplying {} rows of {} values into {} on the GPU", product.rows,
-                     product.inputs, product.outputs));
+  const CublasLt& library = plan->library;
+  library.check(library.matmul(handle, plan->product, &one, product.w, plan->w, product.x, plan->x,
+                               &beta, product.out, plan->out, product.out, plan->out,
+                               &plan->algorithm, workspace, kWorkspace, stream),
+                str("multiplying {} rows of {} values into {} on the GPU", product.rows,
+                    product.inputs, product.outputs));
 }
 
 const CudaMatmul::Plan* CudaMatmul::plan(const MatrixProduct& product) {

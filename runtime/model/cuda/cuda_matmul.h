@@ -15,6 +15,7 @@
 
 #include "attention/cuda/shared_scratch.h"
 #include "comm/cuda/cuda_device.h"
+#include "comm/cuda/cuda_stream.h"
 #include "runtime/model/cuda/cublaslt.h"
 #include "runtime/model/cuda/cuda_matrix_layout.h"
 #include "runtime/model/cuda/matrix_kernels.h"
@@ -33,14 +34,14 @@ class CudaMatmul {
 
   /// Enqueues out (rows, w.outputs.count) = x (rows, w.inputs.count) times the slice, or adds to
   /// it. Streams take turns.
-  void multiply(cudaStream_t stream, const float* x, std::int64_t rows, const MatrixSlice& w,
+  void multiply(CudaStream& stream, const float* x, std::int64_t rows, const MatrixSlice& w,
                 float* out, Output output);
 
   /// The same of rows that are bfloat16 already, w.inputs.count values apart, into float32; or
   /// where `out` is bfloat16, which is overwritten.
-  void multiply(cudaStream_t stream, const std::uint16_t* x, std::int64_t rows,
+  void multiply(CudaStream& stream, const std::uint16_t* x, std::int64_t rows,
                 const PackedMatrix& w, float* out, Output output);
-  void multiply(cudaStream_t stream, const std::uint16_t* x, std::int64_t rows,
+  void multiply(CudaStream& stream, const std::uint16_t* x, std::int64_t rows,
                 const PackedMatrix& w, std::uint16_t* out);
 
   std::string version() const { return library_.version(); }
@@ -49,9 +50,12 @@ class CudaMatmul {
   struct Key;
   struct Plan;
 
-  void multiply_narrow(cudaStream_t stream, const std::uint16_t* x, std::int64_t rows,
+  void multiply_narrow(CudaStream& stream, const std::uint16_t* x, std::int64_t rows,
                        const PackedMatrix& w, MatrixProduct product);
-  void multiply(cudaStream_t stream, const MatrixProduct& product, Bytes workspace);
+  void multiply(CudaStream& stream, const MatrixProduct& product, Bytes workspace);
+  static void launch_planned(cublasLtHandle_t handle, const Plan* plan,
+                             const MatrixProduct& product, std::byte* workspace,
+                             cudaStream_t stream);
   /// Null where cuBLASLt has no kernel for it.
   const Plan* plan(const MatrixProduct& product);
   std::unique_ptr<Plan> new_plan(const MatrixProduct& product) const;

@@ -435,6 +435,39 @@ class StandingPlan {
   MmaDecode work_{};
 };
 
+/// Steps in which rows grow, over the end of a page and of a table's place.
+TEST_F(DecodeMma, StepsAskedForAsOneGiveWhatTheyGiveOneByOne) {
+  const HeadShape shape{.query_heads = 8, .kv_heads = 2, .head_dim = 128};
+  const auto problem = problem_of(shape, 2, 1100, 19);
+  const DeviceKv kv(on_, problem, iota(1100), 16);
+  const Array q = on_.upload(problem.q);
+  CudaAttentionKernels kernels(on_.device(), shape, problem.scale, kByMma);
+  CudaDevice graphs(0, true);
+  const auto one = graphs.new_stream();
+  const auto enqueue = [&](Stream& stream, std::int64_t length, Partial out) {
+    std::vector<DecodeRow> rows;
+    for (std::int64_t row = 0; row < 2; ++row) {
+      KvSegment segment = kv.full_segment();
+      segment.len = length - 700 * row;
+      rows.push_back(
+          {q.values + row * query_values(shape), {segment}, partial_row(out, row, shape)});
+    }
+    kernels.decode(stream, std::move(rows));
+  };
+  const DevicePartial replayed = on_.blank_partial(2 * 8, 128);
+  for (std::int64_t length = 1015; length < 1035; ++length) {
+    const DevicePartial plain = on_.blank_partial(2 * 8, 128);
+    enqueue(on_.stream(), length, plain.view());
+    one->as_one([&] { enqueue(*one, length, replayed.view()); });
+    one->synchronize();
+    const Computed found = on_.download(replayed), expected = on_.download(plain);
+    for (std::int64_t row = 0; row < 2; ++row) {
+      EXPECT_EQ(row_of(found, row, shape), row_of(expected, row, shape)) << row << ": " << length;
+    }
+  }
+  EXPECT_GE(as_cuda(*one).replays(), 14);
+}
+
 /// What a graph replays is what then lies in memory: rows grow, and one comes.
 TEST_F(DecodeMma, ACapturedLaunchFollowsTheRows) {
   const HeadShape shape{.query_heads = 8, .kv_heads = 2, .head_dim = 128};

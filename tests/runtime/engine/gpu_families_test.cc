@@ -6,6 +6,7 @@
 #include <string>
 
 #include "comm/agreement.h"
+#include "comm/cuda/cuda_device.h"
 #include "comm/str.h"
 #include "runtime/engine/load_model.h"
 #include "runtime/model/model_part.h"
@@ -24,6 +25,25 @@ MachineOptions machine_options() {
 }  // namespace test
 
 namespace {
+
+/// The machine, but that its GPU replays steps as graphs.
+class WithGraphs final : public Machine {
+ public:
+  explicit WithGraphs(Machine& inner) : inner_(inner), gpu_(0, true) {}
+
+  Device& device() override { return gpu_; }
+  Communicator& data() override { return inner_.data(); }
+  Communicator& control() override { return inner_.control(); }
+  const std::vector<int>& host_ranks() const override { return inner_.host_ranks(); }
+  const std::string& host() const override { return inner_.host(); }
+  int threads() const override { return inner_.threads(); }
+  Backend backend() const override { return inner_.backend(); }
+  std::optional<std::int64_t> device_memory_left() override { return inner_.device_memory_left(); }
+
+ private:
+  Machine& inner_;
+  CudaDevice gpu_;
+};
 
 class GpuFamiliesTest : public testing::TestWithParam<std::string> {
  protected:
@@ -45,9 +65,12 @@ class GpuFamiliesTest : public testing::TestWithParam<std::string> {
 
   /// On all ranks; what the first one heard is compared.
   void run(const JobOptions& options, int tp, const std::string& what) {
+    run(test::machine(), options, tp, what);
+  }
+
+  void run(Machine& machine, const JobOptions& options, int tp, const std::string& what) {
     rows_.clear();
     nll_ = 0;
-    Machine& machine = test::machine();
     LoadedModel model =
         load_model(machine, open_model(machine, directory_.path().string()), {.tp = tp});
     if (machine.rank() != 0) {
@@ -101,6 +124,12 @@ TEST_P(GpuFamiliesTest, EveryStrategySaysTheSame) {
     run({.degree = degree, .page_tokens = 4, .decode_strategy = decode}, 1,
         std::string(name(decode)));
   }
+}
+
+TEST_P(GpuFamiliesTest, GraphsSayTheSame) {
+  if (test::machine().size() > 1) return;  // nothing is replayed
+  WithGraphs machine(test::machine());
+  run(machine, {.degree = 1, .page_tokens = 4, .chunk_tokens = 16}, 1, "replayed");
 }
 
 TEST_P(GpuFamiliesTest, PartsSayTheSame) {

@@ -11,6 +11,7 @@
 #include <numeric>
 #include <span>
 
+#include "attention/kv_pages.h"
 #include "comm/cpu/cpu_device.h"
 #include "comm/cuda/cuda_device.h"
 #include "comm/cuda/cuda_stream.h"
@@ -662,6 +663,91 @@ TEST_F(CudaModelOpsTest, AFeedForwardIsItsStepsOneByOne) {
       }
     }
   }
+}
+
+/// What a step of decode asks for, attention apart: tokens, positions and pages differ from step to
+/// step, and now and then the number of rows.
+TEST_F(CudaModelOpsTest, StepsAskedForAsOneGiveWhatTheyGiveOneByOne) {
+  constexpr int kHidden = 64, kVocabulary = 50, kPages = 8, kPageTokens = 4;
+  const HeadShape heads{2, 1, 16};
+  const auto table = test::random_values(kVocabulary * kHidden, 1);
+  const Array rows_of_tokens = upload(table), weight = upload(test::random_values(kHidden, 2));
+  const auto layout = narrow_ops_->new_matrix_layout(kHidden, kHidden);
+  std::vector<std::byte> packed(layout->bytes());
+  layout->pack(test::random_values(kHidden * kHidden, 3).data(), 0, kHidden, packed);
+  const Buffer w = upload_bytes(packed);
+  const Embedding embedding{TensorType::kF32, rows_of_tokens.memory.bytes(), kVocabulary, kHidden};
+  const RopeTable rope(1e4, heads.head_dim);
+
+  const std::int64_t kept = kPages * kPageTokens * heads.kv_values();
+  struct Memory {
+    Array x, normed, qkv, angles, q, kv;
+  };
+  const auto memory = [&] {
+    return Memory{upload(unwritten(3 * kHidden)),
+                  upload(unwritten(3 * kHidden)),
+                  upload(unwritten(3 * kHidden)),
+                  upload(unwritten(3 * heads.head_dim)),
+                  upload(unwritten(3 * 2 * heads.head_dim)),
+                  upload(unwritten(kept))};
+  };
+  const auto enqueue = [&](Stream& stream, const Memory& at, std::int64_t step) {
+    const std::int64_t rows = step == 4 ? 2 : 3;
+    std::vector<TokenId> tokens;
+    std::vector<std::int64_t> positions;
+    std::vector<std::vector<std::int32_t>> pages;
+    std::vector<KvTarget> targets;
+    for (std::int64_t row = 0; row < rows; ++row) {
+      tokens.push_back(static_cast<TokenId>((7 * step + 11 * row) % kVocabulary));
+      positions.push_back(step + 100 * row);
+      pages.push_back({static_cast<std::int32_t>(2 * row), static_cast<std::int32_t>(7 - row)});
+    }
+    for (std::int64_t row = 0; row < rows; ++row) {
+      KvView view = pages_at(at.kv.data(), KvType::kFloat32, heads, kPageTokens);
+      view.table = pages[row].data();
+      targets.push_back({row, 1, view, step});
+    }
+    narrow_ops_->embed(stream, embedding, tokens, at.x.data());
+    narrow_ops_->rope_angles(stream, rope, positions, at.angles.data());
+    narrow_ops_->normed_matmul(stream, at.x.data(), rows, {weight.data(), kHidden},
+                               {layout.get(), w.bytes().data()}, at.normed.data(), at.qkv.data());
+    narrow_ops_->rope_and_store(
+        stream, {.qkv = at.qkv.data(), .angles = at.angles.data(), .rows = rows, .heads = heads},
+        at.q.data(), targets);
+    narrow_ops_->add_sum(stream, {at.qkv.data(), at.x.data()}, rows * kHidden, at.x.data());
+    narrow_ops_->clear(stream, at.qkv.data(), 5);
+  };
+  CudaDevice graphs(0, true);
+  const auto one = graphs.new_stream();
+  const Memory plain = memory(), replayed = memory();
+  constexpr int kSteps = 8;  // of 3 rows but for one
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+    enqueue(*stream_, plain, step);
+    stream_->synchronize();
+    one->as_one([&] { enqueue(*one, replayed, step); });
+    one->synchronize();
+    for (const auto array : {&Memory::x, &Memory::qkv, &Memory::q, &Memory::kv}) {
+      const auto found = download(replayed.*array), expected = download(plain.*array);
+      expect_near(found, expected, 0, 0, str("step {}", step));
+    }
+  }
+  EXPECT_EQ(as_cuda(*one).replays(), kSteps - 2) << "all but the first of each number of rows";
+}
+
+/// A copy is no kernel: such steps go as ever, once.
+TEST_F(CudaModelOpsTest, AStepThatIsNoListOfKernelsIsNotReplayed) {
+  CudaDevice graphs(0, true);
+  const auto one = graphs.new_stream();
+  const Array from = upload({1, 2, 3}), to = upload(unwritten(3));
+  for (int i = 0; i < 3; ++i) {
+    one->as_one([&] {
+      narrow_ops_->add_sum(*one, {from.data()}, 3, from.data());
+      device_->copy(*one, to.memory.bytes(), from.memory.bytes());
+    });
+    one->synchronize();
+  }
+  EXPECT_EQ(download(to), (std::vector<float>{8, 16, 24}));
+  EXPECT_EQ(as_cuda(*one).replays(), 0);
 }
 
 TEST_F(CudaModelOpsTest, GatheredRowsComeInTheOrderAskedFor) {

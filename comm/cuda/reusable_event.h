@@ -25,6 +25,8 @@ class ReusableEvent {
   void hold_back(cudaStream_t stream) const {
     cuda_check(cudaStreamWaitEvent(stream, event_), "waiting for an event");
   }
+  /// Blocks the caller.
+  void await() const { cuda_check(cudaEventSynchronize(event_), "waiting for an event"); }
   bool has_happened() const {
     const cudaError_t code = cudaEventQuery(event_);
     if (code == cudaSuccess) return true;
