@@ -9,8 +9,8 @@
 
 namespace longspan {
 
-//   transfer | Q[r] to all, all Q in |                  | partials back |
-//   compute  |                       | all Q x KV[r]    |               | merge      time -->
+//   transfer | Q[r] to all, all Q in |
+//   compute  |                       | all Q x KV[r] | partials back | merge      time -->
 //
 // A rank without a stream has nothing to attend: it gets no queries and returns nothing.
 
@@ -115,9 +115,7 @@ void GatherQuery::run(Stream& compute, const Group& group, const SplitChunk& chu
         if (!serves(j)) return;
         receives.push_back({j, message_bytes(returned[j], own_rows * partial_values(shape))});
       });
-  transfer().wait(compute.record());
-  group.exchange(transfer(), std::move(partials_out), std::move(partials_in));
-  compute.wait(transfer().record());
+  group.exchange(compute, std::move(partials_out), std::move(partials_in));
   merge_returned(compute, kernels_, chunk, returned, state);
 }
 

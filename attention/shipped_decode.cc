@@ -144,9 +144,7 @@ void ShippedDecode::run(Stream& compute, const Group& group, const DecodeBatch& 
       receives.push_back({peer.rank, message_bytes(peer.in_partials, back * values)});
     }
     if (!served.empty()) kernels_.decode(compute, std::move(served));
-    transfer().wait(compute.record());
-    group.exchange(transfer(), std::move(sends), std::move(receives));
-    compute.wait(transfer().record());
+    group.exchange(compute, std::move(sends), std::move(receives));  // nothing else is to be done
   }
   merge(compute, batch, peers, out);
 }

@@ -1,12 +1,14 @@
 // What coordinating costs rank 0, beside a bar of 200 us for a report handled and a plan emitted.
 //
-//   coordinator_bench [--ranks N] [--groups N] [--sequences N] [--context N] [--steps N] [--json]
+//   coordinator_bench [--ranks N] [--groups N] [--sequences N] [--context N] [--steps N]
+//                     [--run-steps N] [--json]
 //
 // The coordinator, its planner and the control channel are those of the engine, over ranks that are
 // threads; the workers compute nothing. All sequences decode: first alone, then beside the chunks
 // of a long prompt. What counts is the processor time of rank 0's thread, so other ranks that share
 // its cores do not. It is split where the coordinator hands its own part of a step to its worker:
-// before that it plans and sends, after that it receives reports and notes them. With several
+// before that it plans and sends, or in a run of steps says what the next one is, after that it
+// receives reports and notes them. With several
 // groups sending and receiving is the business of their lines' threads, and the coordinator's has
 // the rest of all groups' steps.
 
@@ -50,6 +52,7 @@ struct Options {
   int sequences = 64;
   std::int64_t context = 2048;  // tokens of each sequence's prompt
   int steps = 1000;
+  std::int64_t run_steps = kPageTokens;  // of a plan at most
   bool json = false;
 };
 
@@ -68,14 +71,12 @@ class TimedWorker final : public test::NullWorker {
     began = thread_seconds();
     StepReport report = NullWorker::execute(order, layer_done);
     granted += std::ssize(order.plan.grants);
-    reports += std::ssize(order.plan.group) - 1;
     ended = thread_seconds();
     return report;
   }
 
   double began = 0, ended = 0;  // the last step, in processor time of this thread
   std::int64_t granted = 0;     // pages, of all ranks
-  std::int64_t reports = 0;     // that others were asked for
 };
 
 struct Figures {
@@ -84,6 +85,7 @@ struct Figures {
   double report_seconds = 0;  // to handle one
   double step_seconds = 0;    // all that rank 0 does of a step, but its own part
   double reports = 0;         // of a step
+  double plans = 0;           // likewise
   double plans_per_page = 0;
 
   double both() const { return plan_seconds + report_seconds; }
@@ -95,6 +97,7 @@ GroupSchedule schedule(const Options& options) {
       options.sequences * (options.context + 4L * options.steps) + kChunkTokens * options.steps;
   const std::int64_t pages = tokens / kPageTokens / options.ranks + 2L * options.sequences + 64;
   planner.max_running = options.sequences + 1;
+  planner.run_steps = options.run_steps;
   planner.target = std::chrono::nanoseconds(std::chrono::milliseconds(100)).count();
   auto policy = make_policy(PolicyKind::kStaticSp, options.ranks / options.groups);
   auto groups = options_of_groups(*policy, planner, options.ranks, pages);
@@ -109,35 +112,39 @@ StrategyPickerOptions picker_options(const Options& options) {
 }
 
 /// Steps from here on, by what rank 0 does before and after its own part.
-Figures measure(std::string name, Coordinator& coordinator, TimedWorker& worker, int steps) {
+Figures measure(std::string name, Coordinator& coordinator, TimedWorker& worker,
+                const Communicator& control, int steps) {
   Figures figures{.name = std::move(name)};
-  const std::int64_t pages = worker.granted, reports = worker.reports;
+  const std::int64_t pages = worker.granted, plans = coordinator.plans();
+  const std::uint64_t reports = control.traffic().received_messages;
   for (int step = 0; step < steps; ++step) {
     const double begun = thread_seconds();
     expects(coordinator.step(), "there is something to do");
     figures.plan_seconds += worker.began - begun;
     figures.report_seconds += thread_seconds() - worker.ended;
   }
-  const auto handled = static_cast<double>(worker.reports - reports);
+  const auto handled = static_cast<double>(control.traffic().received_messages - reports);
   figures.step_seconds = (figures.plan_seconds + figures.report_seconds) / steps;
   figures.plan_seconds /= steps;
   figures.report_seconds /= std::max(1.0, handled);
   figures.reports = handled / steps;
-  figures.plans_per_page =
-      steps / static_cast<double>(std::max<std::int64_t>(1, worker.granted - pages));
+  figures.plans = static_cast<double>(coordinator.plans() - plans) / steps;
+  figures.plans_per_page = static_cast<double>(coordinator.plans() - plans) /
+                           static_cast<double>(std::max<std::int64_t>(1, worker.granted - pages));
   return figures;
 }
 
 /// The same of several groups, by all that the coordinator's thread does: lines have threads.
 Figures measure_groups(std::string name, Coordinator& coordinator, int steps) {
   Figures figures{.name = std::move(name)};
-  const std::int64_t before = coordinator.steps();
+  const std::int64_t before = coordinator.steps(), plans = coordinator.plans();
   const double begun = thread_seconds();
   while (coordinator.steps() < before + steps) {
     expects(coordinator.step(), "there is something to do");
   }
   figures.plan_seconds = (thread_seconds() - begun) / steps;
   figures.step_seconds = figures.plan_seconds;
+  figures.plans = static_cast<double>(coordinator.plans() - plans) / steps;
   return figures;
 }
 
@@ -162,7 +169,7 @@ std::vector<Figures> coordinate(const Options& options, Communicator& communicat
   while (std::ssize(sampled) < options.sequences) (void)coordinator.step();
   const auto measured = [&](std::string name, int steps) {
     if (options.groups > 1) return measure_groups(std::move(name), coordinator, steps);
-    return measure(std::move(name), coordinator, worker, steps);
+    return measure(std::move(name), coordinator, worker, communicator, steps);
   };
   (void)measured("", options.steps / 10 + 1);  // warms up
   std::vector<Figures> figures;
@@ -223,9 +230,9 @@ void print(const Options& options, const std::vector<Figures>& all) {
   }
   for (const Figures& one : all) {
     fmt::print(
-        "{}: {:.1f} us of a step, {:.1f} reports in it; {:.3f} plans emitted per page "
-        "granted\n",
-        one.name, 1e6 * one.step_seconds, one.reports, one.plans_per_page);
+        "{}: {:.1f} us of a step, {:.1f} reports and {:.3f} plans in it; {:.3f} plans emitted per "
+        "page granted\n",
+        one.name, 1e6 * one.step_seconds, one.reports, one.plans, one.plans_per_page);
   }
 }
 
@@ -239,6 +246,7 @@ void print_json(const Options& options, const std::vector<Figures>& all) {
                     {"ratio", one.both() / kBarSeconds},
                     {"step_s", one.step_seconds},
                     {"reports_per_step", one.reports},
+                    {"plans_per_step", one.plans},
                     {"plans_per_page", one.plans_per_page}});
   }
   std::cout << json{{"ranks", options.ranks},         {"groups", options.groups},
@@ -274,6 +282,8 @@ Options parse(const std::vector<std::string_view>& words) {
       options.sequences = static_cast<int>(value);
     } else if (words[i] == "--context") {
       options.context = value;
+    } else if (words[i] == "--run-steps") {
+      options.run_steps = value;
     } else if (words[i] == "--steps") {
       options.steps = static_cast<int>(value);
     } else {

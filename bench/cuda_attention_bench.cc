@@ -93,6 +93,8 @@ struct Timing {
   double median, p10, p90;
 };
 
+constexpr KernelChoice kHopper{.prefill = PrefillKernel::kSm90};
+
 class Bench {
  public:
   Bench() : device_(0), stream_(device_.new_stream()) {}
@@ -105,10 +107,11 @@ class Bench {
     return line(one, causal ? "prefill causal" : "prefill full", timing, kNominalTflops);
   }
 
-  /// The same by the Hopper kernel over bfloat16 pages. The time is that of the kernel: of reset
-  /// and attend, less that of reset and of rounding the queries alone.
-  Line prefill_sm90(const HeadShape& shape, std::int64_t tokens, bool causal, Sm90Rung rung) {
-    CudaAttentionKernels kernels(device_, shape, scale(shape), {.sm90 = true, .rung = rung});
+  /// The same by a kernel on matrix units over bfloat16 pages. The time is that of the kernel: of
+  /// reset and attend, less that of reset and of rounding the queries alone.
+  Line prefill_tiles(const HeadShape& shape, std::int64_t tokens, bool causal,
+                     const KernelChoice& choice) {
+    CudaAttentionKernels kernels(device_, shape, scale(shape), choice);
     PrefillCase one(*this, shape, tokens, causal, KvType::kBFloat16);
     const Buffer rounded = room(one.items * shape.head_dim / 2 + 2);
     auto* const zeroed =
@@ -428,9 +431,9 @@ std::vector<Line> run_all(Bench& bench) {
   }
   if (device_runs_sm90()) {
     for (std::int64_t tokens : {4096, 16'384, 131'072}) {
-      lines.push_back(bench.prefill_sm90(large, tokens, true, kTopRung));
+      lines.push_back(bench.prefill_tiles(large, tokens, true, kHopper));
     }
-    lines.push_back(bench.prefill_sm90(large, 16'384, false, kTopRung));
+    lines.push_back(bench.prefill_tiles(large, 16'384, false, kHopper));
   }
   lines.push_back(bench.decode(large, 1, 131'072));
   lines.push_back(bench.decode(large, 16, 4096));
@@ -465,11 +468,15 @@ void print_json(const std::string& title, const std::vector<Line>& lines) {
   fmt::print("\n]}}\n");
 }
 
-Sm90Rung parse_rung(std::string_view word) {
-  if (word == "in_order") return Sm90Rung::kInOrder;
-  if (word == "turns") return Sm90Rung::kTurns;
-  if (word == "overlap") return Sm90Rung::kOverlap;
-  if (word == "fetching") return Sm90Rung::kFetching;
+KernelChoice parse_rung(std::string_view word) {
+  const auto hopper = [](Sm90Rung rung) {
+    return KernelChoice{.prefill = PrefillKernel::kSm90, .rung = rung};
+  };
+  if (word == "in_order") return hopper(Sm90Rung::kInOrder);
+  if (word == "turns") return hopper(Sm90Rung::kTurns);
+  if (word == "overlap") return hopper(Sm90Rung::kOverlap);
+  if (word == "fetching") return hopper(Sm90Rung::kFetching);
+  if (word == "mma") return {.prefill = PrefillKernel::kMma};
   throw ConfigError(str("no rung {}", word));
 }
 
@@ -480,7 +487,7 @@ void serve(Bench& bench) {
   std::string mask, rung;
   while (std::cin >> tokens >> mask >> rung >> head_dim) {
     const HeadShape shape{.query_heads = 32, .kv_heads = 8, .head_dim = head_dim};
-    const Line line = bench.prefill_sm90(shape, tokens, mask == "causal", parse_rung(rung));
+    const Line line = bench.prefill_tiles(shape, tokens, mask == "causal", parse_rung(rung));
     fmt::print("{{\"tflops\": {:.2f}, \"slow\": {:.2f}, \"fast\": {:.2f}}}\n", line.figure,
                line.slow, line.fast);
     std::fflush(stdout);

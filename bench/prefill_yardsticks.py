@@ -23,7 +23,7 @@ import time
 QUERY_HEADS, KV_HEADS = 32, 8
 POINTS = [(4096, True), (8192, True), (16384, True), (32768, True), (65536, True), (131072, True),
           (16384, False), (65536, False)]
-RUNGS = ["in_order", "turns", "overlap", "fetching"]
+RUNGS = ["in_order", "turns", "overlap", "fetching", "mma"]  # mma: the kernel for any matrix units
 WARM_UP, STEADY = 0.5, 2.0  # seconds
 
 

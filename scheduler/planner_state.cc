@@ -63,19 +63,27 @@ class StateAudit {
       if (std::ranges::count(request.group, at.owner) == 0) {
         return "I5: " + name(request) + " has a page outside its group: " + in_words(at);
       }
-      const std::int64_t filled = page < open ? std::min(size, request.computed - page * size) : 0;
+      if (page >= open) {  // granted, and not reached
+        if (!records_.contains(at)) return stale(request, at);
+        continue;
+      }
+      const std::int64_t filled = std::min(size, request.computed - page * size);
       if (auto bad = covers(request, at, page, filled)) return bad;
-      if (page < open) ++refs_[at];
+      ++refs_[at];
     }
     if (!request.tail) return std::nullopt;
     ++refs_[*request.tail];
     return covers(request, *request.tail, tail, request.computed - tail * size);
   }
 
+  static Violation stale(const RequestState& request, PageRef at) {
+    return "I3: " + name(request) + " has a stale " + in_words(at);
+  }
+
   Violation covers(const RequestState& request, PageRef at, std::int64_t number,
                    std::int64_t filled) {
     const auto record = records_.find(at);
-    if (record == records_.end()) return "I3: " + name(request) + " has a stale " + in_words(at);
+    if (record == records_.end()) return stale(request, at);
     if (record->second->number == number && record->second->filled >= filled) return std::nullopt;
     return "I3: " + name(request) + " has as page " + std::to_string(number) +
            " what is another or not full: " + in_words(at);

@@ -2,7 +2,7 @@
 //
 // All sizes follow from the plan and from what earlier plans said, so ranks never exchange sizes.
 // A plan may hold chunks of several prompts and rows of decode: short prompts share a step, and a
-// long one stops nobody's answer.
+// long one stops nobody's answer. A plan of decode rows alone may hold for many steps (DecodeRun).
 #pragma once
 
 #include <cstdint>
@@ -79,8 +79,32 @@ struct PageMove {
   PageRef to;
 };
 
+/// A token sampled by a step.
+struct SampledToken {
+  RequestId request = 0;
+  std::int32_t token = 0;
+};
+
+/// How a row goes on without another plan.
+struct RowOfRun {
+  std::int64_t left = 0;            // tokens that it may still sample, the plan's own included
+  std::vector<std::int32_t> stops;  // each ends the request when sampled
+  std::int64_t page_end = 0;        // the position from which on its keys are on another page,
+  int next_master = 0;              // which is this rank's
+};
+
+/// Steps that the group takes one after the other by one plan, each with the tokens that the one
+/// before has sampled. All pages that they need are granted with the first.
+struct DecodeRun {
+  std::int64_t steps = 1;       // at most, the plan's own included
+  bool until_one_ends = false;  // somebody waits for what a row leaves that ends
+  std::vector<RowOfRun> rows;   // one per row of the plan; none where there is one step
+
+  bool goes_on() const { return steps > 1; }
+};
+
 struct StepPlan {
-  std::uint64_t epoch = 0;
+  std::uint64_t epoch = 0;            // of a run's later steps one more each
   std::vector<int> group;             // world ranks, in order: all that do something
   std::vector<ForkedRequest> forks;   // first of all; every rank of the job hears of them
   std::vector<RequestId> preempted;   // these wait again: their pages, and no more, are forgotten
@@ -90,6 +114,7 @@ struct StepPlan {
   std::vector<GrantedPage> grants;    // of a request in page order
   std::vector<PrefillChunk> prefill;  // of different requests
   std::vector<DecodeStep> decode;
+  DecodeRun run;
   std::vector<RequestId> known;  // of rows: their next token was sampled before. For rank 0 alone
 };
 

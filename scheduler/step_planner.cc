@@ -100,6 +100,7 @@ std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds no
   plan.preempted = std::exchange(gone_back_, {});
   plan.finished = std::exchange(left_, {});
   plan.moves = std::exchange(moved_, {});
+  plan_run(plan);
   for (const Running& request : running_) grant_pages(plan, request);
   set_group(plan);
   return plan;
@@ -122,16 +123,18 @@ void StepPlanner::set_group(StepPlan& plan) const {
       if (members == options_.group.size()) break;
       add(page.owner);
     }
+    // Any may sample for it when the run is over, and must have heard what was sampled until then.
+    if (plan.run.goes_on() && request.shape.looks_back) std::ranges::for_each(options_.group, add);
   }
   for (std::size_t rank = 0; rank < takes_part.size(); ++rank) {
     if (takes_part[rank]) plan.group.push_back(static_cast<int>(rank));
   }
 }
 
-/// Pages for all that the step computes of a request, if it has not got them.
+/// Pages for all that the step, or the run, computes of a request, if it has not got them.
 void StepPlanner::grant_pages(StepPlan& plan, const Running& request) {
   const RequestId id = request.shape.id;
-  const std::int64_t needed = pages_for(request.computed, options_.page_tokens);
+  const std::int64_t needed = pages_for(request.computed + ahead(request), options_.page_tokens);
   for (std::int64_t page = std::ssize(ledger_.pages(id)); page < needed; ++page) {
     const auto granted = ledger_.try_grant(id, std::span(request.owners).subspan(page, 1));
     if (!granted) {
@@ -239,6 +242,7 @@ bool StepPlanner::holds(RequestId id) const {
 }
 
 std::vector<RequestId> StepPlanner::completed(const std::vector<SampledToken>& sampled) {
+  count_step();
   for (const PageRef page : std::exchange(leaving_, {})) {
     ++unpromised_[page.owner];
     (void)ledger_.drained(page);

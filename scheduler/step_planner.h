@@ -73,6 +73,9 @@ struct PlannerOptions {
   std::int64_t step_rows = std::numeric_limits<std::int64_t>::max();
   /// Of a step's time, where costs are known: see chunk_budget.h. Absent: any.
   std::optional<Nanoseconds> target;
+  /// Of one plan, while rows decode and nothing else is to be done; never more than a page has
+  /// tokens. A policy for a request's borders is asked before each step, so with one it is 1.
+  std::int64_t run_steps = 1;
   int max_overtaken = 4;       // steps in which later prompts go before one that waits
   int max_passed = 16;         // later arrivals that start before one that waits to start
   std::int64_t headroom = 0;   // pages of all ranks together that only moves may take
@@ -105,6 +108,7 @@ struct RequestShape {
   /// An earlier request of the same prompt and max_new. If that goes on, and there is room for this
   /// one too, when its prompt is read, they go on as forks; else this one is as any other.
   std::optional<RequestId> like;
+  bool looks_back = false;  // who samples for it must know all its tokens
   bool names_limit = true;  // or max_new is what there is room for, which nobody may want
   Nanoseconds arrival = 0;  // by the clock of next()
   std::optional<Nanoseconds> deadline;  // for its first token
@@ -129,12 +133,6 @@ constexpr std::int64_t worst_tokens(const RequestShape& request) {
 constexpr std::int64_t worst_pages(const RequestShape& request, std::int64_t page_tokens) {
   return pages_for(worst_tokens(request), page_tokens);
 }
-
-/// A token sampled by the step that next() planned last.
-struct SampledToken {
-  RequestId request = 0;
-  std::int32_t token = 0;
-};
 
 /// What a policy has changed.
 struct ElasticCounts {
@@ -182,7 +180,9 @@ class StepPlanner {
   /// `costs`, if any: of the group, for the target, and for the order in which requests start that
   /// wait `now` (queue_order.h); without them that is the order of arrival.
   std::optional<StepPlan> next(const CostModel* costs = nullptr, Nanoseconds now = 0);
-  /// What the last step sampled. Requests that reached their end leave or are held; returns them.
+  /// What a step of the last plan sampled: its first one or, in a run, the one behind that of the
+  /// last call. Requests that reached their end leave or are held; returns them. No more steps of a
+  /// run than were done need be told: it ends with the next plan.
   std::vector<RequestId> completed(const std::vector<SampledToken>& sampled);
   /// Names of more full pages of a running request, behind those that have one: of its answer. To
   /// be told before the step that fills the first of them.
@@ -337,6 +337,11 @@ class StepPlanner {
   void keep_tail(RequestId leaving);
   void let_go_of_tails();
   void add_decode_rows(StepPlan& plan);
+  bool may_run_on(const StepPlan& plan) const;
+  void plan_run(StepPlan& plan);
+  std::int64_t steps_of_run() const;
+  std::int64_t ahead(const Running& request) const;
+  void count_step();
   void set_group(StepPlan& plan) const;
   StepBorder border_of(const Running& request, std::span<const std::int64_t> places) const;
   std::vector<std::int64_t> places_of(const Running& request) const;
@@ -376,6 +381,8 @@ class StepPlanner {
   std::vector<PageRef> leaving_;       // what moves of the last plan leave, still promised there
   std::vector<PageRef> kept_tails_;    // of requests that left, until their forks have copied them
   std::uint64_t epoch_ = 0;
+  DecodeRun run_{.steps = 0};  // of the last plan: steps that are not completed, and no rows
+  bool is_counted_ = false;    // the positions of the first of them are
   std::int64_t preemptions_ = 0;
 };
 

@@ -9,6 +9,7 @@
 #include "attention/cuda/decode_plan.h"
 #include "attention/cuda/matrix_tile.h"
 #include "attention/cuda/merge.h"
+#include "attention/cuda/prefill_mma.h"
 #include "attention/cuda/prefill_plan.h"
 #include "attention/cuda/reference_attend.h"
 #include "attention/cuda/reference_decode.h"
@@ -118,6 +119,25 @@ CUtensorMap key_map(const void* values, const PlannedView& view, const HeadShape
                                               {view.slots, view.page_stride, 1}}});
 }
 
+/// The same as Hopper's kernel takes it: memory as the copy engine sees it, and tiles dealt by a
+/// counter.
+PrefillSm90 with_maps(const PrefillMma& work, std::int64_t rows,
+                      const std::vector<PlannedView>& views, Counter* next_tile) {
+  PrefillSm90 mapped{.q = query_map(work.q, rows, work.shape),
+                     .shape = work.shape,
+                     .scale = work.scale,
+                     .order = work.order,
+                     .query_tiles = work.query_tiles,
+                     .segments = work.segments,
+                     .next_tile = next_tile,
+                     .state = work.state};
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    mapped.k[i] = key_map(views[i].k, views[i], work.shape);
+    mapped.v[i] = key_map(views[i].v, views[i], work.shape);
+  }
+  return mapped;
+}
+
 /// What a segment takes in bfloat16, if it is of float32; the next one begins aligned.
 std::size_t rounded_bytes(const KvSegment& segment, const HeadShape& shape) {
   constexpr std::size_t kAlignment = 256;
@@ -136,6 +156,11 @@ std::size_t rounded_bytes(const std::vector<KvSegment>& segments, const HeadShap
 /// Columns of each side, up to the last that is copied.
 std::int64_t columns_read(const KvCopy& copy) { return copy.from_column + copy.to_columns.count; }
 std::int64_t columns_written(const KvCopy& copy) { return copy.to_columns.last() + 1; }
+
+/// Whether kernels that fold tiles know the shape.
+bool runs_tiles(const HeadShape& shape, float scale) {
+  return head_dim_runs_tiles(shape.head_dim) && scale > 0;
+}
 
 int multiprocessors_of(const CudaDevice& gpu) {
   int count = 0;
@@ -166,14 +191,27 @@ CudaAttentionKernels::CudaAttentionKernels(std::shared_ptr<CudaCallMemory> memor
       shape_(shape),
       scale_(scale),
       choice_(choice),
-      on_sm90_(choice.sm90 && head_dim_runs_sm90(shape.head_dim) && scale > 0),
+      prefill_(runs_tiles(shape, scale) ? choice.prefill : PrefillKernel::kReference),
       bad_lse_(memory_->device.allocate(sizeof(Counter))) {
   expects_supported(shape);
   cuda_check(cudaMemset(bad_lse_.as<Counter>().data(), 0, sizeof(Counter)), "clearing a counter");
   cuda_check(cudaStreamSynchronize(nullptr), "clearing a counter");  // other streams do not wait
   prepare_reference_attend(shape.head_dim);
-  if (on_sm90_) prepare_prefill_sm90(shape.head_dim);
+  if (prefill_ == PrefillKernel::kSm90) prepare_prefill_sm90(shape.head_dim);
+  if (prefill_ == PrefillKernel::kMma) prepare_prefill_mma(shape.head_dim);
   if (choice_.mma_decode && decodes_by_mma(shape)) mma_decode_ = prepare_mma_decode(shape.head_dim);
+}
+
+std::string_view CudaAttentionKernels::isa() const {
+  switch (prefill_) {
+    case PrefillKernel::kReference:
+      return "cuda reference";
+    case PrefillKernel::kMma:
+      return "cuda mma";
+    case PrefillKernel::kSm90:
+      return "cuda sm90";
+  }
+  return {};
 }
 
 std::int64_t CudaAttentionKernels::bad_lse_total() const {
@@ -213,11 +251,13 @@ void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
   if (rows.positions.empty() || segments.empty()) return;
   CudaStream& to = native(stream);
   expect_no_recording(to, "prefill");
-  if (!on_sm90_) return attend_reference(rows, std::move(segments), state, to);
+  if (prefill_ == PrefillKernel::kReference) {
+    return attend_reference(rows, std::move(segments), state, to);
+  }
   const std::size_t wide = choice_.rounds_keys ? rounded_bytes(segments, shape_) : 0;
-  if (wide == 0) return attend_sm90(rows, segments, state, to);
+  if (wide == 0) return attend_tiles(rows, segments, state, to);
   SharedScratch::Turn keys(memory_->keys, wide, to);
-  attend_sm90(rows, rounded(stream, std::move(segments), keys.values()), state, to);
+  attend_tiles(rows, rounded(stream, std::move(segments), keys.values()), state, to);
   keys.end();
 }
 
@@ -237,15 +277,15 @@ std::vector<KvSegment> CudaAttentionKernels::rounded(Stream& stream,
   return segments;
 }
 
-void CudaAttentionKernels::attend_sm90(const QueryRows& rows,
-                                       const std::vector<KvSegment>& segments, RunningState state,
-                                       CudaStream& to) {
+void CudaAttentionKernels::attend_tiles(const QueryRows& rows,
+                                        const std::vector<KvSegment>& segments, RunningState state,
+                                        CudaStream& to) {
   if (!std::ranges::all_of(segments, fits_tiles)) {
     return attend_reference(rows, segments, state, to);
   }
   for (std::span<const KvSegment> left = segments; !left.empty();) {
     const std::size_t count = segments_within(left, kMostViews);
-    launch_sm90(rows, left.first(count), state, to);
+    launch_tiles(rows, left.first(count), state, to);
     left = left.subspan(count);
   }
 }
@@ -268,8 +308,8 @@ void CudaAttentionKernels::attend_reference(const QueryRows& rows, std::vector<K
                                [&] { launch_reference_attend(work, to.native()); });
 }
 
-void CudaAttentionKernels::launch_sm90(const QueryRows& rows, std::span<const KvSegment> segments,
-                                       RunningState state, CudaStream& to) {
+void CudaAttentionKernels::launch_tiles(const QueryRows& rows, std::span<const KvSegment> segments,
+                                        RunningState state, CudaStream& to) {
   PrefillPlan plan = plan_prefill(rows.positions, segments);
   if (plan.query_tiles.empty()) return;  // no row sees a column
   const std::int64_t row_count = std::ssize(rows.positions);
@@ -288,21 +328,23 @@ void CudaAttentionKernels::launch_sm90(const QueryRows& rows, std::span<const Kv
   for (std::size_t i = 0; i < plan.segments.size(); ++i) {
     plan.segments[i].table = tables[plan.sources[i]];
   }
-  PrefillSm90 work{.q = query_map(memory + kCounterBytes, row_count, shape_),
-                   .shape = shape_,
-                   .scale = scale_,
-                   .order = order_tiles(plan, shape_),
-                   .query_tiles = descriptors.add(std::span<const QueryTile>(plan.query_tiles)),
-                   .segments = descriptors.add(std::span<const TileSegment>(plan.segments)),
-                   .next_tile = reinterpret_cast<Counter*>(memory),
-                   .state = state};
+  PrefillMma work{.q = memory + kCounterBytes,
+                  .shape = shape_,
+                  .scale = scale_,
+                  .order = order_tiles(plan, shape_),
+                  .query_tiles = descriptors.add(std::span<const QueryTile>(plan.query_tiles)),
+                  .segments = descriptors.add(std::span<const TileSegment>(plan.segments)),
+                  .state = state};
   for (std::size_t i = 0; i < plan.views.size(); ++i) {
-    work.k[i] = key_map(plan.views[i].k, plan.views[i], shape_);
-    work.v[i] = key_map(plan.views[i].v, plan.views[i], shape_);
+    const PlannedView& view = plan.views[i];
+    work.views[i] = {view.k, view.v, view.head_stride, view.page_stride};
   }
+  auto* const counter = reinterpret_cast<Counter*>(memory);
   memory_->descriptors.enqueue(descriptors, to, [&] {
-    launch_round_queries(rows.q, values, memory + kCounterBytes, work.next_tile, to.native());
-    launch_prefill_sm90(work, choice_.rung, memory_->multiprocessors, to.native());
+    launch_round_queries(rows.q, values, memory + kCounterBytes, counter, to.native());
+    if (prefill_ == PrefillKernel::kMma) return launch_prefill_mma(work, to.native());
+    launch_prefill_sm90(with_maps(work, row_count, plan.views, counter), choice_.rung,
+                        memory_->multiprocessors, to.native());
   });
   scratch.end();
 }

@@ -36,7 +36,7 @@ class CudaAttentionKernels final : public AttentionKernels {
                        const KernelChoice& choice);
 
   const HeadShape& shape() const override { return shape_; }
-  std::string_view isa() const override { return on_sm90_ ? "cuda sm90" : "cuda reference"; }
+  std::string_view isa() const override;
   std::int64_t bad_lse_total() const override;
   std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const override;
 
@@ -54,13 +54,13 @@ class CudaAttentionKernels final : public AttentionKernels {
   CudaStream& native(Stream& stream) const;
   void attend_reference(const QueryRows& rows, std::vector<KvSegment> segments, RunningState state,
                         CudaStream& to);
-  void attend_sm90(const QueryRows& rows, const std::vector<KvSegment>& segments,
-                   RunningState state, CudaStream& to);
+  void attend_tiles(const QueryRows& rows, const std::vector<KvSegment>& segments,
+                    RunningState state, CudaStream& to);
   /// Enqueues the rounding of float32 segments into `memory`, and shows them there.
   std::vector<KvSegment> rounded(Stream& stream, std::vector<KvSegment> segments, float* memory);
   /// Of segments with no more views than one launch knows.
-  void launch_sm90(const QueryRows& rows, std::span<const KvSegment> segments, RunningState state,
-                   CudaStream& to);
+  void launch_tiles(const QueryRows& rows, std::span<const KvSegment> segments, RunningState state,
+                    CudaStream& to);
 
   void decode_reference(std::vector<DecodeRow> rows, CudaStream& to);
   /// Rows that fit splits.
@@ -70,7 +70,7 @@ class CudaAttentionKernels final : public AttentionKernels {
   HeadShape shape_;
   float scale_;
   KernelChoice choice_;
-  bool on_sm90_;
+  PrefillKernel prefill_;                    // that the shape allows
   std::optional<MmaDecodeGrid> mma_decode_;  // where the choice and the shape allow it
   Buffer bad_lse_;  // a counter on the GPU: not every one may count in host memory
 };

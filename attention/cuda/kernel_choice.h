@@ -6,17 +6,20 @@
 
 namespace longspan {
 
+enum class PrefillKernel { kReference, kMma, kSm90 };
+
 struct KernelChoice {
-  bool sm90 = false;  // where shape, device and segments allow it; the reference kernel elsewhere
+  /// Where shape and segments allow it; the reference kernel elsewhere.
+  PrefillKernel prefill = PrefillKernel::kReference;
   Sm90Rung rung = kTopRung;
-  bool rounds_keys = false;  // of float32, so that sm90 can read them too
+  bool rounds_keys = false;  // of float32, so that matrix units can read them too
   bool mma_decode = false;   // for rows of decode(), where shape, device and their keys allow it
 };
 
 /// What LONGSPAN_ATTENTION_KERNEL says of the current device: "auto" or null, "reference", or
-/// "sm90", which decodes by matrix units too. auto is these where products may be taken in bfloat16
-/// and the device has them; keys of float32 are rounded then. Throws ConfigError for another word,
-/// and for "sm90" where the device is none.
+/// "mma" or "sm90", which decode by matrix units too. auto is the best of these that the device
+/// has, where products may be taken in bfloat16; keys of float32 are rounded then. Throws
+/// ConfigError for another word, and for one that the device cannot run.
 KernelChoice choose_kernel(const char* word, Precision precision);
 
 }  // namespace longspan

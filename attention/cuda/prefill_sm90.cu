@@ -752,7 +752,7 @@ void prepare_prefill_sm90(int head_dim) {
 
 void launch_prefill_sm90(const PrefillSm90& work, Sm90Rung rung, int blocks, cudaStream_t stream) {
   const int head_dim = work.shape.head_dim;
-  expects(head_dim_runs_sm90(head_dim), "the prefill kernel knows head_dim 64 and 128");
+  expects(head_dim_runs_tiles(head_dim), "the prefill kernel knows head_dim 64 and 128");
   if (work.order.count() == 0) return;
   const int grid = std::min(blocks, work.order.count());
   kernel_for(head_dim, rung)<<<grid, kThreads, shared_bytes_for(head_dim), stream>>>(work);

@@ -22,9 +22,6 @@ enum class Sm90Rung {
 };
 inline constexpr Sm90Rung kTopRung = Sm90Rung::kFetching;
 
-/// Views that one launch can tell apart.
-inline constexpr int kMostViews = 16;
-
 struct PrefillSm90 {
   CUtensorMap q;              // bfloat16 (rows, query_heads, head_dim), boxes of kTileRows rows
   CUtensorMap k[kMostViews];  // bfloat16 (slots, kv_heads, page_tokens, head_dim), box_tokens
@@ -40,7 +37,6 @@ struct PrefillSm90 {
 
 /// Whether the current GPU is of compute capability 9.0.
 bool device_runs_sm90();
-constexpr bool head_dim_runs_sm90(int head_dim) { return head_dim == 64 || head_dim == 128; }
 /// Once before the first launch. Throws DeviceError where a GPU has too little shared memory.
 void prepare_prefill_sm90(int head_dim);
 /// Folds the segments into the state, in list order, on at most `blocks` multiprocessors.

@@ -14,6 +14,11 @@ namespace longspan {
 
 inline constexpr int kTileRows = 128;
 inline constexpr int kBlockColumns = 128;
+/// Views of memory that one launch can tell apart.
+inline constexpr int kMostViews = 16;
+
+/// Whether there are kernels for it.
+constexpr bool head_dim_runs_tiles(int head_dim) { return head_dim == 64 || head_dim == 128; }
 
 /// A column that depends on the row: clamp((row & ~gran) + off, 0, cap). gran + 1 is a power of
 /// two, or gran is kEveryRow: the same for all rows.

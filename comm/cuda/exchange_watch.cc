@@ -1,5 +1,7 @@
 #include "comm/cuda/exchange_watch.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "comm/cuda/cuda_check.h"
@@ -49,7 +51,7 @@ std::optional<std::string> ExchangeWatch::failure() const {
 
 void ExchangeWatch::run() {
   cudaSetDevice(ordinal_);
-  std::vector<Watched> watched;
+  std::deque<Exchange> watched;
   while (true) {
     {
       std::unique_lock lock(mutex_);
@@ -59,12 +61,12 @@ void ExchangeWatch::run() {
       } else {
         news_.wait_for(lock, kNap, [&] { return closing_; });
       }
-      for (Exchange& exchange : added_) watched.push_back({std::move(exchange), {}});
+      std::ranges::move(added_, std::back_inserter(watched));
       added_.clear();
       if (closing_ && watched.empty()) return;
       if (failure_) {
-        for (const Watched& late : watched) {
-          late.exchange.failure->set(std::make_exception_ptr(CommError(*failure_)));
+        for (const Exchange& late : watched) {
+          late.failure->set(std::make_exception_ptr(CommError(*failure_)));
         }
         watched.clear();
         if (closing_) return;
@@ -77,28 +79,28 @@ void ExchangeWatch::run() {
   }
 }
 
-std::optional<std::string> ExchangeWatch::look(std::vector<Watched>& watched) {
-  std::erase_if(watched, [](const Watched& one) { return has_happened(one.exchange.done); });
+std::optional<std::string> ExchangeWatch::look(std::deque<Exchange>& watched) {
+  while (!watched.empty() && has_happened(watched.front().done)) {
+    watched.pop_front();
+    begun_.reset();
+  }
   if (watched.empty()) return std::nullopt;
   if (auto error = find_error_()) return error;
   const auto now = Clock::now();
-  for (Watched& one : watched) {
-    if (!one.begun && has_happened(one.exchange.reached)) one.begun = now;
-    if (one.begun && one.exchange.deadline && now - *one.begun >= *one.exchange.deadline) {
-      return one.exchange.overdue;
-    }
-  }
-  return std::nullopt;
+  const Exchange& first = watched.front();
+  if (!begun_ && has_happened(first.reached)) begun_ = now;
+  const bool is_late = begun_ && first.deadline && now - *begun_ >= *first.deadline;
+  return is_late ? std::optional(first.overdue()) : std::nullopt;
 }
 
 /// Streams fail before they go on.
-void ExchangeWatch::fail(const std::vector<Watched>& watched, const std::string& reason) {
+void ExchangeWatch::fail(const std::deque<Exchange>& watched, const std::string& reason) {
   {
     const std::lock_guard lock(mutex_);
     failure_ = reason;
   }
-  for (const Watched& one : watched) {
-    one.exchange.failure->set(std::make_exception_ptr(CommError(reason)));
+  for (const Exchange& one : watched) {
+    one.failure->set(std::make_exception_ptr(CommError(reason)));
   }
   give_up_();
 }

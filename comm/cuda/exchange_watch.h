@@ -2,12 +2,14 @@
 //
 // A GPU that waits for a peer waits for ever, and so does the host that waits for the GPU. So a
 // thread looks at the events around each exchange: the deadline counts from when the stream reached
-// it. One that is overdue, or an error that the transport reports, fails the streams of all
-// exchanges that are not done, and then the transport is told to give up, upon which they go on.
+// it and all before it were done. One that is overdue, or an error that the transport reports,
+// fails the streams of all exchanges that are not done, and then the transport is told to give up,
+// upon which they go on.
 #pragma once
 
 #include <chrono>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -38,7 +40,7 @@ class ExchangeWatch {
     Event done;
     std::shared_ptr<CudaFailure> failure;  // the stream's
     std::optional<std::chrono::milliseconds> deadline;
-    std::string overdue;  // what to say then
+    std::function<std::string()> overdue;  // what to say then
   };
   void add(Exchange exchange);
   /// Why exchanges were given up, if they were.
@@ -46,15 +48,12 @@ class ExchangeWatch {
 
  private:
   using Clock = std::chrono::steady_clock;
-  struct Watched {
-    Exchange exchange;
-    std::optional<Clock::time_point> begun;
-  };
 
   void run();
-  /// Lets go of what is done; the reason if any is overdue or the transport has failed.
-  std::optional<std::string> look(std::vector<Watched>& watched);
-  void fail(const std::vector<Watched>& watched, const std::string& reason);
+  /// Lets go of what is done; the reason if any is overdue or the transport has failed. Looks at
+  /// the first that is not done: none waits for one that was begun after it.
+  std::optional<std::string> look(std::deque<Exchange>& watched);
+  void fail(const std::deque<Exchange>& watched, const std::string& reason);
 
   const int ordinal_;
   const FindError find_error_;
@@ -65,6 +64,7 @@ class ExchangeWatch {
   std::vector<Exchange> added_;
   std::optional<std::string> failure_;
   bool closing_ = false;
+  std::optional<Clock::time_point> begun_;  // the first exchange of run()'s list, if it has begun
   std::thread thread_;
 };
 

@@ -92,14 +92,17 @@ void GpuCommunicator::begin(CudaStream& stream, std::vector<Send> sends,
   if (const auto failure = watch_->failure()) {
     throw CommError(str("not begun: an earlier exchange was given up: {}", *failure));
   }
-  ExchangeWatch::Exchange watched{
-      .reached = stream.record(),
-      .done = {},
-      .failure = stream.failure(),
-      .deadline = deadline,
-      .overdue = overdue(rank_, sends, receives, deadline.value_or(deadline_))};
+  ExchangeWatch::Exchange watched{.reached = stream.record(),
+                                  .done = {},
+                                  .failure = stream.failure(),
+                                  .deadline = deadline,
+                                  .overdue = {}};
   enqueue(stream, sends, receives);
   watched.done = stream.record();
+  watched.overdue = [rank = rank_, sends = std::move(sends), receives = std::move(receives),
+                     deadline = deadline.value_or(deadline_)] {
+    return overdue(rank, sends, receives, deadline);
+  };
   watch_->add(std::move(watched));
 }
 

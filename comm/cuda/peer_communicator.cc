@@ -90,8 +90,10 @@ void PeerCommunicator::move_small(CudaStream& stream, const std::vector<Send>& s
     add_parts(parts, receive.bytes.data(), receive.bytes.size(), peer, false, received[peer]);
   }
   if (parts.empty()) return;
+  stream.wait(small_done_);  // on whichever stream: a kernel counts on from where another one ends
   move_parts(stream.native(), std::move(parts), memory_.lanes(), memory_.ticket(),
              memory_.given_up());
+  small_done_ = stream.record();
 }
 
 /// Each way has streams of its own: one that waits for a peer must not keep others from going on.

@@ -54,6 +54,7 @@ class PeerCommunicator final : public GpuCommunicator {
   const bool shared_;
   PeerMemory memory_;
   std::vector<Way> ways_;              // by peer
+  Event small_done_;                   // the last kernel for small messages
   std::unique_ptr<Stream> releasing_;  // by which give_up() reaches words that others wait for
 };
 

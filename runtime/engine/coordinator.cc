@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <span>
+#include <utility>
 
 #include "comm/error.h"
-#include "comm/log.h"
 #include "comm/str.h"
+#include "runtime/engine/run_leader.h"
 #include "runtime/engine/session_messages.h"
-#include "runtime/engine/state_json.h"
 
 namespace longspan {
 namespace {
@@ -17,12 +17,8 @@ RequestShape shape_of(const Admission& admission, std::int64_t max_new) {
   return {.id = admission.request,
           .prompt_tokens = std::ssize(admission.prompt),
           .max_new = max_new,
-          .stop_tokens = admission.sampling.stops};
-}
-
-/// By a clock that never goes back.
-Nanoseconds now() {
-  return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+          .stop_tokens = admission.sampling.stops,
+          .looks_back = admission.sampling.looks_back()};
 }
 
 }  // namespace
@@ -46,6 +42,10 @@ Coordinator::Coordinator(ControlChannel& control, StepWorker& worker, GroupSched
   }
 }
 
+Nanoseconds Coordinator::now() {
+  return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 Coordinator::GroupSteps& Coordinator::steps_of(RequestId request) {
   const auto group = schedule_.group_of(request);
   expects(group.has_value(), "a request that is known has a group");
@@ -54,7 +54,23 @@ Coordinator::GroupSteps& Coordinator::steps_of(RequestId request) {
 
 bool Coordinator::is_between_steps(RequestId request) const {
   const auto group = schedule_.group_of(request);
-  return !group || !groups_[*group].under_way;
+  return !group || !groups_[*group].under_way || !groups_[*group].line->has_thread();
+}
+
+void Coordinator::make_way_for(RequestId request) {
+  if (const auto group = schedule_.group_of(request)) make_way(groups_[*group]);
+}
+
+/// Without a thread the run pauses, and ends here and now.
+void Coordinator::make_way(GroupSteps& group) {
+  if (!group.under_way) return;
+  ask_to_end(group);
+  if (!group.line->has_thread()) end_step(outcomes_.next());
+}
+
+void Coordinator::ask_to_end(GroupSteps& group) {
+  group.line->end_run();
+  if (!group.line->has_thread()) group.line->go_on();
 }
 
 bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_nll,
@@ -72,6 +88,7 @@ bool Coordinator::submit(Admission admission, std::int64_t max_new, bool wants_n
   if (!schedule_.could_run(shape)) return false;
   if (prefixes_ && room == 0) shape.names = begin_names(admission, sharing.cache_salt);
   if (!schedule_.submit(shape, costs())) return false;
+  make_way_for(shape.id);  // it may start
   if (room > 0) conversations_[shape.id].room = room;
   if (schedule_.planner_of(shape.id).may_go_back(shape)) kept_[shape.id] = admission;
   admit(std::move(admission));
@@ -101,6 +118,7 @@ void Coordinator::name_answers(const std::vector<SampledToken>& sampled) {
 
 std::optional<std::int64_t> Coordinator::extend(Admission admission, std::int64_t max_new) {
   expects(is_between_steps(admission.request), "a request goes on between its group's steps");
+  make_way_for(admission.request);
   const Conversation& before = conversations_.at(admission.request);
   const auto common = std::ranges::mismatch(before.tokens, admission.prompt).in1;
   const std::optional<std::int64_t> keep =
@@ -125,6 +143,7 @@ void Coordinator::admit(Admission admission) {
 
 void Coordinator::end(RequestId request) {
   expects(is_between_steps(request), "a request ends between its group's steps");
+  make_way_for(request);
   schedule_.end(request);
 }
 
@@ -142,8 +161,15 @@ void Coordinator::admit_again(const std::vector<RequestId>& preempted) {
 
 void Coordinator::forget(RequestId request) {
   expects(is_between_steps(request), "a request is forgotten between its group's steps");
+  make_way_for(request);
   schedule_.abort(request);
   conversations_.erase(request);
+}
+
+bool Coordinator::move_page(RequestId request, std::int64_t page, int to) {
+  if (!is_between_steps(request)) return false;
+  make_way_for(request);
+  return schedule_.move(request, page, to);
 }
 
 void Coordinator::drop(const std::vector<RequestId>& finished) {
@@ -156,150 +182,20 @@ void Coordinator::drop(const std::vector<RequestId>& finished) {
   }
 }
 
-bool Coordinator::step() {
-  write_wanted_states();
-  for (int group = 0; group < schedule_.groups(); ++group) {
-    if (!groups_[group].under_way) begin_step(group);
-  }
-  const auto is_busy = [](const GroupSteps& group) { return group.under_way.has_value(); };
-  if (std::ranges::none_of(groups_, is_busy)) return false;
-  if (std::ranges::all_of(groups_, is_busy)) {
-    end_step(outcomes_.next());
-  } else if (const auto outcome = outcomes_.next_unless_woken()) {
-    end_step(*outcome);
-  }
-  return true;
-}
-
-/// Of groups between steps; the others' turn comes.
-void Coordinator::write_wanted_states() {
-  const bool wanted = state_wanted_ && state_wanted_();
-  for (int group = 0; group < schedule_.groups(); ++group) {
-    GroupSteps& steps = groups_[group];
-    steps.state_wanted |= wanted;
-    if (!steps.state_wanted || steps.under_way) continue;
-    steps.state_wanted = false;
-    const bool alone = schedule_.groups() == 1;
-    write_state(schedule_.planner(group).state(), alone ? std::nullopt : std::optional(group));
-  }
-}
-
-/// If there is something to do.
-void Coordinator::begin_step(int group) {
-  GroupSteps& steps = groups_[group];
-  const StepPlanner& planner = schedule_.planner(group);
-  std::optional<StepPlan> plan =
-      schedule_.next(group, planner.options().target ? costs() : nullptr, now());
-  if (!plan) return;
-  const StepOrder& order = steps.under_way.emplace(
-      StepOrder{.plan = std::move(*plan), .strategies = {}, .decode_strategy = decode_strategy_});
-  admit_again(order.plan.preempted);
-  drop(order.plan.finished);
-  std::vector<StrategyChoice> choices;  // of each chunk
-  for (const PrefillChunk& chunk : order.plan.prefill) {
-    choices.push_back(
-        picker_.pick(chunk, prompt_tokens_[chunk.request], planner.owners(chunk.request)));
-    steps.under_way->strategies.push_back(choices.back().plan.strategy);
-    log(LogLevel::kDebug, str("chunk of {} tokens at {}: {}", chunk.count, chunk.first,
-                              describe(choices.back(), std::ssize(chunk.group))));
-  }
-  tell_of_chunks(order.plan, choices);
-  const bool prefills = !order.plan.prefill.empty();
-  steps.line->step(order, concerns_all(order.plan), prefills ? listener_.layer : nullptr);
-}
-
-void Coordinator::tell_of_chunks(const StepPlan& plan,
-                                 const std::vector<StrategyChoice>& choices) const {
-  for (std::size_t i = 0; i < choices.size(); ++i) {
-    const PrefillChunk& chunk = plan.prefill[i];
-    const std::int64_t prompt = prompt_tokens_.at(chunk.request);
-    listener_.prefill({chunk.request, chunk.first, chunk.count, prompt, &choices[i]});
-    for (const RequestId fork : chunk.forks) {
-      listener_.prefill({fork, prompt, 0, prompt, &choices[i]});
-    }
-  }
-}
-
-/// When requests have finished or wait again, are forked, or pages move or get owners, since any
-/// rank of the group may hold them, and when rows look back.
-bool Coordinator::concerns_all(const StepPlan& plan) const {
-  return !plan.finished.empty() || !plan.preempted.empty() || !plan.moves.empty() ||
-         !plan.forks.empty() || !plan.owners.empty() ||
-         std::ranges::any_of(plan.decode, [&](const DecodeStep& row) {
-           return looking_back_.contains(row.request);
-         });
-}
-
-/// The step that has ended, if it went well.
-StepOrder Coordinator::take(const StepOutcome& outcome) {
-  if (outcome.failure) std::rethrow_exception(outcome.failure);
-  StepOrder order = std::move(groups_[outcome.group].under_way).value();
-  groups_[outcome.group].under_way.reset();
-  for (const RankReport& from : outcome.reports) {
-    if (from.report.epoch != order.plan.epoch) {
-      throw CommError(str("rank {} reported step {} while step {} ran", from.rank,
-                          from.report.epoch, order.plan.epoch));
-    }
-    compare_with_ledger(outcome.group, from);
-  }
-  return order;
-}
-
-void Coordinator::end_step(const StepOutcome& outcome) {
-  const StepOrder order = take(outcome);
-  ++steps_;
-  if (costs_) costs_->note(order.plan, outcome.took);
-  const std::vector<SampledToken> sampled = note_tokens(outcome, order.plan.known);
-  const std::vector<RequestId> ended_now = schedule_.completed(outcome.group, sampled);
-  name_answers(sampled);
-  for (const RequestId ended : ended_now) {
-    if (listener_.finished) listener_.finished(ended);
-  }
-}
-
-/// `known`: rows that compute again what they computed before they went back to waiting.
-std::vector<SampledToken> Coordinator::note_tokens(const StepOutcome& outcome,
-                                                   const std::vector<RequestId>& known) {
-  std::vector<SampledToken> sampled;
-  std::map<RequestId, double> nll;  // summed in order of the reports
-  for (const RankReport& from : outcome.reports) {
-    for (const RowResult& row : from.report.rows) {
-      if (std::ranges::count(known, row.request) > 0) continue;  // told before
-      sampled.push_back({row.request, row.scored.chosen.id});
-      const auto conversation = conversations_.find(row.request);
-      if (conversation != conversations_.end()) {
-        conversation->second.tokens.push_back(row.scored.chosen.id);
-      }
-      listener_.token(row.request, row.scored);
-    }
-    for (const NllSum& part : from.report.nll) nll[part.request] += part.sum;
-  }
-  for (const auto& [request, sum] : nll) listener_.nll(request, sum);
-  return sampled;
-}
-
-/// Two that count the same thing: what was told wrongly, or done wrongly, shows here.
-void Coordinator::compare_with_ledger(int group, const RankReport& from) const {
-  const int instance = worker_.ranks().instance_of(from.rank);
-  const PageCounts& counts = schedule_.planner(group).ledger().counts(instance);
-  const std::int64_t handed_out = counts.at(PageState::kLive) + counts.at(PageState::kReserved);
-  if (from.report.kv_pages == handed_out) return;
-  throw Error(ExitCode::kInternal,
-              str("rank {} has {} pages of KV in use after step {}, and the ledger handed out {}",
-                  from.rank, from.report.kv_pages, from.report.epoch, handed_out));
-}
-
 void Coordinator::settle() {
+  for (GroupSteps& group : groups_) group.line->end_run();
   for (GroupSteps& group : groups_) await(group);
 }
 
 /// What ends meanwhile is told too.
 void Coordinator::await(GroupSteps& group) {
+  if (group.under_way) ask_to_end(group);
   while (group.under_way) end_step(outcomes_.next());
 }
 
 std::vector<RankSummary> Coordinator::stop() {
   for (GroupSteps& group : groups_) {
+    if (group.under_way) ask_to_end(group);
     while (group.under_way) (void)take(outcomes_.next());
   }
   groups_.clear();  // from here on the worker is this thread's
@@ -316,6 +212,19 @@ std::vector<RankSummary> Coordinator::stop() {
   return summaries;
 }
 
+namespace {
+
+void follow_plan(ControlChannel& control, StepWorker& worker, StepOrder order) {
+  const bool leads = order.leader == control.rank(), runs = order.leader != StepOrder::kNobody;
+  if (leads) return lead_run(control, worker, std::move(order));
+  const bool takes_part = worker.takes_part(order.plan);
+  if (runs && takes_part) return follow_run(control, worker, std::move(order));
+  const StepReport report = worker.execute(order);
+  if (takes_part) control.send({0}, to_message(report));
+}
+
+}  // namespace
+
 void follow_coordinator(ControlChannel& control, StepWorker& worker) {
   for (;;) {
     const Message message = control.receive(0, Patience::forever());
@@ -323,12 +232,9 @@ void follow_coordinator(ControlChannel& control, StepWorker& worker) {
       case MessageType::kAdmission:
         worker.admit(read_admission(message));
         break;
-      case MessageType::kPlan: {
-        const StepOrder order = read_order(message);
-        const StepReport report = worker.execute(order);
-        if (worker.takes_part(order.plan)) control.send({0}, to_message(report));
+      case MessageType::kPlan:
+        follow_plan(control, worker, read_order(message));
         break;
-      }
       case MessageType::kStop:
         control.send({0}, to_message(worker.summary()));
         return;
@@ -341,7 +247,11 @@ void follow_coordinator(ControlChannel& control, StepWorker& worker) {
       case MessageType::kReport:
       case MessageType::kPagesReport:
       case MessageType::kSummary:
+      case MessageType::kRunReport:
         throw CommError("the coordinator sent a message that only workers send");
+      case MessageType::kRunEnd:
+      case MessageType::kRunWord:
+        throw CommError("there is no run to end");
     }
   }
 }

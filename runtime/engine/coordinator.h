@@ -2,6 +2,10 @@
 //
 //   planner of a group --plan--> its line --> ranks of the group --reports--> planner, listener
 //
+// A plan of a group that only decodes holds for a run of steps, of which the coordinator hears as
+// they end. Who has something for the group in the middle of a run has it end first: a request that
+// comes, or something about one that is there.
+//
 // Each group has a step of its own under way, and its next one begins when that is done, whatever
 // the others do: lines wait for ranks (group_line.h), the coordinator sleeps until a line has
 // something to say. A job of one group has one line, without a thread: a step is then one call.
@@ -121,10 +125,13 @@ class Coordinator {
                             std::int64_t room = 0, const Sharing& sharing = {},
                             const QueueTerms& terms = {});
 
-  // What concerns one request: between the steps of its group.
+  // What concerns one request: between the steps of its group. A run whose steps this thread makes
+  // ends for it.
 
   /// Whether no step of its group is under way.
   bool is_between_steps(RequestId request) const;
+  /// Where a run of its group is under way, no step begins but those that may have begun.
+  void make_way_for(RequestId request);
   /// Goes on with the held request of that name as `admission`. Returns how many leading positions
   /// need not be computed again: those of the tokens that both have, but for the prompt's last, and
   /// of a page that was rounded all or none. Nothing, and all stays as it was, when it does not fit
@@ -151,21 +158,20 @@ class Coordinator {
   /// The same, and a request that would be held is forgotten.
   void forget(RequestId request);
   /// As StepPlanner::move(); false in the middle of a step too.
-  [[nodiscard]] bool move_page(RequestId request, std::int64_t page, int to) {
-    return is_between_steps(request) && schedule_.move(request, page, to);
-  }
+  [[nodiscard]] bool move_page(RequestId request, std::int64_t page, int to);
 
   /// Begins a step of each group that has none under way, and waits for the end of one: any
-  /// group's. Returns without one when somebody calls wake() while a group is idle. False when
-  /// nothing is under way and nothing is left to do. Throws Error when a rank has other pages than
-  /// the ledger.
+  /// group's. Returns without one when somebody calls wake() while a group is idle or in a run, so
+  /// that it can be told of what there is. False when nothing is under way and nothing is left to
+  /// do. Throws Error when a rank has other pages than the ledger.
   bool step();
   /// Waits for the steps that are under way, and tells of them.
   void settle();
   /// From any thread: there may be something for an idle group.
   void wake() { outcomes_.wake(); }
-  /// Steps that have ended.
+  /// Steps that have ended, and plans that were made for them.
   std::int64_t steps() const { return steps_; }
+  std::int64_t plans() const { return plans_; }
   /// Waits for what is under way without a word to the listener, ends the workers' loops and
   /// collects every rank's summary, in rank order. Throws Error when a ledger's books do not add
   /// up.
@@ -176,12 +182,22 @@ class Coordinator {
     std::int64_t room = 0;
     std::vector<TokenId> tokens;  // of its last prompt, and what was sampled since
   };
+  /// A plan that is not done.
+  struct UnderWay {
+    StepPlan plan;  // of the step under way or, between two of a run, of the last one
+    DecodeRun run;  // of that
+    std::vector<SampledToken> sampled;     // by that
+    bool has_step = false;                 // a step of the plan has ended
+    std::vector<std::int64_t> handed_out;  // pages, by rank: none more until it is done
+  };
   struct GroupSteps {
-    std::optional<StepOrder> under_way;
+    std::optional<UnderWay> under_way;
     bool state_wanted = false;
     std::unique_ptr<GroupLine> line;  // last: it ends before what it works on
   };
 
+  /// By a clock that never goes back.
+  static Nanoseconds now();
   GroupSteps& steps_of(RequestId request);
   std::vector<PageHash> begin_names(const Admission& admission, const std::string& cache_salt);
   void name_answers(const std::vector<SampledToken>& sampled);
@@ -193,12 +209,14 @@ class Coordinator {
   void begin_step(int group);
   void tell_of_chunks(const StepPlan& plan, const std::vector<StrategyChoice>& choices) const;
   bool concerns_all(const StepPlan& plan) const;
-  StepOrder take(const StepOutcome& outcome);
+  std::vector<std::int64_t> handed_out(int group) const;
+  std::vector<RowResult> take(const StepOutcome& outcome);
   void end_step(const StepOutcome& outcome);
+  void make_way(GroupSteps& group);
+  void ask_to_end(GroupSteps& group);
   void await(GroupSteps& group);
-  std::vector<SampledToken> note_tokens(const StepOutcome& outcome,
-                                        const std::vector<RequestId>& known);
-  void compare_with_ledger(int group, const RankReport& from) const;
+  void tell_of(const StepOutcome& outcome, const std::vector<RowResult>& rows);
+  void check(const UnderWay& now, const StepOutcome& outcome) const;
 
   ControlChannel& control_;
   StepWorker& worker_;
@@ -215,6 +233,7 @@ class Coordinator {
   std::map<RequestId, Conversation> conversations_;
   std::set<RequestId> looking_back_;
   std::int64_t steps_ = 0;
+  std::int64_t plans_ = 0;
   StepOutcomes outcomes_;
   std::vector<GroupSteps> groups_;  // last: their lines fill the outcomes
 };

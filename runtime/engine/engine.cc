@@ -64,8 +64,10 @@ Coordinator::Listener Engine::listener(LayerDone layer) {
               },
           .finished =
               [this](RequestId id) {
-                const bool stopped = turns_.at(id).stopped;
-                finish(id, stopped ? Ending::kStopped : Ending::kLength);
+                const Turn& turn = turns_.at(id);
+                finish(id, turn.leaves    ? Ending::kAborted
+                           : turn.stopped ? Ending::kStopped
+                                          : Ending::kLength);
               }};
 }
 
@@ -150,14 +152,14 @@ void Engine::abort(RequestId id) {
   if (known(id).state == State::kHeld) {
     throw UsageError(str("conversation {} is at the end of a turn: there is nothing to abort", id));
   }
-  call(id, [this, id] { end(id); });
+  call(id, [this, id] { end(id); }, true);
 }
 
 void Engine::forget(RequestId conversation) {
   const std::lock_guard lock(mutex_);
   (void)known(conversation);
   known_.erase(conversation);
-  call(conversation, [this, conversation] { drop(conversation); });
+  call(conversation, [this, conversation] { drop(conversation); }, true);
 }
 
 void Engine::stop() {
@@ -182,8 +184,8 @@ Engine::Known& Engine::known(RequestId id) {
   return found->second;
 }
 
-void Engine::call(RequestId request, std::function<void()> action) {
-  calls_.push_back({request, std::move(action)});
+void Engine::call(RequestId request, std::function<void()> action, bool aborts) {
+  calls_.push_back({request, std::move(action), aborts});
   called_.notify_all();
   coordinator_->wake();
 }
@@ -216,12 +218,20 @@ void Engine::heed_calls() {
       if (coordinator_->is_between_steps(call.request)) {
         call.action();
       } else {
-        put_off_.push_back(std::move(call));
+        put_off(std::move(call));
       }
     }
     const std::lock_guard lock(mutex_);
     calls = std::exchange(calls_, {});
   } while (!calls.empty());
+}
+
+/// Until the step under way is done and, in a run, one that may have begun.
+void Engine::put_off(Call call) {
+  coordinator_->make_way_for(call.request);
+  const auto turn = turns_.find(call.request);
+  if (call.aborts && turn != turns_.end()) turn->second.leaves = true;
+  put_off_.push_back(std::move(call));
 }
 
 void Engine::begin(RequestId id, EngineRequest request, std::int64_t max_new) {
@@ -282,8 +292,9 @@ void Engine::note_prefill(Progress chunk) {
 
 void Engine::note_token(RequestId id, const Scored& scored) {
   Turn& turn = turns_.at(id);
-  ++turn.tokens;
   ++counts_.tokens;
+  if (turn.leaves) return;
+  ++turn.tokens;
   turn.stopped = std::ranges::count(turn.request.sampling.stops, scored.chosen.id) > 0;
   if (turn.request.on_token) turn.request.on_token(scored);
 }
@@ -307,6 +318,7 @@ void Engine::publish() {
   const GroupSchedule& schedule = coordinator_->schedule();
   EngineStats now = counts_;  // of requests; the rest is summed over groups
   now.steps = coordinator_->steps();
+  now.plans = coordinator_->plans();
   for (int group = 0; group < schedule.groups(); ++group) {
     const StepPlanner& planner = schedule.planner(group);
     const PageCounts& pages = planner.ledger().counts();

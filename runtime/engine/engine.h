@@ -14,8 +14,10 @@
 //
 // One thread runs steps, and all that a request wants to hear is called by it. Any thread may
 // submit, abort and ask for stats: what they say of a request is heeded before the next step of its
-// group, so that an abort takes effect at the next chunk or token. Callbacks may do so too. step()
-// never waits for work, and run() sleeps where there is none.
+// group, so that an abort takes effect at the next chunk or token. In a run of steps of one of
+// several groups (run_leader.h) another step may be computed, but nobody hears of what it samples
+// for who was aborted. Callbacks may do so too. step() never waits for work, and run() sleeps where
+// there is none.
 #pragma once
 
 #include <chrono>
@@ -87,6 +89,7 @@ struct EngineStats {
   std::int64_t kv_cached = 0;       // nobody has them, and a prompt may find them
   std::int64_t kv_promised = 0;     // to those that have started, for all they can come to need
   std::int64_t steps = 0;
+  std::int64_t plans = 0;          // for them: of a run of steps one
   std::int64_t prompt_tokens = 0;  // read
   std::int64_t hit_tokens = 0;     // of prompts, and not read: they had been, for others
   std::int64_t tokens = 0;         // sampled
@@ -138,8 +141,8 @@ class Engine {
   void forget(RequestId conversation);
 
   /// Begins what steps can begin, one of each group, and sleeps until one has ended or somebody has
-  /// submitted something for a group that idles. False when there is nothing to do until somebody
-  /// does.
+  /// asked for something while a group idles or is in a run. False when there is nothing to do
+  /// until somebody does.
   bool step();
   /// Runs steps until stop(), and sleeps while there are none.
   void run();
@@ -176,6 +179,7 @@ class Engine {
     std::int64_t tokens = 0;
     bool begun = false;    // some of its prompt was read
     bool stopped = false;  // by the last token
+    bool leaves = false;   // it was aborted: what steps under way sample is not told
   };
 
   Engine() = default;
@@ -196,11 +200,13 @@ class Engine {
   struct Call {
     RequestId request = 0;
     std::function<void()> action;
+    bool aborts = false;
   };
 
   Known& known(RequestId id);
   /// Under the lock, as known() is.
-  void call(RequestId request, std::function<void()> action);
+  void call(RequestId request, std::function<void()> action, bool aborts = false);
+  void put_off(Call call);
 
   std::optional<Refusal> refusal_of(const EngineRequest& request, std::int64_t max_new) const;
   std::int64_t longest_answer(const EngineRequest& request) const;

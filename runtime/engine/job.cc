@@ -173,6 +173,7 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
           .max_running = max_running(options),
           .step_rows = step_rows(options),
           .target = target(options),
+          .run_steps = options.random_elastic ? 1 : options.page_tokens,
           .headroom = std::int64_t{options.spare_pages} * options.degree,
           .hit_pages = hit_pages(options),
           .rounds_full_pages = has_scales(options.kv_type),

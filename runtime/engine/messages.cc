@@ -94,6 +94,34 @@ PageOwners read_owners(WireReader& in) {
   return pages;
 }
 
+void put(WireWriter& out, const DecodeRun& run) {
+  out.put(run.steps);
+  out.put(run.until_one_ends);
+  out.put(run.rows.size());
+  for (const RowOfRun& row : run.rows) {
+    out.put(row.left);
+    out.put(row.stops);
+    out.put(row.page_end);
+    out.put(row.next_master);
+  }
+}
+
+DecodeRun read_run(WireReader& in) {
+  DecodeRun run;
+  in.read(run.steps);
+  in.read(run.until_one_ends);
+  const auto rows = in.read<std::size_t>();
+  for (std::size_t i = 0; i < rows; ++i) {
+    RowOfRun row;
+    in.read(row.left);
+    in.read(row.stops);
+    in.read(row.page_end);
+    in.read(row.next_master);
+    run.rows.push_back(std::move(row));
+  }
+  return run;
+}
+
 void put(WireWriter& out, const RowResult& row) {
   out.put(row.request);
   out.put(row.scored.chosen);
@@ -108,6 +136,24 @@ RowResult read_row(WireReader& in) {
   in.read(row.scored.top);
   in.read(row.scored.margin);
   return row;
+}
+
+void put(WireWriter& out, const StepReport& report) {
+  out.put(report.epoch);
+  out.put(report.kv_pages);
+  out.put(report.rows.size());
+  for (const RowResult& row : report.rows) put(out, row);
+  out.put(report.nll);
+}
+
+StepReport read_step_report(WireReader& in) {
+  StepReport report;
+  in.read(report.epoch);
+  in.read(report.kv_pages);
+  const auto rows = in.read<std::size_t>();
+  for (std::size_t i = 0; i < rows; ++i) report.rows.push_back(read_row(in));
+  in.read(report.nll);
+  return report;
 }
 
 }  // namespace
@@ -150,6 +196,7 @@ Message to_message(const StepOrder& order) {
   WireWriter out;
   out.put(order.strategies);
   out.put(order.decode_strategy);
+  out.put(order.leader);
   out.put(plan.epoch);
   out.put(plan.group);
   out.put(plan.forks.size());
@@ -163,6 +210,7 @@ Message to_message(const StepOrder& order) {
   out.put(plan.prefill.size());
   for (const PrefillChunk& chunk : plan.prefill) put(out, chunk);
   out.put(plan.decode);
+  put(out, plan.run);
   return {MessageType::kPlan, out.take()};
 }
 
@@ -172,6 +220,7 @@ StepOrder read_order(const Message& message) {
   StepPlan& plan = order.plan;
   in.read(order.strategies);
   in.read(order.decode_strategy);
+  in.read(order.leader);
   in.read(plan.epoch);
   in.read(plan.group);
   const auto forks = in.read<std::size_t>();
@@ -185,28 +234,54 @@ StepOrder read_order(const Message& message) {
   const auto chunks = in.read<std::size_t>();
   for (std::size_t i = 0; i < chunks; ++i) plan.prefill.push_back(read_chunk(in));
   in.read(plan.decode);
+  plan.run = read_run(in);
   return order;
 }
 
 Message to_message(const StepReport& report) {
   WireWriter out;
-  out.put(report.epoch);
-  out.put(report.kv_pages);
-  out.put(report.rows.size());
-  for (const RowResult& row : report.rows) put(out, row);
-  out.put(report.nll);
+  put(out, report);
   return {MessageType::kReport, out.take()};
 }
 
 StepReport read_report(const Message& message) {
   WireReader in = open_message(message, MessageType::kReport);
-  StepReport report;
-  in.read(report.epoch);
-  in.read(report.kv_pages);
-  const auto rows = in.read<std::size_t>();
-  for (std::size_t i = 0; i < rows; ++i) report.rows.push_back(read_row(in));
-  in.read(report.nll);
+  return read_step_report(in);
+}
+
+Message to_message(const RunReport& report) {
+  WireWriter out;
+  out.put(report.over);
+  out.put(report.reports.size());
+  for (const RankReport& from : report.reports) {
+    out.put(from.rank);
+    put(out, from.report);
+  }
+  return {MessageType::kRunReport, out.take()};
+}
+
+RunReport read_run_report(const Message& message) {
+  WireReader in = open_message(message, MessageType::kRunReport);
+  RunReport report;
+  in.read(report.over);
+  const auto reports = in.read<std::size_t>();
+  for (std::size_t i = 0; i < reports; ++i) {
+    const int rank = in.read<int>();
+    report.reports.push_back({rank, read_step_report(in)});
+  }
   return report;
+}
+
+Message run_end() { return {MessageType::kRunEnd, {}}; }
+
+Message run_word(bool ends) {
+  WireWriter out;
+  out.put(ends);
+  return {MessageType::kRunWord, out.take()};
+}
+
+bool read_run_word(const Message& message) {
+  return open_message(message, MessageType::kRunWord).read<bool>();
 }
 
 Message to_message(const RankSummary& summary) {

@@ -4,6 +4,14 @@
 //                           StepOrder   do this step, this way
 //                           Stop        leave; answered with a RankSummary
 //   worker -> coordinator   StepReport  what the step sampled and measured
+//
+// And in a run of steps (decode_run.h), which one of its ranks leads:
+//
+//   leader -> member        StepOrder   the next step
+//                           RunEnd      there is none; answered with a StepReport
+//   member -> leader        StepReport  what it sampled, if it had to
+//   leader -> coordinator   RunReport   what a step sampled, and whether it was the last
+//   coordinator -> leader   RunWord     of the step before the last one: whether to go on
 #pragma once
 
 #include <cstddef>
@@ -27,6 +35,9 @@ enum class MessageType : std::int32_t {
   kSavePages,  // these three: session_messages.h
   kRestorePages,
   kPagesReport,
+  kRunEnd,  // these three: run_leader.h
+  kRunReport,
+  kRunWord,
 };
 
 struct Message {
@@ -70,9 +81,12 @@ struct NllSum {
 
 /// What to do, from the scheduler, and how, from the choice of strategies.
 struct StepOrder {
+  static constexpr int kNobody = -1;
+
   StepPlan plan;
   std::vector<Strategy> strategies;  // of each prefill chunk
   DecodeStrategy decode_strategy = DecodeStrategy::kShipped;
+  int leader = kNobody;  // the rank that leads the steps of the plan's run, if that goes on
 };
 
 struct StepReport {
@@ -80,6 +94,17 @@ struct StepReport {
   std::int64_t kv_pages = 0;  // of the rank that sequences refer to
   std::vector<RowResult> rows;
   std::vector<NllSum> nll;
+};
+
+struct RankReport {
+  int rank = 0;
+  StepReport report;
+};
+
+/// What came of a step of a run: of who sampled and, with the last, of all that were in it.
+struct RunReport {
+  std::vector<RankReport> reports;
+  bool over = false;
 };
 
 /// What a rank was and did, at the end.
@@ -98,7 +123,12 @@ struct RankSummary {
 Message to_message(const Admission& admission);
 Message to_message(const StepOrder& order);
 Message to_message(const StepReport& report);
+Message to_message(const RunReport& report);
 Message to_message(const RankSummary& summary);
+/// That a run is over.
+Message run_end();
+/// Whether it is to end.
+Message run_word(bool ends);
 
 class WireReader;
 /// Of the payload. Throws CommError when the type is another than `expected`.
@@ -108,6 +138,8 @@ WireReader open_message(const Message& message, MessageType expected);
 Admission read_admission(const Message& message);
 StepOrder read_order(const Message& message);
 StepReport read_report(const Message& message);
+RunReport read_run_report(const Message& message);
 RankSummary read_summary(const Message& message);
+bool read_run_word(const Message& message);
 
 }  // namespace longspan

@@ -207,8 +207,9 @@ ForwardStep Worker::make_step(const StepOrder& order) {
 }
 
 SequenceStorage Worker::storage_of(const Group& group, const Sequence& sequence) const {
+  const std::span<const PageSlot> slots = sequence.pages.slots();
   SequenceStorage storage{.page_tokens = kv_.pages().shape().page_tokens,
-                          .slots = sequence.pages.slots(),
+                          .slots = {slots.begin(), slots.end()},
                           .tail = sequence.pages.tail()};
   for (int owner : sequence.pages.owners()) {
     storage.owners.push_back(index_in(group, counterpart(owner)));

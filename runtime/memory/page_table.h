@@ -2,7 +2,8 @@
 //
 // Page p holds positions [p * page_tokens, (p + 1) * page_tokens). Every rank of a group knows all
 // owners; only the owner knows the slot. Owners are promised for every page the sequence can ever
-// need; a page is placed, with its owner, and opened, with all, when the sequence reaches it.
+// need; a page is opened, with all, when the sequence reaches it, and placed, with its owner, by
+// then.
 #pragma once
 
 #include <cstdint>
@@ -52,7 +53,7 @@ class PageTable {
   /// Of the open pages.
   std::span<const int> owners() const { return std::span(owners_).first(opened_); }
   /// Of the open pages that this rank owns, in page order.
-  const std::vector<PageSlot>& slots() const { return lease_.slots(); }
+  std::span<const PageSlot> slots() const { return std::span(lease_.slots()).first(own_opened_); }
 
  private:
   /// How many pages before `page` are this rank's.

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <tuple>
 
+#include "scheduler/decode_run.h"
 #include "scheduler/policies/random_elastic.h"
 #include "scheduler/step_size.h"
 #include "tests/scheduler/plan_replay.h"
@@ -1219,13 +1220,12 @@ class RandomJob {
       ASSERT_LT(++steps, 5000) << "somebody never ends";
       if (below(12) == 0) abort(below(12));
       now_ += below(400'000'000);
-      const auto plan = planner_.next(below(4) == 0 ? nullptr : &costs_, now_);
+      auto plan = planner_.next(below(4) == 0 ? nullptr : &costs_, now_);
       if (!plan) continue;
+      ++plans_made;
       expect_who_may_goes_back(*plan);
-      planner_.completed(replay.apply(*plan));
-      name_answers(replay);
-      ASSERT_EQ(planner_.ledger().check(), std::nullopt);
-      ASSERT_EQ(violation(planner_.state()), std::nullopt);
+      take_steps(*std::move(plan), replay);
+      if (testing::Test::HasFatalFailure()) return;
     }
     for (const auto& [id, shape] : shapes_) {
       if (aborted_.contains(id)) continue;
@@ -1250,10 +1250,26 @@ class RandomJob {
   std::int64_t forks = 0;
   std::int64_t preempted = 0;
   std::int64_t moves = 0;
+  std::int64_t plans_made = 0, steps_taken = 0;
   ElasticCounts changes;
 
  private:
   int below(int bound) { return static_cast<int>(random_() % bound); }
+
+  /// All of a run, or as many as somebody lets it have.
+  void take_steps(StepPlan plan, Replay& replay) {
+    DecodeRun run = plan.run;
+    EXPECT_TRUE(!run.goes_on() || run.rows.size() == plan.decode.size());
+    for (bool more = true; more;) {
+      ++steps_taken;
+      const auto sampled = replay.apply(plan);
+      planner_.completed(sampled);
+      name_answers(replay);
+      ASSERT_EQ(planner_.ledger().check(), std::nullopt);
+      ASSERT_EQ(violation(planner_.state()), std::nullopt);
+      more = run.goes_on() && step_on(plan, run, sampled) && below(8) > 0;
+    }
+  }
 
   PlannerOptions random_options(bool elastic) {
     PlannerOptions options{.page_tokens = 1 << below(4), .chunk_tokens = 1 + below(40)};
@@ -1270,6 +1286,7 @@ class RandomJob {
     options.answer_part = 1 + below(6);
     options.open_answer_part = 1 + below(12);
     options.replays_answers = options.cuts_are_fixed || below(2);
+    options.run_steps = below(2) ? 1 + below(9) : 1;
     if (!elastic) return options;
     options.headroom = below(5);
     options.least_degree = 1;
@@ -1360,7 +1377,7 @@ class RandomJob {
 };
 
 TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted) {
-  std::int64_t hits = 0, forks = 0, preempted = 0;
+  std::int64_t hits = 0, forks = 0, preempted = 0, steps = 0, plans = 0;
   for (int seed = 0; seed < 400; ++seed) {
     SCOPED_TRACE(seed);
     RandomJob job(seed, false);
@@ -1368,11 +1385,14 @@ TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted)
     hits += job.hits;
     forks += job.forks;
     preempted += job.preempted;
+    steps += job.steps_taken;
+    plans += job.plans_made;
     if (testing::Test::HasFailure()) break;
   }
   EXPECT_GT(hits, 200);
   EXPECT_GT(forks, 40);
-  EXPECT_GT(preempted, 100);
+  EXPECT_GT(preempted, 80);
+  EXPECT_GT(steps, plans + 2000) << "of runs";
 }
 
 // The same where degrees, orders, owners and places of pages change at every border.

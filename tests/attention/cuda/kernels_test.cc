@@ -37,9 +37,26 @@ KernelsBackend cuda_sm90(bool rounds) {
           },
           [rounds](Device& device, const HeadShape& shape, float scale) {
             return std::make_unique<CudaAttentionKernels>(
-                device, shape, scale, KernelChoice{.sm90 = true, .rounds_keys = rounds});
+                device, shape, scale,
+                KernelChoice{.prefill = PrefillKernel::kSm90, .rounds_keys = rounds});
           },
           true, !rounds};
+}
+
+/// The kernel for any matrix units, likewise.
+KernelsBackend cuda_mma_prefill() {
+  return {"CudaMmaPrefill",
+          []() -> std::unique_ptr<Device> {
+            if (cuda_device_count() == 0) return nullptr;
+            auto device = std::make_unique<CudaDevice>(0);
+            if (cudaSetDevice(0) != cudaSuccess || !device_runs_mma()) return nullptr;
+            return device;
+          },
+          [](Device& device, const HeadShape& shape, float scale) {
+            return std::make_unique<CudaAttentionKernels>(
+                device, shape, scale, KernelChoice{.prefill = PrefillKernel::kMma});
+          },
+          true, true};
 }
 
 /// The decode kernel on matrix units where rows and shapes allow it.
@@ -162,7 +179,7 @@ TEST_F(CudaKernelsTest, OffsetsHaveSixtyFourBits) {
 
 INSTANTIATE_TEST_SUITE_P(Cuda, KernelsConformance,
                          testing::Values(cuda(), cuda_sm90(false), cuda_sm90(true),
-                                         cuda_mma_decode()),
+                                         cuda_mma_prefill(), cuda_mma_decode()),
                          backend_name);
 INSTANTIATE_TEST_SUITE_P(Cuda, MergeConformance, testing::Values(cuda()), backend_name);
 

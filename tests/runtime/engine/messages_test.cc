@@ -31,7 +31,10 @@ StepOrder an_order() {
                           .wants_nll = true,
                           .forks = {6, 7}});
   plan.decode.push_back({.request = 6, .position = 3, .token = 11, .master = 2});
-  return {plan, {Strategy::kGatherQuery}, DecodeStrategy::kTree};
+  plan.run = {.steps = 12,
+              .until_one_ends = true,
+              .rows = {{.left = 30, .stops = {2, 7}, .page_end = 16, .next_master = 1}}};
+  return {plan, {Strategy::kGatherQuery}, DecodeStrategy::kTree, 2};
 }
 
 TEST(MessagesTest, AnOrderSurvivesTheWire) {
@@ -77,6 +80,14 @@ TEST(MessagesTest, AnOrderSurvivesTheWire) {
   EXPECT_EQ(plan.decode[0].position, 3);
   EXPECT_EQ(plan.decode[0].token, 11);
   EXPECT_EQ(plan.decode[0].master, 2);
+  EXPECT_EQ(order.leader, 2);
+  EXPECT_EQ(plan.run.steps, 12);
+  EXPECT_TRUE(plan.run.until_one_ends);
+  ASSERT_EQ(plan.run.rows.size(), 1u);
+  EXPECT_EQ(plan.run.rows[0].left, 30);
+  EXPECT_THAT(plan.run.rows[0].stops, ElementsAre(2, 7));
+  EXPECT_EQ(plan.run.rows[0].page_end, 16);
+  EXPECT_EQ(plan.run.rows[0].next_master, 1);
 }
 
 TEST(MessagesTest, AReportSurvivesTheWire) {
@@ -95,6 +106,29 @@ TEST(MessagesTest, AReportSurvivesTheWire) {
   EXPECT_TRUE(report.rows[1].scored.top.empty());
   ASSERT_EQ(report.nll.size(), 1u);
   EXPECT_EQ(report.nll[0].sum, 12.5);
+}
+
+TEST(MessagesTest, WhatIsSaidOfARunSurvivesTheWire) {
+  RunReport sent{.over = true};
+  sent.reports.push_back({3, {.epoch = 7, .kv_pages = 4, .rows = {{8, {{5, -0.25}, {}}}}}});
+  sent.reports.push_back({1, {.epoch = 7, .kv_pages = 6}});
+  const Message whole = to_message(sent);
+  const RunReport report = read_run_report(whole);
+  EXPECT_TRUE(report.over);
+  ASSERT_EQ(report.reports.size(), 2u);
+  EXPECT_EQ(report.reports[0].rank, 3);
+  ASSERT_EQ(report.reports[0].report.rows.size(), 1u);
+  EXPECT_EQ(report.reports[0].report.rows[0].scored.chosen, (TokenScore{5, -0.25}));
+  EXPECT_EQ(report.reports[1].rank, 1);
+  EXPECT_EQ(report.reports[1].report.epoch, 7u);
+  EXPECT_EQ(report.reports[1].report.kv_pages, 6);
+  for (std::size_t length = 0; length < whole.payload.size(); ++length) {
+    Message cut = whole;
+    cut.payload.resize(length);
+    EXPECT_THROW(read_run_report(cut), CommError) << length;
+  }
+  for (const bool ends : {true, false}) EXPECT_EQ(read_run_word(run_word(ends)), ends);
+  EXPECT_THROW(read_run_word(run_end()), CommError);
 }
 
 TEST(MessagesTest, AdmissionsAndSummariesSurviveTheWire) {

@@ -35,6 +35,20 @@ TEST_F(PageTableTest, PagesAreOpenedWhenTheSequenceReachesThem) {
   EXPECT_THAT(table_.owners(), ElementsAre(0, 1));
 }
 
+// Whoever reads it sees those that it has reached.
+TEST_F(PageTableTest, APageMayBeThereBeforeTheSequence) {
+  table_.promise({1, 0, 1});
+  place({0, 2});
+  EXPECT_TRUE(table_.slots().empty());
+  table_.open(8);
+  EXPECT_THAT(table_.slots(), ElementsAre(0));
+  table_.open(9);
+  EXPECT_THAT(table_.slots(), ElementsAre(0, 1));
+  PageTable other(pool_, 1);
+  other.promise({0, 1});
+  EXPECT_THROW(other.place(0, {2, 0}), std::logic_error) << "another rank's";
+}
+
 TEST_F(PageTableTest, ASequenceHasATailFromTheFirstPromiseToItsEnd) {
   KvPagePool tails(device_, {.heads = {1, 1, 16}, .layers = 1, .page_tokens = 4}, 2);
   {

@@ -1,6 +1,7 @@
-// The Hopper kernel at the sizes that hurt it, rung by rung, on keys that bfloat16 holds exactly:
-// what is left of the difference to the oracle is the rounding of weights. Every failure says where
-// in tiles and fragments the wrong values lie, so that one run on a device is enough to find it.
+// The kernels on matrix units at the sizes that hurt them, Hopper's rung by rung, on keys that
+// bfloat16 holds exactly: what is left of the difference to the oracle is the rounding of weights.
+// Every failure says where in tiles and fragments the wrong values lie, so that one run on a device
+// is enough to find it.
 //
 //   --gtest_filter='*InOrder*'      the plainest rung alone
 #include <gtest/gtest.h>
@@ -37,19 +38,21 @@ struct Rung {
 };
 
 std::vector<Rung> rungs() {
-  return {{"InOrder", {true, Sm90Rung::kInOrder}},
-          {"Turns", {true, Sm90Rung::kTurns}},
-          {"Overlap", {true, Sm90Rung::kOverlap}},
-          {"Fetching", {true, Sm90Rung::kFetching}}};
+  constexpr auto kSm90 = PrefillKernel::kSm90;
+  return {{"InOrder", {kSm90, Sm90Rung::kInOrder}},
+          {"Turns", {kSm90, Sm90Rung::kTurns}},
+          {"Overlap", {kSm90, Sm90Rung::kOverlap}},
+          {"Fetching", {kSm90, Sm90Rung::kFetching}},
+          {"Mma", {PrefillKernel::kMma}}};
 }
 
 KernelsBackend backend(const Rung& rung) {
   return {rung.name,
-          []() -> std::unique_ptr<Device> {
+          [is_sm90 = rung.choice.prefill == PrefillKernel::kSm90]() -> std::unique_ptr<Device> {
             if (cuda_device_count() == 0) return nullptr;
             auto device = std::make_unique<CudaDevice>(0);
             cuda_check(cudaSetDevice(0), "GPU 0");
-            if (!device_runs_sm90()) return nullptr;
+            if (is_sm90 ? !device_runs_sm90() : !device_runs_mma()) return nullptr;
             return device;
           },
           [choice = rung.choice](Device& device, const HeadShape& shape, float scale) {
@@ -151,10 +154,10 @@ void expect_same_bits(const Computed& found, const Computed& other, const HeadSh
   EXPECT_EQ(wrong.count(), 0) << what << ": " << wrong.description();
 }
 
-class PrefillSm90 : public testing::TestWithParam<Rung> {
+class TiledPrefill : public testing::TestWithParam<Rung> {
  protected:
   static void TearDownTestSuite() {
-    std::printf("worst error, sm90: O %.3g (bar %.3g), lse %.3g (bar %.3g)\n", worst_output,
+    std::printf("worst error, tiles: O %.3g (bar %.3g), lse %.3g (bar %.3g)\n", worst_output,
                 kOutputTolerance, worst_lse, kLseTolerance);
   }
   void SetUp() override {
@@ -181,7 +184,7 @@ DenseProblem problem_of(const HeadShape& shape, std::int64_t rows, std::int64_t 
 }
 
 /// The whole kernel at its simplest: one tile, one block, no mask. Look at this one first.
-TEST_P(PrefillSm90, AOneTile) {
+TEST_P(TiledPrefill, AOneTile) {
   for (int head_dim : {64, 128}) {
     const HeadShape shape{.query_heads = 1, .kv_heads = 1, .head_dim = head_dim};
     check(problem_of(shape, 128, 128, 1), iota(128), Mask::full(), 0, 128,
@@ -190,7 +193,7 @@ TEST_P(PrefillSm90, AOneTile) {
 }
 
 /// Blocks of one tile: stages are used again and again.
-TEST_P(PrefillSm90, BManyBlocks) {
+TEST_P(TiledPrefill, BManyBlocks) {
   for (int head_dim : {64, 128}) {
     const HeadShape shape{.query_heads = 1, .kv_heads = 1, .head_dim = head_dim};
     for (std::int64_t blocks : {2, 3, 4, 5, 9, 16}) {
@@ -200,7 +203,7 @@ TEST_P(PrefillSm90, BManyBlocks) {
   }
 }
 
-TEST_P(PrefillSm90, TailsOfRowsAndColumns) {
+TEST_P(TiledPrefill, TailsOfRowsAndColumns) {
   for (int head_dim : {64, 128}) {
     for (std::int64_t rows : {1, 63, 64, 65, 127, 128, 129}) {
       for (std::int64_t keys : {1, 63, 64, 65, 127, 128, 129, 300}) {
@@ -219,7 +222,7 @@ TEST_P(PrefillSm90, TailsOfRowsAndColumns) {
 }
 
 /// Off = 1 mod 64 and its neighbours, and windows.
-TEST_P(PrefillSm90, OffsetsOfTheDiagonal) {
+TEST_P(TiledPrefill, OffsetsOfTheDiagonal) {
   for (int head_dim : {64, 128}) {
     const auto problem = problem_of(shape_of(head_dim), 200, 500, 4);
     for (std::int64_t first : {100, 101, 163, 164, 165, 228, 229, 400}) {
@@ -232,7 +235,7 @@ TEST_P(PrefillSm90, OffsetsOfTheDiagonal) {
   }
 }
 
-TEST_P(PrefillSm90, PagesOfEverySize) {
+TEST_P(TiledPrefill, PagesOfEverySize) {
   for (int head_dim : {64, 128}) {
     const auto problem = problem_of(shape_of(head_dim), 130, 700, 5);
     for (std::int64_t page : {0, 8, 16, 32, 64, 128, 256, 512}) {
@@ -242,7 +245,7 @@ TEST_P(PrefillSm90, PagesOfEverySize) {
   }
 }
 
-TEST_P(PrefillSm90, RatiosOfHeads) {
+TEST_P(TiledPrefill, RatiosOfHeads) {
   for (const HeadShape& shape :
        {HeadShape{8, 2, 128}, HeadShape{9, 3, 64}, HeadShape{4, 4, 128}, HeadShape{8, 1, 64},
         HeadShape{.query_heads = 5, .kv_heads = 2, .head_dim = 128, .ratio = 4, .lead = 2}}) {
@@ -252,7 +255,7 @@ TEST_P(PrefillSm90, RatiosOfHeads) {
 }
 
 /// Segments of every layout: one launch, and a launch each, must give the same bits.
-TEST_P(PrefillSm90, LayoutsAndCarriedStates) {
+TEST_P(TiledPrefill, LayoutsAndCarriedStates) {
   for (int head_dim : {64, 128}) {
     constexpr std::int64_t kCached = 70, kNew = 700;
     for (Layout layout : {Layout::kBlockCyclic, Layout::kStriped, Layout::kZigzag,
@@ -290,7 +293,7 @@ TEST_P(PrefillSm90, LayoutsAndCarriedStates) {
 }
 
 /// More views than a launch knows, and rows each in a run of its own.
-TEST_P(PrefillSm90, ManyViewsAndManyRuns) {
+TEST_P(TiledPrefill, ManyViewsAndManyRuns) {
   for (int head_dim : {64, 128}) {
     const auto problem = problem_of(shape_of(head_dim), 90, 20 * 40, 8);
     auto positions = iota(90);
@@ -307,7 +310,7 @@ TEST_P(PrefillSm90, ManyViewsAndManyRuns) {
   }
 }
 
-TEST_P(PrefillSm90, RowsThatSeeNothingAreEmpty) {
+TEST_P(TiledPrefill, RowsThatSeeNothingAreEmpty) {
   const auto problem = problem_of(shape_of(128), 200, 100, 9);
   const DeviceKv kv(on_, problem, iota(100), 16);
   const Computed found =
@@ -319,7 +322,7 @@ TEST_P(PrefillSm90, RowsThatSeeNothingAreEmpty) {
   EXPECT_TRUE(std::isfinite(found.lse[150 * 2]));
 }
 
-TEST_P(PrefillSm90, ARowsBitsDoNotDependOnItsNeighbours) {
+TEST_P(TiledPrefill, ARowsBitsDoNotDependOnItsNeighbours) {
   for (int head_dim : {64, 128}) {
     const auto problem = problem_of(shape_of(head_dim), 200, 900, 10);
     const DeviceKv kv(on_, problem, iota(900), 16);
@@ -337,8 +340,8 @@ TEST_P(PrefillSm90, ARowsBitsDoNotDependOnItsNeighbours) {
   }
 }
 
-/// Twenty runs; and each rung's bits are those of the plainest.
-TEST_P(PrefillSm90, RepetitionsAndRungsChangeNoBits) {
+/// Twenty runs; and each of Hopper's rungs has the bits of the plainest.
+TEST_P(TiledPrefill, RepetitionsAndRungsChangeNoBits) {
   for (int head_dim : {64, 128}) {
     const HeadShape shape{.query_heads = 16, .kv_heads = 4, .head_dim = head_dim};
     const auto problem = problem_of(shape, 1500, 2100, 11);
@@ -350,6 +353,7 @@ TEST_P(PrefillSm90, RepetitionsAndRungsChangeNoBits) {
                        str("head size {}, repetition {}", head_dim, repeat));
       if (HasFailure()) return;
     }
+    if (GetParam().choice.prefill != PrefillKernel::kSm90) continue;
     KernelsOnDevice plain(backend(rungs().front()));
     const DeviceKv plain_kv(plain, problem, iota(2100), 16);
     expect_same_bits(
@@ -359,7 +363,7 @@ TEST_P(PrefillSm90, RepetitionsAndRungsChangeNoBits) {
 }
 
 /// Many tiles on every multiprocessor, against the reference kernel.
-TEST_P(PrefillSm90, ManyTilesAgreeWithTheReferenceKernel) {
+TEST_P(TiledPrefill, ManyTilesAgreeWithTheReferenceKernel) {
   for (int head_dim : {64, 128}) {
     const HeadShape shape{.query_heads = 32, .kv_heads = 8, .head_dim = head_dim};
     const auto problem = problem_of(shape, 2000, 2000, 12);
@@ -378,7 +382,7 @@ TEST_P(PrefillSm90, ManyTilesAgreeWithTheReferenceKernel) {
 }
 
 /// States at any float: stores in pairs are not possible then.
-TEST_P(PrefillSm90, StatesMayBeginAtAnyFloat) {
+TEST_P(TiledPrefill, StatesMayBeginAtAnyFloat) {
   const auto problem = problem_of(shape_of(128), 130, 200, 13);
   const DeviceKv kv(on_, problem, iota(200), 16);
   const Prefill work{problem, from(70, 130), {{kv.causal_segment(solid(0, 200))}}};
@@ -391,7 +395,7 @@ TEST_P(PrefillSm90, StatesMayBeginAtAnyFloat) {
 
 }  // namespace
 
-INSTANTIATE_TEST_SUITE_P(Cuda, PrefillSm90, testing::ValuesIn(rungs()),
+INSTANTIATE_TEST_SUITE_P(Cuda, TiledPrefill, testing::ValuesIn(rungs()),
                          [](const auto& rung) { return rung.param.name; });
 
 }  // namespace longspan::test
