@@ -130,6 +130,7 @@ void TraceFile::flush() {
 void TraceFile::write(Numbered& lane, const TraceEvent& event) {
   ++lane.written;
   lane.exchanges = lane.exchanges || event.label.category == TraceCategory::kExchange;
+  lane.steps = lane.steps || event.label.category == TraceCategory::kStep;
   text_ += str(R"(,
 {{"name":"{}","cat":"{}","ph":"X","ts":{},"dur":{},"pid":{},"tid":{},"args":{{{}}}}})",
                event.label.name, name(event.label.category),
@@ -146,10 +147,10 @@ void TraceFile::write_names() {
     std::string called = "host";
     int order = 0;
     if (lane.tid > 0) {
-      int& same = lane.exchanges ? transfers : computes;
-      called = lane.exchanges ? "transfer" : "compute";
+      int& same = lane.transfers() ? transfers : computes;
+      called = lane.transfers() ? "transfer" : "compute";
       if (++same > 1) called += str(" {}", same);
-      order = (lane.exchanges ? 1000 : 1) + same;
+      order = (lane.transfers() ? 1000 : 1) + same;
     }
     text_ += ",\n" + metadata("thread_name", owner_.rank, lane.tid, str(R"("name":"{}")", called));
     text_ += ",\n" +

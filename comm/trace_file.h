@@ -60,7 +60,11 @@ class TraceFile {
     TraceLane lane;
     std::atomic<bool> leased = true;
     std::uint64_t written = 0;
-    bool exchanges = false;  // a lane is called after what it did: nobody has to name streams
+    // A lane is called after what it did: nobody has to name streams.
+    bool exchanges = false;
+    bool steps = false;  // it computes, even if it waits for peers by itself at times
+
+    bool transfers() const { return exchanges && !steps; }
   };
 
   void drain();

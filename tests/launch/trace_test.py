@@ -86,7 +86,7 @@ class TraceTest(TraceCase):
                     self.assertTrue(of_thread)
                     self.assert_nests(of_thread)
                     kinds = {event["cat"] for event in of_thread}
-                    allowed = {"host": {"step", "wait"}, "compute": {"compute", "step", "wait"}}
+                    allowed = {"host": {"step", "wait"}, "compute": {"compute", "exchange", "step", "wait"}}
                     self.assertLessEqual(kinds, allowed.get(name, {"exchange", "wait"}))
                 about = trace["otherData"]
                 self.assertEqual((about["rank"], about["ranks"], about["dropped"]), (rank, 2, 0))
