@@ -23,6 +23,7 @@
 #include "attention/cuda/early_launch.cuh"
 #include "attention/cuda/merge.cuh"
 #include "attention/cuda/mma.cuh"
+#include "attention/cuda/softmax.cuh"
 #include "attention/cuda/warp.cuh"
 #include "comm/cuda/cuda_check.h"
 #include "comm/error.h"
@@ -35,7 +36,6 @@ constexpr int kThreads = kWarps * kWarp;
 constexpr int kTileColumns = 16;
 constexpr int kStageValues = 384;  // stages x head_dim: 24 KB of K and V for a warp
 constexpr int kPieceBytes = 16;
-constexpr float kLog2e = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
 
 template <int kHeadDim>

@@ -17,6 +17,7 @@
 
 #include "attention/cuda/mma.cuh"
 #include "attention/cuda/prefill_mma.h"
+#include "attention/cuda/softmax.cuh"
 #include "attention/cuda/warp.cuh"
 #include "comm/cuda/cuda_check.h"
 #include "comm/error.h"
@@ -31,7 +32,6 @@ constexpr int kStepColumns = 64;
 constexpr int kStages = 2;
 constexpr int kPieceBytes = 16;
 constexpr int kPieceValues = kPieceBytes / 2;
-constexpr float kLog2e = 1.4426950408889634f;
 
 /// A tile of rows of kHeadDim values in shared memory, in bytes from where it begins.
 template <int kHeadDim>
@@ -91,15 +91,6 @@ class StepWalk {
   int segment_ = -1;
   bool begins_segment_ = false;
 };
-
-__device__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-/// Nothing seen yet and nothing to see here: (-inf) - (-inf) must not be evaluated.
-__device__ float base_of(float m) { return m == -INFINITY ? 0.0f : m; }
 
 __device__ std::uint32_t pack(float first, float second) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);

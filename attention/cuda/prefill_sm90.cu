@@ -21,6 +21,7 @@
 #include "attention/cuda/matrix_tile.h"
 #include "attention/cuda/mbarrier.cuh"
 #include "attention/cuda/prefill_sm90.h"
+#include "attention/cuda/softmax.cuh"
 #include "attention/cuda/tma.cuh"
 #include "attention/cuda/warp.cuh"
 #include "attention/cuda/wgmma.cuh"
@@ -37,7 +38,6 @@ constexpr int kGroupRows = 64;  // of a warpgroup
 constexpr int kScores = kGroupRows * kBlockColumns / kWarpgroup;
 constexpr int kHalf = kScores / 2;
 constexpr int kQueryStages = 2;
-constexpr float kLog2e = 1.4426950408889634f;
 /// What a multiprocessor's 64K registers give each thread when roles share them out.
 constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
 
@@ -300,12 +300,6 @@ __device__ int same_in_warp(int value) { return __shfl_sync(0xffffffffu, value, 
 
 constexpr int kTurnOfFirst = 1, kTurnOfSecond = 2;  // named barriers
 
-__device__ float exp2_fast(float x) {
-  float y;
-  asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 /// x scale + shift, and sum += x, where they stand: the assembler leaves them between exponentials.
 __device__ float scaled(float x, float scale, float shift) {
   asm volatile("fma.rn.f32 %0, %0, %1, %2;" : "+f"(x) : "f"(scale), "f"(shift));
@@ -317,9 +311,6 @@ __device__ void add(float& sum, float x) {
 
 /// Exponentials from one to the sum that takes it in.
 constexpr int kLag = 8;
-
-/// Nothing seen yet and nothing to see here: (-inf) - (-inf) must not be evaluated.
-__device__ float base_of(float m) { return m == -INFINITY ? 0.0f : m; }
 
 /// Of the two rows of a thread. Two chains of each: one would be waited for at every step.
 class Maxima {

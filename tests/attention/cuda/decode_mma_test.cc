@@ -21,6 +21,7 @@
 #include "comm/cuda/cuda_device.h"
 #include "comm/cuda/cuda_stream.h"
 #include "comm/str.h"
+#include "tests/attention/cuda/first_gpu.h"
 #include "tests/attention/dense_attention.h"
 #include "tests/attention/kernels_on_device.h"
 
@@ -32,14 +33,7 @@ namespace {
 constexpr double kTolerance = 4e-5;
 
 KernelsBackend backend(const KernelChoice& choice) {
-  return {"MmaDecode",
-          []() -> std::unique_ptr<Device> {
-            if (cuda_device_count() == 0) return nullptr;
-            auto device = std::make_unique<CudaDevice>(0);
-            cuda_check(cudaSetDevice(0), "GPU 0");
-            if (!device_runs_mma()) return nullptr;
-            return device;
-          },
+  return {"MmaDecode", [] { return first_gpu(device_runs_mma); },
           [choice](Device& device, const HeadShape& shape, float scale) {
             return std::make_unique<CudaAttentionKernels>(device, shape, scale, choice);
           },

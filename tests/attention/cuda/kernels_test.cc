@@ -9,6 +9,7 @@
 #include "comm/cpu/cpu_device.h"
 #include "comm/cuda/cuda_device.h"
 #include "comm/error.h"
+#include "tests/attention/cuda/first_gpu.h"
 #include "tests/attention/kernels_conformance.h"
 
 namespace longspan::test {
@@ -28,13 +29,7 @@ KernelsBackend cuda() {
 /// The Hopper kernel where shapes and segments allow it, and what it falls back to: of pages in
 /// bfloat16, or of float32 ones that calls round.
 KernelsBackend cuda_sm90(bool rounds) {
-  return {rounds ? "CudaSm90Rounding" : "CudaSm90",
-          []() -> std::unique_ptr<Device> {
-            if (cuda_device_count() == 0) return nullptr;
-            auto device = std::make_unique<CudaDevice>(0);
-            if (cudaSetDevice(0) != cudaSuccess || !device_runs_sm90()) return nullptr;
-            return device;
-          },
+  return {rounds ? "CudaSm90Rounding" : "CudaSm90", [] { return first_gpu(device_runs_sm90); },
           [rounds](Device& device, const HeadShape& shape, float scale) {
             return std::make_unique<CudaAttentionKernels>(
                 device, shape, scale,
@@ -45,13 +40,7 @@ KernelsBackend cuda_sm90(bool rounds) {
 
 /// The kernel for any matrix units, likewise.
 KernelsBackend cuda_mma_prefill() {
-  return {"CudaMmaPrefill",
-          []() -> std::unique_ptr<Device> {
-            if (cuda_device_count() == 0) return nullptr;
-            auto device = std::make_unique<CudaDevice>(0);
-            if (cudaSetDevice(0) != cudaSuccess || !device_runs_mma()) return nullptr;
-            return device;
-          },
+  return {"CudaMmaPrefill", [] { return first_gpu(device_runs_mma); },
           [](Device& device, const HeadShape& shape, float scale) {
             return std::make_unique<CudaAttentionKernels>(
                 device, shape, scale, KernelChoice{.prefill = PrefillKernel::kMma});
@@ -61,13 +50,7 @@ KernelsBackend cuda_mma_prefill() {
 
 /// The decode kernel on matrix units where rows and shapes allow it.
 KernelsBackend cuda_mma_decode() {
-  return {"CudaMmaDecode",
-          []() -> std::unique_ptr<Device> {
-            if (cuda_device_count() == 0) return nullptr;
-            auto device = std::make_unique<CudaDevice>(0);
-            if (cudaSetDevice(0) != cudaSuccess || !device_runs_mma()) return nullptr;
-            return device;
-          },
+  return {"CudaMmaDecode", [] { return first_gpu(device_runs_mma); },
           [](Device& device, const HeadShape& shape, float scale) {
             return std::make_unique<CudaAttentionKernels>(device, shape, scale,
                                                           KernelChoice{.mma_decode = true});

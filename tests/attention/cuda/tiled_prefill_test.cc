@@ -21,6 +21,7 @@
 #include "comm/cuda/cuda_check.h"
 #include "comm/cuda/cuda_device.h"
 #include "comm/str.h"
+#include "tests/attention/cuda/first_gpu.h"
 #include "tests/attention/dense_attention.h"
 #include "tests/attention/kernels_on_device.h"
 
@@ -48,12 +49,8 @@ std::vector<Rung> rungs() {
 
 KernelsBackend backend(const Rung& rung) {
   return {rung.name,
-          [is_sm90 = rung.choice.prefill == PrefillKernel::kSm90]() -> std::unique_ptr<Device> {
-            if (cuda_device_count() == 0) return nullptr;
-            auto device = std::make_unique<CudaDevice>(0);
-            cuda_check(cudaSetDevice(0), "GPU 0");
-            if (is_sm90 ? !device_runs_sm90() : !device_runs_mma()) return nullptr;
-            return device;
+          [is_sm90 = rung.choice.prefill == PrefillKernel::kSm90] {
+            return first_gpu(is_sm90 ? device_runs_sm90 : device_runs_mma);
           },
           [choice = rung.choice](Device& device, const HeadShape& shape, float scale) {
             return std::make_unique<CudaAttentionKernels>(device, shape, scale, choice);
