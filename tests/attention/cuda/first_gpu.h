@@ -8,8 +8,8 @@
 
 namespace longspan::test {
 
-/// GPU 0, made current; null where there is none, or where `can_run`, asked of the current GPU, says
-/// no.
+/// GPU 0, made current; null where there is none, or where `can_run`, asked of the current GPU,
+/// says no.
 inline std::unique_ptr<Device> first_gpu(bool (*can_run)()) {
   if (cuda_device_count() == 0) return nullptr;
   auto device = std::make_unique<CudaDevice>(0);
