@@ -31,6 +31,7 @@ constexpr auto kLeftOut = std::to_array<std::string_view>({"prompt",
                                                            "force-ids",
                                                            "max-num-seqs",
                                                            "prefix-cache",
+                                                           "kv-host-bytes",
                                                            "kv-disk",
                                                            "kv-disk-bytes",
                                                            "tbt-slo-ms"});

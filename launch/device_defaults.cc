@@ -14,9 +14,6 @@ void expect_done_on_gpus(const GenerateOptions& options) {
         str("--kv-dtype {} is for --backend cpu; GPUs keep keys in float32 or bfloat16 so far",
             name(*options.kv_type)));
   }
-  if (options.kv_disk) {
-    throw UsageError("--kv-disk is for --backend cpu so far; leave it out");
-  }
   if (options.rope_float32) {
     throw UsageError("--rope-float32 is for --backend cpu; GPUs turn by exact angles");
   }

@@ -175,11 +175,16 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
        constexpr std::array<std::string_view, 2> kWords = {"on", "off"};
        o.prefix_cache = one_of(given, kWords) == 0;
      }},
+    {{kGroupSplit, "kv-host-bytes", "BYTES",
+      "keep what the prefix cache has no memory for in so much of the host's memory for each rank, "
+      "as 500M or 20G: prompts that come again are brought back from there while others go on, and "
+      "not read anew. For GPUs, which copy from it by themselves: it is taken at the start, and "
+      "pinned. On CPUs it is of the memory that the cache itself could have (default: 0, none)"},
+     [](auto& o, auto& given) { o.kv_host_bytes = size(given, {.least = 0}); }},
     {{kGroupSplit, "kv-disk", "DIR",
-      "keep what the prefix cache has no memory for in DIR, a folder on a local disk: prompts that "
-      "come again are brought back from there while others go on, and not read anew. Each rank has "
-      "a file of its own there, without a name, that is gone when it ends (default: what memory "
-      "does not hold is forgotten)"},
+      "the same in DIR, a folder on a local disk; with --kv-host-bytes what that has no room for. "
+      "Each rank has a file of its own there, without a name, that is gone when it ends (default: "
+      "none)"},
      [](auto& o, auto& given) { o.kv_disk = some_text(given); }},
     {{kGroupSplit, "kv-disk-bytes", "BYTES",
       "with --kv-disk: how much of it each rank may take, as 500M or 20G; what was used least "

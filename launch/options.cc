@@ -178,8 +178,8 @@ void expect_groups_as_asked(const GenerateOptions& options) {
   }
 }
 
-/// A folder and how much of it, for a cache that there is.
-void expect_whole_disk(const GenerateOptions& options) {
+/// A folder and how much of it, and a cache whose pages are kept.
+void expect_whole_tier(const GenerateOptions& options) {
   if (options.kv_disk && !options.kv_disk_bytes) {
     throw UsageError(
         "--kv-disk does not say how much each rank may keep there; add --kv-disk-bytes, as 20G");
@@ -187,16 +187,17 @@ void expect_whole_disk(const GenerateOptions& options) {
   if (options.kv_disk_bytes && !options.kv_disk) {
     throw UsageError("--kv-disk-bytes says how much of a folder to take; add --kv-disk DIR");
   }
-  if (!options.kv_disk) return;
+  if (!options.kv_disk && options.kv_host_bytes == 0) return;
+  const std::string_view asked = options.kv_disk ? "--kv-disk" : "--kv-host-bytes";
   if (!options.prefix_cache) {
-    throw UsageError(
-        "--kv-disk keeps what the prefix cache has no memory for; leave out --prefix-cache off");
+    throw UsageError(str(
+        "{} keeps what the prefix cache has no memory for; leave out --prefix-cache off", asked));
   }
   if (!approximation(options.attention).is_exact()) {
     throw UsageError(
-        str("--kv-disk keeps what prompts share, and under --attention {} they share "
-            "nothing; leave out one of them",
-            name(options.attention.kind)));
+        str("{} keeps what prompts share, and under --attention {} they share nothing; leave out "
+            "one of them",
+            asked, name(options.attention.kind)));
   }
 }
 
@@ -205,7 +206,7 @@ void expect_no_contradiction(const GenerateOptions& options) {
     throw UsageError("--degree and --compare-degrees both say how many ranks to use; give one");
   }
   expect_groups_as_asked(options);
-  expect_whole_disk(options);
+  expect_whole_tier(options);
   if (options.tp > 1 && options.decode_strategy == DecodeStrategy::kSliced) {
     throw UsageError(
         "--decode-strategy sliced needs all weights on every rank, but with --tp a rank holds a "
@@ -257,7 +258,10 @@ void expect_one_sequence(const GenerateOptions& options) {
   if (!options.compare_degrees.empty()) {
     refuse("--compare-degrees", "a session would go on with each degree");
   }
-  if (options.kv_disk) refuse("--kv-disk", "a session has pages of its own, and keeps them");
+  if (options.kv_host_bytes > 0 || options.kv_disk) {
+    refuse(options.kv_disk ? "--kv-disk" : "--kv-host-bytes",
+           "a session has pages of its own, and keeps them");
+  }
   if (options.prompt_nll) refuse("--prompt-nll", "what was kept of a prompt is not computed");
   const AttentionKind attention = options.attention.kind;
   if (attention != AttentionKind::kExact && attention != AttentionKind::kSinks) {

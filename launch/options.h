@@ -88,7 +88,9 @@ struct GenerateOptions {
   bool random_elastic = false;  // who computes and keeps what is drawn on the way
   std::int64_t policy_seed = 1;
   bool prefix_cache = true;  // prompts that begin alike are computed once
-  /// A folder for what the cache has no memory for, and how much of it for each rank.
+  /// What the cache has no memory for: so much of the host's memory for each rank, 0: none; then a
+  /// folder, and how much of it for each rank.
+  std::int64_t kv_host_bytes = 0;
   std::optional<std::string> kv_disk;
   std::optional<std::int64_t> kv_disk_bytes;
   std::optional<Precision> dtype;  // absent: what is fastest here

@@ -177,6 +177,7 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
                  .hang_timeout = options.hang_timeout,
                  .state_wanted = state_signal_came};
   if (options.memory_limit_bytes) job.memory_limit = *options.memory_limit_bytes;
+  job.kv_host_bytes = options.kv_host_bytes;
   if (options.kv_disk) job.kv_disk = KvDisk{*options.kv_disk, *options.kv_disk_bytes};
   if (options.random_elastic) {
     job.random_elastic = static_cast<std::uint64_t>(options.policy_seed);

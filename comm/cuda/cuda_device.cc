@@ -1,5 +1,6 @@
 #include "comm/cuda/cuda_device.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "comm/cuda/cuda_check.h"
@@ -11,6 +12,9 @@
 
 namespace longspan {
 namespace {
+
+/// Rows that lie farther apart are refused (cudaDeviceProp::memPitch of all GPUs there are).
+constexpr std::size_t kMostPitch = (std::size_t{1} << 31) - 1;
 
 constexpr int kMajor = CUDART_VERSION / 1000, kMinor = CUDART_VERSION % 1000 / 10;
 
@@ -121,6 +125,12 @@ void CudaDevice::copy_rows(Stream& stream, std::byte* dst, std::size_t dst_strid
                            const std::byte* src, std::size_t src_stride, std::size_t width,
                            std::size_t rows) {
   if (width == 0 || rows == 0) return;
+  if (std::max(dst_stride, src_stride) > kMostPitch) {
+    for (std::size_t row = 0; row < rows; ++row) {
+      copy(stream, {dst + row * dst_stride, width}, {src + row * src_stride, width});
+    }
+    return;
+  }
   expect_no_recording(as_cuda(stream), "a copy");
   cuda_check(cudaMemcpy2DAsync(dst, dst_stride, src, src_stride, width, rows, cudaMemcpyDefault,
                                as_cuda(stream).native()),

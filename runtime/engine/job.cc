@@ -94,9 +94,10 @@ bool shares_prefixes(const JobOptions& options, const ModelConfig& config) {
 
 /// None where nothing is cached. One step opens the pages of its chunks, and of rows.
 TierShape planned_tier(const LoadedModel& model, const JobOptions& options) {
-  if (!options.kv_disk) return {};
+  if (!options.kv_disk && options.kv_host_bytes == 0) return {};
   if (!shares_prefixes(options, model.config)) {
-    log(LogLevel::kWarning, "no prompts are shared here, so --kv-disk keeps nothing");
+    log(LogLevel::kWarning,
+        "no prompts are shared here, so --kv-host-bytes and --kv-disk keep nothing");
     return {};
   }
   const KvPageShape page{.heads = model.config.heads,
@@ -107,8 +108,8 @@ TierShape planned_tier(const LoadedModel& model, const JobOptions& options) {
       (chunk_tokens(options) + options.page_tokens - 1) / options.page_tokens;
   const std::int64_t of_rank =
       options.keep == Retention::kSpread ? (chunk + options.degree - 1) / options.degree : chunk;
-  return tier_shape(*options.kv_disk, static_cast<std::int64_t>(page.page_bytes()),
-                    of_rank + of_rank / 2);
+  return tier_shape(options.kv_host_bytes, options.kv_disk,
+                    static_cast<std::int64_t>(page.page_bytes()), of_rank + of_rank / 2);
 }
 
 WorkerMemory planned_memory(const LoadedModel& model, const JobOptions& options,
@@ -120,12 +121,36 @@ WorkerMemory planned_memory(const LoadedModel& model, const JobOptions& options,
   return plan_memory(model.config, shape_of(options, input.shapes), left);
 }
 
+/// What the scarcest rank has left, weights loaded.
+struct MemoryLeft {
+  std::int64_t own = 0;  // of its device
+  std::int64_t of_host = 0;
+};
+
+MemoryLeft memory_left(Machine& machine, const LoadedModel& model, const JobOptions& options) {
+  const std::int64_t own = memory_left_per_rank(machine, model, options.memory_limit);
+  if (machine.backend() == Backend::kCpu) return {own, own};
+  return {own,
+          minimum(machine.control(), available_host_memory() / std::ssize(machine.host_ranks()))};
+}
+
+void expect_room(const TierShape& tier, std::int64_t left) {
+  if (tier.host_bytes() <= left) return;
+  throw OutOfMemory(
+      str("evicted pages take {} of host memory on each rank, {} of it on their way to a disk, but "
+          "{} is left for each; lower --kv-host-bytes, or leave out --kv-disk",
+          human_bytes(tier.host_bytes()),
+          human_bytes(tier.host_bytes() - tier.buffers.kept * tier.page_bytes),
+          human_bytes(std::max<std::int64_t>(0, left))));
+}
+
 /// Buffers are of the host: on CPUs of the memory that all else is of.
 WorkerMemory planned_with_tier(Machine& machine, const LoadedModel& model,
-                               const JobOptions& options, SessionInput& input, std::int64_t left) {
+                               const JobOptions& options, SessionInput& input, MemoryLeft left) {
   const TierShape tier = planned_tier(model, options);
-  if (machine.backend() == Backend::kCpu) left -= tier.host_bytes();
-  WorkerMemory memory = planned_memory(model, options, input, left);
+  expect_room(tier, left.of_host);
+  if (machine.backend() == Backend::kCpu) left.own -= tier.host_bytes();
+  WorkerMemory memory = planned_memory(model, options, input, left.own);
   memory.tier = tier;
   return memory;
 }
@@ -133,7 +158,7 @@ WorkerMemory planned_with_tier(Machine& machine, const LoadedModel& model,
 /// Rank 0 plans, everyone learns the plan or the reason why there is none.
 WorkerMemory agreed_memory(Machine& machine, const LoadedModel& model, const JobOptions& options,
                            SessionInput* input) {
-  const std::int64_t left = memory_left_per_rank(machine, model, options.memory_limit);
+  const MemoryLeft left = memory_left(machine, model, options);
   std::vector<std::byte> plan = agree_on(machine.control(), [&] {
     WireWriter out;
     if (input) out.put(planned_with_tier(machine, model, options, *input, left));
@@ -143,10 +168,19 @@ WorkerMemory agreed_memory(Machine& machine, const LoadedModel& model, const Job
   return WireReader(plan).read<WorkerMemory>();
 }
 
+void say_tier(Machine& machine, const TierShape& tier, std::int64_t page_tokens) {
+  log(LogLevel::kInfo,
+      str("evicted pages, on each rank: {} of {}host memory; {} tokens stay there, {} on the disk",
+          human_bytes(tier.host_bytes()), machine.backend() == Backend::kCpu ? "" : "pinned ",
+          tier.buffers.kept * page_tokens, tier.on_disk * page_tokens));
+}
+
 /// What the memory of a GPU is taken for, which is hard to see from outside.
 void say_plan(Machine& machine, const LoadedModel& model, const WorkerMemory& memory) {
+  if (machine.rank() != 0) return;
+  if (memory.tier.places() > 0) say_tier(machine, memory.tier, memory.kv.page.page_tokens);
   const auto left = machine.device_memory_left();
-  if (!left || machine.rank() != 0) return;
+  if (!left) return;
   const auto kv = static_cast<std::int64_t>(memory.kv.bytes());
   const std::int64_t all = memory.bytes(model.config);
   log(LogLevel::kInfo,
@@ -220,7 +254,7 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
 GroupSchedule schedule_of(const JobOptions& options, const WorkerMemory& memory, int tp) {
   auto policy = make_policy(options.policy, options.degree);
   auto groups = options_of_groups(*policy, planner_options(options, memory, tp), instances(options),
-                                  memory.kv.pages, memory.tier.places);
+                                  memory.kv.pages, memory.tier.places());
   expects(
       std::ssize(groups) == options.groups && std::ssize(groups.front().group) == options.degree,
       "the policy makes the groups that memory is planned for");
@@ -262,11 +296,11 @@ StrategyPickerOptions picker_options(const JobOptions& options, const ModelConfi
   return picker;
 }
 
-/// This rank's, if it has one.
+/// This rank's, if it keeps pages on a disk.
 std::unique_ptr<PageStore> store_of(const JobOptions& options, const WorkerMemory& memory) {
-  if (memory.tier.places == 0) return nullptr;
+  if (memory.tier.on_disk == 0) return nullptr;
   return std::make_unique<DiskPages>(options.kv_disk->folder, memory.kv.page.page_bytes(),
-                                     memory.tier.places);
+                                     memory.tier.on_disk);
 }
 
 }  // namespace

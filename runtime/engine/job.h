@@ -53,7 +53,9 @@ struct JobOptions {
   /// each border. For tests; strategies must then pass keys and be legal for any number of ranks.
   std::optional<std::uint64_t> random_elastic;
   bool prefix_cache = true;  // prompts that begin alike are computed once, where that is exact
-  /// Where what the cache has no memory for is kept. Of no use where nothing is cached.
+  /// Where what the cache has no memory for is kept: so much of the host's memory, of each rank,
+  /// then a disk. Of no use where nothing is cached.
+  std::int64_t kv_host_bytes = 0;
   std::optional<KvDisk> kv_disk;
   int spare_pages = 0;  // of each instance, beside those of the requests: only moves take them
   std::optional<std::int64_t> memory_limit;

@@ -1,11 +1,13 @@
-// How much of evicted pages a rank keeps, and through how many buffers they go.
+// How many evicted pages a rank keeps in host memory and on its disk, and through how many buffers
+// they go from one to the other.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 
-#include "scheduler/step_plan.h"
+#include "runtime/memory/page_tier.h"
 
 namespace longspan {
 
@@ -16,16 +18,18 @@ struct KvDisk {
 };
 
 struct TierShape {
-  std::int64_t places = 0;  // pages; 0: there is no tier
-  int to_write = 0;         // buffers
-  int to_read = 0;
+  TierBuffers buffers;
+  std::int64_t on_disk = 0;  // pages
   std::int64_t page_bytes = 0;
 
-  std::int64_t host_bytes() const { return (std::int64_t{to_write} + to_read) * page_bytes; }
+  /// 0: there is no tier.
+  std::int64_t places() const { return buffers.kept + on_disk; }
+  std::int64_t host_bytes() const { return buffers.all() * page_bytes; }
 };
 
-/// `step_pages`: that one step may evict of a rank. Throws UsageError where there is no room for a
-/// page.
-TierShape tier_shape(const KvDisk& disk, std::int64_t page_bytes, std::int64_t step_pages);
+/// `host_bytes`: of pages that stay in host memory. `step_pages`: that one step may evict of a
+/// rank. Throws UsageError where what there is of either has no room for a page.
+TierShape tier_shape(std::int64_t host_bytes, const std::optional<KvDisk>& disk,
+                     std::int64_t page_bytes, std::int64_t step_pages);
 
 }  // namespace longspan

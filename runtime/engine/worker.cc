@@ -10,8 +10,8 @@
 #include "comm/str.h"
 #include "comm/trace_file.h"
 #include "runtime/engine/deal_of_chunk.h"
+#include "runtime/memory/evicted_pages.h"
 #include "runtime/memory/page_exchange.h"
-#include "runtime/memory/page_tier.h"
 
 namespace longspan {
 namespace {
@@ -47,6 +47,12 @@ RowScorer new_scorer(Machine& machine, const LoadedModel& model, std::int64_t lo
   return {machine.device(), model.ops->new_logit_summaries(shape.vocabulary, shape.rows), shape};
 }
 
+/// Of one step, for buffers: a request that fetches a long prefix may displace another one at once.
+/// A GPU has computed more in that time than a disk has written.
+std::chrono::milliseconds patience_to_spill(Backend backend) {
+  return std::chrono::milliseconds(backend == Backend::kCpu ? 100 : 0);
+}
+
 }  // namespace
 
 std::int64_t WorkerMemory::bytes(const ModelConfig& config) const {
@@ -67,10 +73,10 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory,
       scorer_(new_scorer(machine, model, memory.limits.logit_rows)),
       bad_attention_(transformer_.bad_lse_total()),
       compute_(machine.device().new_stream()) {
-  if (store) {
-    tier_ = std::make_unique<PageTier>(machine.device(), std::move(store),
-                                       kv_.pages().shape().page_bytes(), memory.tier.to_write,
-                                       memory.tier.to_read);
+  if (memory.tier.places() > 0) {
+    evicted_ = std::make_unique<EvictedPages>(machine.device(), kv_.pages(), memory.tier.buffers,
+                                              memory.tier.places(), std::move(store),
+                                              patience_to_spill(machine.backend()));
   }
   transformer_.warm_up(*compute_);
   compute_->synchronize();
@@ -103,11 +109,10 @@ StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) 
   for (const ForkedRequest& fork : plan.forks) this->fork(fork);
   for (RequestId id : plan.preempted) sequences_.at(id).pages = no_pages();
   for (RequestId id : plan.finished) sequences_.erase(id);
-  if (!plan.spills.empty()) spill_pages(plan.spills);
+  exchange_with_tier(plan);
   note_owners(plan.owners);
   if (!plan.moves.empty()) move_pages(plan.moves);
   place_pages(plan.grants);
-  begin_fetches(plan.fetches);
   note_tokens(plan);
   if (!takes_part(plan)) return {.epoch = plan.epoch, .kv_pages = kv_.pages().used()};
   if (plan.only_waits()) {
@@ -182,6 +187,7 @@ void Worker::move_pages(const std::vector<PageMove>& moves) {
     if (to == instance_) exchange.receive(pages.slot(move.page), counterpart(from));
     leaving.push_back(std::move(page));
   }
+  keep_order();
   exchange.run(*compute_, machine_.data());
   await_compute();
 }
@@ -191,7 +197,10 @@ void Worker::place_pages(const std::vector<GrantedPage>& grants) {
   for (const GrantedPage& grant : grants) {
     if (grant.at.owner != instance_) continue;
     sequences_.at(grant.request).pages.place(grant.page, contents_at(grant.at), grant.filled);
-    if (grant.copied > 0) copy_page(grant);
+  }
+  keep_order();
+  for (const GrantedPage& grant : grants) {
+    if (grant.at.owner == instance_ && grant.copied > 0) copy_page(grant);
   }
 }
 

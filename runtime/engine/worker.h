@@ -30,8 +30,8 @@ struct LoadedModel {
   std::unique_ptr<AttentionKernels> kernels;
 };
 
+class EvictedPages;
 class PageStore;
-class PageTier;
 struct PageMemory;
 struct SessionIndex;
 struct SessionPart;
@@ -47,8 +47,8 @@ struct WorkerMemory {
 
 class Worker final : public StepWorker {
  public:
-  /// Allocates everything this rank will ever need. `store`, if there is a tier, keeps pages that
-  /// were evicted. Throws OutOfMemory.
+  /// Allocates everything this rank will ever need. `store`, if there is one behind the tier's
+  /// buffers, keeps pages that were evicted. Throws OutOfMemory.
   Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory,
          std::unique_ptr<PageStore> store = nullptr);
   ~Worker() override;
@@ -88,8 +88,8 @@ class Worker final : public StepWorker {
   void move_pages(const std::vector<PageMove>& moves);
   void place_pages(const std::vector<GrantedPage>& grants);
   void copy_page(const GrantedPage& grant);
-  void spill_pages(const std::vector<SpilledPage>& pages);
-  void begin_fetches(const std::vector<PageFetch>& fetches);
+  void exchange_with_tier(const StepPlan& plan);
+  void keep_order();
   void await_tier();
   TierNews tier_news();
   ForwardStep make_step(const StepOrder& order);
@@ -130,10 +130,8 @@ class Worker final : public StepWorker {
   std::map<RequestId, Sequence> sequences_;
   std::vector<ForkedTail> forked_tails_;
   std::int64_t bad_attention_;  // bad partials counted by the kernels up to the last step
-  std::unique_ptr<PageTier> tier_;
-  std::map<std::int64_t, PageRef> fetching_;  // by ticket, the page that is to be filled
-  std::int64_t last_ticket_ = 0;
-  std::unique_ptr<Stream> compute_;  // last: drains before what its work touches goes
+  std::unique_ptr<EvictedPages> evicted_;  // null: there is no tier
+  std::unique_ptr<Stream> compute_;        // last: drains before what its work touches goes
 };
 
 }  // namespace longspan

@@ -106,6 +106,7 @@ void Worker::read_pages(const RestorePages& order) {
             order.session));
   }
   pages.open(index.computed);
+  keep_order();
   for (const SessionPart& part : index.parts) read_part(order.session, index, part, pages);
 }
 

@@ -1,94 +1,60 @@
-// One rank's side of the tier of evicted pages: copies them out before their slots are written
-// again, and in when they have come back, each between two steps.
-#include <algorithm>
+// One rank's side of the tier of evicted pages: what plans say of it, and what it has to tell.
 #include <chrono>
-#include <ranges>
-#include <set>
-#include <utility>
+#include <vector>
 
 #include "comm/error.h"
 #include "comm/trace_file.h"
 #include "runtime/engine/worker.h"
-#include "runtime/memory/page_tier.h"
+#include "runtime/memory/evicted_pages.h"
 
 namespace longspan {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 /// In which a rank that has nothing else to do waits for its tier: until somebody else comes.
 constexpr std::chrono::milliseconds kPatience{20};
-/// Of one step, for buffers: a request that fetches a long prefix may displace another one at once.
-constexpr std::chrono::milliseconds kPatienceToSpill{100};
 
+PageContents contents_of(PageRef page) { return {page.slot, page.generation}; }
 StorePlace place_of(PageRef place) { return {place.slot, place.generation}; }
 
 }  // namespace
 
-/// Nobody refers to them any more, and nothing else was written there yet. Those that went last are
-/// first: if not all find buffers, the beginnings of prompts do. A place that was given away again
-/// since is the later one's.
-void Worker::spill_pages(const std::vector<SpilledPage>& pages) {
-  const auto until = Clock::now() + kPatienceToSpill;
-  std::vector<std::pair<StorePlace, Bytes>> staged;
-  const auto hand_over = [&] {
-    if (staged.empty()) return;
-    await_compute();
-    for (const auto& [place, page] : std::exchange(staged, {})) tier_->write(place, page);
-  };
-  std::set<std::int32_t> given;
-  for (const SpilledPage& page : pages | std::views::reverse) {
-    if (page.from.owner != instance_ || !given.insert(page.to.slot).second) continue;
-    expects(tier_ && kv_.pages().holds({page.from.slot, page.from.generation}),
-            "a page that is evicted is there, and a tier to take it");
-    std::optional<Bytes> buffer = tier_->stage();
-    if (!buffer) {
-      hand_over();
-      buffer = tier_->stage(std::max(Clock::duration::zero(), until - Clock::now()));
-    }
-    if (!buffer) {
-      tier_->lose(place_of(page.to));
-      continue;
-    }
-    kv_.pages().save(*compute_, page.from.slot, *buffer);
-    staged.emplace_back(place_of(page.to), *buffer);
+/// Nobody refers to pages that leave any more, and nothing else was written there yet. Those that
+/// went last are beginnings of prompts: they find buffers first.
+void Worker::exchange_with_tier(const StepPlan& plan) {
+  std::vector<EvictedPages::Leaving> leaving;
+  for (const SpilledPage& page : plan.spills) {
+    if (page.from.owner == instance_)
+      leaving.push_back({contents_of(page.from), place_of(page.to)});
   }
-  hand_over();
+  std::vector<EvictedPages::Coming> coming;
+  for (const PageFetch& fetch : plan.fetches) {
+    if (fetch.at.owner == instance_)
+      coming.push_back({place_of(fetch.from), contents_of(fetch.at)});
+  }
+  if (leaving.empty() && coming.empty()) return;
+  expects(evicted_ != nullptr, "what is evicted or fetched has a tier");
+  evicted_->exchange(*compute_, leaving, coming);
 }
 
-void Worker::begin_fetches(const std::vector<PageFetch>& fetches) {
-  for (const PageFetch& fetch : fetches) {
-    if (fetch.at.owner != instance_) continue;
-    expects(tier_ != nullptr, "what is fetched was in a tier");
-    tier_->read(++last_ticket_, place_of(fetch.from));
-    fetching_.emplace(last_ticket_, fetch.at);
-  }
+void Worker::keep_order() {
+  if (evicted_) evicted_->keep_order(*compute_);
 }
 
 void Worker::await_tier() {
   const TraceSpan span(host_lane(), {"wait for the tier", TraceCategory::kWait});
-  if (tier_) tier_->await_arrival(kPatience);
+  if (evicted_) evicted_->await_news(kPatience);
 }
 
-/// A page that was given to somebody else meanwhile stays as it is.
 TierNews Worker::tier_news() {
   TierNews news;
-  if (!tier_) return news;
-  for (const StorePlace place : tier_->take_lost()) {
+  if (!evicted_) return news;
+  for (const StorePlace place : evicted_->take_lost()) {
     news.lost.push_back({instance_, place.slot, place.generation});
   }
-  std::vector<Bytes> copied;
-  while (const auto arrival = tier_->arrived()) {
-    const PageRef at = fetching_.extract(arrival->ticket).mapped();
-    news.fetched.push_back({at, arrival->page.has_value(), arrival->took.count()});
-    if (!arrival->page) continue;
-    copied.push_back(*arrival->page);
-    if (!kv_.pages().holds({at.slot, at.generation})) continue;
-    kv_.pages().load(*compute_, at.slot, *arrival->page);
+  for (const EvictedPages::Outcome& page : evicted_->news(*compute_)) {
+    const PageRef at{instance_, page.at.slot, page.at.generation};
+    news.fetched.push_back({at, page.good, page.took.count()});
   }
-  if (copied.empty()) return news;
-  await_compute();
-  for (const Bytes page : copied) tier_->take_back(page);
   return news;
 }
 

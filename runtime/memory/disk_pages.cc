@@ -7,7 +7,6 @@
 #include <cstring>
 #include <random>
 
-#include "comm/crc32c.h"
 #include "comm/error.h"
 #include "comm/log.h"
 #include "comm/str.h"
@@ -45,27 +44,42 @@ void expect_disk_folder(const std::filesystem::path& folder) { ::close(open_unna
 
 DiskPages::DiskPages(const std::filesystem::path& folder, std::size_t page_bytes,
                      std::int64_t places)
-    : folder_(folder), page_bytes_(page_bytes), file_(open_unnamed(folder)), written_(places) {}
+    : folder_(folder), page_bytes_(page_bytes), file_(open_unnamed(folder)), places_(places) {}
 
 DiskPages::~DiskPages() { ::close(file_); }
 
-bool DiskPages::write(StorePlace place, ConstBytes page) {
+bool DiskPages::write(std::int32_t slot, ConstBytes page) {
   expects(page.size() == page_bytes_, "a whole page");
-  written_.at(place.slot).reset();
-  const std::string why = try_write(place.slot * page_bytes_, page);
-  if (!outcome(writing_fails_, "cannot be written", why)) return false;
-  written_[place.slot] = Written{place.generation, crc32c(page)};
-  return true;
+  forget(slot);
+  if (empty_.empty()) {
+    expects(std::ssize(place_of_) < places_, "a place for each slot that has something");
+    empty_.push_back(std::ssize(place_of_));
+  }
+  place_of_.emplace(slot, empty_.back());
+  empty_.pop_back();
+  const std::string why = try_write(byte_of(slot), page);
+  if (!why.empty()) forget(slot);
+  return outcome(writing_fails_, "cannot be written", why);
 }
 
-bool DiskPages::read(StorePlace place, Bytes page) {
+bool DiskPages::read(std::int32_t slot, Bytes page) {
   expects(page.size() == page_bytes_, "a whole page");
-  const std::optional<Written> written = written_.at(place.slot);
-  if (!written || written->generation != place.generation) return false;  // that was said
-  std::string why = try_read(place.slot * page_bytes_, page);
-  if (why.empty() && crc32c(page) != written->crc) why = "it is damaged: its checksum is another";
-  if (!why.empty()) written_[place.slot].reset();
+  if (!place_of_.contains(slot)) return false;  // that was said
+  const std::string why = try_read(byte_of(slot), page);
+  if (!why.empty()) forget(slot);
   return outcome(reading_fails_, "cannot be read again", why);
+}
+
+void DiskPages::forget(std::int32_t slot) {
+  const auto place = place_of_.find(slot);
+  if (place == place_of_.end()) return;
+  empty_.push_back(place->second);
+  place_of_.erase(place);
+}
+
+/// Where it begins in the file.
+std::uint64_t DiskPages::byte_of(std::int32_t slot) const {
+  return static_cast<std::uint64_t>(place_of_.at(slot)) * page_bytes_;
 }
 
 /// Why not; empty where it was.

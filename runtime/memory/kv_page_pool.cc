@@ -71,16 +71,16 @@ Bytes KvPagePool::piece(PageSlot slot, int layer) const {
 
 void KvPagePool::save(Stream& stream, PageSlot slot, Bytes page) const {
   const std::size_t bytes = shape_.piece_bytes();
-  for (int layer = 0; layer < shape_.layers; ++layer) {
-    device_.copy(stream, page.subspan(layer * bytes, bytes), piece(slot, layer));
-  }
+  expects(page.size() == shape_.page_bytes(), "a whole page");
+  device_.copy_rows(stream, page.data(), bytes, piece(slot, 0).data(), pages() * bytes, bytes,
+                    shape_.layers);
 }
 
 void KvPagePool::load(Stream& stream, PageSlot slot, ConstBytes page) {
   const std::size_t bytes = shape_.piece_bytes();
-  for (int layer = 0; layer < shape_.layers; ++layer) {
-    device_.copy(stream, piece(slot, layer), page.subspan(layer * bytes, bytes));
-  }
+  expects(page.size() == shape_.page_bytes(), "a whole page");
+  device_.copy_rows(stream, piece(slot, 0).data(), pages() * bytes, page.data(), bytes, bytes,
+                    shape_.layers);
 }
 
 void KvPagePool::copy(Stream& stream, PageSlot from, PageSlot to) {

@@ -1,8 +1,9 @@
-// Where pages are kept that left KV memory: so many places, each for the bytes of one page.
+// Where pages are kept that have no buffer of host memory any more: the bytes of one each, by slot.
 //
-// A store may lose what it was given; then it says so, and gives back nothing rather than something
-// else. It logs why, once until it works again, so that a disk that is gone is one line and not one
-// a page. Its user has it to itself, one thread at a time.
+// A store may lose what it was given; then it says so, and its user does without. It logs why, once
+// until it works again, so that a disk that is gone is one line and not one a page. Whether what it
+// gives back is what it was given is for its user to find: PageTier has a checksum of each page.
+// One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -10,14 +11,6 @@
 #include "comm/device.h"
 
 namespace longspan {
-
-/// A place, and which of the contents that it has had: a later one has a higher generation.
-struct StorePlace {
-  std::int32_t slot = 0;
-  std::uint32_t generation = 0;
-
-  friend bool operator==(const StorePlace&, const StorePlace&) = default;
-};
 
 class PageStore {
  public:
@@ -27,9 +20,11 @@ class PageStore {
   virtual ~PageStore() = default;
 
   /// Keeps `page`, in place of what the slot had. False where that cannot be: then it has nothing.
-  [[nodiscard]] virtual bool write(StorePlace place, ConstBytes page) = 0;
-  /// Gives back the bytes that were written to the place. False where it has others, or cannot.
-  [[nodiscard]] virtual bool read(StorePlace place, Bytes page) = 0;
+  [[nodiscard]] virtual bool write(std::int32_t slot, ConstBytes page) = 0;
+  /// Gives back what the slot has. False where that is nothing, or cannot be had.
+  [[nodiscard]] virtual bool read(std::int32_t slot, Bytes page) = 0;
+  /// The slot has nothing any more, and takes no room.
+  virtual void forget(std::int32_t slot) = 0;
 };
 
 }  // namespace longspan

@@ -2,19 +2,40 @@
 
 #include <utility>
 
+#include "comm/crc32c.h"
 #include "comm/error.h"
+#include "comm/log.h"
+#include "comm/str.h"
 
 namespace longspan {
+namespace {
 
-PageTier::PageTier(Device& device, std::unique_ptr<PageStore> store, std::size_t page_bytes,
-                   int to_write, int to_read)
-    : page_bytes_(page_bytes),
-      memory_(device.allocate_on_host(bytes(page_bytes, to_write, to_read))),
-      store_(std::move(store)) {
-  expects(to_write > 0 && to_read > 0, "a tier has buffers both ways");
-  for (int i = 0; i < to_write + to_read; ++i) {
+template <typename List>
+auto take_first(List& list) {
+  auto first = list.front();
+  list.pop_front();
+  return first;
+}
+
+Bytes take_last(std::vector<Bytes>& list) {
+  const Bytes last = list.back();
+  list.pop_back();
+  return last;
+}
+
+}  // namespace
+
+PageTier::PageTier(Device& device, std::size_t page_bytes, const TierBuffers& buffers,
+                   std::int64_t places, std::unique_ptr<PageStore> store)
+    : memory_(device.allocate_on_host(buffers.all() * page_bytes)),
+      kept_(buffers.kept),
+      store_(std::move(store)),
+      written_(places) {
+  expects(store_ ? buffers.to_write > 0 && buffers.to_read > 0 : kept_ == places,
+          "a store is reached through buffers, and without one all pages are kept in theirs");
+  for (std::int64_t i = 0; i < buffers.all(); ++i) {
     const Bytes page = memory_.bytes().subspan(i * page_bytes, page_bytes);
-    (i < to_write ? free_to_write_ : free_to_read_).push_back(page);
+    (i < buffers.to_read ? free_to_read_ : free_).push_back(page);
   }
   thread_ = std::thread([this] { serve(); });
 }
@@ -24,26 +45,37 @@ PageTier::~PageTier() {
     const std::lock_guard lock(mutex_);
     closing_ = true;
   }
-  news_.notify_one();
+  jobs_came_.notify_one();
   thread_.join();
 }
 
-std::optional<Bytes> PageTier::stage(std::chrono::nanoseconds most) {
-  std::unique_lock lock(mutex_);
-  if (!progress_.wait_for(lock, most, [this] { return !free_to_write_.empty(); })) {
-    return std::nullopt;
-  }
-  const Bytes page = free_to_write_.back();
-  free_to_write_.pop_back();
-  return page;
+std::optional<Bytes> PageTier::stage(StorePlace place, std::chrono::nanoseconds most) {
+  Lock lock(mutex_);
+  std::optional<Bytes> page;
+  progress_.wait_for(lock, most, [&] {
+    page = try_stage(place.slot);
+    return page.has_value();
+  });
+  if (page || kept_ == 0) return page;
+  const auto oldest = host_.take_oldest();
+  if (!oldest) return std::nullopt;
+  lose_now(oldest->slot);
+  return oldest->page;
+}
+
+/// The place's own buffer first: without a store there is no other, once all are in use.
+std::optional<Bytes> PageTier::try_stage(std::int32_t slot) {
+  if (const auto own = host_.take(slot)) return own;
+  if (free_.empty()) return std::nullopt;
+  return take_last(free_);
 }
 
 void PageTier::write(StorePlace place, Bytes staged) {
   {
     const std::lock_guard lock(mutex_);
-    jobs_.push_back({.place = place, .page = staged});
+    writes_.push_back({place, staged});
   }
-  news_.notify_one();
+  jobs_came_.notify_one();
 }
 
 void PageTier::lose(StorePlace place) {
@@ -51,28 +83,44 @@ void PageTier::lose(StorePlace place) {
   lost_.push_back(place);
 }
 
+void PageTier::lose_now(std::int32_t slot) {
+  lost_.push_back({slot, written_.at(slot)->generation});
+  written_[slot].reset();
+}
+
+void PageTier::hold(StorePlace place) {
+  const std::lock_guard lock(mutex_);
+  host_.hold(place.slot);
+}
+
 void PageTier::read(std::int64_t ticket, StorePlace place) {
   {
     const std::lock_guard lock(mutex_);
-    jobs_.push_back({.place = place, .page = std::nullopt, .ticket = ticket});
+    reads_.push_back({ticket, place});
   }
-  news_.notify_one();
+  jobs_came_.notify_one();
 }
 
 std::optional<PageTier::Arrival> PageTier::arrived() {
   const std::lock_guard lock(mutex_);
   if (arrivals_.empty()) return std::nullopt;
-  const Arrival first = arrivals_.front();
-  arrivals_.pop_front();
-  return first;
+  return take_first(arrivals_);
 }
 
-void PageTier::take_back(Bytes page) {
+void PageTier::landed(const Arrival& arrival) {
   {
     const std::lock_guard lock(mutex_);
-    free_to_read_.push_back(page);
+    host_.let_go(arrival.slot);
+    if (arrival.from_store) free_to_read_.push_back(arrival.page);
+    outcomes_.push_back({arrival.ticket, true, arrival.took});
   }
-  news_.notify_one();
+  jobs_came_.notify_one();
+  progress_.notify_all();
+}
+
+std::vector<PageTier::Outcome> PageTier::take_outcomes() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(outcomes_, {});
 }
 
 std::vector<StorePlace> PageTier::take_lost() {
@@ -80,45 +128,97 @@ std::vector<StorePlace> PageTier::take_lost() {
   return std::exchange(lost_, {});
 }
 
-void PageTier::await_arrival(std::chrono::milliseconds most) {
-  std::unique_lock lock(mutex_);
-  progress_.wait_for(lock, most, [this] { return !arrivals_.empty(); });
-}
-
-/// Whether the first job can be done.
-bool PageTier::is_ready() const {
-  return !jobs_.empty() && (jobs_.front().page || !free_to_read_.empty());
+void PageTier::await_news(std::chrono::milliseconds most) {
+  Lock lock(mutex_);
+  progress_.wait_for(lock, most, [this] { return !arrivals_.empty() || !outcomes_.empty(); });
 }
 
 void PageTier::serve() {
-  using Clock = std::chrono::steady_clock;
-  std::unique_lock lock(mutex_);
+  Lock lock(mutex_);
   for (;;) {
-    news_.wait(lock, [this] { return closing_ || is_ready(); });
+    jobs_came_.wait(
+        lock, [this] { return closing_ || !writes_.empty() || can_read() || must_move_on(); });
     if (closing_) return;
-    const Job job = jobs_.front();
-    jobs_.pop_front();
-    Bytes page;
-    if (job.page) {
-      page = *job.page;
+    if (!writes_.empty()) {
+      take_in(lock);
+    } else if (can_read()) {
+      look_up(lock);
     } else {
-      page = free_to_read_.back();
-      free_to_read_.pop_back();
+      move_on(lock);
     }
-    lock.unlock();
-    const auto begun = Clock::now();
-    const bool good = job.page ? store_->write(job.place, page) : store_->read(job.place, page);
-    const auto took = Clock::now() - begun;
-    lock.lock();
-    if (job.page) {
-      free_to_write_.push_back(page);
-      if (!good) lost_.push_back(job.place);
-    } else {
-      if (!good) free_to_read_.push_back(page);
-      arrivals_.push_back({job.ticket, good ? std::optional(page) : std::nullopt, took});
-    }
-    progress_.notify_one();
+    progress_.notify_all();
   }
+}
+
+std::optional<PageTier::Written> PageTier::written_to(StorePlace place) const {
+  const std::optional<Written>& written = written_.at(place.slot);
+  return written && written->generation == place.generation ? written : std::nullopt;
+}
+
+/// Whether the first one can be read, or there is nothing to read: only the store wants a buffer.
+bool PageTier::can_read() const {
+  if (reads_.empty()) return false;
+  const StorePlace place = reads_.front().place;
+  return !free_to_read_.empty() || !store_ || !written_to(place) || host_.find(place.slot);
+}
+
+bool PageTier::must_move_on() const { return store_ && host_.size() > kept_ && host_.has_idle(); }
+
+/// It stays in the buffer that it came in.
+void PageTier::take_in(Lock& lock) {
+  const Write job = take_first(writes_);
+  lock.unlock();
+  const std::uint32_t crc = crc32c(job.page);
+  if (store_) store_->forget(job.place.slot);
+  lock.lock();
+  written_.at(job.place.slot) = Written{job.place.generation, crc};
+  if (const auto before = host_.keep(job.place.slot, job.page)) free_.push_back(*before);
+}
+
+void PageTier::look_up(Lock& lock) {
+  const Read job = take_first(reads_);
+  const std::int32_t slot = job.place.slot;
+  const std::optional<Written> written = written_to(job.place);
+  std::optional<Bytes> page = written ? host_.find(slot) : std::nullopt;
+  const bool from_store = written && !page && store_;
+  if (from_store) page = take_last(free_to_read_);
+  lock.unlock();
+  const auto begun = std::chrono::steady_clock::now();
+  const bool good = page && (!from_store || store_->read(slot, *page)) &&
+                    is_whole(*page, written->crc, from_store);
+  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - begun;
+  lock.lock();
+  if (good) {
+    arrivals_.push_back({job.ticket, slot, *page, from_store, took});
+    return;
+  }
+  if (from_store) free_to_read_.push_back(*page);
+  if (written) written_[slot].reset();
+  if (page && !from_store) free_.push_back(*host_.remove(slot));
+  host_.let_go(slot);
+  outcomes_.push_back({job.ticket, false, took});
+}
+
+void PageTier::move_on(Lock& lock) {
+  const HostPages::Kept oldest = *host_.take_oldest();
+  lock.unlock();
+  const bool good = store_->write(oldest.slot, oldest.page);
+  lock.lock();
+  free_.push_back(oldest.page);
+  if (!good) lose_now(oldest.slot);
+}
+
+/// Logs the first of several that are not.
+bool PageTier::is_whole(ConstBytes page, std::uint32_t crc, bool from_store) {
+  const bool whole = crc32c(page) == crc;
+  if (!whole && !std::exchange(said_damage_, true)) {
+    log(LogLevel::kWarning,
+        str("an evicted page was damaged {}: its checksum is another; it is computed again, and "
+            "this is said once until one comes back whole",
+            from_store ? "on the disk" : "in host memory"));
+  }
+  if (whole) said_damage_ = false;
+  return whole;
 }
 
 }  // namespace longspan

@@ -25,6 +25,7 @@ BAD_NUMBERS = [
     ("--hang-timeout", ["0", "-1", "nan", "inf", "soon"], "seconds"),
     ("--memory-limit", ["0", "-1", "much", "1X"], "at least 1"),
     ("--kv-disk-bytes", ["0", "-1", "much", "1X"], "at least 1"),
+    ("--kv-host-bytes", ["-1", "much", "1X"], "at least 0"),
     ("--compare-degrees", ["0,1", "1,x", "1,,2", "2"], "numbers"),
     ("--layout", ["zigzagg"], "block-cyclic, striped, zigzag, contiguous or folded"),
     ("--keep", ["few", "SPREAD"], "spread or fewest"),
@@ -121,6 +122,11 @@ class BadOptionsTest(RefusalTest):
         self.refuses_options(asked + [self.model, "--kv-disk-bytes", "1G"], "Not a directory", NO_INPUT)
         self.refuses_options(asked + ["/tmp", "--kv-disk-bytes", "100"],
                              "--kv-disk-bytes 100 is no room for one page of KV, which has .*; give")
+        self.refuses_options(["--prompt", "x", "--kv-host-bytes", "100"],
+                             "--kv-host-bytes 100 is no room for one page of KV, which has .*; give")
+        self.refuses_options(["--prompt", "x", "--kv-host-bytes", "1000T"],
+                             "evicted pages take .* of host memory on each rank, .*; lower --kv-host-bytes",
+                             OUT_OF_MEMORY)
 
     def test_dummy_weights_of_a_file(self):
         self.refuses_options(["--prompt", "x", "--load-format", "dummy"],

@@ -125,7 +125,7 @@ TEST(OptionsTest, EveryFlagOfABatchReachesItsField) {
   EXPECT_EQ(options.run.degree, 3);
   EXPECT_EQ(options.run.max_num_seqs, 7);
   EXPECT_TRUE(options.run.prefix_cache);
-  EXPECT_FALSE(options.run.kv_disk || options.run.kv_disk_bytes);
+  EXPECT_FALSE(options.run.kv_disk || options.run.kv_disk_bytes || options.run.kv_host_bytes > 0);
   EXPECT_EQ(options.admission, MemoryMode::kUtilize);
   EXPECT_EQ(options.queue.requests, 8);
   EXPECT_EQ(options.queue.tokens, 1024);
@@ -279,6 +279,8 @@ TEST(OptionsTest, EvictedPagesMayBeKeptOnADisk) {
   EXPECT_EQ(options.kv_disk, "/scratch");
   EXPECT_EQ(options.kv_disk_bytes, std::int64_t{20} << 30);
   EXPECT_EQ(run_batch_of("-i in -o out --kv-disk d --kv-disk-bytes 1").run.kv_disk, "d");
+  EXPECT_EQ(generate_of("--prompt x --kv-host-bytes 3G").kv_host_bytes, std::int64_t{3} << 30);
+  EXPECT_EQ(generate_of("--prompt x --kv-host-bytes 0 --session f").kv_host_bytes, 0);
 }
 
 TEST(OptionsTest, AConversationMayBeginWithASystemMessage) {
@@ -680,6 +682,14 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"generate m --prompt x --kv-disk d --kv-disk-bytes 1G --session f",
                 "--session and --kv-disk do not go together: a session has pages of its own, and "
                 "keeps them"},
+        Refusal{"generate m --prompt x --kv-host-bytes 1G --prefix-cache off",
+                "--kv-host-bytes keeps what the prefix cache has no memory for; leave out "
+                "--prefix-cache off"},
+        Refusal{"generate m --prompt x --kv-host-bytes 1G --session f",
+                "--session and --kv-host-bytes do not go together: a session has pages of its own, "
+                "and keeps them"},
+        Refusal{"chat m --kv-host-bytes 1G",
+                "unknown flag --kv-host-bytes; see longspan chat --help"},
         Refusal{"chat m --kv-disk d", "unknown flag --kv-disk; see longspan chat --help"},
         Refusal{"generate m --prompt x --tp 2 --decode-strategy sliced",
                 "--decode-strategy sliced needs all weights on every rank, but with --tp a rank "

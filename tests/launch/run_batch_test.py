@@ -168,8 +168,10 @@ class AnswersTest(RunBatchTest):
                  for turn in range(2) for i, prompt in enumerate(prompts)]
         few = ["--max-num-seqs", "1", "--max-model-len", "48", "--page-tokens", "8", "--restart"]
         disk = ["--kv-disk", str(self.folder), "--kv-disk-bytes", "10M"]
+        host = ["--kv-host-bytes", "10M"]
+        both = ["--kv-host-bytes", "50K", *disk]
         texts = []
-        for ranks, more, again in (0, [], 0), (0, disk, 32), (2, disk, 32):
+        for ranks, more, again in (0, [], 0), (0, disk, 32), (2, disk, 32), (0, host, 32), (2, both, 32):
             self.write(*lines)
             said = self.run_batch(*few, *more, ranks=ranks)
             bodies = [json.loads(one)["response"]["body"] for one in self.output.read_text().splitlines()]
@@ -177,9 +179,9 @@ class AnswersTest(RunBatchTest):
             cached = [body["usage"]["prompt_tokens_details"]["cached_tokens"] for body in bodies]
             self.assertEqual(cached[:6], [0] * 6)
             self.assertTrue(all(hit >= again for hit in cached[6:]), cached)
-            self.assertEqual("on disk" in said, bool(more), said)
-        self.assertEqual(texts[0], texts[1])
-        self.assertEqual(texts[0], texts[2])
+            self.assertEqual("brought back" in said, bool(more), said)
+            self.assertEqual("evicted pages, on each rank" in said, bool(more), said)
+            self.assertEqual(texts[-1], texts[0])
         self.assertEqual([path.name for path in self.folder.iterdir() if "longspan-kv" in path.name], [])
 
     def test_every_prompt_has_n_choices(self):

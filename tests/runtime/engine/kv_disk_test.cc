@@ -1,5 +1,5 @@
 // Prompts that are there again when memory has long given their pages to others: they come back
-// from the disk, or are computed again, and no token is another.
+// from host memory or from the disk, or are computed again, and no token is another.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <unistd.h>
@@ -19,15 +19,29 @@
 namespace longspan::test {
 namespace {
 
+/// Bytes of each rank.
+struct Tier {
+  std::int64_t host = 0;
+  std::int64_t disk = 0;
+};
+
+constexpr std::int64_t kPlenty = std::int64_t{1} << 26;
+/// Each alone, and ten pages of host memory in front of a disk.
+constexpr auto kTiers = std::to_array<Tier>({{0, kPlenty}, {kPlenty, 0}, {20'000, kPlenty}});
+
+std::string name(const Tier& tier) {
+  return str("{} bytes on the host, {} on the disk", tier.host, tier.disk);
+}
+
 class KvDiskTest : public EngineFixture {
  protected:
-  static constexpr std::int64_t kPlenty = std::int64_t{1} << 26;
-
-  /// Memory for one request of 80 tokens, and a disk.
-  JobOptions with_disk(JobOptions options, std::int64_t bytes = kPlenty) const {
-    options.kv_disk = KvDisk{disk_.path(), bytes};
+  /// Memory for one request of 80 tokens, and a tier.
+  JobOptions with(const Tier& tier, JobOptions options) const {
+    options.kv_host_bytes = tier.host;
+    if (tier.disk > 0) options.kv_disk = KvDisk{disk_.path(), tier.disk};
     return options;
   }
+  JobOptions with_disk(const JobOptions& options) const { return with({0, kPlenty}, options); }
 
   /// One after the other.
   static std::vector<Heard> answers(Engine& engine, const std::vector<Tokens>& list) {
@@ -77,10 +91,14 @@ std::vector<Tokens> long_prompts(int seed, int count) {
 TEST_F(KvDiskTest, APromptThatWasEvictedIsFetchedAndNotComputed) {
   const auto list = long_prompts(3, 5);
   const auto oracle = alone(list);
-  for (int degree : {1, 2, 3}) {
-    for (Retention keep : {Retention::kSpread, Retention::kFewest}) {
-      const std::string what = str("{} ranks, keep {}", degree, static_cast<int>(keep));
-      open(with_disk({.degree = degree, .page_tokens = 4, .keep = keep, .max_running = 1}),
+  for (const Tier& tier : kTiers) {
+    for (const auto& [degree, keep] : {std::pair{1, Retention::kSpread},
+                                       {2, Retention::kFewest},
+                                       {3, Retention::kSpread},
+                                       {3, Retention::kFewest}}) {
+      const std::string what =
+          str("{} ranks, keep {}, {}", degree, static_cast<int>(keep), name(tier));
+      open(with(tier, {.degree = degree, .page_tokens = 4, .keep = keep, .max_running = 1}),
            [&](Engine& engine) {
              expect_tokens(answers(engine, list), oracle, what);
              EXPECT_EQ(engine.stats().fetched_tokens, 0);
@@ -112,11 +130,12 @@ TEST_F(KvDiskTest, NarrowPagesComeBackAsTheyWere) {
     open(shared_nothing, [&](Engine& engine) {
       for (const Heard& heard : answers(engine, list)) oracle.push_back(heard.tokens);
     });
-    for (int degree : {1, 2}) {
-      JobOptions split = with_disk(options);
+    for (const auto& [degree, tier] :
+         {std::pair{1, kTiers[0]}, {2, kTiers[0]}, {2, kTiers[1]}, {1, kTiers[2]}}) {
+      JobOptions split = with(tier, options);
       split.degree = degree;
       open(split, [&](Engine& engine) {
-        const std::string what = str("{}, {} ranks", name(type), degree);
+        const std::string what = str("{}, {} ranks, {}", longspan::name(type), degree, name(tier));
         expect_tokens(answers(engine, list), oracle, what);
         const std::vector<Heard> again = answers(engine, list);
         expect_tokens(again, oracle, what);
@@ -163,9 +182,10 @@ TEST_F(KvDiskTest, ManyAtOnceGiveTheTokensOfEachAlone) {
         .spare_pages = 2},
        "three ranks, elastic"}};
   for (const auto& [options, what] : settings) {
-    // Of the little disk much is given away again.
-    for (const std::int64_t bytes : {kPlenty, std::int64_t{150'000}}) {
-      open(with_disk(options, bytes), [&](Engine& engine) {
+    // Of little room much is given away again.
+    for (const Tier& tier : std::to_array<Tier>(
+             {{0, kPlenty}, {0, 150'000}, {150'000, 0}, {30'000, 120'000}, {kPlenty, kPlenty}})) {
+      open(with(tier, options), [&](Engine& engine) {
         std::map<RequestId, std::size_t> prompt_of;
         std::vector<Heard> heard(60);
         for (std::size_t i = 0; i < heard.size(); ++i) {
@@ -238,12 +258,13 @@ TEST_F(KvDiskTest, WhatIsDamagedOrCutIsComputedAgain) {
 TEST_F(KvDiskTest, AFullDiskCostsHitsAndNothingElse) {
   const auto list = long_prompts(6, 4);
   const auto oracle = alone(list);
-  for (int degree : {1, 2}) {
-    open(with_disk({.degree = degree, .page_tokens = 4, .max_running = 1}), [&](Engine& engine) {
+  for (const auto& [degree, host] : {std::pair{1, 0}, {2, 0}, {2, 10'000}}) {
+    const JobOptions options{.degree = degree, .page_tokens = 4, .max_running = 1};
+    open(with({host, kPlenty}, options), [&](Engine& engine) {
       const SmallDisk full(20'000);
       for (int round = 0; round < 3; ++round) expect_tokens(answers(engine, list), oracle, "full");
       const EngineStats stats = engine.stats();
-      EXPECT_LE(stats.tier_bytes, 20'000 * degree);
+      EXPECT_LE(stats.tier_bytes, (20'000 + host) * degree);
     });
   }
 }
@@ -272,13 +293,14 @@ TEST_F(KvDiskTest, AnInstanceOfSeveralRanksHasAPageWhenAllHaveTheirPart) {
   });
 }
 
-TEST_F(KvDiskTest, NoRoomForAPageAndNoFolderAreRefused) {
-  const auto refusal = [&](const KvDisk& disk) {
+TEST_F(KvDiskTest, NoRoomForAPageNoFolderAndTooMuchAreRefused) {
+  const auto refusal = [&](std::int64_t host, const std::optional<KvDisk>& disk) {
     std::string message;
     run_machines(2, [&](Machine& machine) {
       LoadedModel model =
           load_model(machine, open_model(machine, (folder_ / "model.gguf").string()), {});
       JobOptions options{.degree = 2};
+      options.kv_host_bytes = host;
       options.kv_disk = disk;
       const EngineSetup setup{.shapes = {RequestShape{.room = 80}}};
       try {
@@ -291,8 +313,12 @@ TEST_F(KvDiskTest, NoRoomForAPageAndNoFolderAreRefused) {
     });
     return message;
   };
-  EXPECT_THAT(refusal({disk_.path(), 10}), testing::HasSubstr("is no room for one page of KV"));
-  EXPECT_THAT(refusal({disk_ / "missing", kPlenty}), testing::HasSubstr("No such file"));
+  const KvDisk small{disk_.path(), 10}, missing{disk_ / "missing", kPlenty};
+  EXPECT_THAT(refusal(0, small), testing::HasSubstr("--kv-disk-bytes 10 is no room for one page"));
+  EXPECT_THAT(refusal(0, missing), testing::HasSubstr("No such file"));
+  EXPECT_THAT(refusal(10, std::nullopt), testing::HasSubstr("--kv-host-bytes 10 is no room for"));
+  EXPECT_THAT(refusal(std::int64_t{1} << 40, std::nullopt),
+              testing::HasSubstr("evicted pages take 1.00 TiB of host memory on each rank"));
 }
 
 }  // namespace
