@@ -11,24 +11,12 @@
 #include <thread>
 
 #include "comm/error.h"
-#include "tests/comm/device_conformance.h"
+#include "tests/comm/cpu/cpu_backend.h"
 
 namespace longspan {
 namespace {
 
 using namespace std::chrono_literals;
-
-test::Backend cpu() {
-  return {"Cpu", [] { return std::make_unique<CpuDevice>(1); },
-          [](Bytes bytes, const std::vector<int>& values) {
-            std::memcpy(bytes.data(), values.data(), bytes.size());
-          },
-          [](ConstBytes bytes) {
-            std::vector<int> values(bytes.size() / sizeof(int));
-            std::memcpy(values.data(), bytes.data(), bytes.size());
-            return values;
-          }};
-}
 
 class CpuDeviceTest : public testing::Test {
  protected:
@@ -260,7 +248,7 @@ TEST_F(CpuDeviceTest, TheDescriptionNamesTheModelAndTheThreads) {
 }  // namespace
 
 namespace test {
-INSTANTIATE_TEST_SUITE_P(Cpu, DeviceConformance, testing::Values(cpu()));
+INSTANTIATE_TEST_SUITE_P(Cpu, DeviceConformance, testing::Values(cpu_backend()));
 }  // namespace test
 
 }  // namespace longspan

@@ -3,38 +3,18 @@
 #include <cuda_runtime_api.h>
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <chrono>
 #include <future>
 
 #include "comm/cuda/cuda_stream.h"
 #include "comm/error.h"
-#include "tests/comm/device_conformance.h"
+#include "tests/comm/cuda/cuda_backend.h"
 
 namespace longspan {
 namespace {
 
 using testing::HasSubstr;
-
-test::Backend cuda() {
-  return {"Cuda",
-          []() -> std::unique_ptr<Device> {
-            if (cuda_device_count() == 0) return nullptr;
-            return std::make_unique<CudaDevice>(0);
-          },
-          [](Bytes bytes, const std::vector<int>& values) {
-            // From pageable memory this returns when the values are staged, not when they are
-            // there; the streams of the tests do not wait for the default stream.
-            EXPECT_EQ(cudaMemcpy(bytes.data(), values.data(), bytes.size(), cudaMemcpyDefault),
-                      cudaSuccess);
-            EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-          },
-          [](ConstBytes bytes) {
-            std::vector<int> values(bytes.size() / sizeof(int));
-            EXPECT_EQ(cudaMemcpy(values.data(), bytes.data(), bytes.size(), cudaMemcpyDefault),
-                      cudaSuccess);
-            return values;
-          }};
-}
 
 class CudaDeviceTest : public testing::Test {
  protected:
@@ -104,9 +84,23 @@ TEST_F(CudaDeviceTest, ATooLargeRequestSaysWhatIsFree) {
   EXPECT_NO_THROW(device_->allocate(1 << 20));
 }
 
+// Layers of a large pool do. One call copies rows that lie no more than 2 GiB apart.
+TEST_F(CudaDeviceTest, RowsMayLieFartherApartThanOneCopyTakes) {
+  constexpr std::size_t kApart = (std::size_t{1} << 31) + 512, kWidth = 400;
+  const Buffer apart = device_->allocate(kApart + kWidth);
+  const Buffer close = device_->allocate_on_host(2 * kWidth),
+               back = device_->allocate_on_host(2 * kWidth);
+  for (std::size_t i = 0; i < 2 * kWidth; ++i) close.bytes()[i] = static_cast<std::byte>(i * 7);
+  CudaStream stream(0);
+  device_->copy_rows(stream, apart.bytes().data(), kApart, close.bytes().data(), kWidth, kWidth, 2);
+  device_->copy_rows(stream, back.bytes().data(), kWidth, apart.bytes().data(), kApart, kWidth, 2);
+  stream.synchronize();
+  EXPECT_TRUE(std::ranges::equal(back.bytes(), close.bytes()));
+}
+
 }  // namespace
 
 namespace test {
-INSTANTIATE_TEST_SUITE_P(Cuda, DeviceConformance, testing::Values(cuda()));
+INSTANTIATE_TEST_SUITE_P(Cuda, DeviceConformance, testing::Values(cuda_backend()));
 }  // namespace test
 }  // namespace longspan
