@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <random>
 
 #include "runtime/memory/disk_pages.h"
@@ -66,8 +67,8 @@ std::unique_ptr<EvictedPages> EvictedPagesConformance::tier(int kept, int on_dis
     buffers.to_read = 3;
     store = std::make_unique<DiskPages>(folder_.path(), bytes, on_disk);
   }
-  return std::make_unique<EvictedPages>(*device_, *pool_, buffers, kept + on_disk,
-                                        std::move(store), std::chrono::minutes(1));
+  return std::make_unique<EvictedPages>(*device_, *pool_, buffers, kept + on_disk, std::move(store),
+                                        std::chrono::minutes(1));
 }
 
 void EvictedPagesConformance::compute(PageSlot slot, int content) {
@@ -147,6 +148,43 @@ TEST_P(EvictedPagesConformance, WhatLeavesMayComeBackAtOnce) {
     EXPECT_EQ(page(5), content(1));
     EXPECT_EQ(page(6), content(0));
   }
+}
+
+// What was enqueued for those who had the page before is done first.
+TEST_P(EvictedPagesConformance, APageLandsBehindEarlierWork) {
+  open_pool(large(KvType::kFloat32), 2);
+  const auto evicted = tier(1, 0);
+  const PageContents page_0 = claim(0);
+  compute(0, 0);
+  evicted->exchange(*compute_, std::vector<Leaving>{{page_0, {0, 0}}}, {});
+  compute_->synchronize();
+  for (int i = 0; i < 100; ++i) compute(7, 1);
+  evicted->exchange(*compute_, {}, std::vector<Coming>{{{0, 0}, claim(7)}});
+  EXPECT_TRUE(await_outcomes(*evicted, 1)[0].good);
+  EXPECT_EQ(page(7), content(0));
+}
+
+// A page that is under way when its request leaves is the next one's when it has landed.
+TEST_P(EvictedPagesConformance, WhoHasThePageNextComputesBehindWhatLands) {
+  open_pool(large(KvType::kFloat32), 2);
+  const auto evicted = tier(1, 0);
+  const PageContents page_0 = claim(0);
+  compute(0, 0);
+  evicted->exchange(*compute_, std::vector<Leaving>{{page_0, {0, 0}}}, {});
+  compute_->synchronize();
+  evicted->exchange(*compute_, {}, std::vector<Coming>{{{0, 0}, claim(7)}});
+  evicted->await_news(std::chrono::minutes(1));
+  std::mutex gate;
+  {
+    const std::lock_guard closed(gate);
+    compute_->call([&] { const std::lock_guard open(gate); });
+    EXPECT_TRUE(evicted->news(*compute_).empty()) << "it waits for the gate";
+    claim(7);
+    evicted->keep_order(*compute_);
+    compute(7, 1);
+  }
+  EXPECT_TRUE(await_outcomes(*evicted, 1)[0].good);
+  EXPECT_EQ(page(7), content(1));
 }
 
 TEST_P(EvictedPagesConformance, WhatTheStoreDamagedIsAMissAndTouchesNoPage) {
