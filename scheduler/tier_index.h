@@ -5,10 +5,10 @@
 //                     |               +--drop--> lost --last let_go--> empty
 //                     +--used least recently, or dropped--> empty
 //
-// A place is named as a page is, by owner, slot and generation, but lies in the owner's store. Each
-// owner keeps what was evicted from its own memory. A content is in one place at most; a hit
-// leaves it there, so that its next eviction need not write it again. A place that is read is not
-// given away, whatever becomes of its content meanwhile.
+// A place is named as a page is, by owner, slot and generation, but is one of the owner's tier: in
+// host memory or on a disk, as the owner likes. Each keeps what was evicted from its own memory. A
+// content is in one place at most; a hit leaves it there, so that its next eviction need not write
+// it again. A place that is read is not given away, whatever becomes of its content meanwhile.
 #pragma once
 
 #include <cstdint>
