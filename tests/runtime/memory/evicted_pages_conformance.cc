@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <random>
@@ -21,10 +22,10 @@ KvPageShape small(KvType type) {
           .type = type};
 }
 
-/// Of a megabyte or two: copies take long enough to be overtaken.
+/// Of half a megabyte: copies take long enough to be overtaken.
 KvPageShape large(KvType type) {
   return {.heads = {.query_heads = 8, .kv_heads = 2, .head_dim = 128},
-          .layers = 8,
+          .layers = 2,
           .page_tokens = 128,
           .type = type};
 }
@@ -47,10 +48,10 @@ void EvictedPagesConformance::open_pool(const KvPageShape& shape, int contents) 
   generations_.assign(kSlots, 0);
   contents_.clear();
   on_device_.clear();
-  std::mt19937 random(7);
+  std::minstd_rand random(7);
   for (int i = 0; i < contents; ++i) {
     Words words(shape.page_bytes() / sizeof(int));
-    for (int& word : words) word = static_cast<int>(random());
+    std::ranges::generate(words, std::ref(random));
     Buffer copy = device_->allocate(shape.page_bytes());
     GetParam().fill(copy.bytes(), words);
     contents_.push_back(std::move(words));
@@ -107,8 +108,8 @@ std::vector<EvictedPages::Outcome> EvictedPagesConformance::await_outcomes(Evict
 TEST_P(EvictedPagesConformance, PagesOfEachTypeComeBackBitForBit) {
   for (const KvType type : kKvTypes) {
     for (const KvPageShape& shape : {small(type), large(type)}) {
+      open_pool(shape, kSlots + 1);
       for (const auto& [kept, on_disk] : {std::pair{kSlots, 0}, {0, kSlots}, {5, kSlots}}) {
-        open_pool(shape, kSlots + 1);
         const auto evicted = tier(kept, on_disk);
         std::vector<Leaving> leaving;
         for (PageSlot slot = 0; slot < kSlots; ++slot) {
@@ -158,7 +159,7 @@ TEST_P(EvictedPagesConformance, APageLandsBehindEarlierWork) {
   compute(0, 0);
   evicted->exchange(*compute_, std::vector<Leaving>{{page_0, {0, 0}}}, {});
   compute_->synchronize();
-  for (int i = 0; i < 100; ++i) compute(7, 1);
+  for (int i = 0; i < 500; ++i) compute(7, 1);
   evicted->exchange(*compute_, {}, std::vector<Coming>{{{0, 0}, claim(7)}});
   EXPECT_TRUE(await_outcomes(*evicted, 1)[0].good);
   EXPECT_EQ(page(7), content(0));
