@@ -135,7 +135,7 @@ MemoryLeft memory_left(Machine& machine, const LoadedModel& model, const JobOpti
 }
 
 void expect_room(const TierShape& tier, std::int64_t left) {
-  if (tier.host_bytes() <= left) return;
+  if (tier.places() == 0 || tier.host_bytes() <= left) return;
   throw OutOfMemory(
       str("evicted pages take {} of host memory on each rank, {} of it on their way to a disk, but "
           "{} is left for each; lower --kv-host-bytes, or leave out --kv-disk",

@@ -115,7 +115,7 @@ struct RankSummary {
   std::string device;
   std::int64_t kv_pages_used = 0;  // the most at once
   std::int64_t kv_pages_total = 0;
-  std::int64_t planned_bytes = 0;   // of KV pages and everything a step needs
+  std::int64_t planned_bytes = 0;   // of KV pages, a step and a tier
   std::int64_t resident_bytes = 0;  // by which this process has grown since they were allocated
   std::uint64_t sent_bytes = 0;     // of the data plane
   std::uint64_t received_bytes = 0;
