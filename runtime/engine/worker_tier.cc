@@ -42,7 +42,10 @@ void Worker::keep_order() {
 
 void Worker::await_tier() {
   const TraceSpan span(host_lane(), {"wait for the tier", TraceCategory::kWait});
-  if (evicted_) evicted_->await_news(kPatience);
+  if (!evicted_) return;
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  do evicted_->land(*compute_);
+  while (evicted_->await_arrival(until));
 }
 
 TierNews Worker::tier_news() {

@@ -57,13 +57,16 @@ class EvictedPages {
     bool good = false;  // or what was kept is damaged, or gone
     std::chrono::nanoseconds took{0};
   };
-  /// Begins to copy what has been read, to pages that still wait for it. What became of those that
-  /// were to come.
+  /// Begins to copy what has been read, to pages that still wait for it.
+  void land(Stream& compute);
+  /// The same, and what became of pages that were to come.
   std::vector<Outcome> news(Stream& compute);
   /// Places whose pages are not there any more.
   std::vector<StorePlace> take_lost() { return tier_.take_lost(); }
-  /// Sleeps until there is something to copy or to tell, at most so long.
-  void await_news(std::chrono::milliseconds most) { tier_.await_news(most); }
+  /// As of PageTier: where it is true there is something to land, and nothing to tell.
+  bool await_arrival(std::chrono::steady_clock::time_point until) {
+    return tier_.await_arrival(until);
+  }
 
  private:
   struct Fetch {
@@ -72,7 +75,6 @@ class EvictedPages {
   };
 
   void save(Stream& compute, std::span<const Leaving> leaving);
-  void land(Stream& compute);
 
   KvPagePool& pool_;
   const std::chrono::nanoseconds patience_;

@@ -26,10 +26,6 @@ std::optional<Bytes> HostPages::remove(std::int32_t slot) {
   return page;
 }
 
-std::optional<Bytes> HostPages::take(std::int32_t slot) {
-  return held_.contains(slot) ? std::nullopt : remove(slot);
-}
-
 std::optional<HostPages::Kept> HostPages::take_oldest() {
   const auto found = oldest();
   if (found == order_.end()) return std::nullopt;

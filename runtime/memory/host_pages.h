@@ -23,10 +23,8 @@ class HostPages {
   /// The buffer is the slot's from now on, and the last to go. Gives back the one that it had.
   std::optional<Bytes> keep(std::int32_t slot, Bytes page);
   std::optional<Bytes> find(std::int32_t slot) const;
-  /// Gives the slot's buffer away.
+  /// Gives the slot's buffer away, whether or not it is held.
   std::optional<Bytes> remove(std::int32_t slot);
-  /// The same, unless the slot is held.
-  std::optional<Bytes> take(std::int32_t slot);
   /// The one used least recently of those that are not held.
   std::optional<Kept> take_oldest();
   /// Whether take_oldest() would find one.

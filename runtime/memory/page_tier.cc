@@ -63,9 +63,10 @@ std::optional<Bytes> PageTier::stage(StorePlace place, std::chrono::nanoseconds 
   return oldest->page;
 }
 
-/// The place's own buffer first: without a store there is no other, once all are in use.
+/// The place's own buffer first: without a store there is no other, once all are in use. Whoever
+/// holds the place waits for what is about to be written there.
 std::optional<Bytes> PageTier::try_stage(std::int32_t slot) {
-  if (const auto own = host_.take(slot)) return own;
+  if (const auto own = host_.remove(slot)) return own;
   if (free_.empty()) return std::nullopt;
   return take_last(free_);
 }
@@ -128,9 +129,10 @@ std::vector<StorePlace> PageTier::take_lost() {
   return std::exchange(lost_, {});
 }
 
-void PageTier::await_news(std::chrono::milliseconds most) {
+bool PageTier::await_arrival(std::chrono::steady_clock::time_point until) {
   Lock lock(mutex_);
-  progress_.wait_for(lock, most, [this] { return !arrivals_.empty() || !outcomes_.empty(); });
+  progress_.wait_until(lock, until, [this] { return !arrivals_.empty() || !outcomes_.empty(); });
+  return !arrivals_.empty() && outcomes_.empty();
 }
 
 void PageTier::serve() {

@@ -98,8 +98,9 @@ class PageTier {
   std::vector<Outcome> take_outcomes();
   /// Places whose pages are not there any more, since the last call.
   std::vector<StorePlace> take_lost();
-  /// Sleeps until there is an arrival or an outcome, at most so long.
-  void await_news(std::chrono::milliseconds most);
+  /// Sleeps until there is an arrival or an outcome, at most until then. True: an arrival, and no
+  /// outcome.
+  bool await_arrival(std::chrono::steady_clock::time_point until);
 
  private:
   struct Written {

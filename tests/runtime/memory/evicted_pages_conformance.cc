@@ -15,6 +15,8 @@ namespace {
 using Leaving = EvictedPages::Leaving;
 using Coming = EvictedPages::Coming;
 
+constexpr auto kLong = std::chrono::minutes(1);
+
 KvPageShape small(KvType type) {
   return {.heads = {.query_heads = 6, .kv_heads = 2, .head_dim = 16},
           .layers = 3,
@@ -69,7 +71,7 @@ std::unique_ptr<EvictedPages> EvictedPagesConformance::tier(int kept, int on_dis
     store = std::make_unique<DiskPages>(folder_.path(), bytes, on_disk);
   }
   return std::make_unique<EvictedPages>(*device_, *pool_, buffers, kept + on_disk, std::move(store),
-                                        std::chrono::minutes(1));
+                                        kLong);
 }
 
 void EvictedPagesConformance::compute(PageSlot slot, int content) {
@@ -99,7 +101,7 @@ std::vector<EvictedPages::Outcome> EvictedPagesConformance::await_outcomes(Evict
   while (all.size() < count) {
     const auto some = pages.news(*compute_);
     all.insert(all.end(), some.begin(), some.end());
-    if (some.empty()) pages.await_news(std::chrono::milliseconds(1000));
+    if (some.empty()) pages.await_arrival(std::chrono::steady_clock::now() + kLong);
   }
   return all;
 }
@@ -174,7 +176,7 @@ TEST_P(EvictedPagesConformance, WhoHasThePageNextComputesBehindWhatLands) {
   evicted->exchange(*compute_, std::vector<Leaving>{{page_0, {0, 0}}}, {});
   compute_->synchronize();
   evicted->exchange(*compute_, {}, std::vector<Coming>{{{0, 0}, claim(7)}});
-  evicted->await_news(std::chrono::minutes(1));
+  EXPECT_TRUE(evicted->await_arrival(std::chrono::steady_clock::now() + kLong));
   std::mutex gate;
   {
     const std::lock_guard closed(gate);
@@ -191,7 +193,7 @@ TEST_P(EvictedPagesConformance, WhoHasThePageNextComputesBehindWhatLands) {
 TEST_P(EvictedPagesConformance, WhatTheStoreDamagedIsAMissAndTouchesNoPage) {
   open_pool(small(KvType::kInt8), 2);
   EvictedPages evicted(*device_, *pool_, {.to_write = 1, .to_read = 1}, 2,
-                       std::make_unique<Damaging>(), std::chrono::minutes(1));
+                       std::make_unique<Damaging>(), kLong);
   const PageContents page_0 = claim(0), page_1 = claim(1), target = claim(2);
   compute(0, 0);
   compute(2, 1);
@@ -214,7 +216,7 @@ TEST_P(EvictedPagesConformance, ADamagedCopyInHostMemoryIsAMiss) {
   const auto read = [&] {
     tier.hold({0, 0});
     tier.read(0, {0, 0});
-    tier.await_news(std::chrono::minutes(1));
+    tier.await_arrival(std::chrono::steady_clock::now() + kLong);
     return tier.arrived();
   };
   const auto whole = read();
@@ -289,6 +291,7 @@ TEST_P(EvictedPagesConformance, ManyUnderWayNeverMix) {
       }
       if (random() % 8 == 0) compute_->synchronize();
       hear(evicted->news(*compute_));
+      while (asked.size() > random() % 8) hear(await_outcomes(*evicted, 1));
     }
     while (!asked.empty()) hear(await_outcomes(*evicted, 1));
     EXPECT_TRUE(evicted->take_lost().empty());
