@@ -7,9 +7,9 @@
 //                          \                /
 //   tier's thread           checksum, store, look up, checksum
 //
-// The host waits for none of it. The next step begins when what it displaces has been copied, as it
-// may write there at once. A page that comes back is copied while others compute, and nobody uses
-// it before news() has told of it.
+// The host waits for none of it, but for buffers as long as its patience lasts. The next step
+// begins when what it displaces has been copied, as it may write there at once. A page that comes
+// back is copied while others compute, and nobody uses it before news() has told of it.
 //
 // The worker's thread has it to itself.
 #pragma once
