@@ -197,9 +197,10 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "(default: auto)"},
      [](auto& o, auto& given) { o.backend = backend_word(given); }},
     {{kGroupSplit, "gpu-link", "WORD",
-      "what carries keys and queries between GPUs: nccl; or peer, where all ranks are of one host: "
-      "copy engines and stores into memory that GPUs share, in which ranks may also share a GPU "
-      "(default: nccl)"},
+      "what carries keys and queries between GPUs: nccl; peer, where all ranks are of one host: "
+      "copy engines and stores into memory that GPUs share, in which ranks may also share a GPU; "
+      "or auto: peer where it links all ranks and each has a GPU of its own, else nccl (default: "
+      "auto)"},
      [](auto& o, auto& given) { o.gpu_link = gpu_link_word(given); }},
     {{kGroupSplit, "cuda-graphs", "WORD",
       "on: a GPU that holds a sequence alone decodes by CUDA graphs, all kernels of a step "

@@ -91,14 +91,14 @@ struct GenerateOptions {
   /// A folder for what the cache has no memory for, and how much of it for each rank.
   std::optional<std::string> kv_disk;
   std::optional<std::int64_t> kv_disk_bytes;
-  std::optional<Precision> dtype;  // absent: what is fastest here
-  std::optional<KvType> kv_type;   // of KV pages; absent: as is computed
-  bool rope_float32 = false;       // angles as transformers computes them
-  std::optional<int> threads;      // per rank; absent: allowed cores / local ranks
-  Binding bind = Binding::kAuto;   // of compute threads to cores
-  std::optional<Backend> backend;  // absent: GPUs where there are any
-  GpuLink gpu_link = GpuLink::kNccl;
-  bool cuda_graphs = false;  // a step's kernels launched as one
+  std::optional<Precision> dtype;   // absent: what is fastest here
+  std::optional<KvType> kv_type;    // of KV pages; absent: as is computed
+  bool rope_float32 = false;        // angles as transformers computes them
+  std::optional<int> threads;       // per rank; absent: allowed cores / local ranks
+  Binding bind = Binding::kAuto;    // of compute threads to cores
+  std::optional<Backend> backend;   // absent: GPUs where there are any
+  std::optional<GpuLink> gpu_link;  // see MachineOptions
+  bool cuda_graphs = false;         // a step's kernels launched as one
   std::vector<int> compare_degrees;
 
   AttentionOptions attention;

@@ -151,8 +151,8 @@ MachineRates machine_rates(Machine& machine, const GenerateOptions& options,
   }
   const ProbedGroup group = probed_group(machine, options, split);
   return rates_for(machine, kernels, options.calibrate,
-                   calibration_key(machine, kernels, group, build_name(), link), group,
-                   calibration_folder());
+                   calibration_key(machine, kernels, group, build_name(), link, options.gpu_link),
+                   group, calibration_folder());
 }
 
 JobOptions job_options(Machine& machine, const GenerateOptions& options, const Split& split,

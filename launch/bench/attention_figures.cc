@@ -127,7 +127,7 @@ void AttentionBench::run(const std::atomic<bool>& interrupted,
       machine_.backend() == Backend::kCuda ? CalibrationEffort::kOff : CalibrationEffort::kQuick;
   rates_ = rates_for(machine_, *kernels_, options_.calibrate.value_or(usual),
                      calibration_key(machine_, *kernels_, group_, build_name(),
-                                     options_.throttle_link.value_or("")),
+                                     options_.throttle_link.value_or(""), options_.gpu_link),
                      group_, calibration_folder());
   for (const AttentionCase& one : cases_) {
     if (any_rank(machine_.control(), interrupted)) return;

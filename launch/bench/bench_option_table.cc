@@ -57,10 +57,11 @@ Option<Options> backend_option() {
 
 template <typename Options>
 Option<Options> gpu_link_option() {
-  return {{kGroupHow, "gpu-link", "WORD",
-           "what carries messages between GPUs: nccl, or peer: memory that those of one host share "
-           "(default: nccl)"},
-          [](Options& o, const Given& given) { o.gpu_link = gpu_link_word(given); }};
+  return {
+      {kGroupHow, "gpu-link", "WORD",
+       "what carries messages between GPUs: nccl; peer: memory that those of one host share; or "
+       "auto: peer where it links all ranks (default: auto)"},
+      [](Options& o, const Given& given) { o.gpu_link = gpu_link_word(given); }};
 }
 
 template <typename Options>
