@@ -130,6 +130,10 @@ const std::array kAttention = std::to_array<Option<Attention>>({
       "how well the cost model's constants are measured at the first start of its kind: quick (5 s "
       "at most), full (2 minutes at most) or off (assume) (default: quick, on GPUs off)"},
      [](auto& o, auto& given) { o.calibrate = calibrate_word(given); }},
+    {{kGroupHow, "predict", "FILE.json",
+      "measure nothing: print what the cost model expects of --degree ranks of one host, which "
+      "need not be there, with the rates that this file of --json has (default: measure)"},
+     [](auto& o, auto& given) { o.predict = some_text(given); }},
     throttle_option<Attention>(),
     json_option<Attention>(),
     {{kGroupHow, "plot", "FILE.svg",
