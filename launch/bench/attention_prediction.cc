@@ -5,6 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "attention/strategy_time.h"
 #include "comm/error.h"
 #include "comm/str.h"
 #include "launch/bench/attention_cases.h"
@@ -40,10 +41,8 @@ std::string heads_text(const HeadShape& heads) {
 
 json json_of(const PredictedChunk& chunk, int degree) {
   json strategies = json::array();
-  for (const Candidate& one : chunk.choice.candidates) {
-    if (!one.dropped.empty()) continue;
-    strategies.push_back(
-        {{"strategy", describe(one.plan, degree)}, {"predicted_s", one.seconds}});
+  for (const PredictedChunk::Way& one : chunk.ways) {
+    strategies.push_back({{"strategy", describe(one.plan, degree)}, {"predicted_s", one.seconds}});
   }
   return {{"tokens", chunk.size.tokens},
           {"cached", chunk.size.cached},
@@ -76,9 +75,14 @@ std::vector<PredictedChunk> predict_chunks(const BenchAttentionOptions& options,
                                            const MachineRates& rates) {
   std::vector<PredictedChunk> chunks;
   for (const AttentionCase& one : attention_cases(options, std::vector<int>(*options.degree, 0))) {
-    StrategyQuestion question = one.question();
-    if (options.strategies.named.empty()) question.planned.reset();
-    chunks.push_back({one.size, one.deal.layout, choose_strategy(question, rates)});
+    const StrategyQuestion question = one.question();
+    PredictedChunk chunk{one.size, one.deal.layout, {}, choose_strategy(question, rates)};
+    for (const PlannedStrategy& plan : one.plans) {
+      if (options.strategies.chosen_only && plan != chunk.choice.plan) continue;
+      chunk.ways.push_back(
+          {plan, predicted_seconds(plan, one.shape, question.wire(), one.setting.hosts, rates)});
+    }
+    chunks.push_back(std::move(chunk));
   }
   return chunks;
 }
@@ -93,8 +97,7 @@ std::string prediction_table(const std::vector<PredictedChunk>& chunks,
           degree, degree == 1 ? "" : "s", *options.predict, build_name(), heads_text(options.heads),
           options.page(), "tokens", "cached", "layout", "strategy", "predicted");
   for (const PredictedChunk& chunk : chunks) {
-    for (const Candidate& one : chunk.choice.candidates) {
-      if (!one.dropped.empty()) continue;
+    for (const PredictedChunk::Way& one : chunk.ways) {
       const bool chosen = one.plan == chunk.choice.plan;
       text += str("{:>8} {:>8} {:13} {:18} {:>9.3f} ms\n", chunk.size.tokens, chunk.size.cached,
                   name(chunk.layout), describe(one.plan, degree) + (chosen ? " *" : ""),

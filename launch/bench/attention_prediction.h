@@ -13,10 +13,16 @@
 
 namespace longspan {
 
-/// One chunk by one layout. The candidates that are not dropped are those that may be taken.
+/// One chunk by one layout.
 struct PredictedChunk {
+  struct Way {
+    PlannedStrategy plan;
+    double seconds = 0;
+  };
+
   AskedChunk size;
   Layout layout{};
+  std::vector<Way> ways;  // those that would be measured
   StrategyChoice choice;
 };
 
@@ -25,8 +31,8 @@ struct PredictedChunk {
 /// Throws MissingInput, PermissionError, IoError, and DataError where there are no constants.
 MachineRates read_rates(const std::filesystem::path& file, int degree);
 
-/// For `*options.degree` ranks of one host, every size by every layout. `options.strategies` with
-/// names leaves those, each as it is most promising. Throws UsageError when a layout leaves none.
+/// For `*options.degree` ranks of one host, every size by every layout. Throws UsageError when a
+/// layout leaves no strategy of those named.
 std::vector<PredictedChunk> predict_chunks(const BenchAttentionOptions& options,
                                            const MachineRates& rates);
 

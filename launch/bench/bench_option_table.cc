@@ -110,7 +110,8 @@ const std::array kAttention = std::to_array<Option<Attention>>({
      [](auto& o, auto& given) { o.layouts = layout_words(given); }},
     {{kGroupWhat, "strategy", "WORD,...",
       "all that are legal, auto: what the cost model chooses of them, or of ring, query-ring, "
-      "all-gather, gather-q, ulysses, usp and double-ring (default: all)"},
+      "all-gather, gather-q, ulysses, usp (in every way that it divides the ranks) and double-ring "
+      "(default: all)"},
      [](auto& o, auto& given) { o.strategies = strategy_wish(given); }},
     {{kGroupWhat, "page-tokens", "N",
       "tokens of one KV page, a power of two from 1 to 1024 (default: 16, on GPUs 128)"},

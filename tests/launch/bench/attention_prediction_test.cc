@@ -73,7 +73,7 @@ TEST_F(RatesFileTest, WhatHoldsNoRatesIsRefused) {
   EXPECT_THAT(refusal(holding(json{{"rates", rates}}.dump())), HasSubstr("not above zero"));
 }
 
-TEST(AttentionPredictionTest, EveryCandidateIsWhatTheModelSays) {
+TEST(AttentionPredictionTest, EveryWayIsWhatTheModelSays) {
   const MachineRates rates = default_rates("sm_90", 1);
   for (int degree : {1, 2, 3, 8}) {
     const auto options = options_for(degree, {Layout::kBlockCyclic, Layout::kZigzag});
@@ -82,8 +82,8 @@ TEST(AttentionPredictionTest, EveryCandidateIsWhatTheModelSays) {
     ASSERT_EQ(chunks.size(), cases.size());
     for (std::size_t i = 0; i < chunks.size(); ++i) {
       EXPECT_EQ(chunks[i].size, cases[i].size);
-      for (const Candidate& one : chunks[i].choice.candidates) {
-        if (!one.dropped.empty()) continue;
+      ASSERT_EQ(chunks[i].ways.size(), cases[i].plans.size());
+      for (const PredictedChunk::Way& one : chunks[i].ways) {
         EXPECT_DOUBLE_EQ(one.seconds,
                          predicted_seconds(one.plan, cases[i].shape, cases[i].question().wire(),
                                            cases[i].setting.hosts, rates));
@@ -92,11 +92,11 @@ TEST(AttentionPredictionTest, EveryCandidateIsWhatTheModelSays) {
   }
 }
 
-TEST(AttentionPredictionTest, AllWaysToDivideTheRanksAreCandidatesUnlessSomeWereNamed) {
+TEST(AttentionPredictionTest, AllWaysToDivideTheRanksAreToldUnlessSomeWereNamed) {
   auto options = options_for(8, {Layout::kBlockCyclic});
   const auto predicted = predict_chunks(options, default_rates("sm_90", 1)).back();
   const std::string table = prediction_table({predicted}, options);
-  for (const char* way : {"ring", "ulysses", "usp 4 x 2", "usp 2 x 4"}) {
+  for (const char* way : {"ring", "ulysses", "usp 4 x 2", "usp 2 x 4", "double-ring 4 x 2"}) {
     EXPECT_THAT(table, HasSubstr(way));
   }
   options.strategies.named = {Strategy::kAllGather};
