@@ -12,6 +12,8 @@
 import json
 import tempfile
 
+from scaling_report import best
+
 
 def causal_flop(tokens, heads):
     return 4 * heads.query * heads.size * tokens * (tokens + 1) / 2
@@ -32,8 +34,8 @@ class Prediction:
     """From `cells`; `run` asks longspan, which needs no GPU for it. Raises LookupError where a cell is
     missing that nothing can be said without."""
 
-    def __init__(self, run, cells, best):
-        self.run, self.cells, self.best = run, cells, best
+    def __init__(self, run, cells):
+        self.run, self.cells = run, cells
         self.rates = self.with_long_chunks(self.needed("rates 2", "rates"))
         self.attended = {}
 
@@ -47,8 +49,8 @@ class Prediction:
         points = {}
         for name in self.cells.done:
             alone = name.removeprefix("attention 1x").removeprefix("attention alone ")
-            if alone.isdigit() and self.best(self.cells, name):
-                points[int(alone)] = causal_flop(int(alone), self.run.heads) / self.best(self.cells, name)
+            if alone.isdigit() and best(self.cells, name):
+                points[int(alone)] = causal_flop(int(alone), self.run.heads) / best(self.cells, name)
         if not points:
             raise LookupError("there is no cell of attention on one GPU: run this on two GPUs first")
         return rates | {"masked_share": 1, "sliced": [], "attention": [
@@ -71,7 +73,7 @@ class Prediction:
 
     def off_at_two(self, each):
         """How many times as long two GPUs took as the model says, at as many tokens on each."""
-        measured = self.best(self.cells, f"attention 2x{each}")
+        measured = best(self.cells, f"attention 2x{each}")
         return measured / self.attention(2, 2 * each)[0] if measured else None
 
     def both(self, part, key, tokens):
@@ -106,9 +108,9 @@ class Prediction:
         return share(ranks) + keys(tokens / ranks) + exchange + further
 
 
-def predictions(run, cells, best, ranks_of):
+def predictions(run, cells, ranks_of):
     """(Name of a cell, what says its values), for each number of GPUs of `ranks_of`."""
-    says = Prediction(run, cells, best)
+    says = Prediction(run, cells)
 
     def attention(ranks, each):
         seconds, strategy = says.attention(ranks, ranks * each)

@@ -215,6 +215,9 @@ FAKE
 {"cell": "prefill 1x512", "prefill_s": 4.048576, "token_ms": 9}
 {"cell": "prefill 2x512", "prefill_s": 2.524288, "token_ms": 8}
 {"cell": "sliced 2x512", "token_ms": 7.5}
+{"cell": "degrees 4 elastic", "token_ms": 3, "steps": [[1, [0]], [2, [0, 1]], [3, [0, 1]], [4, [1, 2, 3]]]}
+{"cell": "degrees 4 static 2", "token_ms": 1, "steps": [[1, [0, 1]], [1.5, [0, 1]], [1, [0, 1]], [1, [0, 1]]]}
+{"cell": "degrees 4 static 3", "token_ms": 2, "steps": [[1, [0]], [1, [0]], [1, [0]], [3.9, [0, 1, 2]]]}
 CELLS
   run 0 scripts/gpu-scaling --predict --small --gpus 4 --out "$scratch/cells.jsonl" --binary "$scratch/bin/longspan"
   expect 'attention 4x512      ms a layer                     1048.576'
@@ -222,9 +225,25 @@ CELLS
   expect 'prefill 4x512        s of prefill                      1.762'
   expect 'prefill 4x512        ms a token                       15.000'
   expect 'sliced 4x512         ms a token                       13.250'
+  expect '512 tokens in chunks of 64 on 4: 2 changes between chunks, ms each: median 300.000, mean 300.000'
   sed -i /rates/d "$scratch/cells.jsonl"
   run 1 scripts/gpu-scaling --predict --small --gpus 4 --out "$scratch/cells.jsonl" --binary "$scratch/bin/longspan"
   expect 'gpu-scaling: there is no cell rates 2: run this on two GPUs first'
+}
+
+gpu_scaling_reads_chunks_from_traces() {
+  cat >"$scratch/rank-0.json" <<'TRACE'
+{"traceEvents": [{"name": "thread_name", "ph": "M", "pid": 0, "args": {"name": "host"}},
+ {"name": "prefill step", "ts": 1e6, "dur": 2e6, "pid": 0, "args": {"epoch": 1, "rows": 7}},
+ {"name": "prefill step", "ts": 4e6, "dur": 1e6, "pid": 0, "args": {"epoch": 2, "rows": 0}}]}
+TRACE
+  cat >"$scratch/rank-1.json" <<'TRACE'
+{"traceEvents": [{"name": "prefill step", "ts": 5e6, "dur": 3e6, "pid": 1, "args": {"epoch": 2, "rows": 7}},
+ {"name": "prefill step", "ts": 0.5e6, "dur": 1e6, "pid": 1, "args": {"epoch": 1, "rows": 6}}]}
+TRACE
+  run 0 env PYTHONPATH=bench python3 -B -c \
+    "from degree_changes import prefill_steps; print(prefill_steps('$scratch'))"
+  expect '[(2.5, [0, 1]), (5.0, [1])]'
 }
 
 mutants_match_the_sources() {
