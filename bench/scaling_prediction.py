@@ -53,14 +53,15 @@ class Prediction:
                 points[int(alone)] = causal_flop(int(alone), self.run.heads) / best(self.cells, name)
         if not points:
             raise LookupError("there is no cell of attention on one GPU: run this on two GPUs first")
-        return rates | {"masked_share": 1, "sliced": [], "attention": [
+        # Probes of short chunks on two GPUs say nothing of these, nor of more GPUs.
+        return rates | {"masked_share": 1, "sliced": [], "probed": [], "attention": [
             {"rows": rows, "flops_per_second": points[rows]} for rows in sorted(points)]}
 
     def attention(self, ranks, tokens):
         """Seconds of a layer, and the strategy."""
         if (ranks, tokens) not in self.attended:
             with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-                json.dump({"rates": self.rates, "degree": 2}, file)
+                json.dump({"rates": self.rates}, file)
                 file.flush()
                 answer, said = self.run.longspan(
                     1, "bench", "attention", "--predict", file.name, "--degree", ranks, "--tokens", tokens,
