@@ -39,7 +39,8 @@ struct BenchAttentionOptions : BenchOptions {
   std::optional<CalibrationEffort> calibrate;  // absent: quick on CPUs, off on GPUs
 
   int page() const { return page_tokens.value_or(page_tokens_of(Backend::kCpu)); }
-  std::optional<std::string> plot;  // an SVG file
+  std::optional<std::string> plot;     // an SVG file
+  std::optional<std::string> predict;  // a file with rates: nothing is measured; needs `degree`
 };
 
 struct BenchDecodeOptions : BenchOptions {
