@@ -97,6 +97,9 @@ struct PlannerOptions {
   std::vector<std::int64_t> tier = {};
   /// Of a page, all ranks of its owner together; for those who ask.
   std::int64_t page_bytes = 0;
+  /// What copying a page from a rank of another group should take, before one was timed. 0: none
+  /// is copied.
+  Nanoseconds copy_time = 0;
 };
 
 /// One request as the planner sees it.
@@ -123,6 +126,8 @@ struct RequestShape {
   std::vector<PageHash> names;
   /// Positions of its prompt that it should find computed, for outstanding().
   std::int64_t expected = 0;
+  /// Whether it has pages copied that another group has of its prompt (prefix_choice.h).
+  bool copies = false;
 
   std::int64_t longest_prompt() const { return std::max(prompt_tokens, room - 1); }
   bool fits_its_room() const { return room == 0 || prompt_tokens + max_new <= room; }
@@ -151,6 +156,18 @@ struct RestoredPlace {
   std::vector<int> owners;          // of all pages it can ever need
   std::vector<PageRef> pages;       // for what is computed of it
   std::vector<RequestId> finished;  // forget these before: their pages may be among them
+};
+
+/// What other groups have of prompts (GroupSchedule).
+class PageLender {
+ public:
+  virtual ~PageLender() = default;
+  /// Of the pages that `names` begin with, those that one other group has in memory and, from the
+  /// `first` on, can lend.
+  virtual std::int64_t lendable(std::span<const PageHash> names, std::int64_t first) const = 0;
+  /// The pages of all `names` from the `first` on, which are lendable. They stay as they are until
+  /// StepPlanner::note() gives them back.
+  virtual std::vector<PageRef> lend(std::span<const PageHash> names, std::int64_t first) = 0;
 };
 
 class StepPlanner {
@@ -183,13 +200,23 @@ class StepPlanner {
   /// The next step; nothing when all requests are finished. Call completed() before the next one.
   /// `costs`, if any: of the group, for the target, and for the order in which requests start that
   /// wait `now` (queue_order.h); without them that is the order of arrival.
-  std::optional<StepPlan> next(const CostModel* costs = nullptr, Nanoseconds now = 0);
+  /// `others`, if any, lend what they have of prompts that begin here.
+  std::optional<StepPlan> next(const CostModel* costs = nullptr, Nanoseconds now = 0,
+                               PageLender* others = nullptr);
   /// What a step of the last plan sampled: its first one or, in a run, the one behind that of the
   /// last call. Requests that reached their end leave or are held; returns them. No more steps of a
   /// run than were done need be told: it ends with the next plan.
   std::vector<RequestId> completed(const std::vector<SampledToken>& sampled);
-  /// What the last step's ranks said of their tiers: before completed().
-  void note(const TierNews& news);
+  /// What the last step's ranks said of what they fetch, and of their tiers: before completed().
+  /// Returns pages of other groups that were lent and have been copied.
+  std::vector<PageRef> note(const TierNews& news);
+  /// How many of so many pages that its prompt begins with a request can have of others.
+  std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
+  /// As PageLender says, of this group's own.
+  std::int64_t lendable(std::span<const PageHash> names, std::int64_t first) const;
+  std::vector<PageRef> lend(std::span<const PageHash> names, std::int64_t first);
+  /// Each page once for each time that it was lent.
+  void take_back(PageRef page);
   /// Names of more full pages of a running request, behind those that have one: of its answer. To
   /// be told before the step that fills the first of them.
   void name_more(RequestId request, std::span<const PageHash> names);
@@ -226,6 +253,9 @@ class StepPlanner {
   const ElasticCounts& elastic_counts() const { return elastic_counts_; }
   /// Of all ranks together.
   TierCounts tier_counts() const;
+  /// Pages that came from ranks of other groups, and what one takes, as measured or to begin with.
+  std::int64_t copied() const { return copied_; }
+  Nanoseconds copy_time() const { return copy_time_; }
   /// What all that wait or run have left to compute.
   std::int64_t outstanding(const WorkPrice& price) const;
   /// Positions of its prompt that `request`, if it came now, should find computed when it starts:
@@ -253,6 +283,7 @@ class StepPlanner {
     int overtaken = 0;            // steps since its last chunk that later prompts had a part in
     int preempted = 0;            // times it went back to waiting
     std::int64_t fetching = 0;    // pages that its ranks have not said they have
+    bool copies = false;          // and other groups' ranks send them
     std::int64_t fetched_to = 0;  // where those end, or the first that was not there
     bool missed = false;          // one of them was not there
     std::vector<std::int32_t> answer;  // what was sampled, of one that may go back
@@ -297,6 +328,8 @@ class StepPlanner {
   struct Prefix {
     std::vector<PageRef> hit;   // pages in memory
     std::vector<PageRef> kept;  // behind them, places of the tier
+    std::int64_t lent = 0;      // or pages that another group has
+    bool is_more_than_hit() const { return !kept.empty() || lent > 0; }
   };
 
   /// Where a request begins to be computed, and who has its pages.
@@ -308,16 +341,18 @@ class StepPlanner {
 
   RequestState state_of(const Running& request, RequestPhase phase) const;
   static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
-  void start_next(StepPlan& plan, const CostModel* costs, Nanoseconds now);
+  void start_next(StepPlan& plan, const CostModel* costs, Nanoseconds now, PageLender* others);
   void order_waiting(const CostModel* costs, Nanoseconds now);
   void count_passed(std::size_t running_before);
   bool is_one_line() const;
   void enter_tenants();
   void charge_tenants(std::size_t running_before);
-  void start_waiting(StepPlan& plan, const CostModel* costs);
-  bool start(StepPlan& plan, const RequestShape& shape, Prefix found);
+  void start_waiting(StepPlan& plan, const CostModel* costs, PageLender* others);
+  bool start(StepPlan& plan, const RequestShape& shape, Prefix found, PageLender* others);
   void begin_fetch(StepPlan& plan, Running& request, const std::vector<PageRef>& kept);
-  void note_fetched(const FetchOutcome& outcome);
+  void begin_copy(StepPlan& plan, Running& request, std::int64_t pages, PageLender& others);
+  bool copies(RequestId request) const;
+  std::optional<PageRef> note_fetched(const FetchOutcome& outcome);
   void end_fetch(std::deque<Running>::iterator request);
   bool fetch_pays(std::int64_t behind, std::span<const PageRef> kept, const CostModel* costs) const;
   SpreadOrder spread_order() const;
@@ -346,8 +381,10 @@ class StepPlanner {
   void preempt(RequestId id);
   void wait_again(std::deque<Running>::iterator request);
   std::vector<PageRef> longest_hit(const RequestShape& request) const;
-  Prefix longest_prefix(const RequestShape& request, const CostModel* costs) const;
-  std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
+  Prefix longest_prefix(const RequestShape& request, const CostModel* costs,
+                        const PageLender* others) const;
+  std::int64_t pages_to_copy(const RequestShape& request, std::int64_t behind,
+                             const PageLender* others) const;
   bool awaits_prefix(const RequestShape& request, std::int64_t hit) const;
   bool leaves_prefix(const Running& request) const;
   std::vector<Running*> next_prompts();
@@ -408,6 +445,9 @@ class StepPlanner {
   Nanoseconds fetch_time_ = 0;         // of a page, as measured; 0: nobody knows
   std::int64_t fetched_ = 0;           // pages
   std::int64_t missed_ = 0;
+  Nanoseconds copy_time_;                 // of a page
+  std::int64_t copied_ = 0;               // pages
+  std::multimap<PageRef, LeaseId> lent_;  // each has a place of its own on its rank
   std::uint64_t epoch_ = 0;
   DecodeRun run_{.steps = 0};  // of the last plan: steps that are not completed, and no rows
   bool is_counted_ = false;    // the positions of the first of them are
