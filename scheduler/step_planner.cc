@@ -52,6 +52,7 @@ StepPlanner::StepPlanner(PlannerOptions options)
                .tier = options_.tier}),
       unpromised_(options_.capacity),
       shared_(options_.capacity.size()),
+      move_budget_(options_.move_bandwidth, options_.page_bytes),
       copy_time_(options_.copy_time) {}
 
 bool StepPlanner::submit(const RequestShape& request) {
@@ -86,7 +87,7 @@ std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds no
                                           PageLender* others) {
   let_go_of_tails();  // who was to copy one may have left since the last step
   const bool short_of_pages = grow_promises();
-  make_wanted_moves();
+  make_wanted_moves(now);
   commit_moves();  // first: who starts finds pages where they will be
   StepPlan plan;
   if (!short_of_pages || running_.empty()) start_next(plan, costs, now, others);

@@ -15,7 +15,8 @@
 //
 // Which ranks compute a chunk, and who owns pages that nobody has been granted, a policy may change
 // while a request runs (policies/step_policy.h). The places that the planner counts rank by rank
-// change with them, so what was promised can always be had.
+// change with them, so what was promised can always be had. What it moves goes piece by piece, at
+// each border what a budget allows (move_budget.h).
 //
 // Who named no limit, and under MemoryMode::kUtilize everybody, is promised a part of that to begin
 // with, and more as it goes on. Where there is no more, somebody goes back to waiting, with what it
@@ -39,6 +40,7 @@
 
 #include "scheduler/chunk_budget.h"
 #include "scheduler/memory_mode.h"
+#include "scheduler/move_budget.h"
 #include "scheduler/page_ledger.h"
 #include "scheduler/placement.h"
 #include "scheduler/planner_state.h"
@@ -93,6 +95,8 @@ struct PlannerOptions {
   bool replays_answers = false;
   int least_degree = 0;  // ranks that compute a chunk: no policy takes fewer; 0: the whole group
   std::function<std::unique_ptr<StepPolicy>()> step_policy;  // none: nothing changes on the way
+  /// Bytes per second of the pages that a policy moves, as far as page_bytes says; 0: no limit.
+  std::int64_t move_bandwidth = 0;
   /// Places for evicted pages, by world rank; none: there is no tier.
   std::vector<std::int64_t> tier = {};
   /// Of a page, all ranks of its owner together; for those who ask.
@@ -251,6 +255,8 @@ class StepPlanner {
   /// Of those that wait: what is to be read when they start.
   std::int64_t waiting_tokens() const;
   const ElasticCounts& elastic_counts() const { return elastic_counts_; }
+  /// Pages that a policy wants elsewhere, and that wait for a later border.
+  std::int64_t moves_left() const { return std::ssize(wishes_); }
   /// Of all ranks together.
   TierCounts tier_counts() const;
   /// Pages that came from ranks of other groups, and what one takes, as measured or to begin with.
@@ -309,6 +315,12 @@ class StepPlanner {
   struct NextChunk {
     Running* request = nullptr;
     std::int64_t count = 0;
+  };
+
+  /// A page that a policy wants elsewhere, and that has not moved yet.
+  struct Wish {
+    RequestId request = 0;
+    WantedMove move;
   };
 
   /// A page that moves with the next step.
@@ -407,7 +419,8 @@ class StepPlanner {
   StepBorder border_of(const Running& request, std::span<const std::int64_t> places) const;
   std::vector<std::int64_t> places_of(const Running& request) const;
   std::int64_t settled_pages(RequestId request) const;
-  void make_wanted_moves();
+  void note_wishes();
+  void make_wanted_moves(Nanoseconds now);
   void commit_moves();
   void redraw_owners(StepPlan& plan, Running& request);
   void regroup(Running& request, std::int64_t upto);
@@ -437,13 +450,15 @@ class StepPlanner {
   std::vector<RequestId> ends_later_;  // when the step under way is done
   std::vector<RequestId> left_;        // to be told in the next plan
   std::vector<RequestId> gone_back_;   // likewise
-  std::vector<Moving> moving_;         // likewise, and not yet committed
-  std::vector<PageMove> moved_;        // likewise, and committed
-  std::vector<PageRef> leaving_;       // what moves of the last plan leave, still promised there
-  std::vector<PageRef> kept_tails_;    // of requests that left, until their forks have copied them
-  std::vector<PageFetch> fetching_;    // that ranks have not answered
-  Nanoseconds fetch_time_ = 0;         // of a page, as measured; 0: nobody knows
-  std::int64_t fetched_ = 0;           // pages
+  std::deque<Wish> wishes_;            // in the order in which they came
+  MoveBudget move_budget_;
+  std::vector<Moving> moving_;       // to be told in the next plan, and not yet committed
+  std::vector<PageMove> moved_;      // likewise, and committed
+  std::vector<PageRef> leaving_;     // what moves of the last plan leave, still promised there
+  std::vector<PageRef> kept_tails_;  // of requests that left, until their forks have copied them
+  std::vector<PageFetch> fetching_;  // that ranks have not answered
+  Nanoseconds fetch_time_ = 0;       // of a page, as measured; 0: nobody knows
+  std::int64_t fetched_ = 0;         // pages
   std::int64_t missed_ = 0;
   Nanoseconds copy_time_;                 // of a page
   std::int64_t copied_ = 0;               // pages

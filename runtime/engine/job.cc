@@ -232,6 +232,7 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
           .replays_answers = replays_answers(options),
           .least_degree = least_degree(options),
           .step_policy = step_policy(options),
+          .move_bandwidth = options.move_bandwidth,
           .page_bytes = static_cast<std::int64_t>(page.page_bytes()) * config.part.ranks,
           .copy_time = copies ? copy_time(options, page) : 0};
 }
