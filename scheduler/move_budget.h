@@ -15,10 +15,6 @@
 
 namespace longspan {
 
-/// Bytes a second, unless somebody says otherwise: a context of some gigabytes is handed on in
-/// seconds, and links inside a host carry many times that.
-inline constexpr std::int64_t kUsualMoveBandwidth = std::int64_t{1} << 30;
-
 class MoveBudget {
  public:
   /// No limit where either is 0.

@@ -1,6 +1,8 @@
 #include "runtime/engine/job.h"
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -199,13 +201,23 @@ bool copies_prefixes(const Machine& machine, const JobOptions& options, const Mo
          shares_prefixes(options, config);
 }
 
-/// Of a page of an instance whose ranks are at the other end of the slowest link.
-Nanoseconds copy_time(const JobOptions& options, const KvPageShape& page) {
+const LinkRate& slowest_link(const JobOptions& options) {
   const bool one_host =
       std::ranges::adjacent_find(options.hosts, std::ranges::not_equal_to{}) == options.hosts.end();
-  const LinkRate& link = one_host ? options.rates.inside_host : options.rates.between_hosts;
-  const double seconds = link.seconds(static_cast<std::int64_t>(page.page_bytes()));
-  return std::max<Nanoseconds>(1, to_nanoseconds(seconds));
+  return one_host ? options.rates.inside_host : options.rates.between_hosts;
+}
+
+Nanoseconds copy_time(const JobOptions& options, const KvPageShape& page) {
+  const auto bytes = static_cast<std::int64_t>(page.page_bytes());
+  return std::max<Nanoseconds>(1, to_nanoseconds(slowest_link(options).seconds(bytes)));
+}
+
+/// Then steps wait a tenth of their time at most.
+std::int64_t move_bandwidth(const JobOptions& options) {
+  constexpr double kShare = 0.1;
+  if (options.move_bandwidth) return *options.move_bandwidth;
+  const double link = slowest_link(options).bytes_per_second;
+  return std::isfinite(link) ? static_cast<std::int64_t>(kShare * link) : 0;
 }
 
 /// What groups have in common.
@@ -232,7 +244,7 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
           .replays_answers = replays_answers(options),
           .least_degree = least_degree(options),
           .step_policy = step_policy(options),
-          .move_bandwidth = options.move_bandwidth,
+          .move_bandwidth = move_bandwidth(options),
           .page_bytes = static_cast<std::int64_t>(page.page_bytes()) * config.part.ranks,
           .copy_time = copies ? copy_time(options, page) : 0};
 }
