@@ -343,6 +343,31 @@ TEST_F(GroupsTest, WhatABusyGroupHasComputedIsCopiedAndStaysWhereItWas) {
   }
 }
 
+// Each rank has its part of the page from the rank that has the same part.
+TEST_F(GroupsTest, InstancesOfSeveralRanksCopyTheirPartsAndAPageIsThereWhenAllAre) {
+  std::mt19937 random(11);
+  const Tokens header = random_tokens(random, 41);
+  const std::vector<Tokens> list{header, random_tokens(random, 60), behind(header, random, 5)};
+  const auto oracle = alone(list, 12);
+  JobOptions options = two_groups();
+  options.degree = 1;
+  const EngineSetup setup{.shapes = std::vector(6, RequestShape{.room = 80})};
+  std::vector<Heard> heard(list.size());
+  test::run_machines(4, [&](Machine& machine) {
+    LoadedModel model =
+        load_model(machine, open_model(machine, (folder_ / "model.gguf").string()), {.tp = 2});
+    Engine::open(machine, model, options, machine.rank() == 0 ? &setup : nullptr,
+                 [&](Engine& engine) {
+                   engine.submit(request_of(list[0], heard[0], 12));
+                   run_out(engine);
+                   for (const int i : {1, 2}) engine.submit(request_of(list[i], heard[i], 12));
+                   run_out(engine);
+                   EXPECT_EQ(engine.stats().copied_tokens, 40);
+                 });
+  });
+  for (std::size_t i = 0; i < list.size(); ++i) EXPECT_EQ(heard[i].tokens, oracle[i]) << i;
+}
+
 // Of prompts that begin alike, some ended while pages are on their way to them.
 TEST_F(GroupsTest, CopiesInAnyOrderChangeNoToken) {
   std::mt19937 random(10);
