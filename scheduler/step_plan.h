@@ -136,7 +136,7 @@ struct PageSend {
 struct FetchOutcome {
   PageRef at;
   bool good = false;      // or what the tier kept is damaged, or gone
-  std::int64_t took = 0;  // nanoseconds, of reading or receiving it
+  std::int64_t took = 0;  // nanoseconds, of reading or receiving it; 0: not known
 };
 
 /// What a step's ranks say of their tiers.

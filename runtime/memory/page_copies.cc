@@ -35,7 +35,8 @@ void PageCopies::note_arrival(PageContents page, Clock::time_point asked) {
   const Clock::time_point now = Clock::now();
   {
     const std::lock_guard lock(mutex_);
-    arrived_.push_back({page, now - std::max(asked, last_arrival_)});
+    const bool is_behind_another = asked < last_arrival_;
+    arrived_.push_back({page, is_behind_another ? now - last_arrival_ : Clock::duration::zero()});
     last_arrival_ = now;
   }
   news_.notify_one();

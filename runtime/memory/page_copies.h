@@ -39,7 +39,9 @@ class PageCopies {
 
   struct Arrival {
     PageContents page;
-    std::chrono::nanoseconds took{0};  // since it was asked for, or the one before it came
+    /// Since the one before it came; 0 where it was asked for after that, and so waited for its
+    /// sender to have time.
+    std::chrono::nanoseconds took{0};
   };
   /// What has come since the last call. Throws the CommError of what could not come.
   std::vector<Arrival> take_arrived();
