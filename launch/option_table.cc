@@ -168,6 +168,11 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
      }},
     {{kGroupSplit, "policy-seed", "N", "with --policy random_elastic: what it draws (default: 1)"},
      [](auto& o, auto& given) { o.policy_seed = whole_number(given, kAnyNumber); }},
+    {{kGroupSplit, "move-bandwidth", "BYTES",
+      "with --policy random_elastic: bytes of pages a second that may move from rank to rank while "
+      "steps wait, as 500M or 2G; what is more goes on behind later steps; 0: all at once "
+      "(default: a tenth of what links between ranks carry)"},
+     [](auto& o, auto& given) { o.move_bandwidth = size(given, {.least = 0}); }},
     {{kGroupSplit, "prefix-cache", "WORD",
       "on: of prompts that begin alike, what is the same is read once, as far as memory keeps it, "
       "where that changes no answer; or off (default: on)"},

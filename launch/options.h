@@ -87,7 +87,8 @@ struct GenerateOptions {
   Retention keep = Retention::kSpread;
   bool random_elastic = false;  // who computes and keeps what is drawn on the way
   std::int64_t policy_seed = 1;
-  bool prefix_cache = true;  // prompts that begin alike are computed once
+  std::optional<std::int64_t> move_bandwidth;  // bytes a second, 0: any; absent: automatic
+  bool prefix_cache = true;                    // prompts that begin alike are computed once
   /// A folder for what the cache has no memory for, and how much of it for each rank.
   std::optional<std::string> kv_disk;
   std::optional<std::int64_t> kv_disk_bytes;

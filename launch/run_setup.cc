@@ -181,6 +181,7 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
   if (options.random_elastic) {
     job.random_elastic = static_cast<std::uint64_t>(options.policy_seed);
     job.spare_pages = kSparePages;
+    job.move_bandwidth = options.move_bandwidth;
   }
   if (machine.backend() == Backend::kCuda) {
     job.ffn_block_rows = kGpuBlockRows;

@@ -93,6 +93,7 @@ void say_end(const RunBatchOptions& options, const BatchCounts& counts, bool cut
   if (counts.failed > 0) line += str(", {} failed: see \"error\"", with_thousands(counts.failed));
   line += str("; read {} tokens", with_thousands(counts.read));
   if (options.run.kv_disk) line += str(" and had {} on disk", with_thousands(counts.fetched));
+  if (counts.copied > 0) line += str(", {} from another group", with_thousands(counts.copied));
   line += str(", wrote {} in {:.1f} s", with_thousands(counts.written), seconds);
   if (cut_short) line += "; the same command goes on from there";
   std::cerr << line + "\n" << std::flush;

@@ -55,6 +55,9 @@ struct JobOptions {
   bool prefix_cache = true;  // prompts that begin alike are computed once, where that is exact
   /// Where what the cache has no memory for is kept. Of no use where nothing is cached.
   std::optional<KvDisk> kv_disk;
+  /// Bytes a second of pages that a policy moves, for which steps wait; 0: any. Absent: a tenth of
+  /// what the slowest link carries.
+  std::optional<std::int64_t> move_bandwidth;
   int spare_pages = 0;  // of each instance, beside those of the requests: only moves take them
   std::optional<std::int64_t> memory_limit;
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too

@@ -10,6 +10,7 @@
 #include "comm/str.h"
 #include "comm/trace_file.h"
 #include "runtime/engine/deal_of_chunk.h"
+#include "runtime/memory/page_copies.h"
 #include "runtime/memory/page_exchange.h"
 #include "runtime/memory/page_tier.h"
 
@@ -53,8 +54,7 @@ std::int64_t WorkerMemory::bytes(const ModelConfig& config) const {
   return static_cast<std::int64_t>(kv.bytes() + Transformer::memory_bytes(config, limits));
 }
 
-Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory,
-               std::unique_ptr<PageStore> store)
+Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory, Beside beside)
     : machine_(machine),
       model_(model),
       ranks_(model.config.part.ranks),
@@ -67,10 +67,14 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory,
       scorer_(new_scorer(machine, model, memory.limits.logit_rows)),
       bad_attention_(transformer_.bad_lse_total()),
       compute_(machine.device().new_stream()) {
-  if (store) {
-    tier_ = std::make_unique<PageTier>(machine.device(), std::move(store),
+  if (beside.store) {
+    tier_ = std::make_unique<PageTier>(machine.device(), std::move(beside.store),
                                        kv_.pages().shape().page_bytes(), memory.tier.to_write,
                                        memory.tier.to_read);
+  }
+  if (beside.copies_within.count() > 0) {
+    copies_ = std::make_unique<PageCopies>(machine.device(), machine.data(), kv_.pages(),
+                                           beside.copies_within);
   }
   transformer_.warm_up(*compute_);
   compute_->synchronize();
@@ -111,8 +115,8 @@ StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) 
   note_tokens(plan);
   if (!takes_part(plan)) return {.epoch = plan.epoch, .kv_pages = kv_.pages().used()};
   if (plan.only_waits()) {
-    await_tier();
-    return {.epoch = plan.epoch, .kv_pages = kv_.pages().used(), .tier = tier_news()};
+    await_fetches();
+    return {.epoch = plan.epoch, .kv_pages = kv_.pages().used(), .tier = fetch_news()};
   }
   const ForwardStep step = make_step(order);
   StepReport report;
@@ -123,7 +127,7 @@ StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) 
     transformer_.forward(*compute_, step, layer_done);
     report = score(plan, step);
   }
-  report.tier = tier_news();
+  report.tier = fetch_news();
   if (TraceFile* trace = machine_.device().trace()) trace->keep_up();
   return report;
 }

@@ -1,5 +1,6 @@
-// One rank's side of the tier of evicted pages: copies them out before their slots are written
-// again, and in when they have come back, each between two steps.
+// One rank's side of pages that are fetched. From the tier of evicted ones, to which they are
+// copied before their slots are written again, and from which when they have come back, each
+// between two steps; and from ranks of other groups, which send them beside the steps.
 #include <algorithm>
 #include <chrono>
 #include <ranges>
@@ -9,6 +10,7 @@
 #include "comm/error.h"
 #include "comm/trace_file.h"
 #include "runtime/engine/worker.h"
+#include "runtime/memory/page_copies.h"
 #include "runtime/memory/page_tier.h"
 
 namespace longspan {
@@ -20,6 +22,8 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kPatience{20};
 /// Of one step, for buffers: a request that fetches a long prefix may displace another one at once.
 constexpr std::chrono::milliseconds kPatienceToSpill{100};
+
+PageContents contents_at(PageRef page) { return {page.slot, page.generation}; }
 
 StorePlace place_of(PageRef place) { return {place.slot, place.generation}; }
 
@@ -59,21 +63,42 @@ void Worker::spill_pages(const std::vector<SpilledPage>& pages) {
 void Worker::begin_fetches(const std::vector<PageFetch>& fetches) {
   for (const PageFetch& fetch : fetches) {
     if (fetch.at.owner != instance_) continue;
+    if (fetch.sent) {
+      expects(copies_ != nullptr, "pages are sent where several groups share them");
+      copies_->receive(contents_at(fetch.at), counterpart(fetch.from.owner));
+      continue;
+    }
     expects(tier_ != nullptr, "what is fetched was in a tier");
     tier_->read(++last_ticket_, place_of(fetch.from));
     fetching_.emplace(last_ticket_, fetch.at);
   }
 }
 
-void Worker::await_tier() {
-  const TraceSpan span(host_lane(), {"wait for the tier", TraceCategory::kWait});
+void Worker::send_pages(const std::vector<PageSend>& pages) {
+  for (const PageSend& page : pages) {
+    if (page.from.owner == instance_) copies_->send(contents_at(page.from), counterpart(page.to));
+  }
+}
+
+void Worker::await_fetches() {
+  const TraceSpan span(host_lane(), {"wait for pages", TraceCategory::kWait});
+  if (copies_ && copies_->expects_some()) return copies_->await_arrival(kPatience);
   if (tier_) tier_->await_arrival(kPatience);
 }
 
-/// A page that was given to somebody else meanwhile stays as it is.
-TierNews Worker::tier_news() {
+TierNews Worker::fetch_news() {
   TierNews news;
-  if (!tier_) return news;
+  if (copies_ && copies_->expects_some()) {
+    for (const auto& [page, took] : copies_->take_arrived()) {
+      news.fetched.push_back({{instance_, page.slot, page.generation}, true, took.count()});
+    }
+  }
+  if (tier_) note_from_tier(news);
+  return news;
+}
+
+/// A page that was given to somebody else meanwhile stays as it is.
+void Worker::note_from_tier(TierNews& news) {
   for (const StorePlace place : tier_->take_lost()) {
     news.lost.push_back({instance_, place.slot, place.generation});
   }
@@ -86,10 +111,9 @@ TierNews Worker::tier_news() {
     if (!kv_.pages().holds({at.slot, at.generation})) continue;
     kv_.pages().load(*compute_, at.slot, *arrival->page);
   }
-  if (copied.empty()) return news;
+  if (copied.empty()) return;
   await_compute();
   for (const Bytes page : copied) tier_->take_back(page);
-  return news;
 }
 
 }  // namespace longspan
