@@ -28,10 +28,22 @@ struct Programme {
   std::chrono::duration<double> strategies;  // of all of them
 };
 
+/// A GPU is full only with thousands of rows and columns, and is done with them in a millisecond.
+Programme gpu_programme(CalibrationEffort effort) {
+  const bool quick = effort == CalibrationEffort::kQuick;
+  return {{1, 16, 256, 1024, 4096},
+          8192,
+          16384,
+          std::size_t{64} << 20,
+          std::chrono::milliseconds(quick ? 30 : 300),
+          std::chrono::seconds(quick ? 1 : 10)};
+}
+
 /// 5 row counts, with all heads and two slices of them at most, and 8 other figures of 0.06 s, 19
 /// of which need their sizes found first, and two seconds for strategies; or 20 row counts and
 /// figures of a second.
-Programme programme(CalibrationEffort effort) {
+Programme programme(CalibrationEffort effort, Backend backend) {
+  if (backend == Backend::kCuda) return gpu_programme(effort);
   if (effort == CalibrationEffort::kQuick) {
     return {{1, 4, 16, 64, 256},    512, 2048, std::size_t{4} << 20, std::chrono::milliseconds(60),
             std::chrono::seconds(2)};
@@ -280,7 +292,7 @@ MachineRates calibrate(Machine& machine, AttentionKernels& kernels, CalibrationE
   const MachineRates assumed =
       agreed_rates(machine.control(), default_rates(kernels.isa(), machine.threads(), throttle));
   if (effort == CalibrationEffort::kOff) return assumed;
-  const Programme what = programme(effort);
+  const Programme what = programme(effort, machine.backend());
   MachineRates rates = kernel_rates(machine, kernels, what);
   measure_slices(machine, kernels, group, what, rates);
   measure_links(machine, what, rates);

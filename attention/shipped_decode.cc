@@ -62,25 +62,33 @@ std::vector<ShippedDecode::Peer> ShippedDecode::lay_out(const DecodeBatch& batch
   return peers;
 }
 
-/// Packs the queries each peer needs and exchanges them behind everything enqueued so far.
-void ShippedDecode::announce(Stream& compute, const Group& group, const DecodeBatch& batch,
-                             const std::vector<Peer>& peers, const float* q) {
+/// Packs the queries each peer needs and exchanges them behind everything enqueued so far: on the
+/// compute stream, or on another one for which it is to wait for what this returns.
+Event ShippedDecode::announce(Stream& compute, const Group& group, const DecodeBatch& batch,
+                              const std::vector<Peer>& peers, const float* q) {
   const std::int64_t width = query_values(kernels_.shape());
   const std::vector<int> mine = batch.mastered(batch.rank);
   std::vector<Send> sends;
   std::vector<Receive> receives;
   for (const Peer& peer : peers) {
     if (peer.rank == batch.rank) continue;
-    for (std::size_t i = 0; i < peer.out_rows.size(); ++i) {
+    const bool needs_all = peer.out_rows.size() == mine.size();  // as they lie
+    for (std::size_t i = 0; !needs_all && i < peer.out_rows.size(); ++i) {
       const auto at = std::ranges::find(mine, peer.out_rows[i]) - mine.begin();
       device_.copy(compute, message_bytes(peer.out_q + i * width, width),
                    message_bytes(q + at * width, width));
     }
-    sends.push_back({peer.rank, message_bytes(peer.out_q, std::ssize(peer.out_rows) * width)});
+    sends.push_back(
+        {peer.rank, message_bytes(needs_all ? q : peer.out_q, std::ssize(peer.out_rows) * width)});
     receives.push_back({peer.rank, message_bytes(peer.in_q, std::ssize(peer.in_rows) * width)});
+  }
+  if (group.is_prompt()) {
+    group.exchange(compute, std::move(sends), std::move(receives));
+    return {};
   }
   transfer().wait(compute.record());
   group.exchange(transfer(), std::move(sends), std::move(receives));
+  return transfer().record();
 }
 
 void ShippedDecode::merge(Stream& compute, const DecodeBatch& batch, const std::vector<Peer>& peers,
@@ -113,8 +121,7 @@ void ShippedDecode::run(Stream& compute, const Group& group, const DecodeBatch& 
   const std::int64_t width = query_values(shape);
   const std::vector<Peer> peers = lay_out(batch);
   const bool alone = peers.size() == 1;
-  if (!alone) announce(compute, group, batch, peers, q);
-  const Event arrived = alone ? Event() : transfer().record();
+  const Event arrived = alone ? Event() : announce(compute, group, batch, peers, q);
 
   const Peer& self = peers.front();
   const Partial locals = partial_at(self.out_partials, std::ssize(self.in_rows), shape);

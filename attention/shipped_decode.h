@@ -30,8 +30,8 @@ class ShippedDecode final : public DecodeAttention {
   struct Peer;  // what is exchanged with one rank in one step
 
   std::vector<Peer> lay_out(const DecodeBatch& batch);
-  void announce(Stream& compute, const Group& group, const DecodeBatch& batch,
-                const std::vector<Peer>& peers, const float* q);
+  Event announce(Stream& compute, const Group& group, const DecodeBatch& batch,
+                 const std::vector<Peer>& peers, const float* q);
   void merge(Stream& compute, const DecodeBatch& batch, const std::vector<Peer>& peers, float* out);
 };
 

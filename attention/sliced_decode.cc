@@ -14,18 +14,30 @@ namespace longspan {
 
 namespace {
 
-/// Partials of some heads of some rows as one message: (rows, heads, head_dim), then (rows, heads).
+/// Partials of some heads of some rows: (rows, heads, head_dim), and (rows, heads) of lse behind
+/// them, as one message; or apart, as two.
 struct HeadMessage {
   std::vector<int> rows;  // of the batch
   Slice heads;
-  float* memory = nullptr;
+  Partial at{};
 
   std::int64_t items() const { return std::ssize(rows) * heads.count; }
   std::int64_t values(int head_dim) const { return items() * (head_dim + 1); }
+  void lie_at(float* memory, int head_dim) { at = {memory, memory + items() * head_dim}; }
   /// Of the `i`-th row: as (heads, 1, head_dim).
   Partial row(std::int64_t i, int head_dim) const {
-    return {.o = memory + i * heads.count * head_dim,
-            .lse = memory + items() * head_dim + i * heads.count};
+    return {.o = at.o + i * heads.count * head_dim, .lse = at.lse + i * heads.count};
+  }
+
+  /// Adds the message to a list of those sent, or received.
+  template <typename Message>
+  void add_to(std::vector<Message>& messages, int peer, int head_dim, bool apart) const {
+    if (!apart) {
+      messages.push_back({peer, message_bytes(at.o, values(head_dim))});
+      return;
+    }
+    messages.push_back({peer, message_bytes(at.o, items() * head_dim)});
+    messages.push_back({peer, message_bytes(at.lse, items())});
   }
 };
 
@@ -77,21 +89,34 @@ void SlicedDecode::run(Stream& compute, const Group& group, const DecodeBatch& b
   }
   if (!local.empty()) kernels_.decode(compute, std::move(local));
 
+  // A rank's only row goes as it lies where a message more takes less than packing it.
+  const auto lies_apart = [&](const std::vector<int>& rows) {
+    return rows.size() == 1 && group.is_prompt();
+  };
+  /// Fills a message of own rows, in memory for it.
+  const auto fill = [&](HeadMessage& message, float* memory) {
+    message.lie_at(memory, dim);
+    if (lies_apart(own_rows)) {
+      message.at = {own.o + message.heads.first * dim, own.lse + message.heads.first};
+    } else {
+      pack(device_, compute, own, shape, message);
+    }
+  };
   std::vector<HeadMessage> arrived(batch.size);  // one from each rank, this one too
   std::vector<Send> sends;
   std::vector<Receive> receives;
   for (int j = 0; j < batch.size; ++j) {
     HeadMessage& in = arrived[j] = {.rows = batch.owned(j), .heads = heads(batch)};
-    in.memory = scratch.take(in.values(dim));
+    float* const here = scratch.take(in.values(dim));
     if (j == batch.rank) {
-      pack(device_, compute, own, shape, in);
+      fill(in, here);
       continue;
     }
+    in.lie_at(here, dim);
     HeadMessage to{.rows = own_rows, .heads = heads_of(batch, j)};
-    to.memory = scratch.take(to.values(dim));
-    pack(device_, compute, own, shape, to);
-    sends.push_back({j, message_bytes(to.memory, to.values(dim))});
-    receives.push_back({j, message_bytes(in.memory, in.values(dim))});
+    fill(to, scratch.take(to.values(dim)));
+    to.add_to(sends, j, dim, lies_apart(own_rows));
+    in.add_to(receives, j, dim, lies_apart(in.rows));
   }
   group.exchange(compute, std::move(sends), std::move(receives));
 

@@ -67,6 +67,10 @@ class Communicator {
                         Patience patience) = 0;
 
   virtual Traffic traffic() const = 0;
+
+  /// Whether an exchange of few bytes takes no longer than handing over to another stream and back:
+  /// then nothing is gained by letting one of its own wait for it.
+  virtual bool is_prompt() const { return false; }
 };
 
 }  // namespace longspan

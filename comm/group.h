@@ -25,6 +25,8 @@ class Group {
 
   /// As Communicator::exchange, with peers given as indices of this group.
   void exchange(Stream& stream, std::vector<Send> sends, std::vector<Receive> receives) const;
+  /// As Communicator::is_prompt.
+  bool is_prompt() const { return communicator_->is_prompt(); }
 
  private:
   Communicator* communicator_;

@@ -24,7 +24,7 @@ struct MachineOptions {
   Binding bind = Binding::kAuto;
   /// Absent: GPUs if any rank of the job sees one, else CPUs.
   std::optional<Backend> backend = Backend::kCpu;
-  GpuLink gpu_link = GpuLink::kNccl;
+  std::optional<GpuLink> gpu_link;  // absent: peer where it links all ranks, else nccl
   bool cuda_graphs = false;  // what a GPU is given as one it may replay as one (Stream::as_one)
   // Deadline of every exchange(). What a peer computes before it takes part counts too.
   std::chrono::milliseconds hang_timeout{120'000};

@@ -18,8 +18,8 @@ struct MachineRequest {
   std::optional<int> threads;  // per rank; absent: a fair share of the host's cores
   Binding bind = Binding::kAuto;
   std::optional<Backend> backend = Backend::kCpu;  // absent: GPUs where there are any
-  GpuLink gpu_link = GpuLink::kNccl;
-  bool cuda_graphs = false;  // see MachineOptions
+  std::optional<GpuLink> gpu_link;                 // see MachineOptions
+  bool cuda_graphs = false;                        // see MachineOptions
   std::chrono::milliseconds hang_timeout{120'000};
   std::optional<std::string> throttle_link;  // as parse_link_throttle() reads it
   LogLevel log_level = LogLevel::kInfo;

@@ -168,6 +168,11 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
      }},
     {{kGroupSplit, "policy-seed", "N", "with --policy random_elastic: what it draws (default: 1)"},
      [](auto& o, auto& given) { o.policy_seed = whole_number(given, kAnyNumber); }},
+    {{kGroupSplit, "move-bandwidth", "BYTES",
+      "with --policy random_elastic: bytes of pages a second that may move from rank to rank while "
+      "steps wait, as 500M or 2G; what is more goes on behind later steps; 0: all at once "
+      "(default: a tenth of what links between ranks carry)"},
+     [](auto& o, auto& given) { o.move_bandwidth = size(given, {.least = 0}); }},
     {{kGroupSplit, "prefix-cache", "WORD",
       "on: of prompts that begin alike, what is the same is read once, as far as memory keeps it, "
       "where that changes no answer; or off (default: on)"},
@@ -202,14 +207,14 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "(default: auto)"},
      [](auto& o, auto& given) { o.backend = backend_word(given); }},
     {{kGroupSplit, "gpu-link", "WORD",
-      "what carries keys and queries between GPUs: nccl; or peer, where all ranks are of one host: "
-      "copy engines and stores into memory that GPUs share, in which ranks may also share a GPU "
-      "(default: nccl)"},
+      "what carries keys and queries between GPUs: nccl; peer, where all ranks are of one host: "
+      "copy engines and stores into memory that GPUs share, in which ranks may also share a GPU; "
+      "or auto: peer where it links all ranks and each has a GPU of its own, else nccl (default: "
+      "auto)"},
      [](auto& o, auto& given) { o.gpu_link = gpu_link_word(given); }},
     {{kGroupSplit, "cuda-graphs", "WORD",
-      "on: a GPU that holds a sequence alone decodes by CUDA graphs, all kernels of a step "
-      "launched "
-      "as one; or off: nobody has measured yet what it gains (default: off)"},
+      "on: one GPU, or several that peer links, decode by CUDA graphs, all kernels of a step "
+      "launched as one: a token takes some percent less; or off (default: off)"},
      [](auto& o, auto& given) {
        constexpr std::array<std::string_view, 2> kWords = {"on", "off"};
        o.cuda_graphs = one_of(given, kWords) == 0;

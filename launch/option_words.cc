@@ -97,9 +97,11 @@ std::optional<Backend> backend_word(const Given& given) {
   return kBackends[word - 1];
 }
 
-GpuLink gpu_link_word(const Given& given) {
+std::optional<GpuLink> gpu_link_word(const Given& given) {
   constexpr std::array kLinks{GpuLink::kNccl, GpuLink::kPeer};
-  return kLinks[one_of(given, names(kLinks))];
+  const std::size_t word = one_of(given, names(kLinks, {"auto"}));
+  if (word == 0) return std::nullopt;
+  return kLinks[word - 1];
 }
 
 LogLevel log_level_word(const Given& given) {

@@ -38,7 +38,7 @@ CalibrationEffort calibrate_word(const Given& given);
 Binding bind_word(const Given& given);
 /// Nothing for "auto".
 std::optional<Backend> backend_word(const Given& given);
-GpuLink gpu_link_word(const Given& given);
+std::optional<GpuLink> gpu_link_word(const Given& given);
 LogLevel log_level_word(const Given& given);
 /// The text, once parse_link_throttle() understands it.
 std::string link_throttle_text(const Given& given);

@@ -400,6 +400,23 @@ Command parse_one_bench(const std::string& command, std::span<const Option<Optio
   return applied(arguments, table);
 }
 
+void expect_whole_prediction(const BenchAttentionOptions& options) {
+  if (!options.predict) return;
+  if (!options.degree) {
+    throw UsageError("--predict needs to know for how many ranks; add --degree N");
+  }
+  if (options.plot) throw UsageError("--plot draws what was measured; leave it out with --predict");
+}
+
+Command parse_bench_attention(const Words& words, const Environment& environment) {
+  Command parsed = parse_one_bench("bench attention", bench_attention_options(),
+                                   bench_attention_help, words, environment);
+  if (const auto* options = std::get_if<BenchAttentionOptions>(&parsed)) {
+    expect_whole_prediction(*options);
+  }
+  return parsed;
+}
+
 /// The one of a model.
 Command parse_bench_load(const Words& words, const Environment& environment) {
   return parse_subject("bench load", "MODEL", bench_load_options(), &BenchLoadOptions::model,
@@ -414,10 +431,7 @@ Command parse_bench(const Words& words, const Environment& environment) {
   const std::string& what = words.front();
   const Words rest(words.begin() + 1, words.end());
   if (what == "--help" || what == "-h") return HelpRequest{bench_help()};
-  if (what == "attention") {
-    return parse_one_bench("bench attention", bench_attention_options(), bench_attention_help, rest,
-                           environment);
-  }
+  if (what == "attention") return parse_bench_attention(rest, environment);
   if (what == "decode") {
     return parse_one_bench("bench decode", bench_decode_options(), bench_decode_help, rest,
                            environment);

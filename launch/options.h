@@ -87,20 +87,21 @@ struct GenerateOptions {
   Retention keep = Retention::kSpread;
   bool random_elastic = false;  // who computes and keeps what is drawn on the way
   std::int64_t policy_seed = 1;
+  std::optional<std::int64_t> move_bandwidth;  // bytes a second, 0: any; absent: automatic
   bool prefix_cache = true;  // prompts that begin alike are computed once
   /// What the cache has no memory for: so much of the host's memory for each rank, 0: none; then a
   /// folder, and how much of it for each rank.
   std::int64_t kv_host_bytes = 0;
   std::optional<std::string> kv_disk;
   std::optional<std::int64_t> kv_disk_bytes;
-  std::optional<Precision> dtype;  // absent: what is fastest here
-  std::optional<KvType> kv_type;   // of KV pages; absent: as is computed
-  bool rope_float32 = false;       // angles as transformers computes them
-  std::optional<int> threads;      // per rank; absent: allowed cores / local ranks
-  Binding bind = Binding::kAuto;   // of compute threads to cores
-  std::optional<Backend> backend;  // absent: GPUs where there are any
-  GpuLink gpu_link = GpuLink::kNccl;
-  bool cuda_graphs = false;  // a step's kernels launched as one
+  std::optional<Precision> dtype;   // absent: what is fastest here
+  std::optional<KvType> kv_type;    // of KV pages; absent: as is computed
+  bool rope_float32 = false;        // angles as transformers computes them
+  std::optional<int> threads;       // per rank; absent: allowed cores / local ranks
+  Binding bind = Binding::kAuto;    // of compute threads to cores
+  std::optional<Backend> backend;   // absent: GPUs where there are any
+  std::optional<GpuLink> gpu_link;  // see MachineOptions
+  bool cuda_graphs = false;         // a step's kernels launched as one
   std::vector<int> compare_degrees;
 
   AttentionOptions attention;

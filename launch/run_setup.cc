@@ -151,8 +151,8 @@ MachineRates machine_rates(Machine& machine, const GenerateOptions& options,
   }
   const ProbedGroup group = probed_group(machine, options, split);
   return rates_for(machine, kernels, options.calibrate,
-                   calibration_key(machine, kernels, group, build_name(), link), group,
-                   calibration_folder());
+                   calibration_key(machine, kernels, group, build_name(), link, options.gpu_link),
+                   group, calibration_folder());
 }
 
 JobOptions job_options(Machine& machine, const GenerateOptions& options, const Split& split,
@@ -182,6 +182,7 @@ JobOptions job_options(Machine& machine, const GenerateOptions& options, const S
   if (options.random_elastic) {
     job.random_elastic = static_cast<std::uint64_t>(options.policy_seed);
     job.spare_pages = kSparePages;
+    job.move_bandwidth = options.move_bandwidth;
   }
   if (machine.backend() == Backend::kCuda) {
     job.ffn_block_rows = kGpuBlockRows;

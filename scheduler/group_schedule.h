@@ -6,7 +6,8 @@
 //
 // A group's steps are nobody else's business: what is asked of one group changes no other, so no
 // group waits for another's step. A request stays with its group until it is forgotten, and so do
-// its pages and what is shared of them.
+// its pages. What is shared of them other groups may get copies of (prefix_choice.h): while those
+// are made, pages are lent, which costs the lender places and no step.
 //
 // Pure, as all of this folder. Calls about one request are as StepPlanner's, between the steps of
 // its group; only submit() may come at any time.
@@ -18,9 +19,19 @@
 #include <vector>
 
 #include "scheduler/policies/policy.h"
+#include "scheduler/prefix_choice.h"
 #include "scheduler/step_planner.h"
 
 namespace longspan {
+
+class WorkPrice;
+
+/// Requests that went to a group, by how they were to come to what is computed of their prompts.
+struct PrefixCounts {
+  std::int64_t joined = 0;
+  std::int64_t replicated = 0;
+  std::int64_t recomputed = 0;
+};
 
 class GroupSchedule {
  public:
@@ -39,7 +50,8 @@ class GroupSchedule {
   /// Whether some group could run it. Depends on nothing that changes.
   bool could_run(const RequestShape& request) const;
   /// Queues a request with the group that the policy names: that of the request it is `like`, or
-  /// one of those that could run it, by work at `costs`, if any. False when none could.
+  /// one of those that could run it, by work at `costs`, if any: see choose_prefix(). False when
+  /// none could.
   [[nodiscard]] bool submit(RequestShape request, const CostModel* costs = nullptr);
   /// With the first group, by rising work, that has room now.
   [[nodiscard]] std::optional<RestoredPlace> restore(const RequestShape& request,
@@ -53,18 +65,36 @@ class GroupSchedule {
   bool holds(RequestId request) const;
 
   std::optional<StepPlan> next(int group, const CostModel* costs = nullptr, Nanoseconds now = 0);
-  void note(int group, const TierNews& news) { planners_.at(group).note(news); }
+  void note(int group, const TierNews& news);
   std::vector<RequestId> completed(int group, const std::vector<SampledToken>& sampled);
 
+  /// Where there are several groups.
+  const PrefixCounts& prefix_counts() const { return prefix_counts_; }
+  /// The group that has an instance.
+  int group_with(int instance) const;
+
  private:
+  class Lender;
+  /// Of how many pages that prompts begin with, and who would lend them.
+  struct Loan {
+    int group = 0;
+    std::int64_t pages = 0;
+  };
+
   int home(RequestId request) const { return home_.at(request); }
-  std::optional<int> group_for(const RequestShape& request, const CostModel* costs) const;
-  std::vector<GroupLoad> loads(const RequestShape& request, const CostModel* costs) const;
+  std::optional<PrefixChoice> choice_for(const RequestShape& request, const CostModel* costs) const;
+  std::vector<PrefixOffer> offers(const RequestShape& request, const CostModel* costs) const;
+  std::optional<PrefixOffer::Copies> copies(const PrefixOffer& offer, const RequestShape& request,
+                                            std::span<const std::int64_t> lendable,
+                                            const WorkPrice& price) const;
+  Loan lendable(int borrower, std::span<const PageHash> names, std::int64_t first) const;
+  void count(PrefixWay way);
   void forget(const std::vector<RequestId>& finished);
 
   std::unique_ptr<Policy> policy_;
   std::vector<StepPlanner> planners_;
   std::map<RequestId, int> home_;  // of each request that is not forgotten
+  PrefixCounts prefix_counts_;
 };
 
 /// Options of each group of `policy`: `common` but for the group, how its steps are filled, and the

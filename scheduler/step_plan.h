@@ -112,20 +112,31 @@ struct SpilledPage {
   friend bool operator==(const SpilledPage&, const SpilledPage&) = default;
 };
 
-/// A granted page that comes to hold what a place of its owner's tier keeps. The request takes no
-/// step until its rank has said what became of it.
+/// A granted page that comes to hold what a place of its owner's tier keeps or, where `sent`, what
+/// page `from` of another group's rank holds, which sends it. The request takes no step until its
+/// rank has said what became of it.
 struct PageFetch {
   RequestId request = 0;
   std::int64_t page = 0;
   PageRef at;
   PageRef from;
+  bool sent = false;
+};
+
+/// The other side of a fetch of a page that is sent: `from` goes to the rank of instance `to` that
+/// has the same part of the model.
+struct PageSend {
+  PageRef from;
+  int to = 0;
+
+  friend bool operator==(const PageSend&, const PageSend&) = default;
 };
 
 /// What became of a fetch: `at` names it.
 struct FetchOutcome {
   PageRef at;
   bool good = false;      // or what the tier kept is damaged, or gone
-  std::int64_t took = 0;  // nanoseconds, of reading it
+  std::int64_t took = 0;  // nanoseconds, of reading or receiving it; 0: not known
 };
 
 /// What a step's ranks say of their tiers.

@@ -51,7 +51,9 @@ StepPlanner::StepPlanner(PlannerOptions options)
                .headroom = options_.headroom,
                .tier = options_.tier}),
       unpromised_(options_.capacity),
-      shared_(options_.capacity.size()) {}
+      shared_(options_.capacity.size()),
+      move_budget_(options_.move_bandwidth, options_.page_bytes),
+      copy_time_(options_.copy_time) {}
 
 bool StepPlanner::submit(const RequestShape& request) {
   if (!could_run(request)) return false;
@@ -81,13 +83,14 @@ std::int64_t StepPlanner::kept(const Running& held, std::int64_t common) const {
   return options_.rounds_full_pages && cuts_full_page ? keep / page * page : keep;
 }
 
-std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds now) {
+std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds now,
+                                          PageLender* others) {
   let_go_of_tails();  // who was to copy one may have left since the last step
   const bool short_of_pages = grow_promises();
-  make_wanted_moves();
+  make_wanted_moves(now);
   commit_moves();  // first: who starts finds pages where they will be
   StepPlan plan;
-  if (!short_of_pages || running_.empty()) start_next(plan, costs, now);
+  if (!short_of_pages || running_.empty()) start_next(plan, costs, now, others);
   if (running_.empty()) return std::nullopt;
 
   add_decode_rows(plan);  // first: a prompt that ends with this step has no token to compute yet
@@ -109,7 +112,7 @@ std::optional<StepPlan> StepPlanner::next(const CostModel* costs, Nanoseconds no
 }
 
 /// All that compute something, have pages of who decodes, are to hear of pages, or have to tell of
-/// their tiers. More pages than a row sees may be open, where a conversation goes on from an
+/// what they fetch. More pages than a row sees may be open, where a conversation goes on from an
 /// earlier position.
 void StepPlanner::set_group(StepPlan& plan) const {
   std::vector<bool> takes_part(options_.capacity.size());
@@ -286,7 +289,8 @@ void StepPlanner::end(RequestId id) {
   const auto concerns_it = [id](const Forking& fork) {
     return fork.parent == id || fork.child.shape.id == id;
   };
-  if (std::ranges::any_of(forking_, concerns_it)) return ends_later_.push_back(id);
+  const bool is_busy = std::ranges::any_of(forking_, concerns_it) || copies(id);
+  if (is_busy) return ends_later_.push_back(id);
   const auto is_it = [id](const RequestShape& shape) { return shape.id == id; };
   if (std::erase_if(waiting_, is_it) > 0) {
     left_.push_back(id);

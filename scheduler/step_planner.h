@@ -15,7 +15,8 @@
 //
 // Which ranks compute a chunk, and who owns pages that nobody has been granted, a policy may change
 // while a request runs (policies/step_policy.h). The places that the planner counts rank by rank
-// change with them, so what was promised can always be had.
+// change with them, so what was promised can always be had. What it moves goes piece by piece, at
+// each border what a budget allows (move_budget.h).
 //
 // Who named no limit, and under MemoryMode::kUtilize everybody, is promised a part of that to begin
 // with, and more as it goes on. Where there is no more, somebody goes back to waiting, with what it
@@ -39,6 +40,7 @@
 
 #include "scheduler/chunk_budget.h"
 #include "scheduler/memory_mode.h"
+#include "scheduler/move_budget.h"
 #include "scheduler/page_ledger.h"
 #include "scheduler/placement.h"
 #include "scheduler/planner_state.h"
@@ -93,10 +95,15 @@ struct PlannerOptions {
   bool replays_answers = false;
   int least_degree = 0;  // ranks that compute a chunk: no policy takes fewer; 0: the whole group
   std::function<std::unique_ptr<StepPolicy>()> step_policy;  // none: nothing changes on the way
+  /// Bytes per second of the pages that a policy moves, as far as page_bytes says; 0: no limit.
+  std::int64_t move_bandwidth = 0;
   /// Places for evicted pages, by world rank; none: there is no tier.
   std::vector<std::int64_t> tier = {};
   /// Of a page, all ranks of its owner together; for those who ask.
   std::int64_t page_bytes = 0;
+  /// What copying a page from a rank of another group should take, before one was timed. 0: none
+  /// is copied.
+  Nanoseconds copy_time = 0;
 };
 
 /// One request as the planner sees it.
@@ -123,6 +130,8 @@ struct RequestShape {
   std::vector<PageHash> names;
   /// Positions of its prompt that it should find computed, for outstanding().
   std::int64_t expected = 0;
+  /// Whether it has pages copied that another group has of its prompt (prefix_choice.h).
+  bool copies = false;
 
   std::int64_t longest_prompt() const { return std::max(prompt_tokens, room - 1); }
   bool fits_its_room() const { return room == 0 || prompt_tokens + max_new <= room; }
@@ -151,6 +160,18 @@ struct RestoredPlace {
   std::vector<int> owners;          // of all pages it can ever need
   std::vector<PageRef> pages;       // for what is computed of it
   std::vector<RequestId> finished;  // forget these before: their pages may be among them
+};
+
+/// What other groups have of prompts (GroupSchedule).
+class PageLender {
+ public:
+  virtual ~PageLender() = default;
+  /// Of the pages that `names` begin with, those that one other group has in memory and, from the
+  /// `first` on, can lend.
+  virtual std::int64_t lendable(std::span<const PageHash> names, std::int64_t first) const = 0;
+  /// The pages of all `names` from the `first` on, which are lendable. They stay as they are until
+  /// StepPlanner::note() gives them back.
+  virtual std::vector<PageRef> lend(std::span<const PageHash> names, std::int64_t first) = 0;
 };
 
 class StepPlanner {
@@ -183,13 +204,23 @@ class StepPlanner {
   /// The next step; nothing when all requests are finished. Call completed() before the next one.
   /// `costs`, if any: of the group, for the target, and for the order in which requests start that
   /// wait `now` (queue_order.h); without them that is the order of arrival.
-  std::optional<StepPlan> next(const CostModel* costs = nullptr, Nanoseconds now = 0);
+  /// `others`, if any, lend what they have of prompts that begin here.
+  std::optional<StepPlan> next(const CostModel* costs = nullptr, Nanoseconds now = 0,
+                               PageLender* others = nullptr);
   /// What a step of the last plan sampled: its first one or, in a run, the one behind that of the
   /// last call. Requests that reached their end leave or are held; returns them. No more steps of a
   /// run than were done need be told: it ends with the next plan.
   std::vector<RequestId> completed(const std::vector<SampledToken>& sampled);
-  /// What the last step's ranks said of their tiers: before completed().
-  void note(const TierNews& news);
+  /// What the last step's ranks said of what they fetch, and of their tiers: before completed().
+  /// Returns pages of other groups that were lent and have been copied.
+  std::vector<PageRef> note(const TierNews& news);
+  /// How many of so many pages that its prompt begins with a request can have of others.
+  std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
+  /// As PageLender says, of this group's own.
+  std::int64_t lendable(std::span<const PageHash> names, std::int64_t first) const;
+  std::vector<PageRef> lend(std::span<const PageHash> names, std::int64_t first);
+  /// Each page once for each time that it was lent.
+  void take_back(PageRef page);
   /// Names of more full pages of a running request, behind those that have one: of its answer. To
   /// be told before the step that fills the first of them.
   void name_more(RequestId request, std::span<const PageHash> names);
@@ -224,8 +255,13 @@ class StepPlanner {
   /// Of those that wait: what is to be read when they start.
   std::int64_t waiting_tokens() const;
   const ElasticCounts& elastic_counts() const { return elastic_counts_; }
+  /// Pages that a policy wants elsewhere, and that wait for a later border.
+  std::int64_t moves_left() const { return std::ssize(wishes_); }
   /// Of all ranks together.
   TierCounts tier_counts() const;
+  /// Pages that came from ranks of other groups, and what one takes, as measured or to begin with.
+  std::int64_t copied() const { return copied_; }
+  Nanoseconds copy_time() const { return copy_time_; }
   /// What all that wait or run have left to compute.
   std::int64_t outstanding(const WorkPrice& price) const;
   /// Positions of its prompt that `request`, if it came now, should find computed when it starts:
@@ -253,6 +289,7 @@ class StepPlanner {
     int overtaken = 0;            // steps since its last chunk that later prompts had a part in
     int preempted = 0;            // times it went back to waiting
     std::int64_t fetching = 0;    // pages that its ranks have not said they have
+    bool copies = false;          // and other groups' ranks send them
     std::int64_t fetched_to = 0;  // where those end, or the first that was not there
     bool missed = false;          // one of them was not there
     std::vector<std::int32_t> answer;  // what was sampled, of one that may go back
@@ -280,6 +317,12 @@ class StepPlanner {
     std::int64_t count = 0;
   };
 
+  /// A page that a policy wants elsewhere, and that has not moved yet.
+  struct Wish {
+    RequestId request = 0;
+    WantedMove move;
+  };
+
   /// A page that moves with the next step.
   struct Moving {
     RequestId request = 0;
@@ -297,6 +340,8 @@ class StepPlanner {
   struct Prefix {
     std::vector<PageRef> hit;   // pages in memory
     std::vector<PageRef> kept;  // behind them, places of the tier
+    std::int64_t lent = 0;      // or pages that another group has
+    bool is_more_than_hit() const { return !kept.empty() || lent > 0; }
   };
 
   /// Where a request begins to be computed, and who has its pages.
@@ -308,16 +353,18 @@ class StepPlanner {
 
   RequestState state_of(const Running& request, RequestPhase phase) const;
   static std::deque<Running>::iterator find_in(std::deque<Running>& list, RequestId request);
-  void start_next(StepPlan& plan, const CostModel* costs, Nanoseconds now);
+  void start_next(StepPlan& plan, const CostModel* costs, Nanoseconds now, PageLender* others);
   void order_waiting(const CostModel* costs, Nanoseconds now);
   void count_passed(std::size_t running_before);
   bool is_one_line() const;
   void enter_tenants();
   void charge_tenants(std::size_t running_before);
-  void start_waiting(StepPlan& plan, const CostModel* costs);
-  bool start(StepPlan& plan, const RequestShape& shape, Prefix found);
+  void start_waiting(StepPlan& plan, const CostModel* costs, PageLender* others);
+  bool start(StepPlan& plan, const RequestShape& shape, Prefix found, PageLender* others);
   void begin_fetch(StepPlan& plan, Running& request, const std::vector<PageRef>& kept);
-  void note_fetched(const FetchOutcome& outcome);
+  void begin_copy(StepPlan& plan, Running& request, std::int64_t pages, PageLender& others);
+  bool copies(RequestId request) const;
+  std::optional<PageRef> note_fetched(const FetchOutcome& outcome);
   void end_fetch(std::deque<Running>::iterator request);
   bool fetch_pays(std::int64_t behind, std::span<const PageRef> kept, const CostModel* costs) const;
   SpreadOrder spread_order() const;
@@ -346,8 +393,10 @@ class StepPlanner {
   void preempt(RequestId id);
   void wait_again(std::deque<Running>::iterator request);
   std::vector<PageRef> longest_hit(const RequestShape& request) const;
-  Prefix longest_prefix(const RequestShape& request, const CostModel* costs) const;
-  std::int64_t usable(const RequestShape& request, std::int64_t pages) const;
+  Prefix longest_prefix(const RequestShape& request, const CostModel* costs,
+                        const PageLender* others) const;
+  std::int64_t pages_to_copy(const RequestShape& request, std::int64_t behind,
+                             const PageLender* others) const;
   bool awaits_prefix(const RequestShape& request, std::int64_t hit) const;
   bool leaves_prefix(const Running& request) const;
   std::vector<Running*> next_prompts();
@@ -370,7 +419,8 @@ class StepPlanner {
   StepBorder border_of(const Running& request, std::span<const std::int64_t> places) const;
   std::vector<std::int64_t> places_of(const Running& request) const;
   std::int64_t settled_pages(RequestId request) const;
-  void make_wanted_moves();
+  void note_wishes();
+  void make_wanted_moves(Nanoseconds now);
   void commit_moves();
   void redraw_owners(StepPlan& plan, Running& request);
   void regroup(Running& request, std::int64_t upto);
@@ -400,14 +450,19 @@ class StepPlanner {
   std::vector<RequestId> ends_later_;  // when the step under way is done
   std::vector<RequestId> left_;        // to be told in the next plan
   std::vector<RequestId> gone_back_;   // likewise
-  std::vector<Moving> moving_;         // likewise, and not yet committed
-  std::vector<PageMove> moved_;        // likewise, and committed
-  std::vector<PageRef> leaving_;       // what moves of the last plan leave, still promised there
-  std::vector<PageRef> kept_tails_;    // of requests that left, until their forks have copied them
-  std::vector<PageFetch> fetching_;    // that ranks have not answered
-  Nanoseconds fetch_time_ = 0;         // of a page, as measured; 0: nobody knows
-  std::int64_t fetched_ = 0;           // pages
+  std::deque<Wish> wishes_;            // in the order in which they came
+  MoveBudget move_budget_;
+  std::vector<Moving> moving_;       // to be told in the next plan, and not yet committed
+  std::vector<PageMove> moved_;      // likewise, and committed
+  std::vector<PageRef> leaving_;     // what moves of the last plan leave, still promised there
+  std::vector<PageRef> kept_tails_;  // of requests that left, until their forks have copied them
+  std::vector<PageFetch> fetching_;  // that ranks have not answered
+  Nanoseconds fetch_time_ = 0;       // of a page, as measured; 0: nobody knows
+  std::int64_t fetched_ = 0;         // pages
   std::int64_t missed_ = 0;
+  Nanoseconds copy_time_;                 // of a page
+  std::int64_t copied_ = 0;               // pages
+  std::multimap<PageRef, LeaseId> lent_;  // each has a place of its own on its rank
   std::uint64_t epoch_ = 0;
   DecodeRun run_{.steps = 0};  // of the last plan: steps that are not completed, and no rows
   bool is_counted_ = false;    // the positions of the first of them are

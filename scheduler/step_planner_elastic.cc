@@ -100,12 +100,36 @@ void StepPlanner::regroup(Running& request, std::int64_t upto) {
   }
 }
 
-void StepPlanner::make_wanted_moves() {
-  if (!policy_) return;
+/// A later wish for a page is the one that counts; its place in the line is that of the first.
+void StepPlanner::note_wishes() {
+  if (!policy_ || options_.headroom == 0) return;
+  std::erase_if(wishes_,
+                [&](const Wish& w) { return find_in(running_, w.request) == running_.end(); });
   for (const Running& request : running_) {
-    for (const auto& [page, to] : policy_->moves(border_of(request, {}))) {
-      (void)move(request.shape.id, page, to);  // if it can
+    const RequestId id = request.shape.id;
+    for (const WantedMove& wanted : policy_->moves(border_of(request, {}))) {
+      const auto earlier = std::ranges::find_if(wishes_, [&](const Wish& wish) {
+        return wish.request == id && wish.move.page == wanted.page;
+      });
+      if (earlier == wishes_.end()) {
+        wishes_.push_back({id, wanted});
+      } else {
+        earlier->move = wanted;
+      }
     }
+  }
+}
+
+/// Those for which there is neither time nor headroom at this border wait for a later one; those
+/// that cannot move for another reason stay.
+void StepPlanner::make_wanted_moves(Nanoseconds now) {
+  note_wishes();
+  move_budget_.come_to(now);
+  while (!wishes_.empty() && ledger_.counts().of_moves < options_.headroom) {
+    if (!move_budget_.allows_one()) return;
+    const auto [request, wanted] = wishes_.front();
+    if (move(request, wanted.page, wanted.to)) move_budget_.take_one();
+    wishes_.pop_front();
   }
 }
 

@@ -28,9 +28,10 @@ bool StepPlanner::may_go_back(const RequestShape& request) const {
 }
 
 /// Who has been promised all ends without asking for more. Whose page a fork is to copy stays for
-/// this step.
+/// this step, and to whom pages are sent until they have come.
 bool StepPlanner::can_go_back(const Running& request) const {
   return may_go_back(request.shape) && request.promised < std::ssize(request.owners) &&
+         !(request.fetches() && request.copies) &&
          std::ranges::count(forked_, request.shape.id, &ForkedRequest::from) == 0;
 }
 

@@ -20,10 +20,11 @@ auto turn_of(const RequestShape& request) { return std::tuple(request.arrival, r
 
 }  // namespace
 
-void StepPlanner::start_next(StepPlan& plan, const CostModel* costs, Nanoseconds now) {
+void StepPlanner::start_next(StepPlan& plan, const CostModel* costs, Nanoseconds now,
+                             PageLender* others) {
   if (costs || !is_one_line()) order_waiting(costs, now);
   const std::size_t running_before = running_.size();
-  start_waiting(plan, costs);
+  start_waiting(plan, costs, others);
   if (running_.size() == running_before) return;
   charge_tenants(running_before);
   count_passed(running_before);

@@ -14,7 +14,7 @@ namespace longspan {
 /// In order of waiting: who does not fit yet is not overtaken by who does. Who waits for a prefix
 /// is, by some: it is first again as soon as the prefix is there. Who is to go on from another's
 /// prompt waits for that.
-void StepPlanner::start_waiting(StepPlan& plan, const CostModel* costs) {
+void StepPlanner::start_waiting(StepPlan& plan, const CostModel* costs, PageLender* others) {
   constexpr std::int64_t kMostPassed = 16;  // each costs a look at its names
   std::int64_t passed = 0;
   auto next = waiting_.begin();
@@ -25,12 +25,12 @@ void StepPlanner::start_waiting(StepPlan& plan, const CostModel* costs) {
       continue;
     }
     if (!ledger_.promise().fits(first_pages(*next))) return;  // soon said
-    Prefix found = longest_prefix(*next, costs);
+    Prefix found = longest_prefix(*next, costs, others);
     if (awaits_prefix(*next, std::ssize(found.hit))) {
       ++passed;
       ++next;
     } else {
-      if (!start(plan, *next, std::move(found))) return;
+      if (!start(plan, *next, std::move(found), others)) return;
       preempted_.erase(next->id);
       next = waiting_.erase(next);
     }
@@ -38,9 +38,10 @@ void StepPlanner::start_waiting(StepPlan& plan, const CostModel* costs) {
 }
 
 /// Where the pages of a prefix do not suit, it is computed again.
-bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, Prefix found) {
+bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, Prefix found,
+                        PageLender* others) {
   auto beginning = begin_behind(found, shape, unpromised_);
-  if (!beginning && !found.kept.empty()) {
+  if (!beginning && found.is_more_than_hit()) {
     beginning = begin_behind({.hit = longest_hit(shape), .kept = {}}, shape, unpromised_);
   }
   if (!beginning) beginning = begin_behind({}, shape, unpromised_);
@@ -77,6 +78,7 @@ bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, Prefix found)
     if (!begun.answer.empty()) begun.last_token = begun.answer.back();
   }
   begin_fetch(plan, begun, prefix.kept);
+  if (prefix.lent > 0) begin_copy(plan, begun, prefix.lent, *others);
   return true;
 }
 
@@ -193,7 +195,6 @@ std::vector<PageRef> StepPlanner::longest_hit(const RequestShape& request) const
   return hit;
 }
 
-/// Of so many pages that the prompt begins with.
 std::int64_t StepPlanner::usable(const RequestShape& request, std::int64_t pages) const {
   const std::int64_t most = (to_read(request) - 1) / options_.page_tokens;
   return std::min(pages, most) / options_.hit_pages * options_.hit_pages;

@@ -18,20 +18,33 @@
 #include "scheduler/step_planner.h"
 
 namespace longspan {
+namespace {
 
-StepPlanner::Prefix StepPlanner::longest_prefix(const RequestShape& request,
-                                                const CostModel* costs) const {
+/// What a page takes, from what one took; 0: nobody knows.
+void learn(Nanoseconds& time, Nanoseconds took) {
+  constexpr Nanoseconds kMemory = 8;  // pages, about
+  if (took > 0) time = time == 0 ? took : (time * (kMemory - 1) + took) / kMemory;
+}
+
+}  // namespace
+
+StepPlanner::Prefix StepPlanner::longest_prefix(const RequestShape& request, const CostModel* costs,
+                                                const PageLender* others) const {
   Prefix found{.hit = longest_hit(request), .kept = {}};
-  if (request.wants_nll || ledger_.tier().kept() == 0) return found;
+  if (request.wants_nll) return found;
   // What is in memory may end within what can only be had whole.
   std::vector<PageRef> hit = ledger_.longest_hit(request.names, to_read(request), {});
   const std::int64_t here = std::ssize(hit);
+  if (const std::int64_t lent = pages_to_copy(request, here, others); lent > 0) {
+    return {.hit = std::move(hit), .kept = {}, .lent = lent};
+  }
+  if (ledger_.tier().kept() == 0) return found;
   std::vector<PageRef> kept = ledger_.tier().chain(std::span(request.names).subspan(hit.size()));
   const std::int64_t pages = usable(request, here + std::ssize(kept));
   if (pages <= here) return found;
   kept.resize(pages - here);
   if (!fetch_pays(here, kept, costs)) return found;
-  return {std::move(hit), std::move(kept)};
+  return {.hit = std::move(hit), .kept = std::move(kept)};
 }
 
 /// Ranks read at once, each its own. Where nobody knows what that takes, or what computing does, it
@@ -62,37 +75,40 @@ void StepPlanner::begin_fetch(StepPlan& plan, Running& request, const std::vecto
   request.fetched_to = request.hit_pages + request.fetching;
 }
 
-void StepPlanner::note(const TierNews& news) {
+std::vector<PageRef> StepPlanner::note(const TierNews& news) {
+  std::vector<PageRef> given_back;
   for (const PageRef place : news.lost) (void)ledger_.lose(place);
-  for (const FetchOutcome& outcome : news.fetched) note_fetched(outcome);
+  for (const FetchOutcome& outcome : news.fetched) {
+    if (const auto lent = note_fetched(outcome)) given_back.push_back(*lent);
+  }
+  return given_back;
 }
 
-/// Of a request that has left, or that waits again, only the place is free.
-void StepPlanner::note_fetched(const FetchOutcome& outcome) {
-  constexpr Nanoseconds kMemory = 8;  // pages, about
+/// Of a request that has left, or that waits again, only the place is free. Returns the page that
+/// was copied, if another group had it.
+std::optional<PageRef> StepPlanner::note_fetched(const FetchOutcome& outcome) {
   const auto fetch = std::ranges::find(fetching_, outcome.at, &PageFetch::at);
   if (fetch == fetching_.end()) throw std::logic_error("a page that nobody fetches has come");
   const PageFetch done = *fetch;
   fetching_.erase(fetch);
-  ledger_.end_read(done.from, outcome.good);
-  if (outcome.good && outcome.took > 0) {
-    fetch_time_ =
-        fetch_time_ == 0 ? outcome.took : (fetch_time_ * (kMemory - 1) + outcome.took) / kMemory;
-  }
+  const auto lent = done.sent ? std::optional(done.from) : std::nullopt;
+  if (!done.sent) ledger_.end_read(done.from, outcome.good);
+  if (outcome.good) learn(done.sent ? copy_time_ : fetch_time_, outcome.took);
   const auto request = find_in(running_, done.request);
-  if (request == running_.end() || !request->fetches()) return;
+  if (request == running_.end() || !request->fetches()) return lent;
   const std::span<const PageRef> pages = ledger_.pages(done.request);
-  if (done.page >= std::ssize(pages) || pages[done.page] != done.at) return;
+  if (done.page >= std::ssize(pages) || pages[done.page] != done.at) return lent;
   if (!outcome.good) {
     request->missed = true;
     request->fetched_to = std::min(request->fetched_to, done.page);
     ++missed_;
   }
   if (--request->fetching == 0) end_fetch(request);
+  return lent;
 }
 
 void StepPlanner::end_fetch(std::deque<Running>::iterator request) {
-  fetched_ += request->fetched_to - request->hit_pages;
+  (request->copies ? copied_ : fetched_) += request->fetched_to - request->hit_pages;
   request->computed = request->fetched_to * options_.page_tokens;
   note_computed(*request);
   if (request->missed) wait_again(request);

@@ -29,7 +29,7 @@ std::int64_t StepPlanner::expected_of(const RequestShape& request) const {
   if (awaits_fork(request)) return request.prompt_tokens;
   if (request.wants_nll || request.names.empty()) return 0;
   const std::int64_t most = usable(request, std::numeric_limits<std::int64_t>::max());
-  const Prefix found = longest_prefix(request, nullptr);
+  const Prefix found = longest_prefix(request, nullptr, nullptr);
   std::int64_t pages = std::ssize(found.hit) + std::ssize(found.kept);
   const auto look_at = [&](const RequestShape& other) {
     const auto same = std::ranges::mismatch(request.names, other.names).in1;

@@ -27,6 +27,8 @@ class WorkPrice {
   WorkPrice(const CostModel& costs, int degree, std::int64_t chunk_tokens);
 
   std::int64_t of(const WorkLeft& left) const;
+  /// In nanoseconds, and not in tokens.
+  bool is_time() const { return costs_.has_value(); }
 
  private:
   struct Costs {

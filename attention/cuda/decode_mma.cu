@@ -20,12 +20,12 @@
 #include <cmath>
 
 #include "attention/cuda/decode_mma.h"
-#include "attention/cuda/early_launch.cuh"
 #include "attention/cuda/merge.cuh"
 #include "attention/cuda/mma.cuh"
 #include "attention/cuda/softmax.cuh"
 #include "attention/cuda/warp.cuh"
 #include "comm/cuda/cuda_check.h"
+#include "comm/cuda/early_launch.cuh"
 #include "comm/error.h"
 
 namespace longspan {
@@ -320,6 +320,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   using Shape = Ring<kHeadDim>;
   extern __shared__ __align__(128) std::byte memory[];
   let_next_kernel_in();
+  wait_for_kernel_before();
   const auto ring = static_cast<std::uint32_t>(__cvta_generic_to_shared(memory)) +
                     threadIdx.x / kWarp * Shape::kBytes;
   Fetcher<kHeadDim> fetcher(work, ring);
@@ -481,12 +482,15 @@ void launch_mma_decode(const MmaDecode& work, std::int64_t most_rows, const MmaD
   const HeadShape& shape = work.shape;
   expects(decodes_by_mma(shape), "the decode kernel knows head_dim 64 and 128, and eight readers");
   if (most_rows == 0) return;
-  split_kernel_for(
-      shape.head_dim)<<<grid.blocks, kThreads, shared_bytes_for(shape.head_dim), stream>>>(work);
-  cuda_check(cudaGetLastError(), "attending splits on matrix units");
-  launch_early(merge_kernel_for(shape.head_dim),
-               dim3(static_cast<unsigned>(most_rows * shape.query_heads)), kMergeThreads, stream,
-               "merging splits of decode rows", work);
+  launch_early({.grid = dim3(static_cast<unsigned>(grid.blocks)),
+                .threads = kThreads,
+                .shared_bytes = shared_bytes_for(shape.head_dim),
+                .stream = stream},
+               split_kernel_for(shape.head_dim), "attending splits on matrix units", work);
+  launch_early({.grid = dim3(static_cast<unsigned>(most_rows * shape.query_heads)),
+                .threads = kMergeThreads,
+                .stream = stream},
+               merge_kernel_for(shape.head_dim), "merging splits of decode rows", work);
 }
 
 }  // namespace longspan

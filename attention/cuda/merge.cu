@@ -1,7 +1,7 @@
 #include "attention/cuda/grid.h"
 #include "attention/cuda/merge.cuh"
 #include "attention/cuda/merge.h"
-#include "comm/cuda/cuda_check.h"
+#include "comm/cuda/early_launch.cuh"
 
 namespace longspan {
 namespace {
@@ -10,6 +10,8 @@ constexpr int kWarps = 8;
 
 /// A warp per row and head.
 __global__ void merge_kernel(const __grid_constant__ Merge work) {
+  let_next_kernel_in();
+  wait_for_kernel_before();
   const auto partial = [&](std::int64_t i) { return work.partials[i]; };
   const std::int64_t stride = std::int64_t{gridDim.x} * kWarps;
   for (std::int64_t at = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp; at < work.items;
@@ -25,8 +27,9 @@ __global__ void merge_kernel(const __grid_constant__ Merge work) {
 
 void launch_merge(const Merge& work, cudaStream_t stream) {
   if (work.items == 0) return;
-  merge_kernel<<<blocks_for(work.items, kWarps), kWarps * kWarp, 0, stream>>>(work);
-  cuda_check(cudaGetLastError(), "merging partials");
+  launch_early(
+      {.grid = blocks_for(work.items, kWarps), .threads = kWarps * kWarp, .stream = stream},
+      merge_kernel, "merging partials", work);
 }
 
 }  // namespace longspan

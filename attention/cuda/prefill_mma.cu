@@ -291,8 +291,8 @@ class WarpRows {
         top = fmaxf(top, fmaxf(s[i][2 * half], s[i][2 * half + 1]));
       }
       const float m = fmaxf(m_[half], lanes_max<4>(top) * work_.scale);
-      const float shift = -base_of(m) * kLog2e;
-      factor[half] = exp2_fast(fmaf(m_[half], kLog2e, shift));
+      const float base = base_of(m), shift = -base * kLog2e;
+      factor[half] = exp2_fast((m_[half] - base) * kLog2e);  // exactly 1 where nothing is higher
       m_[half] = m;
       float sum[2] = {};
 #pragma unroll

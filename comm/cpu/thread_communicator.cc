@@ -38,6 +38,7 @@ class ThreadWorld::ThreadCommunicator final : public Communicator {
   }
 
   Traffic traffic() const override { return traffic_.read(); }
+  bool is_prompt() const override { return true; }
 
  private:
   using Pending = std::shared_ptr<PendingHalves>;

@@ -13,6 +13,23 @@
 namespace longspan {
 namespace {
 
+/// A copy that is part of a step: within the device, since a step is replayed with what lies there.
+struct RowCopy {
+  std::byte* to;
+  std::size_t to_stride;
+  const std::byte* from;
+  std::size_t from_stride;
+  std::size_t width, rows;
+};
+
+void launch_copy(const RowCopy& copy, cudaStream_t stream) {
+  cuda_check(copy.rows == 1
+                 ? cudaMemcpyAsync(copy.to, copy.from, copy.width, cudaMemcpyDeviceToDevice, stream)
+                 : cudaMemcpy2DAsync(copy.to, copy.to_stride, copy.from, copy.from_stride,
+                                     copy.width, copy.rows, cudaMemcpyDeviceToDevice, stream),
+             str("copying {} rows of {} bytes in a step", copy.rows, copy.width));
+}
+
 /// Rows that lie farther apart are refused (cudaDeviceProp::memPitch of all GPUs there are).
 constexpr std::size_t kMostPitch = (std::size_t{1} << 31) - 1;
 
@@ -116,7 +133,9 @@ void CudaDevice::copy(Stream& stream, Bytes dst, ConstBytes src) {
   expects(dst.size() == src.size(), "a copy has as much room as bytes");
   if (src.empty()) return;
   CudaStream& cuda = as_cuda(stream);
-  expect_no_recording(cuda, "a copy");
+  if (cuda.recording() != nullptr) {
+    return cuda.launch<launch_copy>(RowCopy{dst.data(), 0, src.data(), 0, src.size(), 1});
+  }
   cuda_check(cudaMemcpyAsync(dst.data(), src.data(), src.size(), cudaMemcpyDefault, cuda.native()),
              str("GPU {}: copying {} bytes", ordinal_, src.size()));
 }
@@ -131,9 +150,12 @@ void CudaDevice::copy_rows(Stream& stream, std::byte* dst, std::size_t dst_strid
     }
     return;
   }
-  expect_no_recording(as_cuda(stream), "a copy");
+  CudaStream& cuda = as_cuda(stream);
+  if (cuda.recording() != nullptr) {
+    return cuda.launch<launch_copy>(RowCopy{dst, dst_stride, src, src_stride, width, rows});
+  }
   cuda_check(cudaMemcpy2DAsync(dst, dst_stride, src, src_stride, width, rows, cudaMemcpyDefault,
-                               as_cuda(stream).native()),
+                               cuda.native()),
              str("GPU {}: copying {} rows of {} bytes", ordinal_, rows, width));
 }
 

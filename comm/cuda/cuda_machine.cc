@@ -25,7 +25,9 @@ class CudaMachine final : public Machine {
               const MachineOptions& options)
       : host_(std::move(host)), gpu_(std::move(gpu)), sharing_(sharing) {
     if (host_->size() == 1) return;
-    if (options.gpu_link == GpuLink::kPeer) data_ = link_peers(options.hang_timeout);
+    const bool one_host = std::ssize(host_->host_ranks()) == host_->size();
+    const bool tries_peers = options.gpu_link ? *options.gpu_link == GpuLink::kPeer : one_host;
+    if (tries_peers) data_ = link_peers(options.hang_timeout);
     if (data_) return;
     data_ = std::make_unique<NcclCommunicator>(*gpu_, host_->control(), options.hang_timeout);
   }

@@ -65,6 +65,8 @@ class CudaStream final : public Stream {
     }
     kLaunch(arguments..., stream_);
   }
+  /// Expires with the stream.
+  std::weak_ptr<const void> life() const { return life_; }
   /// For tests: steps that were replayed.
   std::int64_t replays() const { return graphs_ ? graphs_->replays() : 0; }
   /// While a step is gone through or captured, where its launches and descriptions are noted.
@@ -90,6 +92,7 @@ class CudaStream final : public Stream {
   cudaStream_t stream_ = nullptr;
   /// This stream's own first, then of the streams it has waited for.
   std::vector<std::shared_ptr<CudaFailure>> failures_;
+  std::shared_ptr<const void> life_ = std::make_shared<char>();
   std::unique_ptr<StepGraphs> graphs_;  // once something was enqueued as one
 };
 

@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kNap(1);
 
-/// What cannot be asked for has happened: synchronize() hears of the GPU's failure.
 bool has_happened(const Event& event) {
   const auto& cuda = dynamic_cast<const CudaEvent&>(*event.state());
   const cudaError_t code = cudaEventQuery(cuda.native());
@@ -21,6 +20,10 @@ bool has_happened(const Event& event) {
 }
 
 }  // namespace
+
+ExchangeWatch::Progress ExchangeWatch::between(const Event& before, const Event& behind) {
+  return {[before] { return has_happened(before); }, [behind] { return has_happened(behind); }};
+}
 
 ExchangeWatch::ExchangeWatch(int ordinal, FindError find_error, GiveUp give_up)
     : ordinal_(ordinal), find_error_(std::move(find_error)), give_up_(std::move(give_up)) {
@@ -37,11 +40,13 @@ ExchangeWatch::~ExchangeWatch() {
 }
 
 void ExchangeWatch::add(Exchange exchange) {
+  bool wakes = false;
   {
     const std::lock_guard lock(mutex_);
     added_.push_back(std::move(exchange));
+    wakes = std::exchange(rests_, false);  // else it looks by itself
   }
-  news_.notify_one();
+  if (wakes) news_.notify_one();
 }
 
 std::optional<std::string> ExchangeWatch::failure() const {
@@ -57,7 +62,9 @@ void ExchangeWatch::run() {
       std::unique_lock lock(mutex_);
       const auto has_news = [&] { return closing_ || !added_.empty(); };
       if (watched.empty()) {
+        rests_ = added_.empty();
         news_.wait(lock, has_news);
+        rests_ = false;
       } else {
         news_.wait_for(lock, kNap, [&] { return closing_; });
       }
@@ -80,7 +87,7 @@ void ExchangeWatch::run() {
 }
 
 std::optional<std::string> ExchangeWatch::look(std::deque<Exchange>& watched) {
-  while (!watched.empty() && has_happened(watched.front().done)) {
+  while (!watched.empty() && watched.front().progress.is_done()) {
     watched.pop_front();
     begun_.reset();
   }
@@ -88,7 +95,7 @@ std::optional<std::string> ExchangeWatch::look(std::deque<Exchange>& watched) {
   if (auto error = find_error_()) return error;
   const auto now = Clock::now();
   const Exchange& first = watched.front();
-  if (!begun_ && has_happened(first.reached)) begun_ = now;
+  if (!begun_ && first.progress.is_reached()) begun_ = now;
   const bool is_late = begun_ && first.deadline && now - *begun_ >= *first.deadline;
   return is_late ? std::optional(first.overdue()) : std::nullopt;
 }

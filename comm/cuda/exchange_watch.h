@@ -1,8 +1,8 @@
 // Sees to it that exchanges on GPU streams end: by themselves, or by their deadline.
 //
 // A GPU that waits for a peer waits for ever, and so does the host that waits for the GPU. So a
-// thread looks at the events around each exchange: the deadline counts from when the stream reached
-// it and all before it were done. One that is overdue, or an error that the transport reports,
+// thread asks how far each exchange is: the deadline counts from when the stream reached it and all
+// before it were done. One that is overdue, or an error that the transport reports,
 // fails the streams of all exchanges that are not done, and then the transport is told to give up,
 // upon which they go on.
 #pragma once
@@ -35,9 +35,17 @@ class ExchangeWatch {
   ExchangeWatch(const ExchangeWatch&) = delete;
   ExchangeWatch& operator=(const ExchangeWatch&) = delete;
 
+  /// How far an exchange is. Asked by the watch's thread.
+  struct Progress {
+    std::function<bool()> is_reached;  // whether the stream is there
+    std::function<bool()> is_done;
+  };
+  /// What the events before and behind it say. What cannot be asked for has happened:
+  /// synchronize() hears of the GPU's failure.
+  static Progress between(const Event& before, const Event& behind);
+
   struct Exchange {
-    Event reached;  // the stream is there
-    Event done;
+    Progress progress;
     std::shared_ptr<CudaFailure> failure;  // the stream's
     std::optional<std::chrono::milliseconds> deadline;
     std::function<std::string()> overdue;  // what to say then
@@ -61,6 +69,7 @@ class ExchangeWatch {
 
   mutable std::mutex mutex_;
   std::condition_variable news_;
+  bool rests_ = false;  // nothing is watched
   std::vector<Exchange> added_;
   std::optional<std::string> failure_;
   bool closing_ = false;

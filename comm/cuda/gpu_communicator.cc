@@ -64,8 +64,7 @@ void GpuCommunicator::exchange(Stream& stream, std::vector<Send> sends,
   expect_known_peers(sends, receives, size_);
   drop_empty_messages(sends, receives);
   const Traffic moved = traffic_of(sends, receives);
-  begin(as_cuda(stream), std::move(sends), std::move(receives), deadline_);
-  traffic_.add(moved);
+  begin(as_cuda(stream), std::move(sends), std::move(receives), deadline_, moved);
 }
 
 void GpuCommunicator::transfer(std::vector<Send> sends, std::vector<Receive> receives,
@@ -79,31 +78,37 @@ void GpuCommunicator::transfer(std::vector<Send> sends, std::vector<Receive> rec
 
 void GpuCommunicator::exchange_now(std::vector<Send> sends, std::vector<Receive> receives,
                                    std::optional<std::chrono::milliseconds> deadline) {
-  begin(as_cuda(*own_stream_), std::move(sends), std::move(receives), deadline);
+  begin(as_cuda(*own_stream_), std::move(sends), std::move(receives), deadline, {});
   own_stream_->synchronize();
 }
 
+// A step that is launched as one gets here when it is gone through; what is counted is its launch.
 void GpuCommunicator::begin(CudaStream& stream, std::vector<Send> sends,
                             std::vector<Receive> receives,
-                            std::optional<std::chrono::milliseconds> deadline) {
+                            std::optional<std::chrono::milliseconds> deadline,
+                            const Traffic& moved) {
   cuda_check(cudaSetDevice(gpu_.ordinal()), str("GPU {}", gpu_.ordinal()));
   copy_own_messages(gpu_, stream, rank_, sends, receives);
-  if (sends.empty() && receives.empty()) return;
-  if (const auto failure = watch_->failure()) {
-    throw CommError(str("not begun: an earlier exchange was given up: {}", *failure));
+  ProgressOfLaunch progress;
+  if (!sends.empty() || !receives.empty()) {
+    if (const auto failure = watch_->failure()) {
+      throw CommError(str("not begun: an earlier exchange was given up: {}", *failure));
+    }
+    progress = enqueue(stream, sends, receives);
   }
-  ExchangeWatch::Exchange watched{.reached = stream.record(),
-                                  .done = {},
-                                  .failure = stream.failure(),
-                                  .deadline = deadline,
-                                  .overdue = {}};
-  enqueue(stream, sends, receives);
-  watched.done = stream.record();
-  watched.overdue = [rank = rank_, sends = std::move(sends), receives = std::move(receives),
-                     deadline = deadline.value_or(deadline_)] {
-    return overdue(rank, sends, receives, deadline);
+  const auto launched = [this, moved, progress = std::move(progress), failure = stream.failure(),
+                         deadline, sends = std::move(sends), receives = std::move(receives)] {
+    traffic_.add(moved);
+    if (!progress) return;
+    watch_->add({.progress = progress(),
+                 .failure = failure,
+                 .deadline = deadline,
+                 .overdue = [rank = rank_, sends, receives, late = deadline.value_or(deadline_)] {
+                   return overdue(rank, sends, receives, late);
+                 }});
   };
-  watch_->add(std::move(watched));
+  if (LaunchRecord* const step = stream.recording()) return step->when_launched(launched);
+  launched();
 }
 
 }  // namespace longspan

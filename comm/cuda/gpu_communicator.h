@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -36,8 +37,11 @@ class GpuCommunicator : public Communicator {
   bool has_failed() const { return watch_->failure().has_value(); }
 
   /// Puts messages to and from other ranks, some at least, onto the stream of the current GPU.
-  virtual void enqueue(CudaStream& stream, const std::vector<Send>& sends,
-                       const std::vector<Receive>& receives) = 0;
+  /// Returns what says how far they are, once they are launched: of a step that is launched as one
+  /// that is later than now.
+  using ProgressOfLaunch = std::function<ExchangeWatch::Progress()>;
+  virtual ProgressOfLaunch enqueue(CudaStream& stream, const std::vector<Send>& sends,
+                                   const std::vector<Receive>& receives) = 0;
   /// The same of any messages, and blocks. Nothing is counted.
   void exchange_now(std::vector<Send> sends, std::vector<Receive> receives,
                     std::optional<std::chrono::milliseconds> deadline);
@@ -49,7 +53,7 @@ class GpuCommunicator : public Communicator {
 
  private:
   void begin(CudaStream& stream, std::vector<Send> sends, std::vector<Receive> receives,
-             std::optional<std::chrono::milliseconds> deadline);
+             std::optional<std::chrono::milliseconds> deadline, const Traffic& moved);
 
   TrafficCounter traffic_;
   std::unique_ptr<Stream> own_stream_;  // of transfer()

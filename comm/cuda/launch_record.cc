@@ -39,6 +39,7 @@ void LaunchRecord::begin(bool launches) {
   used_ = 0;
   places_.clear();
   turns_.clear();
+  work_.clear();
 }
 
 void LaunchRecord::mix(std::uint64_t word) { digest_ = mixed(digest_, word); }

@@ -12,8 +12,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <type_traits>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "comm/cuda/reusable_event.h"
@@ -43,10 +45,13 @@ class LaunchRecord {
   const void* describe(const void* values, std::size_t bytes);
   /// Memory in which streams take turns: it is this step's as long as the step runs.
   void use(ReusableEvent& turn);
+  /// What the host has to do each time the step was launched as one, in order.
+  void when_launched(std::function<void()> work) { work_.push_back(std::move(work)); }
 
   std::uint64_t digest() const { return digest_; }
   std::size_t described_bytes() const { return used_; }
   const std::vector<ReusableEvent*>& turns() const { return turns_; }
+  const std::vector<std::function<void()>>& work() const { return work_; }
 
  private:
   void mix(std::uint64_t word);
@@ -62,6 +67,7 @@ class LaunchRecord {
   std::size_t used_ = 0;
   std::unordered_multimap<std::uint64_t, Place> places_;  // by digest of what is there
   std::vector<ReusableEvent*> turns_;
+  std::vector<std::function<void()>> work_;
 };
 
 }  // namespace longspan

@@ -93,9 +93,11 @@ void NcclCommunicator::connect_pairs() {
   exchange_now(std::move(sends), std::move(receives), kStartDeadline);
 }
 
-void NcclCommunicator::enqueue(CudaStream& stream, const std::vector<Send>& sends,
-                               const std::vector<Receive>& receives) {
+GpuCommunicator::ProgressOfLaunch NcclCommunicator::enqueue(CudaStream& stream,
+                                                            const std::vector<Send>& sends,
+                                                            const std::vector<Receive>& receives) {
   constexpr std::string_view kAttempt = "exchanging between GPUs";
+  const Event before = stream.record();
   const std::lock_guard lock(mutex_);
   if (communicator_ == nullptr) throw CommError("not begun: NCCL was given up");
   nccl_.check(nccl_.begin_group(), kAttempt);
@@ -114,6 +116,7 @@ void NcclCommunicator::enqueue(CudaStream& stream, const std::vector<Send>& send
   note(nccl_.end_group());
   nccl_.check(first, kAttempt);
   settle(std::max(deadline_, kStartDeadline), kAttempt);
+  return [before, behind = stream.record()] { return ExchangeWatch::between(before, behind); };
 }
 
 void NcclCommunicator::settle(std::chrono::milliseconds deadline, std::string_view attempt) {

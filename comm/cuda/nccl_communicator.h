@@ -31,8 +31,8 @@ class NcclCommunicator final : public GpuCommunicator {
 
   void connect(Communicator& control);
   void connect_pairs();
-  void enqueue(CudaStream& stream, const std::vector<Send>& sends,
-               const std::vector<Receive>& receives) override;
+  ProgressOfLaunch enqueue(CudaStream& stream, const std::vector<Send>& sends,
+                           const std::vector<Receive>& receives) override;
   /// Waits until NCCL has done what it was asked for last: enqueued it, not run it.
   void settle(std::chrono::milliseconds deadline, std::string_view attempt);
   std::optional<std::string> find_error();

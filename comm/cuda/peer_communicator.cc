@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "comm/cuda/cuda_check.h"
+#include "comm/cuda/peer_parts.h"
 #include "comm/cuda/stream_words.h"
 #include "comm/error.h"
 #include "comm/log.h"
@@ -53,6 +54,7 @@ PeerCommunicator::PeerCommunicator(CudaDevice& gpu, Communicator& control, bool 
     : GpuCommunicator(gpu, control, deadline),
       shared_(shared),
       memory_(gpu, control),
+      progress_(gpu, memory_.words().done),
       releasing_(gpu.new_stream()) {
   for (int peer = 1; peer < size_; ++peer) ways_.push_back({gpu.new_stream(), gpu.new_stream()});
   watch([] { return std::nullopt; }, [this] { give_up(); });
@@ -63,18 +65,31 @@ PeerCommunicator::~PeerCommunicator() {
   stop_watching();
 }
 
-void PeerCommunicator::enqueue(CudaStream& stream, const std::vector<Send>& sends,
-                               const std::vector<Receive>& receives) {
+GpuCommunicator::ProgressOfLaunch PeerCommunicator::enqueue(CudaStream& stream,
+                                                            const std::vector<Send>& sends,
+                                                            const std::vector<Receive>& receives) {
+  const auto small = [this](const auto& message) { return is_small(message.bytes.size()); };
+  if (std::ranges::all_of(sends, small) && std::ranges::all_of(receives, small)) {
+    return [this, count = move_small(stream, sends, receives)] {
+      const std::uint64_t first = kernels_;
+      kernels_ += count;
+      return ExchangeWatch::Progress{
+          [this, first] { return progress_.has_begun(first); },
+          [this, last = kernels_ - 1] { return progress_.is_done(last); }};
+    };
+  }
+  const Event before = stream.record();
   // The small ones do not wait for the large ones, whose order at the peer may be another one.
-  const std::vector<Stream*> sides = move_large(stream, sends, receives);
-  move_small(stream, sends, receives);
+  const std::vector<Stream*> sides = move_large(before, sends, receives);
+  kernels_ += move_small(stream, sends, receives);
   for (Stream* side : sides) stream.wait(side->record());
+  return [before, behind = stream.record()] { return ExchangeWatch::between(before, behind); };
 }
 
 bool PeerCommunicator::is_small(std::size_t bytes) const { return !shared_ && bytes <= kSmall; }
 
-void PeerCommunicator::move_small(CudaStream& stream, const std::vector<Send>& sends,
-                                  const std::vector<Receive>& receives) {
+std::uint64_t PeerCommunicator::move_small(CudaStream& stream, const std::vector<Send>& sends,
+                                           const std::vector<Receive>& receives) {
   std::vector<PeerPart> parts;
   std::vector<std::uint16_t> sent(ways_.size()), received(ways_.size());
   for (const Send& send : sends) {
@@ -89,18 +104,25 @@ void PeerCommunicator::move_small(CudaStream& stream, const std::vector<Send>& s
     const std::size_t peer = memory_.peer_of(receive.peer);
     add_parts(parts, receive.bytes.data(), receive.bytes.size(), peer, false, received[peer]);
   }
-  if (parts.empty()) return;
-  stream.wait(small_done_);  // on whichever stream: a kernel counts on from where another one ends
-  move_parts(stream.native(), std::move(parts), memory_.lanes(), memory_.ticket(),
-             memory_.given_up());
-  small_done_ = stream.record();
+  if (parts.empty()) return 0;
+  take_turn(stream);
+  PeerWords words = memory_.words();
+  words.begun = progress_.begun();
+  return move_parts(stream, std::move(parts), memory_.lanes(), words);
+}
+
+/// On whichever stream, a kernel counts on from where the one before it ended.
+void PeerCommunicator::take_turn(CudaStream& stream) {
+  if (last_ == &stream && !last_lives_.expired()) return;
+  if (!last_lives_.expired()) stream.wait(last_->record());  // else it has drained
+  last_ = &stream;
+  last_lives_ = stream.life();
 }
 
 /// Each way has streams of its own: one that waits for a peer must not keep others from going on.
-std::vector<Stream*> PeerCommunicator::move_large(CudaStream& stream,
+std::vector<Stream*> PeerCommunicator::move_large(const Event& begin,
                                                   const std::vector<Send>& sends,
                                                   const std::vector<Receive>& receives) {
-  const Event begin = stream.record();
   std::vector<Stream*> used;
   const auto use = [&](Stream& side) {
     if (std::ranges::count(used, &side) > 0) return;

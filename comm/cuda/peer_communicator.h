@@ -16,7 +16,7 @@
 #include "comm/communicator.h"
 #include "comm/cuda/gpu_communicator.h"
 #include "comm/cuda/peer_memory.h"
-#include "comm/cuda/peer_parts.h"
+#include "comm/cuda/peer_progress.h"
 
 namespace longspan {
 
@@ -30,6 +30,8 @@ class PeerCommunicator final : public GpuCommunicator {
                    std::chrono::milliseconds deadline);
   ~PeerCommunicator() override;
 
+  bool is_prompt() const override { return !shared_; }
+
  private:
   /// What the host knows of the way to a peer and back.
   struct Way {
@@ -38,14 +40,16 @@ class PeerCommunicator final : public GpuCommunicator {
     std::uint64_t pieces_received = 0;
   };
 
-  void enqueue(CudaStream& stream, const std::vector<Send>& sends,
-               const std::vector<Receive>& receives) override;
+  ProgressOfLaunch enqueue(CudaStream& stream, const std::vector<Send>& sends,
+                           const std::vector<Receive>& receives) override;
   bool is_small(std::size_t bytes) const;
-  void move_small(CudaStream& stream, const std::vector<Send>& sends,
-                  const std::vector<Receive>& receives);
-  /// Returns the streams that do it.
-  std::vector<Stream*> move_large(CudaStream& stream, const std::vector<Send>& sends,
+  /// Returns how many kernels do it.
+  std::uint64_t move_small(CudaStream& stream, const std::vector<Send>& sends,
+                           const std::vector<Receive>& receives);
+  /// Begins with `begin`. Returns the streams that do it.
+  std::vector<Stream*> move_large(const Event& begin, const std::vector<Send>& sends,
                                   const std::vector<Receive>& receives);
+  void take_turn(CudaStream& stream);
   void push(std::size_t peer, ConstBytes bytes);
   void take(std::size_t peer, Bytes bytes);
   void give_up();
@@ -53,8 +57,12 @@ class PeerCommunicator final : public GpuCommunicator {
 
   const bool shared_;
   PeerMemory memory_;
-  std::vector<Way> ways_;              // by peer
-  Event small_done_;                   // the last kernel for small messages
+  std::vector<Way> ways_;  // by peer
+  PeerProgress progress_;
+  std::uint64_t kernels_ = 0;  // for small messages, launched so far
+  // Where the last of them went, for as long as that lives.
+  CudaStream* last_ = nullptr;
+  std::weak_ptr<const void> last_lives_;
   std::unique_ptr<Stream> releasing_;  // by which give_up() reaches words that others wait for
 };
 

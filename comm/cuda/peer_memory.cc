@@ -8,7 +8,6 @@
 #include "comm/agreement.h"
 #include "comm/collective.h"
 #include "comm/cuda/cuda_check.h"
-#include "comm/cuda/peer_parts.h"
 #include "comm/error.h"
 #include "comm/log.h"
 #include "comm/str.h"
@@ -107,8 +106,9 @@ void PeerMemory::close() {
   opened_.clear();
 }
 
-std::uint32_t* PeerMemory::ticket() const {
-  return &reinterpret_cast<Words*>(own_.bytes().data())->ticket;
+PeerWords PeerMemory::words() const {
+  auto* const words = reinterpret_cast<Words*>(own_.bytes().data());
+  return {.ticket = &words->ticket, .given_up = &words->given_up, .done = &words->done};
 }
 
 std::uint64_t* PeerMemory::given_up() const {

@@ -8,6 +8,7 @@
 #include "comm/communicator.h"
 #include "comm/cuda/cuda_device.h"
 #include "comm/cuda/peer_lane.h"
+#include "comm/cuda/peer_order.h"
 
 namespace longspan {
 
@@ -26,8 +27,8 @@ class PeerMemory {
   std::span<const PeerLanes> lanes() const { return lanes_; }
   std::size_t peer_of(int rank) const { return index_in_list_of(own_rank_, rank); }
 
-  /// Words of this GPU that are 0 at first, as move_parts() wants them.
-  std::uint32_t* ticket() const;
+  /// Those of this GPU; the host's is null.
+  PeerWords words() const;
   std::uint64_t* given_up() const;
 
   /// The memory stays mapped: somebody may still write to it.
@@ -36,6 +37,7 @@ class PeerMemory {
  private:
   struct Words {
     std::uint32_t ticket;
+    std::uint64_t done;
     alignas(128) std::uint64_t given_up;
   };
 

@@ -7,31 +7,18 @@
 // peer, or is a send of the same place, so of all parts under way the first one can always go on.
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
-#include "comm/cuda/peer_lane.h"
+#include "comm/cuda/cuda_stream.h"
+#include "comm/cuda/peer_order.h"
 
 namespace longspan {
 
-struct PeerPart {
-  std::byte* at = nullptr;  // where the bytes come from, or are to go; in this GPU's memory
-  std::uint32_t bytes = 0;  // at most PeerLane::kPartBytes
-  std::uint16_t place = 0;  // among the exchange's parts from or to this peer, from 0
-  std::uint8_t peer = 0;
-  bool sends = false;
-};
-
-/// The most peers of a GPU.
-inline constexpr std::size_t kMostPeers = 15;
-
-/// Enqueues all `parts`. `lanes`: by peer. `ticket` and `given_up`: words of this GPU, 0 at first;
-/// once the latter is not, nothing is waited for any more and what arrives is garbage.
-void move_parts(cudaStream_t stream, std::vector<PeerPart> parts, std::span<const PeerLanes> lanes,
-                std::uint32_t* ticket, const std::uint64_t* given_up);
+/// Enqueues all `parts`; returns how many kernels do it. `lanes`: by peer.
+std::uint64_t move_parts(CudaStream& stream, std::vector<PeerPart> parts,
+                         std::span<const PeerLanes> lanes, const PeerWords& words);
 
 }  // namespace longspan

@@ -109,6 +109,7 @@ void StepGraphs::launch(cudaStream_t stream, cudaGraphExec_t graph) {
   sent_.record(stream);
   cuda_check(cudaGraphLaunch(graph, stream), "launching a step");
   for (ReusableEvent* turn : record_->turns()) turn->record(stream);
+  for (const auto& work : record_->work()) work();
   ++replays_;
 }
 

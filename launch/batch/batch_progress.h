@@ -19,6 +19,7 @@ struct BatchCounts {
   std::int64_t failed = 0;    // of those answered by this run
   std::int64_t read = 0;      // tokens of prompts, by this run
   std::int64_t fetched = 0;   // tokens of prompts that came from disk
+  std::int64_t copied = 0;    // or from another group
   std::int64_t written = 0;   // tokens of answers, by this run
   double under_way = 0;       // requests' worth of work in those that are not done
   double kv_share = 0;        // of KV memory that is in use

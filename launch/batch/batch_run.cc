@@ -51,6 +51,7 @@ void BatchRun::serve(Engine& engine) {
     if (!engine.step() && unsubmitted_.empty()) break;
   }
   counts_.fetched = engine.stats().fetched_tokens;
+  counts_.copied = engine.stats().copied_tokens;
   cut_short_ |= !input_ended_ || !pending_.empty();
   progress_.finish();
 }

@@ -95,6 +95,7 @@ void say_end(const RunBatchOptions& options, const BatchCounts& counts, bool cut
   if (options.run.kv_disk || options.run.kv_host_bytes > 0) {
     line += str(" and brought back {}", with_thousands(counts.fetched));
   }
+  if (counts.copied > 0) line += str(", {} from another group", with_thousands(counts.copied));
   line += str(", wrote {} in {:.1f} s", with_thousands(counts.written), seconds);
   if (cut_short) line += "; the same command goes on from there";
   std::cerr << line + "\n" << std::flush;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 
 #include "comm/error.h"
@@ -34,8 +35,7 @@ std::vector<PlannedStrategy> legal_plans(const StrategyWish& wish, const SplitSe
   std::vector<PlannedStrategy> plans;
   const std::vector<Strategy> asked = asked_for(wish, setting.degree());
   for (Strategy strategy : asked) {
-    const auto usable = usable_plans(strategy, setting);
-    if (!usable.empty()) plans.push_back(usable.front());
+    std::ranges::copy(usable_plans(strategy, setting), std::back_inserter(plans));
   }
   if (plans.empty()) {
     throw UsageError(str("--strategy leaves nothing to measure with --layout {}: {}",
@@ -77,11 +77,21 @@ void widen(PrefillLimits& limits, const PrefillLimits& to) {
   limits.ranks = to.ranks;
 }
 
+/// Into the first set that has it, or no other plan of its strategy.
+void insert(std::vector<StrategySet>& sets, const PlannedStrategy& plan) {
+  const auto free = std::ranges::find_if(sets, [&](const StrategySet& set) {
+    return set.contains(plan) || !set.contains(plan.strategy);
+  });
+  (free == sets.end() ? sets.emplace_back() : *free).insert(plan);
+}
+
 }  // namespace
 
 StrategyQuestion AttentionCase::question() const {
   StrategySet planned;
-  for (const PlannedStrategy& plan : plans) planned.insert(plan);
+  for (const PlannedStrategy& plan : plans) {
+    if (!planned.contains(plan.strategy)) planned.insert(plan);
+  }
   return {.setting = setting,
           .layers = {{.shape = shape}},
           .identity = has_identity(deal, setting.page_tokens, owners),
@@ -149,7 +159,7 @@ AttentionRoom room_for(const std::vector<AttentionCase>& cases) {
       room.pages = std::max({room.pages, pages_for(columns, page),
                              static_cast<std::int64_t>(std::ranges::count(one.owners, rank))});
     }
-    for (const PlannedStrategy& plan : one.plans) room.strategies.insert(plan);
+    for (const PlannedStrategy& plan : one.plans) insert(room.strategies, plan);
   }
   return room;
 }

@@ -20,9 +20,11 @@ struct AttentionCase {
   std::vector<int> owners;  // of all pages, as indices of the group
   SplitSetting setting;
   SplitShape shape;
-  std::vector<PlannedStrategy> plans;  // legal, and asked for; one at least
+  /// Legal, and asked for; one at least. Each way in which a strategy divides the ranks is one, the
+  /// most promising first.
+  std::vector<PlannedStrategy> plans;
 
-  /// What the chooser is asked: about `plans`.
+  /// What the chooser is asked: about `plans`, of a strategy the most promising, as the engine.
   StrategyQuestion question() const;
   /// This rank's storage; `slots`: of its pool, as many as it owns pages at least.
   SequenceStorage storage(int rank, const std::vector<std::int32_t>& slots) const;
@@ -47,9 +49,10 @@ double visible_pairs(const AskedChunk& chunk);
 
 /// The memory that all cases need together.
 struct AttentionRoom {
-  PrefillLimits limits;    // of the group
-  PrefillLimits alone;     // of an even share
-  StrategySet strategies;  // of all cases
+  PrefillLimits limits;  // of the group
+  PrefillLimits alone;   // of an even share
+  /// Of all cases: as many as there are ways in which one strategy divides the ranks.
+  std::vector<StrategySet> strategies;
   std::int64_t pages = 0;  // of one rank
 };
 AttentionRoom room_for(const std::vector<AttentionCase>& cases);

@@ -39,11 +39,13 @@ KvType keys_of(Machine& machine, Precision precision) {
 std::int64_t memory_bytes(const AttentionRoom& room, const BenchAttentionOptions& options,
                           KvType keys) {
   const HeadShape& heads = options.heads;
+  std::size_t bytes = PrefillStrategies::memory_bytes(heads, room.alone, {PlannedStrategy{}});
+  for (const StrategySet& set : room.strategies) {
+    bytes += PrefillStrategies::memory_bytes(heads, room.limits, set);
+  }
   return AttentionWorkload::memory_bytes(std::max(room.limits.rows, room.alone.rows), room.pages,
                                          page_of(options, keys)) +
-         static_cast<std::int64_t>(
-             PrefillStrategies::memory_bytes(heads, room.limits, room.strategies) +
-             PrefillStrategies::memory_bytes(heads, room.alone, {PlannedStrategy{}}));
+         static_cast<std::int64_t>(bytes);
 }
 
 /// What the ideal of the longest chunk needs at least, before anything as long as it is made.
@@ -68,14 +70,29 @@ class AttentionBench::Member {
         alone(machine.data(), {machine.rank()}),
         work(machine.device(), kernels, std::max(room.limits.rows, room.alone.rows),
              static_cast<int>(room.pages), page),
-        strategies(machine.device(), kernels, room.limits, room.strategies),
-        own_strategy(machine.device(), kernels, room.alone, {PlannedStrategy{}}) {}
+        own_strategy(machine.device(), kernels, room.alone, {PlannedStrategy{}}),
+        sets_(room.strategies) {
+    for (const StrategySet& set : sets_) {
+      strategies_.push_back(
+          std::make_unique<PrefillStrategies>(machine.device(), kernels, room.limits, set));
+    }
+  }
+
+  PrefillAttention& use(const PlannedStrategy& plan) {
+    const auto set = std::ranges::find_if(
+        sets_, [&](const StrategySet& candidate) { return candidate.contains(plan); });
+    expects(set != sets_.end(), "there is room for every plan");
+    return strategies_[set - sets_.begin()]->use(plan.strategy);
+  }
 
   const Group group;
   const Group alone;
   AttentionWorkload work;
-  PrefillStrategies strategies;
   PrefillStrategies own_strategy;
+
+ private:
+  const std::vector<StrategySet> sets_;
+  std::vector<std::unique_ptr<PrefillStrategies>> strategies_;
 };
 
 const StrategyFigure& AttentionFigure::of_chosen() const {
@@ -127,7 +144,7 @@ void AttentionBench::run(const std::atomic<bool>& interrupted,
       machine_.backend() == Backend::kCuda ? CalibrationEffort::kOff : CalibrationEffort::kQuick;
   rates_ = rates_for(machine_, *kernels_, options_.calibrate.value_or(usual),
                      calibration_key(machine_, *kernels_, group_, build_name(),
-                                     options_.throttle_link.value_or("")),
+                                     options_.throttle_link.value_or(""), options_.gpu_link),
                      group_, calibration_folder());
   for (const AttentionCase& one : cases_) {
     if (any_rank(machine_.control(), interrupted)) return;
@@ -177,7 +194,7 @@ RankClock::Runs AttentionBench::runs_of(const AttentionCase& one, const PlannedS
   const int rank = member_->group.rank();
   const auto chunk = std::make_shared<const SplitChunk>(
       make_split_chunk(one.deal, rank, one.storage(rank, work.slots())));
-  PrefillAttention& attention = member_->strategies.use(plan.strategy);
+  PrefillAttention& attention = member_->use(plan);
   work.write_own_keys(attention, *chunk);
   return [&work, &attention, &group = member_->group, chunk](int n) {
     for (int i = 0; i < n; ++i) work.attend(attention, group, *chunk);

@@ -6,6 +6,7 @@
 
 #include "comm/agreement.h"
 #include "comm/str.h"
+#include "launch/bench/attention_prediction.h"
 #include "launch/bench/attention_report.h"
 #include "launch/bench/bench_machine.h"
 #include "launch/commands.h"
@@ -61,9 +62,19 @@ ExitCode bench(Machine& machine, const BenchAttentionOptions& options,
   return ended(machine, interrupted);
 }
 
+void predict(const BenchAttentionOptions& options) {
+  const auto chunks = predict_chunks(options, read_rates(*options.predict, *options.degree));
+  const auto told = options.json ? prediction_json : prediction_table;
+  std::cout << told(chunks, options) << (options.json ? "\n" : "");
+}
+
 }  // namespace
 
 ExitCode bench_attention(const BenchAttentionOptions& options) {
+  if (options.predict) {
+    if (announced_rank() == 0) predict(suited_to(options.backend.value_or(Backend::kCpu), options));
+    return ExitCode::kClean;
+  }
   return on_bench_machine(options, [&](Machine& machine, const std::atomic<bool>& interrupted) {
     return bench(machine, suited_to(machine.backend(), options), interrupted);
   });

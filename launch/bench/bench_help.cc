@@ -53,6 +53,10 @@ Examples:
 
   The kernels alone, at the heads of Llama 3 8B:
     longspan bench attention --heads 32/8x128 --tokens 1K,4K
+
+  What eight ranks should take, from what two measured, without any rank:
+    mpirun -np 2 --bind-to none longspan bench attention --json > two.json
+    longspan bench attention --predict two.json --degree 8 --layout all
 {})",
       described(texts(bench_attention_options())), environment_note(bench_attention_options()[0]),
       exit_codes());

@@ -57,10 +57,11 @@ Option<Options> backend_option() {
 
 template <typename Options>
 Option<Options> gpu_link_option() {
-  return {{kGroupHow, "gpu-link", "WORD",
-           "what carries messages between GPUs: nccl, or peer: memory that those of one host share "
-           "(default: nccl)"},
-          [](Options& o, const Given& given) { o.gpu_link = gpu_link_word(given); }};
+  return {
+      {kGroupHow, "gpu-link", "WORD",
+       "what carries messages between GPUs: nccl; peer: memory that those of one host share; or "
+       "auto: peer where it links all ranks (default: auto)"},
+      [](Options& o, const Given& given) { o.gpu_link = gpu_link_word(given); }};
 }
 
 template <typename Options>
@@ -110,7 +111,8 @@ const std::array kAttention = std::to_array<Option<Attention>>({
      [](auto& o, auto& given) { o.layouts = layout_words(given); }},
     {{kGroupWhat, "strategy", "WORD,...",
       "all that are legal, auto: what the cost model chooses of them, or of ring, query-ring, "
-      "all-gather, gather-q, ulysses, usp and double-ring (default: all)"},
+      "all-gather, gather-q, ulysses, usp (in every way that it divides the ranks) and double-ring "
+      "(default: all)"},
      [](auto& o, auto& given) { o.strategies = strategy_wish(given); }},
     {{kGroupWhat, "page-tokens", "N",
       "tokens of one KV page, a power of two from 1 to 1024 (default: 16, on GPUs 128)"},
@@ -130,6 +132,10 @@ const std::array kAttention = std::to_array<Option<Attention>>({
       "how well the cost model's constants are measured at the first start of its kind: quick (5 s "
       "at most), full (2 minutes at most) or off (assume) (default: quick, on GPUs off)"},
      [](auto& o, auto& given) { o.calibrate = calibrate_word(given); }},
+    {{kGroupHow, "predict", "FILE.json",
+      "measure nothing: print what the cost model expects of --degree ranks of one host, which "
+      "need not be there, with the rates that this file of --json has (default: measure)"},
+     [](auto& o, auto& given) { o.predict = some_text(given); }},
     throttle_option<Attention>(),
     json_option<Attention>(),
     {{kGroupHow, "plot", "FILE.svg",

@@ -16,11 +16,11 @@ namespace longspan {
 
 /// Of every bench: with what, for how long, and how it is told.
 struct BenchOptions {
-  std::optional<int> degree;       // ranks that take part; absent: all
-  std::optional<int> threads;      // per rank; absent: allowed cores / local ranks
-  Binding bind = Binding::kAuto;   // of compute threads to cores
-  std::optional<Backend> backend;  // absent: GPUs where there are any
-  GpuLink gpu_link = GpuLink::kNccl;
+  std::optional<int> degree;                 // ranks that take part; absent: all
+  std::optional<int> threads;                // per rank; absent: allowed cores / local ranks
+  Binding bind = Binding::kAuto;             // of compute threads to cores
+  std::optional<Backend> backend;            // absent: GPUs where there are any
+  std::optional<GpuLink> gpu_link;           // see MachineOptions
   std::chrono::milliseconds seconds{1000};   // of each figure
   std::optional<std::string> throttle_link;  // as parse_link_throttle() reads it
   bool json = false;
@@ -39,7 +39,8 @@ struct BenchAttentionOptions : BenchOptions {
   std::optional<CalibrationEffort> calibrate;  // absent: quick on CPUs, off on GPUs
 
   int page() const { return page_tokens.value_or(page_tokens_of(Backend::kCpu)); }
-  std::optional<std::string> plot;  // an SVG file
+  std::optional<std::string> plot;     // an SVG file
+  std::optional<std::string> predict;  // a file with rates: nothing is measured; needs `degree`
 };
 
 struct BenchDecodeOptions : BenchOptions {

@@ -130,7 +130,10 @@ MachineRates rates_for(Machine& machine, AttentionKernels& kernels, CalibrationE
 }
 
 CalibrationKey calibration_key(Machine& machine, const AttentionKernels& kernels,
-                               const ProbedGroup& group, std::string version, std::string link) {
+                               const ProbedGroup& group, std::string version,
+                               const std::string& throttle, std::optional<GpuLink> gpu_link) {
+  const bool on_gpus = machine.backend() == Backend::kCuda;
+  const std::string link = on_gpus ? str("{} ", gpu_link ? name(*gpu_link) : "auto") : "";
   return {.device = machine.device().description(),
           .isa = std::string(kernels.isa()),
           .version = std::move(version),
@@ -138,7 +141,7 @@ CalibrationKey calibration_key(Machine& machine, const AttentionKernels& kernels
           .ranks_per_host = static_cast<int>(machine.host_ranks().size()),
           .degree = group.degree(),
           .heads = kernels.shape(),
-          .link = std::move(link)};
+          .link = link + throttle};
 }
 
 }  // namespace longspan

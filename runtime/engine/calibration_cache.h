@@ -22,7 +22,7 @@ struct CalibrationKey {
   int ranks_per_host = 1;  // on rank 0's host
   int degree = 1;          // of a group
   HeadShape heads{};
-  std::string link;  // "" or how links are throttled: "25M,1ms"
+  std::string link;  // what links GPUs, and how links are throttled: "peer 25M,1ms"
 
   /// One line, without the version: what a file is named after.
   std::string machine_text() const;
@@ -52,8 +52,9 @@ MachineRates rates_for(Machine& machine, AttentionKernels& kernels, CalibrationE
                        const CalibrationKey& key, const ProbedGroup& group,
                        const std::optional<std::filesystem::path>& folder);
 
-/// The key of this machine, apart from what only the caller knows.
+/// The key of this machine, apart from what only the caller knows. `gpu_link`: as it was asked for.
 CalibrationKey calibration_key(Machine& machine, const AttentionKernels& kernels,
-                               const ProbedGroup& group, std::string version, std::string link);
+                               const ProbedGroup& group, std::string version,
+                               const std::string& throttle, std::optional<GpuLink> gpu_link);
 
 }  // namespace longspan

@@ -200,6 +200,7 @@ std::vector<RankSummary> Coordinator::stop() {
     if (group.under_way) ask_to_end(group);
     while (group.under_way) (void)take(outcomes_.next());
   }
+  for (GroupSteps& group : groups_) group.line->call([] {});  // pages that others wait for are sent
   groups_.clear();  // from here on the worker is this thread's
   std::vector<int> others;
   for (int rank = 1; rank < control_.size(); ++rank) others.push_back(rank);
@@ -236,6 +237,9 @@ void follow_coordinator(ControlChannel& control, StepWorker& worker) {
         break;
       case MessageType::kPlan:
         follow_plan(control, worker, read_order(message));
+        break;
+      case MessageType::kSendPages:
+        worker.send_pages(read_page_sends(message));
         break;
       case MessageType::kStop:
         control.send({0}, to_message(worker.summary()));

@@ -213,6 +213,7 @@ class Coordinator {
   void write_wanted_states();
   const CostModel* costs() const { return costs_ ? &costs_->costs() : nullptr; }
   void begin_step(int group);
+  void have_pages_sent(const StepPlan& plan);
   void tell_of_chunks(const StepPlan& plan, const std::vector<StrategyChoice>& choices) const;
   bool concerns_all(const StepPlan& plan) const;
   std::vector<std::int64_t> handed_out(int group) const;

@@ -68,12 +68,28 @@ void Coordinator::begin_step(int group) {
                               describe(choices.back(), std::ssize(chunk.group))));
   }
   tell_of_chunks(*plan, choices);
+  have_pages_sent(*plan);
   const bool tells_all = concerns_all(*plan);
   const bool prefills = !plan->prefill.empty();
   DecodeRun run = std::exchange(plan->run, {});
   steps.under_way =
       UnderWay{.plan = *std::move(plan), .run = std::move(run), .handed_out = handed_out(group)};
   steps.line->step(std::move(order), tells_all, prefills ? listener_.layer : nullptr);
+}
+
+/// By the ranks of other groups, of which some may be in the middle of a run. All hear of such
+/// pages in one order, since those who send are told of them with those who receive: so nobody
+/// waits for somebody who waits.
+void Coordinator::have_pages_sent(const StepPlan& plan) {
+  std::map<int, std::vector<PageSend>> by_group;
+  for (const PageFetch& fetch : plan.fetches) {
+    if (!fetch.sent) continue;
+    by_group[schedule_.group_with(fetch.from.owner)].push_back({fetch.from, fetch.at.owner});
+  }
+  for (auto& [group, pages] : by_group) {
+    groups_[group].line->end_run();
+    groups_[group].line->send_pages(std::move(pages));
+  }
 }
 
 /// As the ranks have them when they have done what was planned last.

@@ -336,7 +336,12 @@ void Engine::publish() {
     now.tier_pages += tier.kept;
     now.tier_bytes += tier.kept * planner.options().page_bytes;
     now.fetched_tokens += tier.fetched * planner.page_tokens();
+    now.copied_tokens += planner.copied() * planner.page_tokens();
   }
+  const PrefixCounts& prefixes = schedule.prefix_counts();
+  now.prefixes_joined = prefixes.joined;
+  now.prefixes_replicated = prefixes.replicated;
+  now.prefixes_recomputed = prefixes.recomputed;
   const std::lock_guard lock(mutex_);
   stats_ = now;
 }

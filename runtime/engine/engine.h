@@ -100,6 +100,13 @@ struct EngineStats {
   std::int64_t tier_bytes = 0;
   /// Of the hits: tokens whose pages came back from there.
   std::int64_t fetched_tokens = 0;
+  /// Where there are several groups: requests whose prompts begin as what one has computed, which
+  /// went there, or had copies made of that, or were to read it once more.
+  std::int64_t prefixes_joined = 0;
+  std::int64_t prefixes_replicated = 0;
+  std::int64_t prefixes_recomputed = 0;
+  /// Of the hits: tokens whose pages were copied from another group's ranks.
+  std::int64_t copied_tokens = 0;
 };
 
 /// What memory is set aside for.

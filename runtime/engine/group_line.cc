@@ -33,13 +33,23 @@ GroupLine::~GroupLine() {
 }
 
 void GroupLine::admit(Admission admission) {
-  post([this, admission = std::move(admission)]() mutable {
-    try {
-      control_.send(peers_, to_message(admission));
-      if (has_rank_0_) worker_.admit(std::move(admission));
-    } catch (...) {
-      failure_ = std::current_exception();
-    }
+  post_word([this, admission = std::move(admission)]() mutable {
+    control_.send(peers_, to_message(admission));
+    if (has_rank_0_) worker_.admit(std::move(admission));
+  });
+}
+
+void GroupLine::send_pages(std::vector<PageSend> pages) {
+  post_word([this, pages = std::move(pages)] {
+    std::vector<int> owners;
+    for (const PageSend& page : pages) owners.push_back(page.from.owner);
+    std::ranges::sort(owners);
+    const auto same = std::ranges::unique(owners);
+    owners.erase(same.begin(), same.end());
+    std::vector<int> told = worker_.ranks().all(owners);
+    const bool has_some = std::erase(told, control_.rank()) > 0;
+    control_.send(told, to_message(pages));
+    if (has_some) worker_.send_pages(pages);
   });
 }
 
@@ -78,6 +88,17 @@ void GroupLine::post(std::function<void()> action) {
     posted_.push_back(std::move(action));
   }
   news_.notify_one();
+}
+
+/// Nobody answers: what fails is told with the next step.
+void GroupLine::post_word(std::function<void()> action) {
+  post([this, action = std::move(action)] {
+    try {
+      action();
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+  });
 }
 
 void GroupLine::serve() {

@@ -69,6 +69,8 @@ class GroupLine {
 
   /// Tells all of the group of a request. What fails is told with the next step.
   void admit(Admission admission);
+  /// Has its ranks send pages to others that expect them, before what is told later.
+  void send_pages(std::vector<PageSend> pages);
   /// Who leads the run of `plan`.
   int leader_of(const StepPlan& plan) const;
   /// Does a step, of which all of the group are told or only those who do something. With a thread
@@ -83,6 +85,7 @@ class GroupLine {
 
  private:
   void post(std::function<void()> action);
+  void post_word(std::function<void()> action);
   void serve();
   /// Does `part` of a plan, and says what came of it. False when nothing is left to do.
   bool tell(const std::function<void(StepOutcome&)>& part);

@@ -1,6 +1,8 @@
 #include "runtime/engine/job.h"
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -226,8 +228,36 @@ std::function<std::unique_ptr<StepPolicy>()> step_policy(const JobOptions& optio
   return [seed = *options.random_elastic] { return std::make_unique<RandomElastic>(seed); };
 }
 
+/// Whether groups have copies of what others have computed. Not between GPUs: their communicators
+/// run what was asked for first to its end, so a step would wait for what is to come.
+bool copies_prefixes(const Machine& machine, const JobOptions& options, const ModelConfig& config) {
+  return options.groups > 1 && machine.backend() == Backend::kCpu &&
+         shares_prefixes(options, config);
+}
+
+const LinkRate& slowest_link(const JobOptions& options) {
+  const bool one_host =
+      std::ranges::adjacent_find(options.hosts, std::ranges::not_equal_to{}) == options.hosts.end();
+  return one_host ? options.rates.inside_host : options.rates.between_hosts;
+}
+
+Nanoseconds copy_time(const JobOptions& options, const KvPageShape& page) {
+  const auto bytes = static_cast<std::int64_t>(page.page_bytes());
+  return std::max<Nanoseconds>(1, to_nanoseconds(slowest_link(options).seconds(bytes)));
+}
+
+/// Then steps wait a tenth of their time at most.
+std::int64_t move_bandwidth(const JobOptions& options) {
+  constexpr double kShare = 0.1;
+  if (options.move_bandwidth) return *options.move_bandwidth;
+  const double link = slowest_link(options).bytes_per_second;
+  return std::isfinite(link) ? static_cast<std::int64_t>(kShare * link) : 0;
+}
+
 /// What groups have in common.
-PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory, int tp) {
+PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& memory,
+                               const ModelConfig& config, bool copies) {
+  const KvPageShape& page = memory.kv.page;
   return {.page_tokens = options.page_tokens,
           .layout = options.layout,
           .keep = options.keep,
@@ -248,13 +278,16 @@ PlannerOptions planner_options(const JobOptions& options, const WorkerMemory& me
           .replays_answers = replays_answers(options),
           .least_degree = least_degree(options),
           .step_policy = step_policy(options),
-          .page_bytes = memory.tier.page_bytes * tp};
+          .move_bandwidth = move_bandwidth(options),
+          .page_bytes = static_cast<std::int64_t>(page.page_bytes()) * config.part.ranks,
+          .copy_time = copies ? copy_time(options, page) : 0};
 }
 
-GroupSchedule schedule_of(const JobOptions& options, const WorkerMemory& memory, int tp) {
+GroupSchedule schedule_of(const JobOptions& options, const WorkerMemory& memory,
+                          const ModelConfig& config, bool copies) {
   auto policy = make_policy(options.policy, options.degree);
-  auto groups = options_of_groups(*policy, planner_options(options, memory, tp), instances(options),
-                                  memory.kv.pages, memory.tier.places());
+  auto groups = options_of_groups(*policy, planner_options(options, memory, config, copies),
+                                  instances(options), memory.kv.pages, memory.tier.places());
   expects(
       std::ssize(groups) == options.groups && std::ssize(groups.front().group) == options.degree,
       "the policy makes the groups that memory is planned for");
@@ -313,15 +346,18 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
   expects(machine.size() % ranks.tp() == 0, "every rank belongs to an instance");
   expects(instances(options) * ranks.tp() <= machine.size(), "there are ranks for all groups");
   if (ranks.instance_of(machine.rank()) >= instances(options)) memory = nothing_but(memory.kv.page);
+  const bool copies = copies_prefixes(machine, options, model.config);
   const auto worker = agree_on(machine.control(), [&] {
-    return std::make_unique<Worker>(machine, model, memory, store_of(options, memory));
+    Worker::Beside beside{.store = store_of(options, memory)};
+    if (copies) beside.copies_within = options.hang_timeout;
+    return std::make_unique<Worker>(machine, model, memory, std::move(beside));
   });
   ControlChannel control(machine.control(), options.hang_timeout);
   if (!input) {
     follow_coordinator(control, *worker);
     return {};
   }
-  Coordinator coordinator(control, *worker, schedule_of(options, memory, ranks.tp()),
+  Coordinator coordinator(control, *worker, schedule_of(options, memory, model.config, copies),
                           picker_options(options, model.config, memory), input->listener);
   coordinator.use_for_decode(options.decode_strategy);
   coordinator.write_state_when(options.state_wanted);

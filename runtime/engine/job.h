@@ -57,6 +57,9 @@ struct JobOptions {
   /// then a disk. Of no use where nothing is cached.
   std::int64_t kv_host_bytes = 0;
   std::optional<KvDisk> kv_disk;
+  /// Bytes a second of pages that a policy moves, for which steps wait; 0: any. Absent: a tenth of
+  /// what the slowest link carries.
+  std::optional<std::int64_t> move_bandwidth;
   int spare_pages = 0;  // of each instance, beside those of the requests: only moves take them
   std::optional<std::int64_t> memory_limit;
   std::chrono::milliseconds hang_timeout{120'000};  // for control messages, a step's report too

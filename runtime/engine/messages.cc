@@ -246,6 +246,19 @@ StepOrder read_order(const Message& message) {
   return order;
 }
 
+Message to_message(const std::vector<PageSend>& pages) {
+  WireWriter out;
+  out.put(pages);
+  return {MessageType::kSendPages, out.take()};
+}
+
+std::vector<PageSend> read_page_sends(const Message& message) {
+  WireReader in = open_message(message, MessageType::kSendPages);
+  std::vector<PageSend> pages;
+  in.read(pages);
+  return pages;
+}
+
 Message to_message(const StepReport& report) {
   WireWriter out;
   put(out, report);

@@ -2,6 +2,7 @@
 //
 //   coordinator -> worker   Admission   a request exists, or goes on: its tokens, what to measure
 //                           StepOrder   do this step, this way
+//                           SendPages   pages for another group's ranks, which expect them
 //                           Stop        leave; answered with a RankSummary
 //   worker -> coordinator   StepReport  what the step sampled and measured
 //
@@ -29,6 +30,7 @@ namespace longspan {
 enum class MessageType : std::int32_t {
   kAdmission,
   kPlan,
+  kSendPages,
   kStop,
   kReport,
   kSummary,
@@ -123,6 +125,7 @@ struct RankSummary {
 
 Message to_message(const Admission& admission);
 Message to_message(const StepOrder& order);
+Message to_message(const std::vector<PageSend>& pages);
 Message to_message(const StepReport& report);
 Message to_message(const RunReport& report);
 Message to_message(const RankSummary& summary);
@@ -138,6 +141,7 @@ WireReader open_message(const Message& message, MessageType expected);
 /// The reverse; CommError when the type is another or the payload is cut short.
 Admission read_admission(const Message& message);
 StepOrder read_order(const Message& message);
+std::vector<PageSend> read_page_sends(const Message& message);
 StepReport read_report(const Message& message);
 RunReport read_run_report(const Message& message);
 RankSummary read_summary(const Message& message);

@@ -2,6 +2,8 @@
 // model; a stand-in that computes nothing shows what coordinating alone costs.
 #pragma once
 
+#include <vector>
+
 #include "runtime/engine/instance_ranks.h"
 #include "runtime/engine/messages.h"
 #include "runtime/model/transformer.h"
@@ -25,6 +27,8 @@ class StepWorker {
   /// is finished. `layer_done`, if any, hears of each layer on the stream's own thread.
   virtual StepReport execute(const StepOrder& order, const LayerDone& layer_done) = 0;
   StepReport execute(const StepOrder& order) { return execute(order, nullptr); }
+  /// Begins to send this rank's of `pages`, in order, and waits for nothing.
+  virtual void send_pages(const std::vector<PageSend>& pages) = 0;
   virtual RankSummary summary() const = 0;
 
   /// Writes this rank's pages of a held request, or takes up a conversation whose pages are files.

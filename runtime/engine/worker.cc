@@ -11,6 +11,7 @@
 #include "comm/trace_file.h"
 #include "runtime/engine/deal_of_chunk.h"
 #include "runtime/memory/evicted_pages.h"
+#include "runtime/memory/page_copies.h"
 #include "runtime/memory/page_exchange.h"
 
 namespace longspan {
@@ -59,8 +60,7 @@ std::int64_t WorkerMemory::bytes(const ModelConfig& config) const {
   return static_cast<std::int64_t>(kv.bytes() + Transformer::memory_bytes(config, limits));
 }
 
-Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory,
-               std::unique_ptr<PageStore> store)
+Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory, Beside beside)
     : machine_(machine),
       model_(model),
       ranks_(model.config.part.ranks),
@@ -75,8 +75,12 @@ Worker::Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory,
       compute_(machine.device().new_stream()) {
   if (memory.tier.places() > 0) {
     evicted_ = std::make_unique<EvictedPages>(machine.device(), kv_.pages(), memory.tier.buffers,
-                                              memory.tier.places(), std::move(store),
+                                              memory.tier.places(), std::move(beside.store),
                                               patience_to_spill(machine.backend()));
+  }
+  if (beside.copies_within.count() > 0) {
+    copies_ = std::make_unique<PageCopies>(machine.device(), machine.data(), kv_.pages(),
+                                           beside.copies_within);
   }
   transformer_.warm_up(*compute_);
   compute_->synchronize();
@@ -113,11 +117,12 @@ StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) 
   note_owners(plan.owners);
   if (!plan.moves.empty()) move_pages(plan.moves);
   place_pages(plan.grants);
+  receive_pages(plan.fetches);
   note_tokens(plan);
   if (!takes_part(plan)) return {.epoch = plan.epoch, .kv_pages = kv_.pages().used()};
   if (plan.only_waits()) {
-    await_tier();
-    return {.epoch = plan.epoch, .kv_pages = kv_.pages().used(), .tier = tier_news()};
+    await_fetches();
+    return {.epoch = plan.epoch, .kv_pages = kv_.pages().used(), .tier = fetch_news()};
   }
   const ForwardStep step = make_step(order);
   StepReport report;
@@ -128,7 +133,7 @@ StepReport Worker::execute(const StepOrder& order, const LayerDone& layer_done) 
     transformer_.forward(*compute_, step, layer_done);
     report = score(plan, step);
   }
-  report.tier = tier_news();
+  report.tier = fetch_news();
   if (TraceFile* trace = machine_.device().trace()) trace->keep_up();
   return report;
 }

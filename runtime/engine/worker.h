@@ -2,6 +2,7 @@
 // this rank computes, runs it, and reports.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -31,6 +32,7 @@ struct LoadedModel {
 };
 
 class EvictedPages;
+class PageCopies;
 class PageStore;
 struct PageMemory;
 struct SessionIndex;
@@ -47,15 +49,21 @@ struct WorkerMemory {
 
 class Worker final : public StepWorker {
  public:
-  /// Allocates everything this rank will ever need. `store`, if there is one behind the tier's
-  /// buffers, keeps pages that were evicted. Throws OutOfMemory.
-  Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory,
-         std::unique_ptr<PageStore> store = nullptr);
+  /// What a rank has beside its memory.
+  struct Beside {
+    std::unique_ptr<PageStore> store;  // if there is one behind the tier's buffers: keeps pages that were evicted
+    /// How long an exchange may take, where ranks of other groups copy pages; 0: none do.
+    std::chrono::milliseconds copies_within{0};
+  };
+
+  /// Allocates everything this rank will ever need. Throws OutOfMemory.
+  Worker(Machine& machine, LoadedModel& model, const WorkerMemory& memory, Beside beside);
   ~Worker() override;
 
   void admit(Admission admission) override;
   using StepWorker::execute;
   StepReport execute(const StepOrder& order, const LayerDone& layer_done) override;
+  void send_pages(const std::vector<PageSend>& pages) override;
   RankSummary summary() const override;
   PagesReport save_pages(const SavePages& order) override;
   PagesReport restore_pages(const RestorePages& order) override;
@@ -90,8 +98,11 @@ class Worker final : public StepWorker {
   void copy_page(const GrantedPage& grant);
   void exchange_with_tier(const StepPlan& plan);
   void keep_order();
-  void await_tier();
-  TierNews tier_news();
+  void await_tier_copies();
+  void receive_pages(const std::vector<PageFetch>& fetches);
+  void await_fetches();
+  TierNews fetch_news();
+  void note_from_tier(TierNews& news);
   ForwardStep make_step(const StepOrder& order);
   void add_chunk(ForwardStep& step, const PrefillChunk& chunk, Strategy strategy);
   void add_decode_row(ForwardStep& step, const DecodeStep& row);
@@ -131,7 +142,8 @@ class Worker final : public StepWorker {
   std::vector<ForkedTail> forked_tails_;
   std::int64_t bad_attention_;  // bad partials counted by the kernels up to the last step
   std::unique_ptr<EvictedPages> evicted_;  // null: there is no tier
-  std::unique_ptr<Stream> compute_;        // last: drains before what its work touches goes
+  std::unique_ptr<PageCopies> copies_;
+  std::unique_ptr<Stream> compute_;  // last: drains before what its work touches goes
 };
 
 }  // namespace longspan

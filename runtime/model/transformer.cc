@@ -141,10 +141,10 @@ void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerD
   compute.as_one([&] { pass(compute, step, layer_done); });
 }
 
-/// Whether nothing but this rank's kernels takes part in the step, and its launches are few kinds.
+/// Whether steps like it come again and again. What else the device asks of one, it sees.
 bool Transformer::is_one(const ForwardStep& step, const LayerDone& layer_done) const {
-  return step.chunks.empty() && step.rows() > 0 && step.group.size() == 1 &&
-         config_.part.ranks == 1 && !layer_done;
+  const bool decodes = step.rows() > 0 || !step.decode.front().rows.empty();
+  return step.chunks.empty() && decodes && config_.part.ranks == 1 && !layer_done;
 }
 
 void Transformer::pass(Stream& compute, const ForwardStep& step, const LayerDone& layer_done) {

@@ -49,7 +49,8 @@ class StepPolicy {
   StepPolicy& operator=(const StepPolicy&) = delete;
   virtual ~StepPolicy() = default;
 
-  /// Full pages to be moved before the next step. Those that cannot move stay.
+  /// Full pages to be moved before the next step, or before later ones: as many at once as a budget
+  /// allows (move_budget.h), in this order. Those that cannot move stay.
   virtual std::vector<WantedMove> moves(const StepBorder& /*border*/) { return {}; }
   /// The owners of all pages from `border.settled` on: no rank more often than it has places.
   /// Nothing: as they are.

@@ -138,6 +138,16 @@ class BenchTest(RefusalTest):
             self.assertLessEqual(chunk["tokens"], 50)
             self.assertLessEqual(chunk["cached"], 90)
 
+    def test_rates_of_two_ranks_predict_eight(self):
+        with tempfile.TemporaryDirectory() as folder:
+            two = pathlib.Path(folder) / "two.json"
+            two.write_text(json.dumps(self.json("attention", "--tokens", "8", "--calibrate", "off", ranks=2)))
+            answer = json.loads(self.bench("attention", "--predict", str(two), "--degree", "8", "--json"))
+        self.assertEqual((answer["degree"], answer["rates_of"]), (8, str(two)))
+        for chunk in answer["chunks"]:
+            predicted = {row["strategy"]: row["predicted_s"] for row in chunk["strategies"]}
+            self.assertEqual(chunk["chosen_predicted_s"], predicted[chunk["chosen"]])
+
     def test_decode(self):
         for ranks, kv_dtype, value_bytes in ((0, "float32", 4), (3, "bfloat16", 2)):
             answer = self.json("decode", "--context", "1,50", "--rows", "2", "--heads", "6/2x16",
@@ -213,6 +223,8 @@ class BenchTest(RefusalTest):
                 ("more keys than memory", ["attention", "--tokens", "1G", "--heads", "64/64x256"],
                  OUT_OF_MEMORY,
                  "needs .* on each rank, .*lower --tokens"),
+                ("rates that are not there", ["attention", "--predict", "/nowhere/two.json", "--degree", "8"],
+                 NO_INPUT, "cannot read the rates in /nowhere/two.json: No such file"),
                 ("no model", ["load"], USAGE, "MODEL is missing: longspan bench load MODEL"),
                 ("a model that is not there", ["load", "/nowhere/m.gguf"], NO_INPUT,
                  "/nowhere/m.gguf: cannot open the model: No such file"),

@@ -242,7 +242,8 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
       "--ignore-eos --logprobs 20 --prompt-nll "
       "--force-ids ids.json --json --max-num-seqs 4 --memory-limit 512M --hang-timeout 0.5 "
       "--log-level debug --dtype float32 --rope-float32 --trace traces --no-verify "
-      "--max-step-tokens 1K --tbt-slo-ms 40 --policy random_elastic --policy-seed 7");
+      "--max-step-tokens 1K --tbt-slo-ms 40 --policy random_elastic --policy-seed 7 "
+      "--move-bandwidth 2G");
   EXPECT_EQ(options.prompt.kind, PromptKind::kTextFile);
   EXPECT_EQ(options.prompt.value, "-");
   EXPECT_EQ(options.degree, 3);
@@ -257,6 +258,7 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
   EXPECT_TRUE(options.cuda_graphs);
   EXPECT_TRUE(options.random_elastic);
   EXPECT_EQ(options.policy_seed, 7);
+  EXPECT_EQ(options.move_bandwidth, std::int64_t{2} << 30);
   EXPECT_EQ(options.threads, 2);
   EXPECT_EQ(options.max_tokens, 1);
   EXPECT_TRUE(options.ignore_eos);

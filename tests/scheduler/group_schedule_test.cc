@@ -131,6 +131,91 @@ TEST(GroupScheduleTest, WhatWillBeComputedDrawsARequestToo) {
   }
 }
 
+/// Two groups, of which the first has read `named(0, 20)` and is busy with request 7, and request 1
+/// of 21 tokens, which the second is to have copies for.
+GroupSchedule about_to_copy() {
+  GroupSchedule schedule =
+      ::longspan::schedule(PolicyKind::kStaticSp, 2, 5,
+                           {.page_tokens = kPageTokens, .chunk_tokens = 8, .copy_time = 1}, 8);
+  EXPECT_TRUE(schedule.submit(named(0, 20)));
+  run_out(schedule, 0);
+  EXPECT_TRUE(schedule.submit({.id = 7, .prompt_tokens = 20, .max_new = 1}));
+  EXPECT_TRUE(schedule.submit(named(1, 21)));
+  EXPECT_EQ(schedule.group_of(1), 1) << "5 pages and 2 tokens against 21 and 2";
+  EXPECT_EQ(schedule.prefix_counts().replicated, 1);
+  return schedule;
+}
+
+/// All that `plan` fetches has come.
+TierNews came(const StepPlan& plan) {
+  TierNews news;
+  for (const PageFetch& fetch : plan.fetches) news.fetched.push_back({fetch.at, true, 1});
+  return news;
+}
+
+TEST(GroupScheduleTest, WhatAnotherGroupHasIsLentUntilItHasBeenCopied) {
+  GroupSchedule schedule = about_to_copy();
+  const auto asks = schedule.next(1);
+  ASSERT_EQ(asks->fetches.size(), 5u);
+  EXPECT_TRUE(asks->only_waits());
+  const auto source = [&](std::int64_t page) { return asks->fetches[page].from; };
+  const auto target = [&](std::int64_t page) { return asks->fetches[page].at.owner; };
+  for (const std::int64_t page : {0, 1, 2, 3, 4}) {
+    EXPECT_TRUE(asks->fetches[page].sent);
+    EXPECT_EQ(schedule.group_with(source(page).owner), 0);
+    EXPECT_EQ(schedule.group_with(target(page)), 1);
+    EXPECT_EQ(target(page), target(page % 2)) << "as the layout wants it";
+    const Page* lent = schedule.planner(0).ledger().find(source(page));
+    EXPECT_EQ(lent->state, PageState::kCached);
+    EXPECT_EQ(lent->leases, 1);
+  }
+  // 7 has 5 pages of 16, and 5 are lent: 6 are left for others.
+  EXPECT_TRUE(schedule.submit({.id = 5, .prompt_tokens = 25, .max_new = 1, .like = 7}));
+  EXPECT_TRUE(schedule.next(0));
+  EXPECT_EQ(schedule.planner(0).running(), 1) << "of 7 pages";
+  (void)schedule.completed(0, {});
+  (void)schedule.completed(1, {});
+  EXPECT_FALSE(schedule.next(1)->fetches.size()) << "they are on their way";
+  schedule.note(1, came(*asks));
+  (void)schedule.completed(1, {});
+  for (const PageFetch& fetch : asks->fetches) {
+    EXPECT_EQ(schedule.planner(0).ledger().find(fetch.from)->leases, 0);
+    EXPECT_TRUE(schedule.planner(1).ledger().find(fetch.at)->indexed);
+  }
+  EXPECT_EQ(schedule.planner(1).copied(), 5);
+  EXPECT_TRUE(schedule.next(0));
+  EXPECT_EQ(schedule.planner(0).running(), 2);
+  const auto reads = schedule.next(1);
+  ASSERT_EQ(reads->prefill.size(), 1u);
+  EXPECT_EQ(reads->prefill[0].first, 20);
+}
+
+// What comes is written to its pages, so they must be its own until then.
+TEST(GroupScheduleTest, WhoEndsWhilePagesAreSentToItKeepsItsPagesUntilTheyHaveCome) {
+  GroupSchedule schedule = about_to_copy();
+  const auto asks = schedule.next(1);
+  schedule.abort(1);
+  (void)schedule.completed(1, {});
+  EXPECT_EQ(schedule.planner(1).running(), 1);
+  EXPECT_TRUE(schedule.next(1)->only_waits());
+  schedule.note(1, came(*asks));
+  (void)schedule.completed(1, {});
+  EXPECT_TRUE(schedule.planner(1).idle());
+  EXPECT_EQ(schedule.planner(1).ledger().counts().at(PageState::kCached), 5) << "for the next one";
+  EXPECT_EQ(schedule.planner(0).ledger().counts().pinned, 0);
+}
+
+TEST(GroupScheduleTest, WhatIsGoneByThenOrCannotBeKeptIsReadAgain) {
+  GroupSchedule schedule = about_to_copy();
+  EXPECT_TRUE(schedule.submit({.id = 5, .prompt_tokens = 44, .max_new = 1, .like = 7}));
+  EXPECT_TRUE(schedule.next(0)) << "7 and 5 are promised all 16 pages";
+  EXPECT_EQ(schedule.planner(0).running(), 2);
+  const auto plan = schedule.next(1);
+  EXPECT_TRUE(plan->fetches.empty());
+  ASSERT_EQ(plan->prefill.size(), 1u);
+  EXPECT_EQ(plan->prefill[0].first, 0);
+}
+
 TEST(GroupScheduleTest, AnotherAnswerGoesWhereItsPromptIsRead) {
   GroupSchedule schedule = two_groups();
   ASSERT_TRUE(schedule.submit({.id = 0, .prompt_tokens = 20, .max_new = 3}));
@@ -196,6 +281,8 @@ class RandomGroups {
                           .run_steps = 1 + below(6),
                           .cuts_are_fixed = below(2) == 0};
     if (below(2)) common.step_rows = 1 + below(60);
+    if (below(4) > 0) common.copy_time = 1 + below(4'000'000);
+    if (below(3) == 0) common.hit_pages = 2;
     page_tokens_ = common.page_tokens;
     schedule_.emplace(schedule(kind, 1 + below(instances), instances, common, 2 + below(20)));
     for (int group = 0; group < schedule_->groups(); ++group) {
@@ -203,6 +290,9 @@ class RandomGroups {
       replays_.back().prompt_of = [this](RequestId id) { return shapes_.at(id).prompt_tokens; };
       replays_.back().name_of = [this](RequestId id, std::int64_t page) {
         return shapes_.at(id).names.at(page);
+      };
+      replays_.back().other_holds = [this](PageRef at, const PageHash& name) {
+        return replays_[schedule_->group_with(at.owner)].holds(at, name);
       };
     }
     under_way_.resize(schedule_->groups());
@@ -222,10 +312,16 @@ class RandomGroups {
       EXPECT_GE(computed, shape.prompt_tokens);
       EXPECT_LE(computed, shape.prompt_tokens + shape.max_new - 1);
     }
+    for (int group = 0; group < schedule_->groups(); ++group) {
+      EXPECT_EQ(schedule_->planner(group).ledger().counts().pinned, 0) << "all was given back";
+      EXPECT_EQ(schedule_->planner(group).copied(), replays_[group].sent());
+      copied += replays_[group].sent();
+    }
   }
 
   /// Steps that began while another group's was under way, and those that needed no plan.
   int together = 0, of_runs = 0;
+  std::int64_t copied = 0;  // pages
 
  private:
   struct UnderWay {
@@ -287,6 +383,7 @@ class RandomGroups {
 
   void end_step(int group) {
     UnderWay& step = *under_way_[group];
+    schedule_->note(group, replays_[group].news(step.plan));
     (void)schedule_->completed(group, step.sampled);
     if (step.run.goes_on() && step_on(step.plan, step.run, step.sampled) && below(5) > 0) {
       step.sampled = replays_[group].apply(step.plan);
@@ -312,16 +409,19 @@ class RandomGroups {
 
 TEST(GroupScheduleTest, RandomJobsEndWithEveryTokenComputedOnceAndNoGroupWaitingForAnother) {
   int together = 0, of_runs = 0;
+  std::int64_t copied = 0;
   for (int seed = 0; seed < 400; ++seed) {
     SCOPED_TRACE(seed);
     RandomGroups job(seed);
     job.run();
     together += job.together;
     of_runs += job.of_runs;
+    copied += job.copied;
     if (testing::Test::HasFailure()) break;
   }
   EXPECT_GT(together, 2000);
   EXPECT_GT(of_runs, 1000);
+  EXPECT_GT(copied, 100);
 }
 
 }  // namespace

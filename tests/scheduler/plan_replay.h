@@ -84,9 +84,11 @@ class Replay {
         later.push_back(fetch);
         continue;
       }
-      const bool good = random_() % 8 > 0;
+      const bool good = fetch.sent || random_() % 8 > 0;
+      if (fetch.sent) expect_sent(fetch);
       news.fetched.push_back({.at = fetch.at, .good = good, .took = 1 + int(random_() % 1000)});
       if (!good) tier_.erase({fetch.from.owner, fetch.from.slot});
+      sent_ += fetch.sent;
       if (is_there(fetch) && !good) {
         const auto first = missed_.emplace(fetch.request, fetch.page).first;
         first->second = std::min(first->second, fetch.page);
@@ -100,6 +102,16 @@ class Replay {
   /// Whether something that the request was to have of a tier was not there.
   bool has_missed(RequestId id) const { return missed_.contains(id); }
   std::int64_t spilled() const { return spilled_; }
+  /// Pages that came from other groups.
+  std::int64_t sent() const { return sent_; }
+  /// Whether all of a page of that name has been written there, and nothing since.
+  bool holds(PageRef at, const PageHash& name) const {
+    const auto slot = in_slot_.find({at.owner, at.slot});
+    if (slot == in_slot_.end() || slot->second.generation != at.generation) return false;
+    const auto& [writer, page] = std::pair(slot->second.writer, slot->second.page);
+    return name_of(writer, page) == name &&
+           most_computed_.at(writer) >= (page + 1) * options_.page_tokens;
+  }
   std::int64_t fetched() const { return fetched_; }
 
   const std::map<RequestId, std::int64_t>& computed() const { return computed_; }
@@ -113,6 +125,8 @@ class Replay {
   std::function<std::int64_t(RequestId)> prompt_of;
   /// By which a page of a request is told from others; none for what nobody shares.
   std::function<PageHash(RequestId, std::int64_t page)> name_of;
+  /// Whether another group's rank holds what is there by that name: Replay::holds() of that.
+  std::function<bool(PageRef, const PageHash&)> other_holds;
 
  private:
   struct SlotContents {
@@ -137,14 +151,21 @@ class Replay {
   void begin(const StepPlan& plan, const PageFetch& fetch) {
     EXPECT_THAT(plan.group, testing::Contains(fetch.at.owner));
     EXPECT_TRUE(is_there(fetch));
+    fetching_.push_back(fetch);
+    fetched_to_[fetch.request] = fetch.page + 1;
+    if (fetch.sent) return expect_sent(fetch);
     EXPECT_EQ(fetch.at.owner, fetch.from.owner);
     const auto place = tier_.find({fetch.from.owner, fetch.from.slot});
     ASSERT_NE(place, tier_.end());
     EXPECT_EQ(place->second.generation, fetch.from.generation);
     EXPECT_EQ(place->second.page, fetch.page);
     EXPECT_EQ(name_of(place->second.writer, fetch.page), name_of(fetch.request, fetch.page));
-    fetching_.push_back(fetch);
-    fetched_to_[fetch.request] = fetch.page + 1;
+  }
+  /// From when it begins until it has come.
+  void expect_sent(const PageFetch& fetch) const {
+    EXPECT_TRUE(is_there(fetch)) << "it is written where it comes to be";
+    EXPECT_THAT(options_.group, testing::Not(testing::Contains(fetch.from.owner)));
+    EXPECT_TRUE(other_holds(fetch.from, name_of(fetch.request, fetch.page)));
   }
   /// Whether the page that is to be filled is still the request's.
   bool is_there(const PageFetch& fetch) const {
@@ -327,6 +348,7 @@ class Replay {
   std::map<RequestId, std::int64_t> fetched_to_;  // pages
   std::map<RequestId, std::int64_t> missed_;      // the first page that was not there
   std::int64_t spilled_ = 0;
+  std::int64_t sent_ = 0;
   std::int64_t fetched_ = 0;
   std::int64_t hits_ = 0;
   std::int64_t forks_ = 0;

@@ -19,6 +19,7 @@ using testing::ElementsAre;
 struct Script {
   std::function<std::vector<int>(const StepBorder&)> group = nullptr;
   std::function<std::optional<std::vector<int>>(const StepBorder&)> owners = nullptr;
+  std::function<std::vector<WantedMove>(const StepBorder&)> moves = nullptr;
 };
 
 class Scripted final : public StepPolicy {
@@ -30,6 +31,9 @@ class Scripted final : public StepPolicy {
   }
   std::optional<std::vector<int>> owners(const StepBorder& border) override {
     return script_.owners ? script_.owners(border) : StepPolicy::owners(border);
+  }
+  std::vector<WantedMove> moves(const StepBorder& border) override {
+    return script_.moves ? script_.moves(border) : StepPolicy::moves(border);
   }
 
  private:
@@ -130,6 +134,43 @@ TEST(StepPlannerElasticTest, PlacesFollowTheOwners) {
   planner.completed({{0, 5}});
   (void)planner.next();
   EXPECT_FALSE(planner.ledger().runs(2)) << "nothing is left";
+}
+
+// Five pages on rank 0 are to be on rank 1, which is said once, and then page 3 on rank 2 instead.
+// The budget is a page a step, and two were saved up.
+TEST(StepPlannerElasticTest, WhatMovesGoesInPiecesOfTheBudgetAndEachStepGoesOnBetween) {
+  PlannerOptions options =
+      elastic({12, 12, 12}, {.owners = all_on(0), .moves = [](const StepBorder& border) {
+                               std::vector<WantedMove> moves;
+                               for (int page = 0; page < 5 && border.computed == 20; ++page) {
+                                 moves.push_back({page, 1});
+                               }
+                               if (border.computed == 21) moves = {{3, 2}};
+                               return moves;
+                             }});
+  options.page_bytes = 1000;
+  options.move_bandwidth = 400'000;
+  options.headroom = 8;
+  options.chunk_tokens = 64;
+  StepPlanner planner(options);
+  ASSERT_TRUE(planner.submit({.id = 0, .prompt_tokens = 20, .max_new = 9}));
+  Nanoseconds now = 0;
+  std::vector<std::vector<std::pair<std::int64_t, int>>> moved;
+  std::vector<std::int64_t> left;
+  while (const auto plan = planner.next(nullptr, now += 2'500'000)) {
+    moved.emplace_back();
+    for (const PageMove& move : plan->moves) moved.back().emplace_back(move.page, move.to.owner);
+    left.push_back(planner.moves_left());
+    EXPECT_EQ(plan->prefill.size() + plan->decode.size(), 1u) << "it goes on";
+    planner.completed({{0, 5}});
+    EXPECT_EQ(planner.ledger().check(), std::nullopt);
+  }
+  using Moves = std::vector<std::pair<std::int64_t, int>>;
+  ASSERT_EQ(moved.size(), 9u);
+  EXPECT_EQ(moved[1], (Moves{{0, 1}, {1, 1}, {2, 1}}));
+  EXPECT_EQ(moved[2], (Moves{{3, 2}}));
+  EXPECT_EQ(moved[3], (Moves{{4, 1}}));
+  EXPECT_THAT(left, ElementsAre(0, 2, 1, 0, 0, 0, 0, 0, 0));
 }
 
 TEST(StepPlannerElasticTest, APolicyThatWantsWhatThereIsNotIsRefused) {

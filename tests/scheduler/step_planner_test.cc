@@ -1223,6 +1223,7 @@ class RandomJob {
       auto plan = planner_.next(below(4) == 0 ? nullptr : &costs_, now_);
       if (!plan) continue;
       ++plans_made;
+      expect_pieces(*plan);
       expect_who_may_goes_back(*plan, replay);
       take_steps(*std::move(plan), replay);
       if (testing::Test::HasFatalFailure()) return;
@@ -1299,9 +1300,21 @@ class RandomJob {
     if (!elastic) return options;
     options.headroom = below(5);
     options.least_degree = 1;
+    options.page_bytes = 1000;
+    if (below(2)) options.move_bandwidth = 1000 * (1 + below(20));
     const auto seed = static_cast<std::uint64_t>(below(1 << 30));
     options.step_policy = [seed] { return std::make_unique<RandomElastic>(seed); };
     return options;
+  }
+
+  /// What moves keeps within the budget, border by border and in all.
+  void expect_pieces(const StepPlan& plan) {
+    if (options_.move_bandwidth == 0) return;
+    const std::int64_t a_second = options_.move_bandwidth / options_.page_bytes;
+    EXPECT_LE(std::ssize(plan.moves), a_second);
+    moved_ += std::ssize(plan.moves);
+    EXPECT_LE(moved_ * options_.page_bytes * 1'000'000'000,
+              now_ * options_.move_bandwidth + options_.page_bytes * 1'000'000'000);
   }
 
   /// Whether there is more to come: some come before a step.
@@ -1390,6 +1403,7 @@ class RandomJob {
   std::set<RequestId> aborted_;
   RequestId next_ = 0;
   Nanoseconds now_ = 0;
+  std::int64_t moved_ = 0;  // pages
 };
 
 TEST(StepPlannerTest, RandomJobsEndWithEveryTokenComputedAndNoRankOverCommitted) {

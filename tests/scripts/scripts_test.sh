@@ -196,6 +196,56 @@ FAKE
 }
 
 # What the table says of a source is still so, or the script says which line is not.
+# A model of 4 layers on made-up machines: attention of T tokens takes 1e-6 T^2 / N s, what else a
+# prompt takes 2 / N + 1 s; a token 5 ms of weights, 4 ms of 512 keys, 1 ms (sliced: 3) of exchanges,
+# and 4 ms of each GPU's more than two.
+gpu_scaling_predicts_by_what_one_and_two_did() {
+  fake longspan <<'FAKE'
+while [ $# -gt 1 ]; do
+  case $1 in --degree) n=$2 ;; --tokens) t=$2 ;; --predict) grep -q '"rows": 512, "flops_per_second"' "$2" || exit 1 ;; esac
+  shift
+done
+echo '{"chunks": [{"chosen": "ring", "chosen_predicted_s": '"$((t * t / n))e-6"'}]}'
+FAKE
+  cat >"$scratch/cells.jsonl" <<'CELLS'
+{"cell": "attention 1x512", "seconds": {"512": {"contiguous": {"ring": 0.262144}}}}
+{"cell": "attention 2x512", "seconds": {"1024": {"zigzag": {"ring": 0.6, "all-gather": 0.786432}}}}
+{"cell": "rates 2", "rates": {"inside_host": {"bytes_per_second": 8.256e6}}}
+{"cell": "rates decode", "seconds": {"64": 0.000125, "128": 0.00025, "512": 0.001}}
+{"cell": "prefill 1x512", "prefill_s": 4.048576, "token_ms": 9}
+{"cell": "prefill 2x512", "prefill_s": 2.524288, "token_ms": 8}
+{"cell": "sliced 2x512", "token_ms": 7.5}
+{"cell": "degrees 4 elastic", "token_ms": 3, "steps": [[1, [0]], [2, [0, 1]], [3, [0, 1]], [4, [1, 2, 3]]]}
+{"cell": "degrees 4 static 2", "token_ms": 1, "steps": [[1, [0, 1]], [1.5, [0, 1]], [1, [0, 1]], [1, [0, 1]]]}
+{"cell": "degrees 4 static 3", "token_ms": 2, "steps": [[1, [0]], [1, [0]], [1, [0]], [3.9, [0, 1, 2]]]}
+CELLS
+  run 0 scripts/gpu-scaling --predict --small --gpus 4 --out "$scratch/cells.jsonl" --binary "$scratch/bin/longspan"
+  expect 'attention 4x512      ms a layer                     1048.576'
+  expect 'attention 4x512      the same, as far off as two    1200.000'
+  expect 'prefill 4x512        s of prefill                      1.762'
+  expect 'prefill 4x512        ms a token                       15.000'
+  expect 'sliced 4x512         ms a token                       13.250'
+  expect '512 tokens in chunks of 64 on 4: 2 changes between chunks, ms each: median 300.000, mean 300.000'
+  sed -i /rates/d "$scratch/cells.jsonl"
+  run 1 scripts/gpu-scaling --predict --small --gpus 4 --out "$scratch/cells.jsonl" --binary "$scratch/bin/longspan"
+  expect 'gpu-scaling: there is no cell rates 2: run this on two GPUs first'
+}
+
+gpu_scaling_reads_chunks_from_traces() {
+  cat >"$scratch/rank-0.json" <<'TRACE'
+{"traceEvents": [{"name": "thread_name", "ph": "M", "pid": 0, "args": {"name": "host"}},
+ {"name": "prefill step", "ts": 1e6, "dur": 2e6, "pid": 0, "args": {"epoch": 1, "rows": 7}},
+ {"name": "prefill step", "ts": 4e6, "dur": 1e6, "pid": 0, "args": {"epoch": 2, "rows": 0}}]}
+TRACE
+  cat >"$scratch/rank-1.json" <<'TRACE'
+{"traceEvents": [{"name": "prefill step", "ts": 5e6, "dur": 3e6, "pid": 1, "args": {"epoch": 2, "rows": 7}},
+ {"name": "prefill step", "ts": 0.5e6, "dur": 1e6, "pid": 1, "args": {"epoch": 1, "rows": 6}}]}
+TRACE
+  run 0 env PYTHONPATH=bench python3 -B -c \
+    "from degree_changes import prefill_steps; print(prefill_steps('$scratch'))"
+  expect '[(2.5, [0, 1]), (5.0, [1])]'
+}
+
 mutants_match_the_sources() {
   run 0 scripts/check-mutants --list
   expect 'attention/ring_attention.cc:'

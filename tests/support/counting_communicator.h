@@ -29,6 +29,7 @@ class CountingCommunicator final : public Communicator {
   void exchange(Stream& stream, std::vector<Send> sends, std::vector<Receive> receives) override;
   void transfer(std::vector<Send> sends, std::vector<Receive> receives, Patience patience) override;
   Traffic traffic() const override { return inner_.traffic(); }
+  bool is_prompt() const override { return inner_.is_prompt(); }
 
  private:
   void count(const std::vector<Send>& sends, const std::vector<Receive>& receives);

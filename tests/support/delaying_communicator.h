@@ -24,6 +24,7 @@ class DelayingCommunicator final : public Communicator {
   void exchange(Stream& stream, std::vector<Send> sends, std::vector<Receive> receives) override;
   void transfer(std::vector<Send> sends, std::vector<Receive> receives, Patience patience) override;
   Traffic traffic() const override { return inner_.traffic(); }
+  bool is_prompt() const override { return inner_.is_prompt(); }
 
  private:
   std::chrono::microseconds draw();

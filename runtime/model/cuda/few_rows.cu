@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "attention/cuda/early_launch.cuh"
 #include "attention/cuda/grid.h"
 #include "attention/cuda/warp.cuh"
 #include "comm/cuda/cuda_check.h"
+#include "comm/cuda/early_launch.cuh"
 #include "comm/error.h"
 #include "runtime/model/cuda/few_rows.h"
 #include "runtime/model/cuda/narrow_values.cuh"
@@ -124,8 +124,10 @@ void launch_with(const MatrixProduct& work, cudaStream_t stream) {
       few_rows_kernel<1, kEach>, few_rows_kernel<2, kEach>, few_rows_kernel<3, kEach>,
       few_rows_kernel<4, kEach>};
   static_assert(std::size(kKernels) == kFewRows);
-  launch_early(kKernels[work.rows - 1], blocks_for(work.outputs, kWarps * kEach), kWarps * kWarp,
-               stream, "multiplying a few rows", work);
+  launch_early({.grid = blocks_for(work.outputs, kWarps * kEach),
+                .threads = kWarps * kWarp,
+                .stream = stream},
+               kKernels[work.rows - 1], "multiplying a few rows", work);
 }
 
 bool is_aligned(const void* address, std::int64_t stride) {

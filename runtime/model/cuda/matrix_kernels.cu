@@ -1,9 +1,9 @@
 #include <cuda_bf16.h>
 
-#include "attention/cuda/early_launch.cuh"
 #include "attention/cuda/grid.h"
 #include "attention/cuda/warp.cuh"
 #include "comm/cuda/cuda_check.h"
+#include "comm/cuda/early_launch.cuh"
 #include "runtime/model/cuda/matrix_kernels.h"
 #include "runtime/model/cuda/narrow_values.cuh"
 
@@ -57,9 +57,10 @@ void launch_narrow_rows(const float* x, std::int64_t rows, std::int64_t width, s
   if (rows == 0 || width == 0) return;
   if (width == stride && width % 8 == 0 && is_at_vector(x) && is_at_vector(out)) {
     const std::int64_t count = rows * width / 8;
-    return launch_early(narrow_eights_kernel, blocks_for(count, kThreads), kThreads, stream,
-                        "narrowing rows", reinterpret_cast<const float4*>(x), count,
-                        reinterpret_cast<uint4*>(out));
+    return launch_early(
+        {.grid = blocks_for(count, kThreads), .threads = kThreads, .stream = stream},
+        narrow_eights_kernel, "narrowing rows", reinterpret_cast<const float4*>(x), count,
+        reinterpret_cast<uint4*>(out));
   }
   narrow_kernel<<<blocks_for(rows, 1), kThreads, 0, stream>>>(
       x, rows, width, stride, reinterpret_cast<__nv_bfloat16*>(out));

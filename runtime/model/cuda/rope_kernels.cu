@@ -7,6 +7,7 @@
 #include "attention/cuda/grid.h"
 #include "attention/cuda/warp.cuh"
 #include "comm/cuda/cuda_check.h"
+#include "comm/cuda/early_launch.cuh"
 #include "runtime/model/cuda/rope_kernels.h"
 
 namespace longspan {
@@ -135,6 +136,8 @@ __global__ void angles_kernel(RopeAngles work) {
 
 /// A warp per row and query head.
 __global__ void turn_kernel(QkvRows rows, float* q_out) {
+  let_next_kernel_in();
+  wait_for_kernel_before();
   const RowShape shape(rows);
   const int heads = rows.heads.query_heads;
   const std::int64_t step = std::int64_t{gridDim.x} * kWarps;
@@ -150,6 +153,8 @@ __global__ void turn_kernel(QkvRows rows, float* q_out) {
 
 /// A warp per row and KV head; targets in the grid's y.
 __global__ void store_kernel(QkvRows rows, const KvTarget* targets, std::int64_t count) {
+  let_next_kernel_in();
+  wait_for_kernel_before();
   const RowShape shape(rows);
   const int heads = rows.heads.kv_heads;
   const std::int64_t step = std::int64_t{gridDim.x} * kWarps;
@@ -182,8 +187,8 @@ void launch_rope_angles(const RopeAngles& work, cudaStream_t stream) {
 void launch_turn_queries(const QkvRows& rows, float* q_out, cudaStream_t stream) {
   if (rows.rows == 0) return;
   const unsigned blocks = blocks_for(rows.rows * rows.heads.query_heads, kWarps);
-  turn_kernel<<<blocks, kThreads, 0, stream>>>(rows, q_out);
-  cuda_check(cudaGetLastError(), "turning queries");
+  launch_early({.grid = blocks, .threads = kThreads, .stream = stream}, turn_kernel,
+               "turning queries", rows, q_out);
 }
 
 void launch_store_kv(const QkvRows& rows, const KvTarget* targets, std::int64_t count,
@@ -193,8 +198,8 @@ void launch_store_kv(const QkvRows& rows, const KvTarget* targets, std::int64_t 
   constexpr unsigned kMostX = 4096;  // blocks of short targets have nothing to do
   const dim3 grid(std::min(blocks_for(most_rows * rows.heads.kv_heads, kWarps), kMostX),
                   static_cast<unsigned>(std::min(count, kMostY)));
-  store_kernel<<<grid, kThreads, 0, stream>>>(rows, targets, count);
-  cuda_check(cudaGetLastError(), "storing keys and values");
+  launch_early({.grid = grid, .threads = kThreads, .stream = stream}, store_kernel,
+               "storing keys and values", rows, targets, count);
 }
 
 }  // namespace longspan

@@ -3,10 +3,10 @@
 
 #include <algorithm>
 
-#include "attention/cuda/early_launch.cuh"
 #include "attention/cuda/grid.h"
 #include "attention/cuda/warp.cuh"
 #include "comm/cuda/cuda_check.h"
+#include "comm/cuda/early_launch.cuh"
 #include "comm/error.h"
 #include "runtime/model/cuda/narrow_values.cuh"
 #include "runtime/model/cuda/row_kernels.h"
@@ -150,8 +150,9 @@ void norm_rows(const float* x, std::int64_t rows, const NormWeight& norm, Out* o
   if (rows == 0) return;
   const bool in_fours =
       norm.hidden % 4 == 0 && is_at_vector(x) && is_at_vector(norm.weight) && is_at_vector(out);
-  launch_early(in_fours ? rms_norm_kernel<float4, Out> : rms_norm_kernel<float, Out>,
-               blocks_for(rows, 1), kThreads, stream, "norming rows", x, rows, norm, out);
+  launch_early({.grid = blocks_for(rows, 1), .threads = kThreads, .stream = stream},
+               in_fours ? rms_norm_kernel<float4, Out> : rms_norm_kernel<float, Out>,
+               "norming rows", x, rows, norm, out);
 }
 
 template <typename Value>
@@ -215,9 +216,9 @@ void launch_glu(const std::uint16_t* gate_up, std::int64_t rows, int ffn, Activa
   if (rows == 0 || ffn == 0) return;
   const int eights = ffn / 8;
   const std::int64_t count = rows * eights;
-  launch_early(activation == Activation::kSilu ? glu_eights_kernel<true> : glu_eights_kernel<false>,
-               blocks_for(count, kThreads), kThreads, stream, "activating rows",
-               reinterpret_cast<const uint4*>(gate_up), count, eights,
+  launch_early({.grid = blocks_for(count, kThreads), .threads = kThreads, .stream = stream},
+               activation == Activation::kSilu ? glu_eights_kernel<true> : glu_eights_kernel<false>,
+               "activating rows", reinterpret_cast<const uint4*>(gate_up), count, eights,
                reinterpret_cast<uint4*>(out));
 }
 

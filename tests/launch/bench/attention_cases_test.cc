@@ -85,6 +85,17 @@ TEST(AttentionCasesTest, StrategiesThatALayoutForbidsAreLeftOut) {
             (std::vector{Strategy::kRing, Strategy::kAllGather, Strategy::kDoubleRing}));
 }
 
+TEST(AttentionCasesTest, EveryWayToDivideTheRanksHasAPlaceAndTheFirstMayBeChosen) {
+  BenchAttentionOptions options = options_of({100}, 7);
+  options.heads = {.query_heads = 32, .kv_heads = 8, .head_dim = 128};
+  options.strategies.named = {Strategy::kUsp, Strategy::kRing};
+  const auto cases = attention_cases(options, std::vector<int>(8, 0));
+  const PlannedStrategy four{Strategy::kUsp, 4}, two{Strategy::kUsp, 2};
+  EXPECT_EQ(cases.front().plans, (std::vector{four, two, PlannedStrategy{Strategy::kRing, 1}}));
+  EXPECT_TRUE(cases.front().question().planned->contains(four));
+  EXPECT_EQ(room_for(cases).strategies, (std::vector<StrategySet>{{four, {}}, {two}}));
+}
+
 TEST(AttentionCasesTest, PagesLieWhereTheirTokensAreComputedIfTheLayoutAllows) {
   for (const AttentionCase& one : attention_cases(
            options_of({1, 15, 16, 17, 100}, 23, {Layout::kBlockCyclic, Layout::kFolded}),
@@ -126,7 +137,11 @@ TEST(AttentionCasesTest, TheRoomHoldsEveryCase) {
       EXPECT_LE(share.cached + share.tokens, room.pages * 16);
     }
     EXPECT_LE(one.shape.columns(), room.limits.all_columns);
-    for (const PlannedStrategy& plan : one.plans) EXPECT_TRUE(room.strategies.contains(plan));
+    for (const PlannedStrategy& plan : one.plans) {
+      EXPECT_EQ(std::ranges::count_if(room.strategies,
+                                      [&](const StrategySet& set) { return set.contains(plan); }),
+                1);
+    }
   }
 }
 

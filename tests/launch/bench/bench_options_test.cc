@@ -93,6 +93,15 @@ TEST(BenchOptionsTest, EveryFlagOfAttentionReachesItsField) {
   EXPECT_EQ(options.log_level, LogLevel::kDebug);
 }
 
+TEST(BenchOptionsTest, APredictionNeedsToKnowForHowManyRanks) {
+  EXPECT_EQ(attention("--predict two.json --degree 8").predict, "two.json");
+  EXPECT_FALSE(attention("").predict);
+  EXPECT_EQ(refusal("bench attention --predict two.json"),
+            "--predict needs to know for how many ranks; add --degree N");
+  EXPECT_EQ(refusal("bench attention --predict two.json --degree 8 --plot p.svg"),
+            "--plot draws what was measured; leave it out with --predict");
+}
+
 TEST(BenchOptionsTest, AllAndAutoAreWordsOfTheirOwn) {
   EXPECT_EQ(attention("--layout all").layouts.size(), 5u);
   EXPECT_EQ(attention("--strategy all").strategies, StrategyWish{});

@@ -50,6 +50,21 @@ TEST(BenchFiguresTest, AttentionMeasuresEveryLegalStrategyOfEveryCase) {
   });
 }
 
+TEST(BenchFiguresTest, AttentionMeasuresEveryWayToDivideTheRanks) {
+  BenchAttentionOptions options = attention_options();
+  options.tokens = {37};
+  options.layouts = {Layout::kBlockCyclic};
+  options.strategies.named = {Strategy::kUsp};
+  test::run_machines(6, [&](Machine& machine) {
+    AttentionBench bench(machine, options, 6);
+    std::vector<int> inner;
+    bench.run(kRunning, [&](const AttentionFigure& figure) {
+      for (const StrategyFigure& one : figure.strategies) inner.push_back(one.plan.inner);
+    });
+    EXPECT_EQ(inner, (std::vector{3, 2}));
+  });
+}
+
 TEST(BenchFiguresTest, AttentionStopsOnAllRanksWhenOneIsInterrupted) {
   const BenchAttentionOptions options = attention_options();
   test::run_machines(kRanks, [&](Machine& machine) {

@@ -245,7 +245,8 @@ TEST_F(CalibrationCacheTest, TheFolderFollowsTheXdgSpecification) {
 TEST_F(CalibrationCacheTest, AllRanksTakeTheFileThatRankZeroFinds) {
   test::run_machines(3, [&](Machine& machine) {
     const auto kernels = new_cpu_attention_kernels({3, 1, 16}, 0.25f);
-    const CalibrationKey key = calibration_key(machine, *kernels, whole_group(machine), "1", "");
+    const CalibrationKey key =
+        calibration_key(machine, *kernels, whole_group(machine), "1", "", {});
     if (machine.rank() == 0) {
       write_calibration(calibration_file(folder_.path(), key), key, CalibrationEffort::kFull,
                         kRates);
@@ -261,7 +262,8 @@ TEST_F(CalibrationCacheTest, AllRanksTakeTheFileThatRankZeroFinds) {
 TEST_F(CalibrationCacheTest, WhatIsMeasuredIsKeptForTheNextStart) {
   test::run_machines(2, [&](Machine& machine) {
     const auto kernels = new_cpu_attention_kernels({3, 1, 16}, 0.25f);
-    const CalibrationKey key = calibration_key(machine, *kernels, whole_group(machine), "1", "");
+    const CalibrationKey key =
+        calibration_key(machine, *kernels, whole_group(machine), "1", "", {});
     const auto path = calibration_file(folder_.path(), key);
     const MachineRates rates = rates_for(machine, *kernels, CalibrationEffort::kQuick, key,
                                          whole_group(machine), folder_.path());
@@ -276,7 +278,8 @@ TEST_F(CalibrationCacheTest, WhatIsMeasuredIsKeptForTheNextStart) {
 TEST_F(CalibrationCacheTest, WithCalibrationOffNoFileIsReadOrWritten) {
   test::run_machines(2, [&](Machine& machine) {
     const auto kernels = new_cpu_attention_kernels({3, 1, 16}, 0.25f);
-    const CalibrationKey key = calibration_key(machine, *kernels, whole_group(machine), "1", "");
+    const CalibrationKey key =
+        calibration_key(machine, *kernels, whole_group(machine), "1", "", {});
     expect_equal(rates_for(machine, *kernels, CalibrationEffort::kOff, key, whole_group(machine),
                            folder_.path()),
                  default_rates(kernels->isa(), machine.threads()));

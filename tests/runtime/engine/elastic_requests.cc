@@ -301,6 +301,7 @@ void expect_elastic_is_exact(const ElasticSize& size, const std::filesystem::pat
                                   .chunk_tokens = 64,
                                   .max_running = kRunning,
                                   .random_elastic = size.seed,
+                                  .move_bandwidth = 4 << 20,  // about two pages a millisecond
                                   .spare_pages = 2});
   if (!answers.are_here) return;
   std::filesystem::remove(model);

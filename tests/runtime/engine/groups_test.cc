@@ -294,6 +294,124 @@ TEST_F(GroupsTest, AConversationLeavesForFilesAndGoesOnInAnotherGroup) {
   EXPECT_EQ(other.finished.size() + busy.finished.size(), 2u);
 }
 
+/// `prompt` and `own` tokens behind it.
+Tokens behind(const Tokens& prompt, std::mt19937& random, std::int64_t own) {
+  Tokens longer = prompt;
+  const Tokens more = random_tokens(random, own);
+  longer.insert(longer.end(), more.begin(), more.end());
+  return longer;
+}
+
+// The first group reads a prompt, and then is busy with another; so a third goes to the second
+// group, and begins behind copies. A fourth finds the pages where they always were.
+TEST_F(GroupsTest, WhatABusyGroupHasComputedIsCopiedAndStaysWhereItWas) {
+  std::mt19937 random(9);
+  const Tokens header = random_tokens(random, 41);
+  const std::vector<Tokens> list{header, random_tokens(random, 60), behind(header, random, 5),
+                                 behind(header, random, 7)};
+  for (const KvType type : {KvType::kFloat32, KvType::kBFloat16, KvType::kInt8}) {
+    std::vector<std::vector<Tokens>> answers;
+    for (const int degree : {0, 1, 2, 3}) {  // 0: one by one on one rank, sharing nothing
+      SCOPED_TRACE(str("{}, degree {}", name(type), degree));
+      JobOptions options{.degree = std::max(degree, 1),
+                         .groups = degree == 0 ? 1 : 2,
+                         .page_tokens = 4,
+                         .chunk_tokens = 20,
+                         .kv_type = type,
+                         .max_running = 6,
+                         .prefix_cache = degree > 0};
+      std::vector<Heard> heard(list.size());
+      open(options, [&](Engine& engine) {
+        engine.submit(request_of(list[0], heard[0]));
+        run_out(engine);
+        for (const int i : {1, 2}) engine.submit(request_of(list[i], heard[i], 12));
+        run_out(engine);
+        engine.submit(request_of(list[3], heard[3]));
+        run_out(engine);
+        if (degree == 0) return;
+        EXPECT_EQ(engine.stats().prefixes_replicated, 1);
+        EXPECT_EQ(engine.stats().prefixes_joined, 1);
+        EXPECT_EQ(engine.stats().copied_tokens, 40);
+        EXPECT_EQ(engine.stats().kv_in_use, 0);
+        EXPECT_EQ(heard[2].read, 6);
+        EXPECT_EQ(heard[3].read, 8);
+      });
+      answers.emplace_back();
+      for (const Heard& one : heard) answers.back().push_back(one.tokens);
+      EXPECT_EQ(answers.back(), answers.front());
+    }
+  }
+}
+
+// Each rank has its part of the page from the rank that has the same part.
+TEST_F(GroupsTest, InstancesOfSeveralRanksCopyTheirPartsAndAPageIsThereWhenAllAre) {
+  std::mt19937 random(11);
+  const Tokens header = random_tokens(random, 41);
+  const std::vector<Tokens> list{header, random_tokens(random, 60), behind(header, random, 5)};
+  const auto oracle = alone(list, 12);
+  JobOptions options = two_groups();
+  options.degree = 1;
+  const EngineSetup setup{.shapes = std::vector(6, RequestShape{.room = 80})};
+  std::vector<Heard> heard(list.size());
+  test::run_machines(4, [&](Machine& machine) {
+    LoadedModel model =
+        load_model(machine, open_model(machine, (folder_ / "model.gguf").string()), {.tp = 2});
+    Engine::open(machine, model, options, machine.rank() == 0 ? &setup : nullptr,
+                 [&](Engine& engine) {
+                   engine.submit(request_of(list[0], heard[0], 12));
+                   run_out(engine);
+                   for (const int i : {1, 2}) engine.submit(request_of(list[i], heard[i], 12));
+                   run_out(engine);
+                   EXPECT_EQ(engine.stats().copied_tokens, 40);
+                 });
+  });
+  for (std::size_t i = 0; i < list.size(); ++i) EXPECT_EQ(heard[i].tokens, oracle[i]) << i;
+}
+
+// Of prompts that begin alike, some ended while pages are on their way to them.
+TEST_F(GroupsTest, CopiesInAnyOrderChangeNoToken) {
+  std::mt19937 random(10);
+  std::vector<Tokens> list;
+  for (int header = 0; header < 3; ++header) {
+    const Tokens common = random_tokens(random, 20 + random() % 20);
+    for (int i = 0; i < 10; ++i) list.push_back(behind(common, random, 1 + random() % 20));
+  }
+  std::ranges::shuffle(list, random);
+  const auto oracle = alone(list);
+  std::int64_t copied = 0;
+  for (const Setting& setting : {Setting{PolicyKind::kReplicas, 1, 3, 0},
+                                 {PolicyKind::kStaticSp, 2, 2, 0},
+                                 {PolicyKind::kStaticSp, 3, 2, 1}}) {
+    SCOPED_TRACE(str("{} groups of {}", setting.groups, setting.degree));
+    std::vector<Heard> heard(list.size());
+    JobOptions options{.degree = setting.degree,
+                       .groups = setting.groups,
+                       .policy = setting.policy,
+                       .page_tokens = 4,
+                       .chunk_tokens = 8,
+                       .max_running = 3 * setting.groups};
+    const auto serve = [&](Engine& engine) {
+      std::vector<RequestId> ids;
+      for (std::size_t i = 0; i < list.size(); ++i) {
+        ids.push_back(engine.submit(request_of(list[i], heard[i])));
+        for (int steps = static_cast<int>(random() % 3); steps > 0; --steps) (void)engine.step();
+        const std::size_t one = random() % ids.size();
+        if (random() % 6 == 0 && heard[one].finished.empty()) engine.abort(ids[one]);
+      }
+      run_out(engine);
+      copied += engine.stats().copied_tokens;
+      EXPECT_EQ(engine.stats().kv_in_use + engine.stats().kv_promised, 0);
+    };
+    open(options, serve, nullptr, setting.idle);
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      ASSERT_EQ(heard[i].finished.size(), 1u) << i;
+      if (heard[i].finished[0].ending == Ending::kAborted) continue;
+      EXPECT_EQ(heard[i].tokens, oracle[i]) << i;
+    }
+  }
+  EXPECT_GT(copied, 0);
+}
+
 TEST_F(GroupsTest, WhatIsLongerThanAGroupsPoolIsRefusedAtTheDoorWithTheNumbers) {
   Heard heard;
   open({.groups = 2, .policy = PolicyKind::kReplicas, .page_tokens = 4, .max_running = 2},

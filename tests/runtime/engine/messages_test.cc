@@ -21,7 +21,8 @@ StepOrder an_order() {
                          .filled = false,
                          .copied = 3});
   plan.spills.push_back({.from = {0, 1, 2}, .to = {0, 3, 4}});
-  plan.fetches.push_back({.request = 5, .page = 7, .at = {2, 9, 4}, .from = {2, 6, 1}});
+  plan.fetches.push_back(
+      {.request = 5, .page = 7, .at = {2, 9, 4}, .from = {2, 6, 1}, .sent = true});
   plan.prefill.push_back({.request = 5,
                           .group = {2, 0},
                           .holders = 1,
@@ -68,6 +69,7 @@ TEST(MessagesTest, AnOrderSurvivesTheWire) {
   EXPECT_EQ(plan.fetches[0].page, 7);
   EXPECT_EQ(plan.fetches[0].at, (PageRef{2, 9, 4}));
   EXPECT_EQ(plan.fetches[0].from, (PageRef{2, 6, 1}));
+  EXPECT_TRUE(plan.fetches[0].sent);
   ASSERT_EQ(plan.forks.size(), 2u);
   EXPECT_EQ(plan.forks[0].from, 5);
   EXPECT_EQ(plan.forks[1].to, 7);
@@ -96,6 +98,11 @@ TEST(MessagesTest, AnOrderSurvivesTheWire) {
   EXPECT_THAT(plan.run.rows[0].stops, ElementsAre(2, 7));
   EXPECT_EQ(plan.run.rows[0].page_end, 16);
   EXPECT_EQ(plan.run.rows[0].next_master, 1);
+}
+
+TEST(MessagesTest, PagesToBeSentSurviveTheWire) {
+  const std::vector<PageSend> pages{{.from = {0, 3, 9}, .to = 4}, {.from = {1, 8, 2}, .to = 3}};
+  EXPECT_EQ(read_page_sends(to_message(pages)), pages);
 }
 
 TEST(MessagesTest, AReportSurvivesTheWire) {

@@ -37,6 +37,7 @@ class NullWorker : public StepWorker {
     }
     return report;
   }
+  void send_pages(const std::vector<PageSend>&) override {}
   RankSummary summary() const override { return {.rank = rank_}; }
   PagesReport save_pages(const SavePages&) override { return {}; }
   PagesReport restore_pages(const RestorePages&) override { return {}; }

@@ -734,8 +734,7 @@ TEST_F(CudaModelOpsTest, StepsAskedForAsOneGiveWhatTheyGiveOneByOne) {
   EXPECT_EQ(as_cuda(*one).replays(), kSteps - 2) << "all but the first of each number of rows";
 }
 
-/// A copy is no kernel: such steps go as ever, once.
-TEST_F(CudaModelOpsTest, AStepThatIsNoListOfKernelsIsNotReplayed) {
+TEST_F(CudaModelOpsTest, ACopyIsPartOfAStep) {
   CudaDevice graphs(0, true);
   const auto one = graphs.new_stream();
   const Array from = upload({1, 2, 3}), to = upload(unwritten(3));
@@ -747,6 +746,24 @@ TEST_F(CudaModelOpsTest, AStepThatIsNoListOfKernelsIsNotReplayed) {
     one->synchronize();
   }
   EXPECT_EQ(download(to), (std::vector<float>{8, 16, 24}));
+  EXPECT_EQ(as_cuda(*one).replays(), 2);
+}
+
+/// What the host does is not: such steps go as ever, once.
+TEST_F(CudaModelOpsTest, AStepThatCallsTheHostIsNotReplayed) {
+  CudaDevice graphs(0, true);
+  const auto one = graphs.new_stream();
+  const Array values = upload({1, 2, 3});
+  int calls = 0;
+  for (int i = 0; i < 3; ++i) {
+    one->as_one([&] {
+      narrow_ops_->add_sum(*one, {values.data()}, 3, values.data());
+      one->call([&] { ++calls; });
+    });
+    one->synchronize();
+  }
+  EXPECT_EQ(download(values), (std::vector<float>{8, 16, 24}));
+  EXPECT_EQ(calls, 3);
   EXPECT_EQ(as_cuda(*one).replays(), 0);
 }
 

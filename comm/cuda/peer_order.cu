@@ -1,28 +1,13 @@
 #include <algorithm>
-#include <tuple>
 
-#include "comm/cuda/cuda_check.h"
-#include "comm/cuda/peer_parts.h"
-#include "comm/error.h"
+#include "comm/cuda/early_launch.cuh"
+#include "comm/cuda/peer_order.h"
 
 namespace longspan {
 namespace {
 
 constexpr int kThreads = 256;
 constexpr int kMostBlocks = 64;
-
-/// All that a launch is told: by value, so that nothing has to be copied first.
-template <int kMost>
-struct Order {
-  PeerLanes lanes[kMostPeers];
-  std::uint16_t sent[kMostPeers];  // parts of this launch, by peer
-  std::uint16_t received[kMostPeers];
-  std::uint32_t* ticket;
-  const std::uint64_t* given_up;
-  int peers;
-  int count;
-  PeerPart parts[kMost];
-};
 
 __device__ std::uint64_t read_acquiring(const std::uint64_t* word) {
   std::uint64_t value;
@@ -36,9 +21,14 @@ __device__ std::uint64_t read_relaxed(const std::uint64_t* word) {
   return value;
 }
 
+__device__ void write_relaxed(std::uint64_t* word, std::uint64_t value) {
+  asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
+}
+
+/// After all that the block has done, for whoever acquires the word.
 __device__ void write_releasing(std::uint64_t* word, std::uint64_t value) {
   asm volatile("fence.acq_rel.sys;" ::: "memory");
-  asm volatile("st.release.sys.global.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
+  write_relaxed(word, value);
 }
 
 __device__ void wait_for(const std::uint64_t* word, std::uint64_t least,
@@ -88,72 +78,46 @@ __device__ void receive_part(const PeerPart& part, const PeerLanes& lanes,
 }
 
 template <int kMost>
-__global__ void __launch_bounds__(kThreads) move_all(const __grid_constant__ Order<kMost> order) {
+__global__ void __launch_bounds__(kThreads)
+    move_all(const __grid_constant__ PeerOrder<kMost> order) {
+  let_next_kernel_in();
+  wait_for_kernel_before();
+  const PeerWords& words = order.words;
+  // By a thread that publishes nothing else: its store to the host keeps no other one waiting.
+  if (blockIdx.x == gridDim.x - 1 && threadIdx.x == kThreads - 1) {
+    write_relaxed(words.begun, *words.done + 1);
+  }
   for (int i = static_cast<int>(blockIdx.x); i < order.count; i += static_cast<int>(gridDim.x)) {
     const PeerPart& part = order.parts[i];
     if (part.sends) {
-      send_part(part, order.lanes[part.peer], order.given_up);
+      send_part(part, order.lanes[part.peer], words.given_up);
     } else {
-      receive_part(part, order.lanes[part.peer], order.given_up);
+      receive_part(part, order.lanes[part.peer], words.given_up);
     }
   }
   // The last block counts for the next kernel, when no block reads the counts any more.
+  __syncthreads();
   if (threadIdx.x != 0) return;
   __threadfence();
-  if (atomicInc(order.ticket, gridDim.x - 1) + 1 < gridDim.x) return;  // 0 again for the next one
+  if (atomicInc(words.ticket, gridDim.x - 1) + 1 < gridDim.x) return;  // 0 again for the next one
   for (int peer = 0; peer < order.peers; ++peer) {
     order.lanes[peer].here->parts_sent += order.sent[peer];
     order.lanes[peer].here->parts_received += order.received[peer];
   }
-}
-
-template <int kMost>
-void launch(cudaStream_t stream, std::span<const PeerPart> parts, std::span<const PeerLanes> lanes,
-            std::span<const std::uint16_t> sent, std::span<const std::uint16_t> received,
-            std::uint32_t* ticket, const std::uint64_t* given_up) {
-  Order<kMost> order{.ticket = ticket,
-                     .given_up = given_up,
-                     .peers = static_cast<int>(lanes.size()),
-                     .count = static_cast<int>(parts.size())};
-  std::ranges::copy(lanes, order.lanes);
-  std::ranges::copy(sent, order.sent);
-  std::ranges::copy(received, order.received);
-  std::ranges::copy(parts, order.parts);
-  const int blocks = std::min(order.count, kMostBlocks);
-  move_all<kMost><<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(order);
-  cuda_check(cudaGetLastError(), "sending to GPUs of this host");
+  ++*words.done;
 }
 
 }  // namespace
 
-void move_parts(cudaStream_t stream, std::vector<PeerPart> parts, std::span<const PeerLanes> lanes,
-                std::uint32_t* ticket, const std::uint64_t* given_up) {
-  expects(lanes.size() <= kMostPeers, "a GPU has a few peers");
-  std::ranges::sort(parts, {}, [](const PeerPart& part) {
-    return std::tuple(part.place, !part.sends, part.peer);
-  });
-  // Orders of any length are whole parts of one list, so what is said of a kernel is true of them.
-  constexpr std::size_t kFew = 8, kSome = 64, kMany = 512;
-  std::uint16_t sent[kMostPeers] = {}, received[kMostPeers] = {};  // by kernels before
-  for (std::span<PeerPart> left(parts); !left.empty();) {
-    const auto now = left.first(std::min(left.size(), kMany));
-    left = left.subspan(now.size());
-    std::uint16_t sends[kMostPeers] = {}, receives[kMostPeers] = {};
-    for (PeerPart& part : now) {
-      const std::uint16_t before = part.sends ? sent[part.peer] : received[part.peer];
-      part.place = static_cast<std::uint16_t>(part.place - before);
-      ++(part.sends ? sends : receives)[part.peer];
-    }
-    const auto go = now.size() <= kFew    ? launch<kFew>
-                    : now.size() <= kSome ? launch<kSome>
-                                          : launch<kMany>;
-    go(stream, now, lanes, std::span(sends).first(lanes.size()),
-       std::span(receives).first(lanes.size()), ticket, given_up);
-    for (std::size_t peer = 0; peer < lanes.size(); ++peer) {
-      sent[peer] = static_cast<std::uint16_t>(sent[peer] + sends[peer]);
-      received[peer] = static_cast<std::uint16_t>(received[peer] + receives[peer]);
-    }
-  }
+template <int kMost>
+void launch_order(const PeerOrder<kMost>& order, cudaStream_t stream) {
+  const int blocks = std::min(order.count, kMostBlocks);
+  launch_early({.grid = dim3(static_cast<unsigned>(blocks)), .threads = kThreads, .stream = stream},
+               move_all<kMost>, "sending to GPUs of this host", order);
 }
+
+template void launch_order(const PeerOrder<8>&, cudaStream_t);
+template void launch_order(const PeerOrder<64>&, cudaStream_t);
+template void launch_order(const PeerOrder<512>&, cudaStream_t);
 
 }  // namespace longspan

@@ -8,6 +8,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstddef>
 #include <utility>
 
 #include "comm/cuda/cuda_check.h"
@@ -41,17 +42,25 @@ inline bool launches_early() {
   return can;
 }
 
+struct EarlyLaunch {
+  dim3 grid;
+  unsigned threads;
+  std::size_t shared_bytes = 0;  // dynamic
+  cudaStream_t stream;
+};
+
 /// Enqueues a kernel that waits for the one before by itself.
 template <typename... Parameters, typename... Arguments>
-void launch_early(void (*kernel)(Parameters...), dim3 grid, unsigned threads, cudaStream_t stream,
-                  const char* what, Arguments&&... arguments) {
+void launch_early(const EarlyLaunch& how, void (*kernel)(Parameters...), const char* what,
+                  Arguments&&... arguments) {
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t launch{};
-  launch.gridDim = grid;
-  launch.blockDim = dim3(threads);
-  launch.stream = stream;
+  launch.gridDim = how.grid;
+  launch.blockDim = dim3(how.threads);
+  launch.dynamicSmemBytes = how.shared_bytes;
+  launch.stream = how.stream;
   launch.attrs = &early;
   launch.numAttrs = launches_early() ? 1 : 0;
   cuda_check(cudaLaunchKernelEx(&launch, kernel, std::forward<Arguments>(arguments)...), what);
