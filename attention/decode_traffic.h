@@ -9,6 +9,8 @@
 namespace longspan {
 
 /// What `rank` sends for the attention of one layer. Of `batch` only what all ranks know is read.
+/// Where exchanges are prompt, a message of one sliced row is two of the same bytes, in the same
+/// exchange.
 Sent decode_sent_by(int rank, DecodeStrategy strategy, const DecodeBatch& batch,
                     const WireShape& wire);
 
