@@ -88,7 +88,7 @@ struct GenerateOptions {
   bool random_elastic = false;  // who computes and keeps what is drawn on the way
   std::int64_t policy_seed = 1;
   std::optional<std::int64_t> move_bandwidth;  // bytes a second, 0: any; absent: automatic
-  bool prefix_cache = true;  // prompts that begin alike are computed once
+  bool prefix_cache = true;                    // prompts that begin alike are computed once
   /// What the cache has no memory for: so much of the host's memory for each rank, 0: none; then a
   /// folder, and how much of it for each rank.
   std::int64_t kv_host_bytes = 0;

@@ -51,7 +51,8 @@ class Worker final : public StepWorker {
  public:
   /// What a rank has beside its memory.
   struct Beside {
-    std::unique_ptr<PageStore> store;  // if there is one behind the tier's buffers: keeps pages that were evicted
+    std::unique_ptr<PageStore>
+        store;  // if there is one behind the tier's buffers: keeps pages that were evicted
     /// How long an exchange may take, where ranks of other groups copy pages; 0: none do.
     std::chrono::milliseconds copies_within{0};
   };
