@@ -61,6 +61,15 @@ void EvictedPagesConformance::open_pool(const KvPageShape& shape, int contents) 
   }
 }
 
+std::unique_ptr<EvictedPages> EvictedPagesConformance::tier_with_page_0() {
+  auto evicted = tier(1, 0);
+  const PageContents page_0 = claim(0);
+  compute(0, 0);
+  evicted->exchange(*compute_, std::vector<Leaving>{{page_0, {0, 0}}}, {});
+  compute_->synchronize();
+  return evicted;
+}
+
 std::unique_ptr<EvictedPages> EvictedPagesConformance::tier(int kept, int on_disk, int to_write) {
   const std::size_t bytes = pool_->shape().page_bytes();
   TierBuffers buffers{.kept = kept};
@@ -156,11 +165,7 @@ TEST_P(EvictedPagesConformance, WhatLeavesMayComeBackAtOnce) {
 // What was enqueued for those who had the page before is done first.
 TEST_P(EvictedPagesConformance, APageLandsBehindEarlierWork) {
   open_pool(large(KvType::kFloat32), 2);
-  const auto evicted = tier(1, 0);
-  const PageContents page_0 = claim(0);
-  compute(0, 0);
-  evicted->exchange(*compute_, std::vector<Leaving>{{page_0, {0, 0}}}, {});
-  compute_->synchronize();
+  const auto evicted = tier_with_page_0();
   for (int i = 0; i < 500; ++i) compute(7, 1);
   evicted->exchange(*compute_, {}, std::vector<Coming>{{{0, 0}, claim(7)}});
   EXPECT_TRUE(await_outcomes(*evicted, 1)[0].good);
@@ -170,11 +175,7 @@ TEST_P(EvictedPagesConformance, APageLandsBehindEarlierWork) {
 // A page that is under way when its request leaves is the next one's when it has landed.
 TEST_P(EvictedPagesConformance, WhoHasThePageNextComputesBehindWhatLands) {
   open_pool(large(KvType::kFloat32), 2);
-  const auto evicted = tier(1, 0);
-  const PageContents page_0 = claim(0);
-  compute(0, 0);
-  evicted->exchange(*compute_, std::vector<Leaving>{{page_0, {0, 0}}}, {});
-  compute_->synchronize();
+  const auto evicted = tier_with_page_0();
   evicted->exchange(*compute_, {}, std::vector<Coming>{{{0, 0}, claim(7)}});
   EXPECT_TRUE(evicted->await_arrival(std::chrono::steady_clock::now() + kLong));
   std::mutex gate;

@@ -26,6 +26,8 @@ class EvictedPagesConformance : public testing::TestWithParam<Backend> {
   void open_pool(const KvPageShape& shape, int contents);
   /// `kept` pages stay on the host, and `on_disk` go to a disk, through so many buffers.
   std::unique_ptr<EvictedPages> tier(int kept, int on_disk, int to_write = 3);
+  /// Keeps one page in host memory: what slot 0 had, content 0, at place 0.
+  std::unique_ptr<EvictedPages> tier_with_page_0();
   /// Enqueues what a step would: the slot holds that content.
   void compute(PageSlot slot, int content);
   /// What the slot holds now.
