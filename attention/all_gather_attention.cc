@@ -1,5 +1,6 @@
 #include "attention/all_gather_attention.h"
 
+#include <utility>
 #include <vector>
 
 #include "attention/scratch.h"
@@ -9,6 +10,9 @@ namespace longspan {
 
 //   transfer | KV[r] to r+1, KV[r-1] in | KV[r] to r+2, KV[r-2] in | ...
 //   compute  | Q x KV[r]                | Q x KV[r-1]              | ...        time -->
+//
+// Where messages arrive beside kernels, all of compute is one launch, whose last tiles fill the
+// GPU up only once, and which stores no state between streams.
 //
 // Every stream has its own landing area, so the only waits are: transfers begin after the compute
 // that wrote the own stream and read the areas last, and a stream is attended after it arrived.
@@ -31,22 +35,19 @@ void AllGatherAttention::run(Stream& compute, const Group& group, const SplitChu
   streams.pack_own(compute, own());
   transfer().wait(compute.record());
   std::vector<float*> landed(size, own());
-  std::vector<Event> arrived(size);
+  std::vector<ArrivingSegments> sources{{{}, streams.segments(rank, own(), rows.positions)}};
   for (int distance = 1; distance < size; ++distance) {
     const int to = (rank + distance) % size, from = (rank + size - distance) % size;
     landed[from] = scratch.take(streams.values(from));
     group.exchange(transfer(), {{to, streams.bytes(rank, own())}},
                    {{from, streams.bytes(from, landed[from])}});
-    arrived[from] = transfer().record();
+    sources.push_back(
+        {transfer().record(), streams.segments(from, landed[from], rows.positions)});
   }
 
   kernels_.reset(compute, state, std::ssize(chunk.positions));
-  for (int distance = 0; distance < size; ++distance) {
-    const int from = (rank + size - distance) % size;
-    compute.wait(arrived[from]);
-    kernels_.attend(compute, rows, streams.segments(from, landed[from], rows.positions), state);
-    streams.keep(compute, from, landed[from]);
-  }
+  kernels_.attend_arriving(compute, rows, std::move(sources), state, group.moves_beside_kernels());
+  for (int from = 0; from < size; ++from) streams.keep(compute, from, landed[from]);
   kernels_.finish(compute, state, {state.acc, state.m}, std::ssize(chunk.positions));
 }
 

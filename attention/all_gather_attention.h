@@ -1,5 +1,5 @@
 // All-gather attention: every rank sends its stream of keys to every other at once, and attends
-// the streams as they arrive.
+// the streams as they arrive, in one call.
 //
 // It moves the bytes of the ring with one hop instead of N - 1 behind one another, and needs room
 // for all streams (context parallelism of arXiv 2407.21783, section 3.3.2, without the copy of what

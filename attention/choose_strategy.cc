@@ -138,6 +138,8 @@ StrategyChoice choose_strategy(const StrategyQuestion& question, const MachineRa
     return found != left.end() && (*found)->seconds <= kAsGood * best.seconds ? *found : nullptr;
   };
   std::vector<PlannedStrategy> preferred{{Strategy::kRing, 1}, {Strategy::kAllGather, 1}};
+  // One launch then has what a ring launches hop by hop, which no rate says.
+  if (question.setting.beside_kernels) std::ranges::reverse(preferred);
   if (question.previous) preferred.insert(preferred.begin(), *question.previous);
   for (const PlannedStrategy& plan : preferred) {
     const Candidate* good = among_the_best(plan);

@@ -1,6 +1,7 @@
 #include "attention/kernels.h"
 
 #include <cstdlib>
+#include <utility>
 
 #include "attention/cpu/cpu_kernels.h"
 #include "attention/cpu/instruction_set.h"
@@ -11,6 +12,15 @@
 #endif
 
 namespace longspan {
+
+void AttentionKernels::attend_arriving(Stream& stream, const QueryRows& rows,
+                                       std::vector<ArrivingSegments> sources, RunningState state,
+                                       bool /*beside_kernels*/) {
+  for (ArrivingSegments& source : sources) {
+    stream.wait(source.arrived);
+    attend(stream, rows, std::move(source.segments), state);
+  }
+}
 
 void expects_supported(const HeadShape& shape) {
   expects(shape.kv_heads >= 1 && shape.group() >= 1 && shape.lead >= 0 &&

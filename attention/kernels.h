@@ -42,6 +42,12 @@ struct KvCopy {
   PositionRun to_columns;
 };
 
+/// Segments whose memory is there when `arrived` is past; without an event it is there.
+struct ArrivingSegments {
+  Event arrived;
+  std::vector<KvSegment> segments;
+};
+
 class AttentionKernels {
  public:
   virtual ~AttentionKernels() = default;
@@ -64,6 +70,12 @@ class AttentionKernels {
   /// FlashAttention-2 (arXiv 2307.08691, section 3.1).
   virtual void attend(Stream& stream, const QueryRows& rows, std::vector<KvSegment> segments,
                       RunningState state) = 0;
+  /// The same of all sources, in list order, each when it has arrived; `stream` waits for all of
+  /// them. `beside_kernels`: they arrive also while a kernel has the whole device, which may then
+  /// begin before they do and wait for what it needs. The same bits either way.
+  virtual void attend_arriving(Stream& stream, const QueryRows& rows,
+                               std::vector<ArrivingSegments> sources, RunningState state,
+                               bool beside_kernels);
   /// The state as a partial. `out` may use the memory of acc and m.
   virtual void finish(Stream& stream, RunningState state, Partial out, std::int64_t rows) = 0;
   /// Rows of one token each over long keys (split-KV; FlashDecoding). Where a row's columns, end to

@@ -25,6 +25,7 @@ struct SplitSetting {
   std::int64_t page_tokens = 16;  // of storage
   bool spread = true;             // page p is kept by rank p mod degree of the group
   std::vector<int> hosts;         // for each rank of the group: a number for its host
+  bool beside_kernels = false;    // as Communicator::moves_beside_kernels
 
   int degree() const { return static_cast<int>(hosts.size()); }
 };

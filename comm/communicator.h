@@ -71,6 +71,10 @@ class Communicator {
   /// Whether an exchange of few bytes takes no longer than handing over to another stream and back:
   /// then nothing is gained by letting one of its own wait for it.
   virtual bool is_prompt() const { return false; }
+
+  /// Whether messages of any size arrive while a kernel has the whole device: then it may wait for
+  /// them in the midst of its work.
+  virtual bool moves_beside_kernels() const { return false; }
 };
 
 }  // namespace longspan

@@ -27,6 +27,8 @@ class Group {
   void exchange(Stream& stream, std::vector<Send> sends, std::vector<Receive> receives) const;
   /// As Communicator::is_prompt.
   bool is_prompt() const { return communicator_->is_prompt(); }
+  /// As Communicator::moves_beside_kernels.
+  bool moves_beside_kernels() const { return communicator_->moves_beside_kernels(); }
 
  private:
   Communicator* communicator_;

@@ -122,7 +122,8 @@ CUtensorMap key_map(const void* values, const PlannedView& view, const HeadShape
 /// The same as Hopper's kernel takes it: memory as the copy engine sees it, and tiles dealt by a
 /// counter.
 PrefillSm90 with_maps(const PrefillMma& work, std::int64_t rows,
-                      const std::vector<PlannedView>& views, Counter* next_tile) {
+                      const std::vector<PlannedView>& views, Counter* next_tile,
+                      const std::uint64_t* arrivals) {
   PrefillSm90 mapped{.q = query_map(work.q, rows, work.shape),
                      .shape = work.shape,
                      .scale = work.scale,
@@ -130,12 +131,27 @@ PrefillSm90 with_maps(const PrefillMma& work, std::int64_t rows,
                      .query_tiles = work.query_tiles,
                      .segments = work.segments,
                      .next_tile = next_tile,
+                     .arrivals = arrivals,
                      .state = work.state};
   for (std::size_t i = 0; i < views.size(); ++i) {
     mapped.k[i] = key_map(views[i].k, views[i], work.shape);
     mapped.v[i] = key_map(views[i].v, views[i], work.shape);
   }
   return mapped;
+}
+
+/// Of segments that kernels read; those without columns go.
+std::vector<KvSegment> checked(std::vector<KvSegment> segments) {
+  expects(std::ranges::all_of(segments, &KvSegment::is_well_formed),
+          "segments have a length and pages");
+  const bool chosen = std::ranges::any_of(
+      segments, [](const KvSegment& segment) { return segment.mask.needs_choice(); });
+  if (chosen) {
+    throw ConfigError(
+        "CUDA kernels do not read which keys were chosen: attention is exact, sinks or star here");
+  }
+  std::erase_if(segments, [](const KvSegment& segment) { return segment.len == 0; });
+  return segments;
 }
 
 /// What a segment takes in bfloat16, if it is of float32; the next one begins aligned.
@@ -177,6 +193,7 @@ CudaCallMemory::CudaCallMemory(CudaDevice& gpu)
       splits(gpu),
       queries(gpu),
       keys(gpu),
+      arrivals(gpu),
       multiprocessors(multiprocessors_of(gpu)) {}
 
 CudaAttentionKernels::CudaAttentionKernels(Device& device, const HeadShape& shape, float scale,
@@ -239,15 +256,7 @@ void CudaAttentionKernels::reset(Stream& stream, RunningState state, std::int64_
 
 void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
                                   std::vector<KvSegment> segments, RunningState state) {
-  expects(std::ranges::all_of(segments, &KvSegment::is_well_formed),
-          "segments have a length and pages");
-  const bool chosen = std::ranges::any_of(
-      segments, [](const KvSegment& segment) { return segment.mask.needs_choice(); });
-  if (chosen) {
-    throw ConfigError(
-        "CUDA kernels do not read which keys were chosen: attention is exact, sinks or star here");
-  }
-  std::erase_if(segments, [](const KvSegment& segment) { return segment.len == 0; });
+  segments = checked(std::move(segments));
   if (rows.positions.empty() || segments.empty()) return;
   CudaStream& to = native(stream);
   expect_no_recording(to, "prefill");
@@ -255,10 +264,35 @@ void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
     return attend_reference(rows, std::move(segments), state, to);
   }
   const std::size_t wide = choice_.rounds_keys ? rounded_bytes(segments, shape_) : 0;
-  if (wide == 0) return attend_tiles(rows, segments, state, to);
+  if (wide == 0) return attend_tiles(rows, segments, {}, state, to);
   SharedScratch::Turn keys(memory_->keys, wide, to);
-  attend_tiles(rows, rounded(stream, std::move(segments), keys.values()), state, to);
+  attend_tiles(rows, rounded(stream, std::move(segments), keys.values()), {}, state, to);
   keys.end();
+}
+
+void CudaAttentionKernels::attend_arriving(Stream& stream, const QueryRows& rows,
+                                           std::vector<ArrivingSegments> sources,
+                                           RunningState state, bool beside_kernels) {
+  const bool fit = std::ranges::all_of(sources, [](const ArrivingSegments& source) {
+    return std::ranges::all_of(source.segments, [](const KvSegment& segment) {
+      return segment.len == 0 || fits_tiles(segment);
+    });
+  });
+  if (!beside_kernels || prefill_ != PrefillKernel::kSm90 || !fit) {
+    return AttentionKernels::attend_arriving(stream, rows, std::move(sources), state,
+                                             beside_kernels);
+  }
+  std::vector<KvSegment> segments;
+  std::vector<std::uint64_t> arrivals;
+  for (ArrivingSegments& source : sources) {
+    const std::vector<KvSegment> arriving = checked(std::move(source.segments));
+    segments.insert(segments.end(), arriving.begin(), arriving.end());
+    arrivals.resize(segments.size(), memory_->arrivals.expect(source.arrived));
+  }
+  CudaStream& to = native(stream);
+  expect_no_recording(to, "prefill");
+  if (!rows.positions.empty()) attend_tiles(rows, segments, arrivals, state, to);
+  for (const ArrivingSegments& source : sources) to.wait(source.arrived);
 }
 
 std::vector<KvSegment> CudaAttentionKernels::rounded(Stream& stream,
@@ -278,15 +312,20 @@ std::vector<KvSegment> CudaAttentionKernels::rounded(Stream& stream,
 }
 
 void CudaAttentionKernels::attend_tiles(const QueryRows& rows,
-                                        const std::vector<KvSegment>& segments, RunningState state,
-                                        CudaStream& to) {
+                                        const std::vector<KvSegment>& segments,
+                                        const std::vector<std::uint64_t>& arrivals,
+                                        RunningState state, CudaStream& to) {
   if (!std::ranges::all_of(segments, fits_tiles)) {
     return attend_reference(rows, segments, state, to);
   }
-  for (std::span<const KvSegment> left = segments; !left.empty();) {
+  std::span<const KvSegment> left = segments;
+  std::span<const std::uint64_t> awaited = arrivals;
+  while (!left.empty()) {
     const std::size_t count = segments_within(left, kMostViews);
-    launch_tiles(rows, left.first(count), state, to);
+    launch_tiles(rows, left.first(count), awaited.first(std::min(count, awaited.size())), state,
+                 to);
     left = left.subspan(count);
+    awaited = awaited.subspan(std::min(count, awaited.size()));
   }
 }
 
@@ -309,6 +348,7 @@ void CudaAttentionKernels::attend_reference(const QueryRows& rows, std::vector<K
 }
 
 void CudaAttentionKernels::launch_tiles(const QueryRows& rows, std::span<const KvSegment> segments,
+                                        std::span<const std::uint64_t> arrivals,
                                         RunningState state, CudaStream& to) {
   PrefillPlan plan = plan_prefill(rows.positions, segments);
   if (plan.query_tiles.empty()) return;  // no row sees a column
@@ -327,6 +367,7 @@ void CudaAttentionKernels::launch_tiles(const QueryRows& rows, std::span<const K
   }
   for (std::size_t i = 0; i < plan.segments.size(); ++i) {
     plan.segments[i].table = tables[plan.sources[i]];
+    if (!arrivals.empty()) plan.segments[i].arrival = arrivals[plan.sources[i]];
   }
   PrefillMma work{.q = memory + kCounterBytes,
                   .shape = shape_,
@@ -343,8 +384,9 @@ void CudaAttentionKernels::launch_tiles(const QueryRows& rows, std::span<const K
   memory_->descriptors.enqueue(descriptors, to, [&] {
     launch_round_queries(rows.q, values, memory + kCounterBytes, counter, to.native());
     if (prefill_ == PrefillKernel::kMma) return launch_prefill_mma(work, to.native());
-    launch_prefill_sm90(with_maps(work, row_count, plan.views, counter), choice_.rung,
-                        memory_->multiprocessors, to.native());
+    launch_prefill_sm90(
+        with_maps(work, row_count, plan.views, counter, memory_->arrivals.count()), choice_.rung,
+        memory_->multiprocessors, to.native());
   });
   scratch.end();
 }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "attention/cuda/arrivals.h"
 #include "attention/cuda/decode_mma.h"
 #include "attention/cuda/descriptor_pool.h"
 #include "attention/cuda/kernel_choice.h"
@@ -23,6 +24,7 @@ struct CudaCallMemory {
   SharedScratch splits;
   SharedScratch queries;  // rounded, behind the counter of tiles
   SharedScratch keys;     // of float32, rounded
+  Arrivals arrivals;
   int multiprocessors;
 };
 
@@ -43,6 +45,9 @@ class CudaAttentionKernels final : public AttentionKernels {
   void reset(Stream& stream, RunningState state, std::int64_t rows) override;
   void attend(Stream& stream, const QueryRows& rows, std::vector<KvSegment> segments,
               RunningState state) override;
+  /// In one launch, if the kernel is Hopper's and need not round the keys first.
+  void attend_arriving(Stream& stream, const QueryRows& rows, std::vector<ArrivingSegments> sources,
+                       RunningState state, bool beside_kernels) override;
   void finish(Stream& stream, RunningState state, Partial out, std::int64_t rows) override;
   /// Streams that decode at the same time take turns, those of other slices too.
   void decode(Stream& stream, std::vector<DecodeRow> rows) override;
@@ -54,13 +59,14 @@ class CudaAttentionKernels final : public AttentionKernels {
   CudaStream& native(Stream& stream) const;
   void attend_reference(const QueryRows& rows, std::vector<KvSegment> segments, RunningState state,
                         CudaStream& to);
+  /// `arrivals`: of each segment, counts for which its tiles wait; none: they are all there.
   void attend_tiles(const QueryRows& rows, const std::vector<KvSegment>& segments,
-                    RunningState state, CudaStream& to);
+                    const std::vector<std::uint64_t>& arrivals, RunningState state, CudaStream& to);
   /// Enqueues the rounding of float32 segments into `memory`, and shows them there.
   std::vector<KvSegment> rounded(Stream& stream, std::vector<KvSegment> segments, float* memory);
   /// Of segments with no more views than one launch knows.
-  void launch_tiles(const QueryRows& rows, std::span<const KvSegment> segments, RunningState state,
-                    CudaStream& to);
+  void launch_tiles(const QueryRows& rows, std::span<const KvSegment> segments,
+                    std::span<const std::uint64_t> arrivals, RunningState state, CudaStream& to);
 
   void decode_reference(std::vector<DecodeRow> rows, CudaStream& to);
   /// Rows that fit splits.

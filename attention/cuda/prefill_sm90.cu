@@ -157,6 +157,23 @@ __device__ void wait_together(const Mbarrier& barrier, std::uint32_t parity) {
   barrier.wait(parity);
 }
 
+/// What a producer knows to have arrived. By all lanes: whichever copies has seen it come.
+class Arrived {
+ public:
+  __device__ explicit Arrived(const std::uint64_t* count) : count_(count) {}
+
+  __device__ void wait_for(std::uint64_t arrival) {
+    while (seen_ < arrival) {
+      asm volatile("ld.acquire.sys.global.u64 %0, [%1];" : "=l"(seen_) : "l"(count_) : "memory");
+      asm volatile("fence.proxy.async.global;" ::: "memory");  // copies come after what was seen
+    }
+  }
+
+ private:
+  const std::uint64_t* count_;
+  std::uint64_t seen_ = 0;
+};
+
 __device__ int kv_head_of(const PrefillSm90& work, int head) {
   return (head + work.shape.lead) / work.shape.group();
 }
@@ -166,7 +183,10 @@ template <int kHeadDim>
 class KeyProducer {
  public:
   __device__ KeyProducer(const PrefillSm90& work, Shared<kHeadDim>& shared)
-      : work_(work), shared_(shared), lane_(static_cast<int>(threadIdx.x) % kWarp) {}
+      : work_(work),
+        shared_(shared),
+        lane_(static_cast<int>(threadIdx.x) % kWarp),
+        arrived_(work.arrivals) {}
 
   template <bool kFetches>
   __device__ void run() {
@@ -204,6 +224,7 @@ class KeyProducer {
     BlockWalk walk = walk_over(rows, work_.segments);
     while (walk.next()) {
       const Source source(walk.segment(), walk.block());
+      if (walk.begins_segment()) arrived_.wait_for(walk.segment().arrival);
       wait_together(shared_.k_empty[k_.stage], k_.parity ^ 1);
       source.template copy<kHeadDim>(work_.k[source.view()], kv_head, shared_.k[k_.stage],
                                      shared_.k_full[k_.stage]);
@@ -226,6 +247,7 @@ class KeyProducer {
   const PrefillSm90& work_;
   Memory& shared_;
   int lane_;
+  Arrived arrived_;
   RingPlace<kQueryStages> q_;
   RingPlace<Memory::kStages> k_;
 };
@@ -235,7 +257,10 @@ template <int kHeadDim>
 class ValueProducer {
  public:
   __device__ ValueProducer(const PrefillSm90& work, Shared<kHeadDim>& shared)
-      : work_(work), shared_(shared), lane_(static_cast<int>(threadIdx.x) % kWarp) {}
+      : work_(work),
+        shared_(shared),
+        lane_(static_cast<int>(threadIdx.x) % kWarp),
+        arrived_(work.arrivals) {}
 
   __device__ void run() {
     for (;;) {
@@ -247,7 +272,10 @@ class ValueProducer {
       q_.advance();
       const int kv_head = kv_head_of(work_, note.head);
       BlockWalk walk = walk_over(note.rows, work_.segments);
-      while (walk.next()) copy_block(Source(walk.segment(), walk.block()), kv_head);
+      while (walk.next()) {
+        if (walk.begins_segment()) arrived_.wait_for(walk.segment().arrival);
+        copy_block(Source(walk.segment(), walk.block()), kv_head);
+      }
     }
   }
 
@@ -287,6 +315,7 @@ class ValueProducer {
   const PrefillSm90& work_;
   Memory& shared_;
   int lane_;
+  Arrived arrived_;
   RingPlace<kQueryStages> q_;
   RingPlace<Memory::kStages> v_;
   std::uint32_t tail_parity_ = 0;

@@ -32,6 +32,7 @@ struct PrefillSm90 {
   const QueryTile* query_tiles;   // on the GPU, as all that follows; each sees a column or more
   const TileSegment* segments;    // of all runs
   unsigned long long* next_tile;  // 0 when the kernel starts
+  const std::uint64_t* arrivals;  // for which tiles wait; raised while the kernel runs
   RunningState state;
 };
 

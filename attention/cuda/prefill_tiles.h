@@ -45,6 +45,7 @@ struct TileSegment {
   std::int32_t page_shift = 0;  // log2 of a page's columns, or kOnePage
   std::int32_t box_shift = 0;   // log2 of the columns that are copied at once: 3 to 7
   std::int32_t view = 0;        // which maps of the launch show its memory
+  std::uint64_t arrival = 0;    // it is there when the launch's count of arrivals is so high
 
   static constexpr std::int32_t kOnePage = 31;
 

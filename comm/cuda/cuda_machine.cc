@@ -62,6 +62,7 @@ class CudaMachine final : public Machine {
       auto peers = std::make_unique<PeerCommunicator>(*gpu_, control, sharing_ > 1, deadline);
       const std::string line = agree_on(control, [&] { return try_out(*peers, *gpu_); });
       if (host_->rank() == 0) log(LogLevel::kInfo, line);
+      if (sharing_ == 1) see_beside_kernels(*peers);
       return peers;
     } catch (const Error& error) {
       if (sharing_ > 1) throw;
@@ -70,6 +71,15 @@ class CudaMachine final : public Machine {
             str("NCCL links the GPUs, not memory that they share: {}", error.what()));
       }
       return nullptr;
+    }
+  }
+
+  void see_beside_kernels(PeerCommunicator& peers) {
+    Communicator& control = host_->control();
+    const bool seen = agree_on(control, [&] { return arrives_beside_kernels(peers, *gpu_); });
+    if (!any_rank(control, !seen)) return peers.declare_beside_kernels();
+    if (host_->rank() == 0) {
+      log(LogLevel::kInfo, "messages of GPUs wait for kernels here: attention is one launch a hop");
     }
   }
 

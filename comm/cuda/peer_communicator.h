@@ -31,6 +31,9 @@ class PeerCommunicator final : public GpuCommunicator {
   ~PeerCommunicator() override;
 
   bool is_prompt() const override { return !shared_; }
+  /// False until somebody has seen it, on all ranks.
+  bool moves_beside_kernels() const override { return beside_kernels_; }
+  void declare_beside_kernels() { beside_kernels_ = true; }
 
  private:
   /// What the host knows of the way to a peer and back.
@@ -56,6 +59,7 @@ class PeerCommunicator final : public GpuCommunicator {
   bool idle() const;
 
   const bool shared_;
+  bool beside_kernels_ = false;
   PeerMemory memory_;
   std::vector<Way> ways_;  // by peer
   PeerProgress progress_;

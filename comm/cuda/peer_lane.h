@@ -19,8 +19,8 @@ namespace longspan {
 struct PeerLane {
   static constexpr std::size_t kPartBytes = std::size_t{16} << 10;
   static constexpr std::uint64_t kParts = 64;
-  static constexpr std::size_t kPieceBytes = std::size_t{32} << 20;
-  static constexpr std::uint64_t kPieces = 2;
+  static constexpr std::size_t kPieceBytes = std::size_t{8} << 20;
+  static constexpr std::uint64_t kPieces = 4;
 
   // The peer's to write: what it has sent, and what it has taken of what was sent to it.
   alignas(128) std::uint64_t part_arrived[kParts];

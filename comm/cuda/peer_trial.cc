@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <span>
 #include <utility>
 #include <vector>
 
+#include "comm/cuda/cuda_stream.h"
+#include "comm/cuda/full_gpu.h"
 #include "comm/cuda/peer_lane.h"
+#include "comm/cuda/stream_words.h"
 #include "comm/error.h"
 #include "comm/str.h"
 
@@ -73,16 +77,26 @@ void expect_arrival(Communicator& peers, CudaDevice& gpu, Stream& stream) {
   }
 }
 
-/// Of exchanges with the neighbours in a ring, one after the other.
+/// On to the next rank of a ring, and in from the one before.
+struct RingMessage {
+  RingMessage(CudaDevice& gpu, std::size_t bytes)
+      : out(gpu.allocate(bytes)), in(gpu.allocate(bytes)) {}
+
+  void exchange(Communicator& peers, Stream& stream) const {
+    const int rank = peers.rank(), size = peers.size();
+    peers.exchange(stream, {{(rank + 1) % size, out.bytes()}},
+                   {{(rank + size - 1) % size, in.bytes()}});
+  }
+
+  Buffer out, in;
+};
+
+/// Of exchanges, one after the other.
 double seconds_each(Communicator& peers, CudaDevice& gpu, Stream& stream, std::size_t bytes,
                     int rounds) {
-  const int next = (peers.rank() + 1) % peers.size();
-  const int previous = (peers.rank() + peers.size() - 1) % peers.size();
-  const Buffer out = gpu.allocate(bytes), in = gpu.allocate(bytes);
+  const RingMessage message(gpu, bytes);
   const auto go = [&](int times) {
-    for (int i = 0; i < times; ++i) {
-      peers.exchange(stream, {{next, out.bytes()}}, {{previous, in.bytes()}});
-    }
+    for (int i = 0; i < times; ++i) message.exchange(peers, stream);
     stream.synchronize();
   };
   go(2);
@@ -99,6 +113,26 @@ std::string try_out(Communicator& peers, CudaDevice& gpu) {
   const double small = seconds_each(peers, gpu, *stream, 8192, 64);
   return str("GPUs of this host exchange by CUDA IPC: {:.0f} GB/s each way, 8 KiB in {:.1f} us",
              kLarge / large / 1e9, small * 1e6);
+}
+
+bool arrives_beside_kernels(Communicator& peers, CudaDevice& gpu) {
+  const RingMessage message(gpu, 2 * PeerLane::kPieceBytes);
+  const Buffer words = gpu.allocate(2 * sizeof(std::uint64_t));
+  std::uint64_t* const arrived = words.as<std::uint64_t>().data();
+  std::uint64_t* const missed = arrived + 1;
+  const auto compute = gpu.new_stream(), transfer = gpu.new_stream();
+  std::uint64_t found = 0;
+  gpu.copy(*compute, words.bytes(), std::vector<std::byte>(words.bytes().size()));
+  compute->synchronize();
+  launch_full_gpu(arrived, missed, as_cuda(*compute).native());
+  message.exchange(peers, *transfer);
+  write_word(as_cuda(*transfer).native(), arrived, 1);
+  compute->synchronize();
+  transfer->synchronize();
+  gpu.copy(*compute, std::as_writable_bytes(std::span(&found, 1)),
+           words.bytes().subspan(sizeof(std::uint64_t)));
+  compute->synchronize();
+  return found == 0;
 }
 
 }  // namespace longspan

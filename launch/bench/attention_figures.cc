@@ -122,6 +122,9 @@ AttentionBench::AttentionBench(Machine& machine, const BenchAttentionOptions& op
   group_.hosts.resize(degree);
   if (machine.rank() < degree) group_.ranks = first_ranks(degree);
   cases_ = agree_on(machine.control(), [&] { return attention_cases(options, group_.hosts); });
+  for (AttentionCase& one : cases_) {
+    one.setting.beside_kernels = machine.data().moves_beside_kernels();
+  }
   const AttentionRoom room = room_for(cases_);
   const KvType keys = keys_of(machine, precision_);
   expect_memory(machine, memory_bytes(room, options, keys), kAdvice);

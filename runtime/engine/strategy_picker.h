@@ -27,6 +27,7 @@ struct StrategyPickerOptions {
   Approximation attention;
   std::int64_t page_tokens = 16;
   std::vector<int> hosts;  // for each instance of the job's groups a number for its host
+  bool beside_kernels = false;  // as Communicator::moves_beside_kernels
 };
 
 class StrategyPicker {

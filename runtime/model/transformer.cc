@@ -19,6 +19,9 @@ SlicedLimits sliced_limits(const Transformer::Limits& limits) {
       .rows = limits.decode_rows, .logit_rows = limits.logit_rows, .ranks = limits.prefill.ranks};
 }
 
+/// Beyond, going through a step takes the host longer than its kernels' starts take the GPU.
+constexpr std::ptrdiff_t kMostRowsAsOne = 16;
+
 /// Tokens of a row whose logits come together on this rank.
 int gathered_logits(const ModelConfig& config) {
   return config.part.index == 0 ? config.vocabulary : 0;
@@ -143,8 +146,9 @@ void Transformer::forward(Stream& compute, const ForwardStep& step, const LayerD
 
 /// Whether steps like it come again and again. What else the device asks of one, it sees.
 bool Transformer::is_one(const ForwardStep& step, const LayerDone& layer_done) const {
-  const bool decodes = step.rows() > 0 || !step.decode.front().rows.empty();
-  return step.chunks.empty() && decodes && config_.part.ranks == 1 && !layer_done;
+  const auto rows = std::max(step.rows(), std::ssize(step.decode.front().rows));
+  return step.chunks.empty() && rows > 0 && rows <= kMostRowsAsOne && config_.part.ranks == 1 &&
+         !layer_done;
 }
 
 void Transformer::pass(Stream& compute, const ForwardStep& step, const LayerDone& layer_done) {

@@ -191,6 +191,14 @@ TEST(ChooseStrategyTest, WithinTwoPercentThePreviousChoiceStays) {
   EXPECT_EQ(choose_strategy(asked, rates).plan.strategy, Strategy::kUlysses);
 }
 
+TEST(ChooseStrategyTest, WithinTwoPercentOneLaunchGoesBeforeHops) {
+  StrategyQuestion asked = question(0, 20'000, 2);
+  const MachineRates rates = network(1e11, 1e-9);
+  EXPECT_EQ(choose_strategy(asked, rates).plan.strategy, Strategy::kRing);
+  asked.setting.beside_kernels = true;
+  EXPECT_EQ(choose_strategy(asked, rates).plan.strategy, Strategy::kAllGather);
+}
+
 TEST(ChooseStrategyTest, BeyondTwoPercentThePreviousChoiceGoes) {
   StrategyQuestion asked = question(60'000, 8, 4);
   const MachineRates slow = network(1e8);

@@ -1,7 +1,10 @@
 #include "tests/attention/kernels_on_device.h"
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
+#include <thread>
+#include <utility>
 
 namespace longspan::test {
 namespace {
@@ -81,6 +84,26 @@ Computed KernelsOnDevice::prefill(const Prefill& work) {
   return download(out);
 }
 
+Computed KernelsOnDevice::prefill_arriving(const Prefill& work,
+                                           const std::vector<DeviceKv*>& late) {
+  const HeadShape& shape = work.problem.shape;
+  const std::int64_t rows = work.problem.rows(), items = rows * shape.query_heads;
+  const Array q = upload(work.problem.q);
+  const DeviceState state = blank_state(items, shape.head_dim);
+  const DevicePartial out = blank_partial(items, shape.head_dim);
+  const auto side = device_->new_stream();
+  std::vector<ArrivingSegments> sources;
+  for (std::size_t i = 0; i < work.launches.size(); ++i) {
+    sources.push_back({late[i] ? late[i]->arrive_late(*side) : Event(), work.launches[i]});
+  }
+  AttentionKernels& kernels = this->kernels(shape, work.problem.scale);
+  kernels.reset(*stream_, state.view(), rows);
+  kernels.attend_arriving(*stream_, {q.values, work.positions}, std::move(sources), state.view(),
+                          true);
+  kernels.finish(*stream_, state.view(), out.view(), rows);
+  return download(out);
+}
+
 Computed KernelsOnDevice::prefill_in_place(const Prefill& work) {
   const HeadShape& shape = work.problem.shape;
   const std::int64_t items = work.problem.rows() * shape.query_heads;
@@ -129,6 +152,18 @@ KvView DeviceKv::view() const {
   view.k = memory + k * value_bytes(view.type);
   view.v = memory + v * value_bytes(view.type);
   return view;
+}
+
+Event DeviceKv::arrive_late(Stream& side) {
+  const Bytes there = bytes_of(memory_);
+  staged_ = on_.device().allocate_on_host(there.size());
+  on_.device().copy(side, staged_.bytes(), there);
+  const std::vector<float> nothing(memory_.count, kNan);
+  on_.device().copy(side, there, std::as_bytes(std::span(nothing)));
+  side.synchronize();
+  side.call([] { std::this_thread::sleep_for(std::chrono::milliseconds(3)); });
+  on_.device().copy(side, there, staged_.bytes());
+  return side.record();
 }
 
 const KvView& DeviceKv::fetch() {

@@ -92,6 +92,9 @@ class KernelsOnDevice {
   DevicePartial blank_partial(std::int64_t items, int head_dim);
 
   Computed prefill(const Prefill& work);
+  /// The same, but each launch is a source of one call, and `late` memory holds only NaN until the
+  /// call has been made for a moment; launch i needs late[i], which may be null.
+  Computed prefill_arriving(const Prefill& work, const std::vector<class DeviceKv*>& late);
   /// The same, with the partial in the memory of acc and m.
   Computed prefill_in_place(const Prefill& work);
   /// Row i of the problem's queries sees all columns of segments[i].
@@ -125,6 +128,9 @@ class DeviceKv {
   KvSegment masked_segment(const Mask& mask, const PositionRun& positions) const {
     return {.view = view(), .len = host_.columns(), .mask = mask, .positions = positions};
   }
+  /// Memory is NaN from now on, and as it was before once `side` is past the event that it returns,
+  /// which is milliseconds from now.
+  Event arrive_late(Stream& side);
   /// K and V as they are on the device now, on the host.
   const KvView& fetch();
 
@@ -132,6 +138,7 @@ class DeviceKv {
   KernelsOnDevice& on_;
   PagedKv host_;
   Array memory_;
+  Buffer staged_;  // for as long as they are on their way
 };
 
 }  // namespace longspan::test

@@ -25,6 +25,7 @@ class DelayingCommunicator final : public Communicator {
   void transfer(std::vector<Send> sends, std::vector<Receive> receives, Patience patience) override;
   Traffic traffic() const override { return inner_.traffic(); }
   bool is_prompt() const override { return inner_.is_prompt(); }
+  bool moves_beside_kernels() const override { return inner_.moves_beside_kernels(); }
 
  private:
   std::chrono::microseconds draw();
