@@ -5,7 +5,7 @@ namespace longspan {
 namespace {
 
 constexpr int kThreads = 1024;
-constexpr std::uint64_t kLongest = 1'000'000'000;  // ns
+constexpr std::uint64_t kLongest = 200'000'000;  // ns
 
 __device__ std::uint64_t now() {
   std::uint64_t nanoseconds;

@@ -30,20 +30,6 @@ void copy_own_messages(CudaDevice& gpu, CudaStream& stream, int rank, std::vecto
   std::erase_if(receives, is_own);
 }
 
-/// What to say of an exchange that is not done by its deadline.
-std::string overdue(int rank, const std::vector<Send>& sends, const std::vector<Receive>& receives,
-                    std::chrono::milliseconds deadline) {
-  std::string list;
-  for (const Receive& receive : receives) {
-    list += str("; it receives from rank {} ({} bytes)", receive.peer, receive.bytes.size());
-  }
-  for (const Send& send : sends) {
-    list += str("; it sends to rank {} ({} bytes)", send.peer, send.bytes.size());
-  }
-  return str("rank {}: exchange not done after {:.3f} s{}", rank,
-             std::chrono::duration<double>(deadline).count(), list);
-}
-
 }  // namespace
 
 GpuCommunicator::GpuCommunicator(CudaDevice& gpu, const Communicator& control,
@@ -53,6 +39,20 @@ GpuCommunicator::GpuCommunicator(CudaDevice& gpu, const Communicator& control,
       size_(control.size()),
       deadline_(deadline),
       own_stream_(gpu.new_stream()) {}
+
+std::string GpuCommunicator::overdue(const std::vector<Send>& sends,
+                                     const std::vector<Receive>& receives,
+                                     std::chrono::milliseconds deadline) const {
+  std::string list;
+  for (const Receive& receive : receives) {
+    list += str("; it receives from rank {} ({} bytes)", receive.peer, receive.bytes.size());
+  }
+  for (const Send& send : sends) {
+    list += str("; it sends to rank {} ({} bytes)", send.peer, send.bytes.size());
+  }
+  return str("rank {}: exchange not done after {:.3f} s{}", rank_,
+             std::chrono::duration<double>(deadline).count(), list);
+}
 
 void GpuCommunicator::watch(ExchangeWatch::FindError find_error, ExchangeWatch::GiveUp give_up) {
   watch_ =
@@ -103,8 +103,8 @@ void GpuCommunicator::begin(CudaStream& stream, std::vector<Send> sends,
     watch_->add({.progress = progress(),
                  .failure = failure,
                  .deadline = deadline,
-                 .overdue = [rank = rank_, sends, receives, late = deadline.value_or(deadline_)] {
-                   return overdue(rank, sends, receives, late);
+                 .overdue = [this, sends, receives, late = deadline.value_or(deadline_)] {
+                   return overdue(sends, receives, late);
                  }});
   };
   if (LaunchRecord* const step = stream.recording()) return step->when_launched(launched);

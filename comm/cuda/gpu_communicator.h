@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -35,6 +36,10 @@ class GpuCommunicator : public Communicator {
   void stop_watching() { watch_.reset(); }
   /// Whether exchanges were given up. While it watches.
   bool has_failed() const { return watch_->failure().has_value(); }
+  std::string failure() const { return watch_->failure().value_or(""); }
+  /// What to say of an exchange that is not done by its deadline.
+  std::string overdue(const std::vector<Send>& sends, const std::vector<Receive>& receives,
+                      std::chrono::milliseconds deadline) const;
 
   /// Puts messages to and from other ranks, some at least, onto the stream of the current GPU.
   /// Returns what says how far they are, once they are launched: of a step that is launched as one

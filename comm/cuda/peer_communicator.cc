@@ -18,22 +18,8 @@ namespace {
 
 /// Up to here a kernel's stores are done before a copy engine has begun.
 constexpr std::size_t kSmall = 16 * PeerLane::kPartBytes;
-/// More than any count of pieces, and as far from all of them as the cyclic comparison allows.
+/// More than any count of messages, and as far from all of them as the cyclic comparison allows.
 constexpr std::uint64_t kReleased = std::uint64_t{1} << 62;
-
-/// Within this GPU, and by a copy engine if it can be: a kernel would wait for the multiprocessors
-/// that attention has.
-void copy_beside_kernels(cudaStream_t stream, std::byte* to, const std::byte* from,
-                         std::size_t bytes) {
-  void* target = to;
-  const void* source = from;
-  cudaMemcpyAttributes attributes{};
-  attributes.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
-  attributes.flags = cudaMemcpyFlagPreferOverlapWithCompute;
-  std::size_t first = 0;
-  cuda_check(cudaMemcpyBatchAsync(&target, &source, &bytes, 1, &attributes, &first, 1, stream),
-             "taking what a GPU of this host sent");
-}
 
 void add_parts(std::vector<PeerPart>& parts, std::byte* at, std::size_t bytes, std::size_t peer,
                bool sends, std::uint16_t& place) {
@@ -54,6 +40,9 @@ PeerCommunicator::PeerCommunicator(CudaDevice& gpu, Communicator& control, bool 
     : GpuCommunicator(gpu, control, deadline),
       shared_(shared),
       memory_(gpu, control),
+      mailbox_(control),
+      reach_(static_cast<std::size_t>(size_ - 1),
+             [this](std::size_t peer) { ways_[peer].out->synchronize(); }),
       progress_(gpu, memory_.words().done),
       releasing_(gpu.new_stream()) {
   for (int peer = 1; peer < size_; ++peer) ways_.push_back({gpu.new_stream(), gpu.new_stream()});
@@ -61,7 +50,7 @@ PeerCommunicator::PeerCommunicator(CudaDevice& gpu, Communicator& control, bool 
 }
 
 PeerCommunicator::~PeerCommunicator() {
-  if (has_failed()) memory_.abandon();
+  if (has_failed() || gave_up_) memory_.abandon();
   stop_watching();
 }
 
@@ -78,6 +67,7 @@ GpuCommunicator::ProgressOfLaunch PeerCommunicator::enqueue(CudaStream& stream,
           [this, last = kernels_ - 1] { return progress_.is_done(last); }};
     };
   }
+  if (gave_up_) throw CommError("not begun: an earlier exchange was given up");
   const Event before = stream.record();
   // The small ones do not wait for the large ones, whose order at the peer may be another one.
   const std::vector<Stream*> sides = move_large(before, sends, receives);
@@ -120,6 +110,7 @@ void PeerCommunicator::take_turn(CudaStream& stream) {
 }
 
 /// Each way has streams of its own: one that waits for a peer must not keep others from going on.
+/// All are told what this rank awaits before it waits for what they say.
 std::vector<Stream*> PeerCommunicator::move_large(const Event& begin,
                                                   const std::vector<Send>& sends,
                                                   const std::vector<Receive>& receives) {
@@ -129,49 +120,61 @@ std::vector<Stream*> PeerCommunicator::move_large(const Event& begin,
     side.wait(begin);
     used.push_back(&side);
   };
-  for (const Send& send : sends) {
-    if (is_small(send.bytes.size())) continue;
-    const std::size_t peer = memory_.peer_of(send.peer);
-    use(*ways_[peer].out);
-    push(peer, send.bytes);
-  }
-  for (const Receive& receive : receives) {
-    if (is_small(receive.bytes.size())) continue;
-    const std::size_t peer = memory_.peer_of(receive.peer);
-    use(*ways_[peer].in);
-    take(peer, receive.bytes);
+  const auto begun = std::chrono::steady_clock::now();
+  const auto go_on = [&] {
+    if (has_failed()) throw CommError(failure());
+    if (std::chrono::steady_clock::now() - begun > deadline_) {
+      throw CommError(overdue(sends, receives, deadline_));
+    }
+  };
+  try {
+    for (const Receive& receive : receives) {
+      if (is_small(receive.bytes.size())) continue;
+      const std::size_t peer = memory_.peer_of(receive.peer);
+      use(*ways_[peer].in);
+      await(peer, receive.bytes, go_on);
+    }
+    for (const Send& send : sends) {
+      if (is_small(send.bytes.size())) continue;
+      const std::size_t peer = memory_.peer_of(send.peer);
+      use(*ways_[peer].out);
+      push(peer, send.bytes, go_on);
+    }
+    for (const Receive& receive : receives) {
+      if (!is_small(receive.bytes.size())) this->receive(memory_.peer_of(receive.peer));
+    }
+  } catch (const Error&) {
+    if (!has_failed()) give_up();  // else the watch does
+    throw;
   }
   return used;
 }
 
-void PeerCommunicator::push(std::size_t peer, ConstBytes bytes) {
+void PeerCommunicator::push(std::size_t peer, ConstBytes bytes, const PeerMailbox::GoOn& go_on) {
   Way& way = ways_[peer];
   const PeerLanes& lanes = memory_.lanes()[peer];
   const cudaStream_t out = as_cuda(*way.out).native();
-  for (; !bytes.empty(); bytes = bytes.subspan(std::min(PeerLane::kPieceBytes, bytes.size()))) {
-    const std::uint64_t number = way.pieces_sent++;
-    if (number >= PeerLane::kPieces) {
-      wait_for_word(out, &lanes.here->piece_taken, number - PeerLane::kPieces + 1);
-    }
-    cuda_check(cudaMemcpyAsync(lanes.there->pieces[number % PeerLane::kPieces], bytes.data(),
-                               std::min(PeerLane::kPieceBytes, bytes.size()),
-                               cudaMemcpyDeviceToDevice, out),
-               "sending to a GPU of this host");
-    write_word(out, &lanes.there->piece_arrived, number + 1);
-  }
+  const std::uint64_t count = ++way.messages_sent;
+  std::byte* const there = reach_.at(peer, mailbox_.take(peer, go_on));
+  wait_for_word(out, &lanes.here->message_awaited, count);
+  cuda_check(cudaMemcpyAsync(there, bytes.data(), bytes.size(), cudaMemcpyDeviceToDevice, out),
+             "sending to a GPU of this host");
+  write_word(out, &lanes.there->message_arrived, count);
 }
 
-void PeerCommunicator::take(std::size_t peer, Bytes bytes) {
+/// Says where the next message lands, and that the memory is free when the stream is there.
+void PeerCommunicator::await(std::size_t peer, Bytes bytes, const PeerMailbox::GoOn& go_on) {
   Way& way = ways_[peer];
-  const PeerLanes& lanes = memory_.lanes()[peer];
-  const cudaStream_t in = as_cuda(*way.in).native();
-  for (; !bytes.empty(); bytes = bytes.subspan(std::min(PeerLane::kPieceBytes, bytes.size()))) {
-    const std::uint64_t number = way.pieces_received++;
-    wait_for_word(in, &lanes.here->piece_arrived, number + 1);
-    copy_beside_kernels(in, bytes.data(), lanes.here->pieces[number % PeerLane::kPieces],
-                        std::min(PeerLane::kPieceBytes, bytes.size()));
-    write_word(in, &lanes.there->piece_taken, number + 1);
-  }
+  mailbox_.post(peer, landing_at(bytes.data()), go_on);
+  write_word(as_cuda(*way.in).native(), &memory_.lanes()[peer].there->message_awaited,
+             ++way.messages_awaited);
+}
+
+/// The next one that was awaited.
+void PeerCommunicator::receive(std::size_t peer) {
+  Way& way = ways_[peer];
+  wait_for_word(as_cuda(*way.in).native(), &memory_.lanes()[peer].here->message_arrived,
+                ++way.messages_received);
 }
 
 /// Lets go of all that waits. A peer that is late may still write what holds a stream once more, so
@@ -180,12 +183,13 @@ void PeerCommunicator::give_up() {
   constexpr auto kLongest = std::chrono::seconds(10);
   const auto begun = std::chrono::steady_clock::now();
   const cudaStream_t stream = as_cuda(*releasing_).native();
+  gave_up_ = true;
   try {
     do {
       write_word(stream, memory_.given_up(), 1);
       for (const PeerLanes& lanes : memory_.lanes()) {
-        write_word(stream, &lanes.here->piece_arrived, kReleased);
-        write_word(stream, &lanes.here->piece_taken, kReleased);
+        write_word(stream, &lanes.here->message_arrived, kReleased);
+        write_word(stream, &lanes.here->message_awaited, kReleased);
       }
       releasing_->synchronize();
       std::this_thread::sleep_for(std::chrono::milliseconds(10));

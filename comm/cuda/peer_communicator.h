@@ -4,19 +4,25 @@
 // peers. Two ranks may share a GPU, which NCCL refuses; then all goes by copies, since kernels of
 // two processes take turns and one that waits would keep the other from running.
 //
+// What enqueues a large message waits until its peer has said where it lands, that is until the
+// peer's host is at the same exchange.
+//
 // As everywhere, both sides know the sizes. A message that has another one at the peer arrives as
 // something else, and a rank that does not take part is noticed by the deadline; the communicator
 // is unusable afterwards.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <vector>
 
 #include "comm/communicator.h"
 #include "comm/cuda/gpu_communicator.h"
+#include "comm/cuda/peer_mailbox.h"
 #include "comm/cuda/peer_memory.h"
 #include "comm/cuda/peer_progress.h"
+#include "comm/cuda/peer_reach.h"
 
 namespace longspan {
 
@@ -39,8 +45,9 @@ class PeerCommunicator final : public GpuCommunicator {
   /// What the host knows of the way to a peer and back.
   struct Way {
     std::unique_ptr<Stream> out, in;  // of copies
-    std::uint64_t pieces_sent = 0;
-    std::uint64_t pieces_received = 0;
+    std::uint64_t messages_sent = 0;
+    std::uint64_t messages_awaited = 0;
+    std::uint64_t messages_received = 0;
   };
 
   ProgressOfLaunch enqueue(CudaStream& stream, const std::vector<Send>& sends,
@@ -53,14 +60,18 @@ class PeerCommunicator final : public GpuCommunicator {
   std::vector<Stream*> move_large(const Event& begin, const std::vector<Send>& sends,
                                   const std::vector<Receive>& receives);
   void take_turn(CudaStream& stream);
-  void push(std::size_t peer, ConstBytes bytes);
-  void take(std::size_t peer, Bytes bytes);
+  void push(std::size_t peer, ConstBytes bytes, const PeerMailbox::GoOn& go_on);
+  void await(std::size_t peer, Bytes bytes, const PeerMailbox::GoOn& go_on);
+  void receive(std::size_t peer);
   void give_up();
   bool idle() const;
 
   const bool shared_;
+  std::atomic<bool> gave_up_ = false;
   bool beside_kernels_ = false;
   PeerMemory memory_;
+  PeerMailbox mailbox_;
+  PeerReach reach_;
   std::vector<Way> ways_;  // by peer
   PeerProgress progress_;
   std::uint64_t kernels_ = 0;  // for small messages, launched so far

@@ -16,15 +16,16 @@
 namespace longspan {
 namespace {
 
-/// Around the borders of parts and pieces; in one exchange, so that both kinds are under way.
+constexpr std::size_t kLarge = std::size_t{32} << 20;
+
+/// Around the borders of parts and of small messages.
 constexpr std::size_t kSizes[] = {1,
                                   48,
                                   PeerLane::kPartBytes,
                                   PeerLane::kPartBytes + 1,
                                   16 * PeerLane::kPartBytes,
                                   16 * PeerLane::kPartBytes + 1,
-                                  PeerLane::kPieceBytes + 5,
-                                  2 * PeerLane::kPieceBytes + 16};
+                                  kLarge / 4 + 5};
 constexpr Patience kPatience{std::chrono::seconds(30)};
 
 /// Tells sender, receiver, message and place apart.
@@ -108,7 +109,6 @@ double seconds_each(Communicator& peers, CudaDevice& gpu, Stream& stream, std::s
 std::string try_out(Communicator& peers, CudaDevice& gpu) {
   const auto stream = gpu.new_stream();
   expect_arrival(peers, gpu, *stream);
-  constexpr std::size_t kLarge = 4 * PeerLane::kPieceBytes;
   const double large = seconds_each(peers, gpu, *stream, kLarge, 4);
   const double small = seconds_each(peers, gpu, *stream, 8192, 64);
   return str("GPUs of this host exchange by CUDA IPC: {:.0f} GB/s each way, 8 KiB in {:.1f} us",
@@ -116,7 +116,7 @@ std::string try_out(Communicator& peers, CudaDevice& gpu) {
 }
 
 bool arrives_beside_kernels(Communicator& peers, CudaDevice& gpu) {
-  const RingMessage message(gpu, 2 * PeerLane::kPieceBytes);
+  const RingMessage message(gpu, kLarge);
   const Buffer words = gpu.allocate(2 * sizeof(std::uint64_t));
   std::uint64_t* const arrived = words.as<std::uint64_t>().data();
   std::uint64_t* const missed = arrived + 1;

@@ -1,5 +1,9 @@
 #include "comm/cuda/peer_communicator.h"
 
+#include <algorithm>
+#include <vector>
+
+#include "comm/cuda/cuda_device.h"
 #include "tests/comm/cuda/gpu_world.h"
 
 namespace longspan::test {
@@ -20,6 +24,33 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(CommunicatorLossConformance);
 TEST(PeerTest, LinksTheGpusAndNotNccl) {
   if (machine().size() == 1) return;
   EXPECT_NE(dynamic_cast<PeerCommunicator*>(&machine().data()), nullptr);
+}
+
+TEST(PeerTest, MessagesArriveWhileAKernelHasTheWholeGpu) {
+  if (machine().size() == 1 || cuda_device_count() < machine().size()) return;
+  EXPECT_TRUE(machine().data().moves_beside_kernels());
+}
+
+/// Their mappings come and go: there are more of them than are kept, and an address comes again.
+TEST(PeerTest, MessagesLandInMemoryThatComesAndGoes) {
+  const int size = machine().size(), rank = machine().rank();
+  if (size == 1) return;
+  Device& device = machine().device();
+  const auto stream = device.new_stream();
+  constexpr std::size_t kBytes = std::size_t{3} << 20;
+  for (int round = 0; round < 70; ++round) {
+    const Buffer out = device.allocate(kBytes), in = device.allocate(kBytes + 4096);
+    const std::vector<std::byte> sent(kBytes, static_cast<std::byte>(size * round + rank));
+    device.copy(*stream, out.bytes(), sent);
+    stream->synchronize();
+    machine().data().exchange(*stream, {{(rank + 1) % size, out.bytes()}},
+                              {{(rank + size - 1) % size, in.bytes().subspan(4096)}});
+    std::vector<std::byte> got(kBytes);
+    device.copy(*stream, got, in.bytes().subspan(4096));
+    stream->synchronize();
+    const auto expected = static_cast<std::byte>(size * round + (rank + size - 1) % size);
+    ASSERT_EQ(std::ranges::count(got, expected), std::ssize(got)) << "round " << round;
+  }
 }
 
 }  // namespace

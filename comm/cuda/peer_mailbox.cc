@@ -1,0 +1,126 @@
+#include "comm/cuda/peer_mailbox.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <new>
+#include <span>
+#include <thread>
+
+#include "comm/agreement.h"
+#include "comm/collective.h"
+#include "comm/error.h"
+#include "comm/str.h"
+
+namespace longspan {
+namespace {
+
+constexpr std::uint64_t kEntries = 64;
+constexpr std::size_t kNameBytes = 64;
+/// Others are usually microseconds away; who waits longer lets them have the core.
+constexpr auto kSoon = std::chrono::microseconds(200);
+constexpr auto kNap = std::chrono::microseconds(50);
+
+template <typename Condition>
+void wait_until(const Condition& met, const PeerMailbox::GoOn& go_on) {
+  const auto begun = std::chrono::steady_clock::now();
+  while (!met()) {
+    go_on();
+    if (std::chrono::steady_clock::now() - begun < kSoon) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(kNap);
+    }
+  }
+}
+
+std::size_t place_of(int peer, int rank) {
+  return static_cast<std::size_t>(peer < rank ? peer : peer - 1);
+}
+
+}  // namespace
+
+/// From one rank, in whose memory it lies, to one peer.
+struct PeerMailbox::Box {
+  alignas(64) std::atomic<std::uint64_t> posted;
+  alignas(64) std::atomic<std::uint64_t> taken;
+  Landing entries[kEntries];
+};
+
+PeerMailbox::PeerMailbox(Communicator& control)
+    : own_name_(str("/longspan-{}-{}", getpid(), static_cast<const void*>(this))),
+      bytes_(sizeof(Box) * static_cast<std::size_t>(control.size() - 1)) {
+  static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+  const int size = control.size(), rank = control.rank();
+  void* const own = agree_on(control, [&] { return map(own_name_, true); });
+  std::vector<std::byte> name(kNameBytes);
+  std::memcpy(name.data(), own_name_.data(), std::min(own_name_.size(), kNameBytes - 1));
+  std::vector<std::byte> names;
+  for (const auto& one : gather(control, name, 0)) names.insert(names.end(), one.begin(), one.end());
+  broadcast(control, names, 0);
+  const auto attempt = [&] {
+    for (int peer = 0; peer < size; ++peer) {
+      if (peer == rank) continue;
+      const auto* const its = reinterpret_cast<const char*>(names.data()) + peer * kNameBytes;
+      out_.push_back({static_cast<Box*>(own) + place_of(peer, rank)});
+      in_.push_back({static_cast<Box*>(map(its, false)) + place_of(rank, peer)});
+    }
+    return true;
+  };
+  try {
+    agree_on(control, attempt);
+  } catch (const Error&) {
+    shm_unlink(own_name_.c_str());
+    for (void* memory : mapped_) munmap(memory, bytes_);
+    throw;
+  }
+  shm_unlink(own_name_.c_str());  // everybody has it
+}
+
+PeerMailbox::~PeerMailbox() {
+  for (void* memory : mapped_) munmap(memory, bytes_);
+}
+
+void* PeerMailbox::map(const std::string& name, bool creates) {
+  const int file = shm_open(name.c_str(), creates ? O_RDWR | O_CREAT | O_EXCL : O_RDWR, 0600);
+  if (file < 0) {
+    throw CommError(str("ranks of this host share no memory: {}: {}", name, std::strerror(errno)));
+  }
+  // New memory is zero: nothing posted, nothing taken.
+  const bool sized = !creates || ftruncate(file, static_cast<off_t>(bytes_)) == 0;
+  void* const memory =
+      sized ? mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) : MAP_FAILED;
+  const int code = errno;
+  close(file);
+  if (memory == MAP_FAILED) {
+    if (creates) shm_unlink(name.c_str());
+    throw CommError(str("ranks of this host share no memory: {}: {}", name, std::strerror(code)));
+  }
+  mapped_.push_back(memory);
+  return memory;
+}
+
+void PeerMailbox::post(std::size_t peer, const Landing& landing, const GoOn& go_on) {
+  Side& side = out_[peer];
+  Box& box = *side.box;
+  wait_until(
+      [&] { return side.count - box.taken.load(std::memory_order_acquire) < kEntries; }, go_on);
+  box.entries[side.count % kEntries] = landing;
+  box.posted.store(++side.count, std::memory_order_release);
+}
+
+Landing PeerMailbox::take(std::size_t peer, const GoOn& go_on) {
+  Side& side = in_[peer];
+  Box& box = *side.box;
+  wait_until([&] { return box.posted.load(std::memory_order_acquire) > side.count; }, go_on);
+  const Landing landing = box.entries[side.count % kEntries];
+  box.taken.store(++side.count, std::memory_order_release);
+  return landing;
+}
+
+}  // namespace longspan

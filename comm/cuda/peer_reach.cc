@@ -1,0 +1,65 @@
+#include "comm/cuda/peer_reach.h"
+
+#include <cudaTypedefs.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "comm/cuda/cuda_check.h"
+#include "comm/cuda/driver_function.h"
+
+namespace longspan {
+namespace {
+
+/// Of one peer: a model lands in a few allocations.
+constexpr std::size_t kMostMapped = 32;
+
+}  // namespace
+
+Landing landing_at(const std::byte* memory) {
+  static const auto find_range =
+      find_in_driver<PFN_cuMemGetAddressRange_v3020>("cuMemGetAddressRange");
+  static const auto find_attribute =
+      find_in_driver<PFN_cuPointerGetAttribute_v4000>("cuPointerGetAttribute");
+  const auto address = reinterpret_cast<CUdeviceptr>(memory);
+  CUdeviceptr base = 0;
+  std::size_t bytes = 0;
+  driver_check(find_range(&base, &bytes, address), "finding a message's memory");
+  unsigned long long number = 0;
+  driver_check(find_attribute(&number, CU_POINTER_ATTRIBUTE_BUFFER_ID, address),
+               "finding a message's memory");
+  Landing landing{.allocation = number, .offset = address - base};
+  cuda_check(cudaIpcGetMemHandle(&landing.handle, reinterpret_cast<void*>(base)),
+             "sharing a message's memory with another rank");
+  return landing;
+}
+
+PeerReach::PeerReach(std::size_t peers, std::function<void(std::size_t)> drain)
+    : drain_(std::move(drain)), mapped_(peers) {}
+
+PeerReach::~PeerReach() { close(); }
+
+std::byte* PeerReach::at(std::size_t peer, const Landing& landing) {
+  std::deque<Mapped>& mapped = mapped_[peer];
+  const auto found = std::ranges::find(mapped, landing.allocation, &Mapped::allocation);
+  if (found != mapped.end()) return found->memory + landing.offset;
+  if (mapped.size() == kMostMapped) {
+    drain_(peer);
+    cuda_check(cudaIpcCloseMemHandle(mapped.front().memory), "leaving a peer's memory");
+    mapped.pop_front();
+  }
+  void* memory = nullptr;
+  cuda_check(cudaIpcOpenMemHandle(&memory, landing.handle, cudaIpcMemLazyEnablePeerAccess),
+             "reaching the memory of a peer's message");
+  mapped.push_back({landing.allocation, static_cast<std::byte*>(memory)});
+  return mapped.back().memory + landing.offset;
+}
+
+void PeerReach::close() {
+  for (std::deque<Mapped>& mapped : mapped_) {
+    for (const Mapped& one : mapped) cudaIpcCloseMemHandle(one.memory);
+    mapped.clear();
+  }
+}
+
+}  // namespace longspan

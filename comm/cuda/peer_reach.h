@@ -1,0 +1,42 @@
+// Memory of this process's GPU as other processes can find it, and theirs in addresses of this one,
+// by CUDA IPC. An allocation is mapped when something is first sent to it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <vector>
+
+#include "comm/cuda/peer_mailbox.h"
+
+namespace longspan {
+
+/// `memory` is of one allocation of the current GPU. Throws DeviceError where it cannot be shared.
+Landing landing_at(const std::byte* memory);
+
+class PeerReach {
+ public:
+  /// `drain`: waits until nothing uses the memory of a peer any more.
+  PeerReach(std::size_t peers, std::function<void(std::size_t peer)> drain);
+  ~PeerReach();
+  PeerReach(const PeerReach&) = delete;
+  PeerReach& operator=(const PeerReach&) = delete;
+
+  /// Where the landing of a peer is here. Beyond a few allocations the one that was mapped first
+  /// goes.
+  std::byte* at(std::size_t peer, const Landing& landing);
+  /// All mapped memory goes; nothing uses it.
+  void close();
+
+ private:
+  struct Mapped {
+    std::uint64_t allocation;
+    std::byte* memory;
+  };
+
+  const std::function<void(std::size_t)> drain_;
+  std::vector<std::deque<Mapped>> mapped_;  // by peer
+};
+
+}  // namespace longspan
