@@ -37,7 +37,7 @@ def gather_fa3(torch, dist, q, k, v):
     pieces = (rank, 2 * ranks - 1 - rank)
     rows = torch.cat([torch.arange(n * piece, (n + 1) * piece, device="cuda") for n in pieces])
     mine = q[:, :, rows].transpose(1, 2).contiguous()
-    kv = torch.stack([one[0, :, rows].view(groups, GROUP, own, HEAD).transpose(1, 2) for one in (k, v)], 1)
+    kv = torch.stack([one[0][:, rows].reshape(groups, GROUP, own, HEAD).transpose(1, 2) for one in (k, v)], 1)
     new = lambda *shape: torch.empty(*shape, device="cuda", dtype=torch.bfloat16)
     arrived = [new(ranks, 2, own, GROUP, HEAD) for _ in range(2)]
     ordered = [new(2, 1, tokens, GROUP, HEAD) for _ in range(2)]
@@ -88,9 +88,10 @@ def context_parallel(backend, kv_heads):
         from torch.nn import functional
         from torch.nn.attention import SDPBackend, sdpa_kernel
         mesh = init_device_mesh("cuda", (dist.get_world_size(),))
-        k, v = (one.repeat_interleave(kv_heads // KV_HEADS, dim=1) for one in (k, v))
+        more = kv_heads // KV_HEADS
         rows = torch.arange(q.shape[2], device="cuda")[None]
-        shared = [q.clone(), k, v, rows]  # each becomes this GPU's part of it
+        # Each becomes this GPU's part of it.
+        shared = [q.clone(), *(one.repeat_interleave(more, dim=1).clone() for one in (k, v)), rows]
         with shared_out(mesh, buffers=shared, buffer_seq_dims=[2, 2, 2, 1], no_restore_buffers=set(shared)), \
                 sdpa_kernel(getattr(SDPBackend, backend)):
             # Looked up in its module at each call: the context puts another function there, and one
