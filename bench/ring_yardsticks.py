@@ -143,9 +143,9 @@ def main():
             gpus = 1 if name == ALONE else options.ranks
             for tokens, seconds in program().items():
                 rates[name][tokens].append(flop(tokens, gpus) / seconds / 1e12)
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"ranks": options.ranks, "tflops": rates, "said": programs.said}, file, indent=1)
+            if options.json:
+                with open(options.json, "w") as file:
+                    json.dump({"ranks": options.ranks, "tflops": rates, "said": programs.said}, file, indent=1)
     print_table(options.ranks, rates)
     return 0
 
