@@ -68,7 +68,8 @@ def attention(folder):
         rate = max(by_tokens[tokens] for by_tokens in ours if tokens in by_tokens)
         what = f"{tokens} tokens on {found['ranks']} GPUs"
         beside = {name: by_tokens[tokens] for name, by_tokens in theirs.items() if tokens in by_tokens}
-        yield Row(what, "TFLOP/s each", rate, *best(beside))
+        if beside or tokens not in alone:
+            yield Row(what, "TFLOP/s each", rate, *best(beside))
         if tokens in alone:
             yield Row(what, "TFLOP/s each", rate, alone[tokens], "ours on one GPU")
 
