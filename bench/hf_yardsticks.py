@@ -4,10 +4,11 @@ FlashAttention 3 and with PyTorch's own attention, as `scripts/gpu-rates` measur
 
 Prints for each prompt length the seconds of reading it, the best of --rounds, and the milliseconds
 of writing a token behind it, the median of eight. Needs PyTorch, transformers and the wheel
-fa3-fwd; the attention that is not there is left out. A prompt is read whole, and only its last
-token is scored, as ours does.
+fa3-fwd; what is not there is said and left out. A prompt is read whole, and only its last token is
+scored, as ours does. With --json FILE the same as JSON.
 """
 import argparse
+import json
 import statistics
 import time
 
@@ -56,9 +57,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, nargs="*", default=[4096, 32768, 131072])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", help="a file for all that was measured")
     options = parser.parse_args()
-    import torch
-    import transformers
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        print(f"no {error.name}: Hugging Face's model is left out")
+        return
     kinds = ["sdpa"]
     try:
         register_fa3()
@@ -70,11 +76,16 @@ def main():
         model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE)).eval()
     print(f"8B shape, transformers {transformers.__version__}, {torch.cuda.get_device_name()}")
     print(f"{'attention':>12}{'tokens':>9}{'prefill s':>11}{'decode ms':>11}")
+    found = []
     for kind in kinds:
         model.set_attn_implementation(kind)
         for tokens in options.tokens:
             read, written = measure(torch, model, tokens, options.rounds)
             print(f"{kind:>12}{tokens:9}{read:11.2f}{written * 1e3:11.1f}", flush=True)
+            found.append({"attention": kind, "tokens": tokens, "prefill_s": read, "token_s": written})
+            if options.json:  # after each: a longer one may not fit
+                with open(options.json, "w") as file:
+                    json.dump(found, file, indent=1)
 
 
 if __name__ == "__main__":

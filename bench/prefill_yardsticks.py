@@ -202,11 +202,11 @@ def main():
         results = measure_point(sampler, kernels, tokens, causal, options.head_dim, options.rounds)
         print_point(f"{tokens} {'causal' if causal else 'full'}", results)
         everything.append({"tokens": tokens, "causal": causal, "results": results})
+        if options.json:
+            with open(options.json, "w") as file:
+                json.dump({"head_dim": options.head_dim, "points": everything}, file, indent=1)
     for kernel in kernels.values():
         kernel.close()
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"head_dim": options.head_dim, "points": everything}, file, indent=1)
 
 
 if __name__ == "__main__":

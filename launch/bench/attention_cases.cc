@@ -99,6 +99,16 @@ StrategyQuestion AttentionCase::question() const {
           .previous = std::nullopt};
 }
 
+StrategyChoice AttentionCase::choice(const MachineRates& rates) const {
+  StrategyChoice choice = choose_strategy(question(), rates);
+  if (std::ranges::find(plans, choice.plan) != plans.end()) return choice;
+  const auto first = std::ranges::find(choice.candidates, plans.front(), &Candidate::plan);
+  choice.plan = first->plan;
+  choice.seconds = first->seconds;
+  choice.reason = str("the first of those asked for: {}", first->dropped);
+  return choice;
+}
+
 SequenceStorage AttentionCase::storage(int rank, const std::vector<std::int32_t>& slots) const {
   const auto own = std::min<std::ptrdiff_t>(std::ranges::count(owners, rank), std::ssize(slots));
   return {.page_tokens = setting.page_tokens,

@@ -26,6 +26,8 @@ struct AttentionCase {
 
   /// What the chooser is asked: about `plans`, of a strategy the most promising, as the engine.
   StrategyQuestion question() const;
+  /// One of `plans`: what the chooser takes, or where it drops all that were asked for, the first.
+  StrategyChoice choice(const MachineRates& rates) const;
   /// This rank's storage; `slots`: of its pool, as many as it owns pages at least.
   SequenceStorage storage(int rank, const std::vector<std::int32_t>& slots) const;
 };

@@ -157,7 +157,7 @@ void AttentionBench::run(const std::atomic<bool>& interrupted,
 
 AttentionFigure AttentionBench::measure(const AttentionCase& one) {
   const StrategyQuestion question = one.question();
-  const StrategyChoice choice = choose_strategy(question, rates_);
+  const StrategyChoice choice = one.choice(rates_);
   AttentionFigure figure{.size = one.size,
                          .layout = one.deal.layout,
                          .degree = one.deal.ranks,

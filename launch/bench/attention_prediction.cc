@@ -76,7 +76,7 @@ std::vector<PredictedChunk> predict_chunks(const BenchAttentionOptions& options,
   std::vector<PredictedChunk> chunks;
   for (const AttentionCase& one : attention_cases(options, std::vector<int>(*options.degree, 0))) {
     const StrategyQuestion question = one.question();
-    PredictedChunk chunk{one.size, one.deal.layout, {}, choose_strategy(question, rates)};
+    PredictedChunk chunk{one.size, one.deal.layout, {}, one.choice(rates)};
     for (const PlannedStrategy& plan : one.plans) {
       if (options.strategies.chosen_only && plan != chunk.choice.plan) continue;
       chunk.ways.push_back(

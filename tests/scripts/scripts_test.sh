@@ -31,6 +31,11 @@ expect() {
   [[ $output == *"$1"* ]] || fail "no '$1' in: $output"
 }
 
+# Whatever lies between words.
+expect_words() {
+  [[ $(tr -s ' ' <<<"$output") == *"$1"* ]] || fail "no '$1' in: $output"
+}
+
 every_script_explains_itself() {
   local script
   for script in scripts/*; do
@@ -244,6 +249,162 @@ TRACE
   run 0 env PYTHONPATH=bench python3 -B -c \
     "from degree_changes import prefill_steps; print(prefill_steps('$scratch'))"
   expect '[(2.5, [0, 1]), (5.0, [1])]'
+}
+
+# A longspan that measures attention: two GPUs at 1.1 times the seconds that one is worth each, one
+# strategy faster than the other.
+fake_attention_bench() {
+  fake longspan <<'FAKE'
+echo "$*" >>"$0.log"
+gpus=1 slower=1
+while [ $# -gt 0 ]; do
+  case $1 in --tokens) tokens=$2 ;; --gpu-link) gpus=2 slower=1.1 ;; esac
+  shift
+done
+seconds=$(awk "BEGIN { print 8192 * $tokens * $tokens / $gpus / 600e12 * $slower }")
+echo "{\"chunks\": [{\"tokens\": $tokens, \"strategies\": [{\"strategy\": \"ring\", \"seconds\": 99},
+  {\"strategy\": \"double-ring 1 x 2\", \"seconds\": $seconds}]}]}"
+FAKE
+  fake mpirun <<'FAKE'
+while [ "$1" != -np ]; do shift; done
+exec "${@:3}"
+FAKE
+}
+
+# A PyTorch whose launcher reports what its program would.
+fake_torch() {
+  mkdir -p "$scratch/modules/torch/distributed"
+  touch "$scratch/modules/torch/__init__.py" "$scratch/modules/torch/distributed/__init__.py"
+  cat >"$scratch/modules/torch/distributed/run.py" <<'FAKE'
+import json, sys
+if "gather-fa3" in sys.argv:
+    print(json.dumps({"refused": "FlashAttention 3: its rows are not those of one GPU"}))
+else:
+    print(json.dumps({"as": "CUDNN, 8 KV heads"}))
+    for tokens in map(int, sys.argv[sys.argv.index("--tokens") + 1:]):
+        print(json.dumps({"tokens": tokens, "seconds": 8192 * tokens**2 / 2 / 580e12}))
+FAKE
+}
+
+ring_yardsticks_leave_out_what_is_wrong() {
+  fake_attention_bench
+  fake_torch
+  yardsticks() {
+    run "$1" env PYTHONPATH="$scratch/modules" python3 bench/ring_yardsticks.py --binary "$scratch/bin/longspan" \
+      --json "$scratch/rings.json" "${@:2}"
+  }
+  yardsticks 0 --tokens 262144 16384
+  expect 'gather-fa3: left out: FlashAttention 3: its rows are not those of one GPU'
+  expect 'context-parallel: measured: CUDNN, 8 KV heads'
+  expect '   16384               545               600                 -               580   0.940   0.909'
+  [[ ${output##*$'\n'} == "  262144"*"  0.940   0.909  missed" ]] || fail "the last line is: ${output##*$'\n'}"
+  # Both lengths by all strategies, then by the fastest; a long one takes three batches.
+  [ "$(grep -c 'seconds 2.0 --tokens 16384 .* --strategy all' "$scratch/bin/longspan.log")" -eq 1 ] || fail "not once all"
+  [ "$(grep -c 'seconds 0.01 --tokens 262144 .* --strategy double-ring' "$scratch/bin/longspan.log")" -eq 1 ] ||
+    fail "not once the fastest"
+  run 0 python3 -c "import json; print(json.load(open('$scratch/rings.json'))['tflops']['gather-fa3'])"
+  expect "{'262144': [], '16384': []}"
+  yardsticks 2 --ranks 1
+  expect 'one GPU has nobody to share with'
+}
+
+# The scripts in a tree of their own, beside which a build may lie; two GPUs.
+tree_with_gpus() {
+  mkdir -p "$scratch/tree/build/cuda/launch"
+  cp -r scripts bench "$scratch/tree"
+  fake nvidia-smi <<<'printf "GPU 0\nGPU 1\n"'
+  fake cmake <<<'exit 0'
+}
+
+gpu_check_ends_with_one_table() {
+  tree_with_gpus
+  fake mpirun <<'FAKE'
+echo '{"messages": [{"bytes": 1024, "bytes_per_s": 2e9, "copy_bytes_per_s": 4e9}], "round_trips":
+  [{"bytes": 1024, "after_work_s": 0.001, "seconds": 3e-5, "yardstick_s": 1e-5}]}'
+FAKE
+  run 0 env OUT="$scratch/out" "$scratch/tree/scripts/gpu-check" --only comm
+  expect_words 'comm 1024 bytes to the next 2.00 4.00 GB/s 0.500 copying'
+  expect_words 'comm 1024 bytes there and back, after 1000 us 30.00 10.00 us 0.333 two'
+  fake nvidia-smi <<<'echo one'
+  run 0 env OUT="$scratch/out" "$scratch/tree/scripts/gpu-check" --only comm
+  expect 'comm: skipped, it takes two GPUs'
+  expect 'not measured: comm'
+  for wrong in '--only' '--only toys' '--only comm --tests' '--quik'; do
+    # shellcheck disable=SC2086  # several words
+    run 2 "$scratch/tree/scripts/gpu-check" $wrong
+    expect 'see scripts/gpu-check --help'
+  done
+}
+
+# A longspan that answers each prompt of a file at 50 tokens a second.
+fake_answers() {
+  fake "$1" <<'FAKE'
+while [ "$1" != --prompts ]; do shift; done
+sed 's/.*/{"strategy": "ring", "timings": {"load_s": 1, "prefill_s": 2, "prefill_tokens_per_s": 3, "decode_tokens_per_s": 50}}/' "$2"
+FAKE
+}
+
+gpu_check_measures_the_model_without_python_packages() {
+  tree_with_gpus
+  fake_answers ../tree/build/cuda/launch/longspan
+  echo 'raise ModuleNotFoundError(name=__name__)' >"$scratch/torch.py"
+  run 0 env PYTHONPATH="$scratch" OUT="$scratch/out" "$scratch/tree/scripts/gpu-check" --only model
+  expect "no torch: Hugging Face's model is left out"
+  expect_words 'model 131072 tokens, 8B shape 20.00 - ms a token - none'
+}
+
+gpu_table_has_each_figure_beside_the_better_yardstick() {
+  echo '{"points": [{"tokens": 4096, "causal": true, "results": {"fetching": [{"tflops": 500}, {"tflops": 520}],
+    "cudnn": [{"tflops": 480}], "fa3": [{"tflops": 600}]}}]}' >"$scratch/prefill.json"
+  echo '{"ranks": 2, "tflops": {"longspan peer": {"65536": [540]}, "longspan nccl": {"65536": [500]}, "longspan alone":
+    {"65536": [600]}, "gather-fa3": {"65536": []}, "context-parallel": {"65536": [450]}}}' >"$scratch/attention.json"
+  echo '[{"tokens": 4096, "prefill_s": 0.5, "token_s": 0.01}]' >"$scratch/model.json"
+  echo '[{"attention": "sdpa", "tokens": 4096, "prefill_s": 0.8, "token_s": 0.02},
+    {"attention": "fa3_forward", "tokens": 4096, "prefill_s": 0.6, "token_s": 0.03}]' >"$scratch/model_yardsticks.json"
+  echo 'torn {' >"$scratch/decode.json"
+  run 0 python3 bench/gpu_table.py "$scratch" prefill attention model decode
+  expect 'not measured: decode'
+  expect_words 'prefill 4096 tokens, causal 510.00 600.00 TFLOP/s 0.850 fa3'
+  expect_words '65536 tokens on 2 GPUs 540.00 450.00 TFLOP/s each 1.200 context-parallel'
+  expect_words '65536 tokens on 2 GPUs 540.00 600.00 TFLOP/s each 0.900 ours on one GPU'
+  expect_words '4096 tokens, 8B shape 0.50 0.60 s of prefill 1.200 transformers, fa3_forward'
+  expect_words '4096 tokens, 8B shape 10.00 20.00 ms a token 2.000 transformers, sdpa'
+  run 2 python3 bench/gpu_table.py "$scratch" toys
+}
+
+gpu_rates_keeps_what_it_measured() {
+  fake_answers longspan
+  run 0 scripts/gpu-rates --tokens 7,9 --binary "$scratch/bin/longspan" --json "$scratch/rates.json"
+  expect '      9       0.'
+  # A step of three is that of 20 ms in which each writes one token.
+  run 0 scripts/gpu-rates --tokens 7 --together 3 --binary "$scratch/bin/longspan" --json "$scratch/together.json"
+  run 0 python3 -c "import json; print([(one['tokens'], round(one['token_s'], 9))
+    for name in ('rates', 'together') for one in json.load(open('$scratch/' + name + '.json'))])"
+  expect '[(7, 0.02), (9, 0.02), (7, 0.02)]'
+  fake longspan <<<'echo longspan: no memory >&2; exit 71'
+  run 1 scripts/gpu-rates --tokens 7 --binary "$scratch/bin/longspan"
+  expect 'longspan: no memory'
+  expect '7 tokens: exit code 71'
+  run 2 scripts/gpu-rates --tokens 7,x
+  run 2 scripts/gpu-rates --ranks 0
+  run 1 scripts/gpu-rates --binary "$scratch/none"
+  expect 'gpu-rates: there is no'
+}
+
+gpu_scaling_goes_on_where_it_failed() {
+  fake longspan <<<'exit 1'
+  scaling() {
+    run "$1" scripts/gpu-scaling --small --gpus 2 --only comm --out "$scratch/comm.jsonl" --binary "$scratch/bin/longspan"
+  }
+  fake mpirun <<<'echo "longspan: a rank was lost" >&2; exit 75'
+  scaling 1
+  expect 'comm 2: longspan: a rank was lost'
+  expect '1 cells failed and 0 are left: the same line again goes on'
+  fake mpirun <<<'echo "{\"messages\": [], \"round_trips\": [], \"device\": \"cpu\"}"'
+  scaling 0
+  fake mpirun <<<'echo what is there must not be measured again; exit 1'
+  scaling 0
+  [ "$(wc -l <"$scratch/comm.jsonl")" -eq 2 ] || fail "not two cells: $(cat "$scratch/comm.jsonl")"
 }
 
 mutants_match_the_sources() {

@@ -145,6 +145,21 @@ TEST(AttentionCasesTest, TheRoomHoldsEveryCase) {
   }
 }
 
+TEST(AttentionCasesTest, TheChoiceIsOneOfThoseAskedForEvenIfItIsWorthNothing) {
+  BenchAttentionOptions options = options_of({256}, 0, {Layout::kZigzag});
+  const MachineRates rates = default_rates("avx2", 1);
+  options.strategies.named = {Strategy::kDoubleRing};  // on one host dropped for ring
+  for (int ranks : {2, 3, 4}) {
+    const AttentionCase one = attention_cases(options, std::vector<int>(ranks, 0)).front();
+    EXPECT_EQ(one.choice(rates).plan, one.plans.front());
+    EXPECT_GT(one.choice(rates).seconds, 0);
+    EXPECT_THAT(one.choice(rates).reason, HasSubstr("one host"));
+  }
+  options.strategies.named = {Strategy::kDoubleRing, Strategy::kAllGather};
+  const AttentionCase both = attention_cases(options, {0, 0}).front();
+  EXPECT_EQ(both.choice(rates).plan, PlannedStrategy{Strategy::kAllGather});
+}
+
 TEST(AttentionCasesTest, RandomSizesStayBelowTheMostThatWereGiven) {
   BenchAttentionOptions options;
   options.tokens = {10, 300};
