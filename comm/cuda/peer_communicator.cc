@@ -165,7 +165,7 @@ void PeerCommunicator::push(std::size_t peer, ConstBytes bytes, const PeerMailbo
 /// Says where the next message lands, and that the memory is free when the stream is there.
 void PeerCommunicator::await(std::size_t peer, Bytes bytes, const PeerMailbox::GoOn& go_on) {
   Way& way = ways_[peer];
-  mailbox_.post(peer, landing_at(bytes.data()), go_on);
+  mailbox_.post(peer, own_reach_.landing_at(bytes.data()), go_on);
   write_word(as_cuda(*way.in).native(), &memory_.lanes()[peer].there->message_awaited,
              ++way.messages_awaited);
 }

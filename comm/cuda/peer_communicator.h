@@ -71,6 +71,7 @@ class PeerCommunicator final : public GpuCommunicator {
   bool beside_kernels_ = false;
   PeerMemory memory_;
   PeerMailbox mailbox_;
+  OwnReach own_reach_;
   PeerReach reach_;
   std::vector<Way> ways_;  // by peer
   PeerProgress progress_;

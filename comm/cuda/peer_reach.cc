@@ -16,7 +16,7 @@ constexpr std::size_t kMostMapped = 32;
 
 }  // namespace
 
-Landing landing_at(const std::byte* memory) {
+Landing OwnReach::landing_at(const std::byte* memory) {
   static const auto find_range =
       find_in_driver<PFN_cuMemGetAddressRange_v3020>("cuMemGetAddressRange");
   static const auto find_attribute =
@@ -28,10 +28,16 @@ Landing landing_at(const std::byte* memory) {
   unsigned long long number = 0;
   driver_check(find_attribute(&number, CU_POINTER_ATTRIBUTE_BUFFER_ID, address),
                "finding a message's memory");
-  Landing landing{.allocation = number, .offset = address - base};
-  cuda_check(cudaIpcGetMemHandle(&landing.handle, reinterpret_cast<void*>(base)),
-             "sharing a message's memory with another rank");
-  return landing;
+  auto shared = std::ranges::find(shared_, number, &Shared::allocation);
+  if (shared == shared_.end()) {
+    cudaIpcMemHandle_t handle{};
+    cuda_check(cudaIpcGetMemHandle(&handle, reinterpret_cast<void*>(base)),
+               "sharing a message's memory with another rank");
+    if (shared_.size() == kMostMapped) shared_.pop_front();
+    shared_.push_back({number, handle});
+    shared = shared_.end() - 1;
+  }
+  return {.allocation = number, .offset = address - base, .handle = shared->handle};
 }
 
 PeerReach::PeerReach(std::size_t peers, std::function<void(std::size_t)> drain)

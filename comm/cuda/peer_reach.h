@@ -12,8 +12,20 @@
 
 namespace longspan {
 
-/// `memory` is of one allocation of the current GPU. Throws DeviceError where it cannot be shared.
-Landing landing_at(const std::byte* memory);
+/// This process's memory as others find it.
+class OwnReach {
+ public:
+  /// `memory` is of one allocation of the current GPU. Throws DeviceError where it cannot be shared.
+  Landing landing_at(const std::byte* memory);
+
+ private:
+  struct Shared {
+    std::uint64_t allocation;
+    cudaIpcMemHandle_t handle;
+  };
+
+  std::deque<Shared> shared_;  // the last few: to ask for a handle is slow
+};
 
 class PeerReach {
  public:
