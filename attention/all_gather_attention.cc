@@ -41,8 +41,7 @@ void AllGatherAttention::run(Stream& compute, const Group& group, const SplitChu
     landed[from] = scratch.take(streams.values(from));
     group.exchange(transfer(), {{to, streams.bytes(rank, own())}},
                    {{from, streams.bytes(from, landed[from])}});
-    sources.push_back(
-        {transfer().record(), streams.segments(from, landed[from], rows.positions)});
+    sources.push_back({transfer().record(), streams.segments(from, landed[from], rows.positions)});
   }
 
   kernels_.reset(compute, state, std::ssize(chunk.positions));

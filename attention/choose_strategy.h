@@ -39,7 +39,10 @@ struct StrategyQuestion {
   std::optional<StrategySet> planned;       // those that have memory; absent: any
   std::optional<PlannedStrategy> previous;  // of the request's last chunk
 
-  WireShape wire() const { return {setting.heads, value_bytes, partial_bytes, at_rest}; }
+  WireShape wire() const {
+    return {setting.heads, value_bytes, partial_bytes, at_rest,
+            setting.new_columns == KvType::kBFloat16};
+  }
 };
 
 struct Candidate {

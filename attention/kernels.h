@@ -62,6 +62,9 @@ class AttentionKernels {
   /// may outlive these.
   virtual std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const = 0;
 
+  /// What new keys and values become before they travel, where pages are of type `pages`: bfloat16
+  /// if attend() rounds them to that anyway.
+  virtual KvType new_columns(KvType /*pages*/) const { return KvType::kFloat32; }
   /// Whether attend() takes segments whose mask leaves a say to a KeyChoice.
   virtual bool reads_choices() const { return false; }
   /// Before any key: acc = 0, m = -inf, l = 0.

@@ -17,17 +17,21 @@ std::vector<KvPart> flat(const std::vector<std::vector<KvPart>>& pieces) {
 
 }  // namespace
 
+std::int64_t KvStreams::row_bytes(int owner) const {
+  return chunk_.streams[owner].rows * kernels_.shape().kv_values() * value_bytes(row_type());
+}
+
 std::int64_t KvStreams::values(int owner) const {
   const StreamShape& stream = chunk_.streams[owner];
   const HeadShape& heads = kernels_.shape();
-  const std::int64_t rows = stream.rows * heads.kv_values();
-  if (cached_ == Cached::kStay) return rows;
-  std::int64_t bytes = 0;
-  for (const CachedPiece& piece : stream.pieces) {
-    bytes +=
-        resting_bytes(pages_.rest.type, heads, chunk_.page_tokens, piece.columns(), stream.held);
+  std::int64_t bytes = row_bytes(owner);
+  if (cached_ == Cached::kTravel) {
+    for (const CachedPiece& piece : stream.pieces) {
+      bytes +=
+          resting_bytes(pages_.rest.type, heads, chunk_.page_tokens, piece.columns(), stream.held);
+    }
   }
-  return rows + bytes / static_cast<std::int64_t>(sizeof(float));
+  return bytes / static_cast<std::int64_t>(sizeof(float));
 }
 
 std::int64_t KvStreams::most_values() const {
@@ -42,7 +46,7 @@ Bytes KvStreams::bytes(int owner, const float* memory) const {
 
 KvView KvStreams::rows(int owner, float* memory) const {
   const std::int64_t columns = std::max<std::int64_t>(chunk_.streams[owner].rows, 1);
-  return pages_at(memory, KvType::kFloat32, kernels_.shape(), columns);
+  return pages_at(memory, row_type(), kernels_.shape(), columns);
 }
 
 std::vector<std::vector<KvPart>> KvStreams::cached(int owner, float* memory) const {
@@ -50,7 +54,7 @@ std::vector<std::vector<KvPart>> KvStreams::cached(int owner, float* memory) con
   if (cached_ == Cached::kStay) return pieces;
   const StreamShape& stream = chunk_.streams[owner];
   const HeadShape& heads = kernels_.shape();
-  auto* next = reinterpret_cast<std::byte*>(memory + stream.rows * heads.kv_values());
+  auto* next = reinterpret_cast<std::byte*>(memory) + row_bytes(owner);
   for (const CachedPiece& piece : stream.pieces) {
     std::vector<KvPart>& parts = pieces.emplace_back();
     for (const RestingPart& part :

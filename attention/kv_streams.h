@@ -2,9 +2,10 @@
 //
 //   stream j   | new columns: K, V | cached columns, if they travel |       one contiguous message
 //
-// New columns are float32: K: head 0, head 1, ... then V, (columns, head_dim) each. Cached ones are
-// as they are at rest, piece by piece, and page by page where pages have scales: what is left of
-// the page that a piece begins in, whole pages, the beginning of the one that it ends in.
+// New columns are as the kernels ask for: K: head 0, head 1, ... then V, (columns, head_dim) each.
+// Cached ones are as they are at rest, piece by piece, and page by page where pages have scales:
+// what is left of the page that a piece begins in, whole pages, the beginning of the one that it
+// ends in.
 #pragma once
 
 #include <cstdint>
@@ -52,6 +53,9 @@ class KvStreams {
   void keep(Stream& stream, int owner, float* memory) const;
 
  private:
+  KvType row_type() const { return kernels_.new_columns(pages_.rest.type); }
+  /// Bytes of the stream's new columns.
+  std::int64_t row_bytes(int owner) const;
   std::vector<std::vector<KvPart>> own_cached() const;
   void add_cached(const StreamShape& shape, const std::vector<std::vector<KvPart>>& parts,
                   std::vector<KvSegment>& out) const;

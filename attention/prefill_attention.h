@@ -12,6 +12,7 @@
 #include "attention/kv_streams.h"
 #include "attention/split_chunk.h"
 #include "comm/device.h"
+#include "comm/error.h"
 #include "comm/group.h"
 
 namespace longspan {
@@ -34,9 +35,10 @@ struct PrefillLimits {
 /// Memory of one rank's strategies. One of them runs at a time, and nothing is left in here from
 /// one layer to the next: a run ends with the compute stream waiting for the last transfer.
 struct PrefillMemory {
-  Buffer own;                        // this rank's stream
-  Buffer scratch;                    // what else the strategy needs
-  std::unique_ptr<Stream> transfer;  // last: drains before what its work touches goes
+  Buffer own;                         // this rank's stream
+  Buffer scratch;                     // what else the strategy needs
+  KvType kv_type = KvType::kFloat32;  // of pages
+  std::unique_ptr<Stream> transfer;   // last: drains before what its work touches goes
 };
 
 class PrefillAttention {
@@ -51,7 +53,7 @@ class PrefillAttention {
   /// Where the keys and values of this rank's rows belong before run(): columns [0, rows), in order
   /// of `chunk.positions`.
   KvView own_stream(const SplitChunk& chunk) const {
-    return streams(chunk, {}).rows(chunk.rank, own());
+    return streams(chunk, {{.type = memory_.kv_type}}).rows(chunk.rank, own());
   }
 
   /// Enqueues attention of this rank's rows over all keys of the sequence up to the chunk's end,
@@ -70,6 +72,8 @@ class PrefillAttention {
   }
 
   KvStreams streams(const SplitChunk& chunk, const KvPages& pages) const {
+    expects(kernels_.new_columns(pages.rest.type) == kernels_.new_columns(memory_.kv_type),
+            "pages are of the type that memory was planned for");
     return KvStreams(kernels_, chunk, pages, cached(chunk));
   }
   float* own() const { return memory_.own.as<float>().data(); }

@@ -66,6 +66,7 @@ PrefillStrategies::PrefillStrategies(Device& device, AttentionKernels& kernels,
   memory_.own = device.allocate(sizeof(float) * own_values(shape, limits));
   memory_.scratch =
       device.allocate(sizeof(float) * shared_scratch_values(shape, limits, strategies));
+  memory_.kv_type = limits.kv_type;
   memory_.transfer = device.new_stream();
   const auto make = [&]<typename Attention>(Strategy strategy, std::type_identity<Attention>,
                                             auto... more) {

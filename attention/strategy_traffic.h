@@ -16,14 +16,15 @@ namespace longspan {
 /// The heads, and the bytes of a value of each kind on the wire.
 struct WireShape {
   HeadShape heads;
-  int value_bytes = 4;    // of Q, K, V and of finished O
+  int value_bytes = 4;    // of Q, new K and V, and finished O
   int partial_bytes = 4;  // of O in a partial; its log-sum-exp is always 4
   /// The pages' type: cached K and V travel as they are at rest. Absent: as new ones.
   std::optional<KvType> at_rest = std::nullopt;
+  bool narrow_columns = false;  // new K and V are bfloat16, whatever Q is
 
   /// K and V of one token, `kv_heads` heads of them or all.
   std::int64_t kv_bytes(int kv_heads) const {
-    return 2LL * kv_heads * heads.head_dim * value_bytes;
+    return 2LL * kv_heads * heads.head_dim * (narrow_columns ? 2 : value_bytes);
   }
   std::int64_t kv_bytes() const { return kv_bytes(heads.kv_heads); }
   /// One row of Q, or of finished O, `query_heads` heads of it or all.
@@ -43,7 +44,7 @@ struct WireShape {
 int kv_heads_read(const HeadShape& heads, int degree, int part);
 
 /// Rank j's stream as it leaves j, new columns and cached ones: all KV heads or some. What usp puts
-/// together from several is float32 from then on.
+/// together from several is as new ones from then on.
 std::int64_t stream_bytes(int j, const SplitShape& shape, const WireShape& wire, int kv_heads);
 std::int64_t stream_bytes(int j, const SplitShape& shape, const WireShape& wire);
 

@@ -21,11 +21,12 @@ namespace longspan {
 struct SplitSetting {
   HeadShape heads;
   Layout layout = Layout::kBlockCyclic;
-  std::int64_t block = 16;        // of the block-cyclic layout, tokens
-  std::int64_t page_tokens = 16;  // of storage
-  bool spread = true;             // page p is kept by rank p mod degree of the group
-  std::vector<int> hosts;         // for each rank of the group: a number for its host
-  bool beside_kernels = false;    // as Communicator::moves_beside_kernels
+  std::int64_t block = 16;                // of the block-cyclic layout, tokens
+  std::int64_t page_tokens = 16;          // of storage
+  bool spread = true;                     // page p is kept by rank p mod degree of the group
+  std::vector<int> hosts;                 // for each rank of the group: a number for its host
+  bool beside_kernels = false;            // as Communicator::moves_beside_kernels
+  KvType new_columns = KvType::kFloat32;  // as AttentionKernels::new_columns
 
   int degree() const { return static_cast<int>(hosts.size()); }
 };

@@ -111,7 +111,8 @@ UspAttention::Pass::Pass(UspAttention& usp, Stream& compute, const Group& group,
       slice_(usp.slices_[place_]),
       kernels_(*usp.kernels_of_[place_]),
       ring_chunk_(island_chunk(chunk, usp.island_)),
-      ring_streams_(kernels_, ring_chunk_, {}, Cached::kTravel),
+      ring_streams_(kernels_, ring_chunk_, {{.type = kernels_.new_columns(pages.rest.type)}},
+                    Cached::kTravel),
       width_(query_values(slice_.shape)) {
   ring_chunk_.choice = chunk.choice.from_head(slice_.first_kv);
   lay_out();
@@ -201,7 +202,7 @@ std::vector<KvPart> UspAttention::Pass::own_parts(const HeadSlice& slice) const 
   return parts;
 }
 
-/// Where a member's columns lie in the island's stream, which is all float32: a part a piece.
+/// Where a member's columns lie in the island's stream, all as new ones are: a part a piece.
 std::vector<KvPart> UspAttention::Pass::island_parts(const Trade& trade) const {
   std::vector<KvPart> parts;
   const auto pieces = ring_streams_.cached(ring_chunk_.rank, island_stream_);

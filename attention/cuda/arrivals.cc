@@ -10,9 +10,9 @@ namespace longspan {
 
 Arrivals::Arrivals(CudaDevice& device)
     : count_(device.allocate(sizeof(std::uint64_t))), stream_(device.new_stream()) {
-  cuda_check(cudaMemsetAsync(count_.bytes().data(), 0, sizeof(std::uint64_t),
-                             as_cuda(*stream_).native()),
-             "clearing a count of arrivals");
+  cuda_check(
+      cudaMemsetAsync(count_.bytes().data(), 0, sizeof(std::uint64_t), as_cuda(*stream_).native()),
+      "clearing a count of arrivals");
   stream_->synchronize();
 }
 

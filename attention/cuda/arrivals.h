@@ -1,5 +1,5 @@
-// How a kernel that is at work learns that messages have arrived: a count on the GPU, which a stream
-// of its own raises behind the event of each.
+// How a kernel that is at work learns that messages have arrived: a count on the GPU, which a
+// stream of its own raises behind the event of each.
 #pragma once
 
 #include <cstdint>

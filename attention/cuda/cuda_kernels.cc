@@ -245,6 +245,11 @@ std::unique_ptr<AttentionKernels> CudaAttentionKernels::for_heads(const HeadShap
   return std::make_unique<CudaAttentionKernels>(memory_, shape, scale_, choice_);
 }
 
+KvType CudaAttentionKernels::new_columns(KvType pages) const {
+  const bool rounds = prefill_ != PrefillKernel::kReference && choice_.rounds_keys;
+  return rounds && pages == KvType::kBFloat16 ? KvType::kBFloat16 : KvType::kFloat32;
+}
+
 CudaStream& CudaAttentionKernels::native(Stream& stream) const {
   make_current(memory_->device);
   return as_cuda(stream);
@@ -348,8 +353,8 @@ void CudaAttentionKernels::attend_reference(const QueryRows& rows, std::vector<K
 }
 
 void CudaAttentionKernels::launch_tiles(const QueryRows& rows, std::span<const KvSegment> segments,
-                                        std::span<const std::uint64_t> arrivals,
-                                        RunningState state, CudaStream& to) {
+                                        std::span<const std::uint64_t> arrivals, RunningState state,
+                                        CudaStream& to) {
   PrefillPlan plan = plan_prefill(rows.positions, segments);
   if (plan.query_tiles.empty()) return;  // no row sees a column
   const std::int64_t row_count = std::ssize(rows.positions);
@@ -384,9 +389,8 @@ void CudaAttentionKernels::launch_tiles(const QueryRows& rows, std::span<const K
   memory_->descriptors.enqueue(descriptors, to, [&] {
     launch_round_queries(rows.q, values, memory + kCounterBytes, counter, to.native());
     if (prefill_ == PrefillKernel::kMma) return launch_prefill_mma(work, to.native());
-    launch_prefill_sm90(
-        with_maps(work, row_count, plan.views, counter, memory_->arrivals.count()), choice_.rung,
-        memory_->multiprocessors, to.native());
+    launch_prefill_sm90(with_maps(work, row_count, plan.views, counter, memory_->arrivals.count()),
+                        choice_.rung, memory_->multiprocessors, to.native());
   });
   scratch.end();
 }

@@ -42,6 +42,7 @@ class CudaAttentionKernels final : public AttentionKernels {
   std::int64_t bad_lse_total() const override;
   std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const override;
 
+  KvType new_columns(KvType pages) const override;
   void reset(Stream& stream, RunningState state, std::int64_t rows) override;
   void attend(Stream& stream, const QueryRows& rows, std::vector<KvSegment> segments,
               RunningState state) override;

@@ -13,8 +13,7 @@ __device__ std::uint64_t now() {
   return nanoseconds;
 }
 
-__global__ void __launch_bounds__(kThreads)
-    hold(const std::uint64_t* word, std::uint64_t* missed) {
+__global__ void __launch_bounds__(kThreads) hold(const std::uint64_t* word, std::uint64_t* missed) {
   if (threadIdx.x == 0) {
     const std::uint64_t begun = now();
     std::uint64_t value = 0;
@@ -37,7 +36,7 @@ void launch_full_gpu(const std::uint64_t* word, std::uint64_t* missed, cudaStrea
              "counting multiprocessors");
   cuda_check(cudaDeviceGetAttribute(&threads, cudaDevAttrMaxThreadsPerMultiProcessor, device),
              "counting threads");
-  hold<<<multiprocessors * (threads / kThreads), kThreads, 0, stream>>>(word, missed);
+  hold<<<multiprocessors*(threads / kThreads), kThreads, 0, stream>>>(word, missed);
   cuda_check(cudaGetLastError(), "keeping a GPU busy");
 }
 

@@ -61,7 +61,8 @@ PeerMailbox::PeerMailbox(Communicator& control)
   std::vector<std::byte> name(kNameBytes);
   std::memcpy(name.data(), own_name_.data(), std::min(own_name_.size(), kNameBytes - 1));
   std::vector<std::byte> names;
-  for (const auto& one : gather(control, name, 0)) names.insert(names.end(), one.begin(), one.end());
+  for (const auto& one : gather(control, name, 0))
+    names.insert(names.end(), one.begin(), one.end());
   broadcast(control, names, 0);
   const auto attempt = [&] {
     for (int peer = 0; peer < size; ++peer) {
@@ -108,8 +109,8 @@ void* PeerMailbox::map(const std::string& name, bool creates) {
 void PeerMailbox::post(std::size_t peer, const Landing& landing, const GoOn& go_on) {
   Side& side = out_[peer];
   Box& box = *side.box;
-  wait_until(
-      [&] { return side.count - box.taken.load(std::memory_order_acquire) < kEntries; }, go_on);
+  wait_until([&] { return side.count - box.taken.load(std::memory_order_acquire) < kEntries; },
+             go_on);
   box.entries[side.count % kEntries] = landing;
   box.posted.store(++side.count, std::memory_order_release);
 }

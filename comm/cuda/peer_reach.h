@@ -15,7 +15,8 @@ namespace longspan {
 /// This process's memory as others find it.
 class OwnReach {
  public:
-  /// `memory` is of one allocation of the current GPU. Throws DeviceError where it cannot be shared.
+  /// `memory` is of one allocation of the current GPU. Throws DeviceError where it cannot be
+  /// shared.
   Landing landing_at(const std::byte* memory);
 
  private:

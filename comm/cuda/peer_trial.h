@@ -15,7 +15,8 @@ namespace longspan {
 std::string try_out(Communicator& peers, CudaDevice& gpu);
 
 /// Whether a large message reaches this rank from its neighbour in a ring while a kernel has this
-/// GPU to itself. Every rank calls it, each with a GPU of its own. Takes a fifth of a second where it does not.
+/// GPU to itself. Every rank calls it, each with a GPU of its own. Takes a fifth of a second where
+/// it does not.
 bool arrives_beside_kernels(Communicator& peers, CudaDevice& gpu);
 
 }  // namespace longspan

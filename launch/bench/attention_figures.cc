@@ -122,14 +122,16 @@ AttentionBench::AttentionBench(Machine& machine, const BenchAttentionOptions& op
   group_.hosts.resize(degree);
   if (machine.rank() < degree) group_.ranks = first_ranks(degree);
   cases_ = agree_on(machine.control(), [&] { return attention_cases(options, group_.hosts); });
-  for (AttentionCase& one : cases_) {
-    one.setting.beside_kernels = machine.data().moves_beside_kernels();
-  }
-  const AttentionRoom room = room_for(cases_);
+  AttentionRoom room = room_for(cases_);
   const KvType keys = keys_of(machine, precision_);
+  room.limits.kv_type = room.alone.kv_type = keys;
   expect_memory(machine, memory_bytes(room, options, keys), kAdvice);
   agree_on(machine.control(), [&] {
     kernels_ = new_kernels(machine, options.heads, precision_);
+    for (AttentionCase& one : cases_) {
+      one.setting.beside_kernels = machine.data().moves_beside_kernels();
+      one.setting.new_columns = kernels_->new_columns(keys);
+    }
     if (machine.rank() < degree) {
       member_ = std::make_unique<Member>(machine, *kernels_, room, degree, page_of(options, keys));
     }

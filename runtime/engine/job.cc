@@ -313,8 +313,9 @@ void say_what_changed(const GroupSchedule& schedule) {
           counts.moves, counts.regroups, counts.redraws, in_use));
 }
 
-StrategyPickerOptions picker_options(Machine& machine, const JobOptions& options,
-                                     const ModelConfig& config, const WorkerMemory& memory) {
+StrategyPickerOptions picker_options(Machine& machine, const LoadedModel& model,
+                                     const JobOptions& options, const WorkerMemory& memory) {
+  const ModelConfig& config = model.config;
   StrategyPickerOptions picker{.plans = options.plans,
                                .planned = memory.limits.strategies,
                                .rates = options.rates,
@@ -325,7 +326,8 @@ StrategyPickerOptions picker_options(Machine& machine, const JobOptions& options
                                .attention = options.attention,
                                .page_tokens = options.page_tokens,
                                .hosts = options.hosts,
-                               .beside_kernels = machine.data().moves_beside_kernels()};
+                               .beside_kernels = machine.data().moves_beside_kernels(),
+                               .new_columns = model.kernels->new_columns(options.kv_type)};
   if (picker.hosts.empty()) picker.hosts.resize(instances(options));
   return picker;
 }
@@ -359,7 +361,7 @@ std::vector<RankSummary> run_session(Machine& machine, LoadedModel& model,
     return {};
   }
   Coordinator coordinator(control, *worker, schedule_of(options, memory, model.config, copies),
-                          picker_options(machine, options, model.config, memory), input->listener);
+                          picker_options(machine, model, options, memory), input->listener);
   coordinator.use_for_decode(options.decode_strategy);
   coordinator.write_state_when(options.state_wanted);
   if (options.tbt_target || options.groups > 1) {

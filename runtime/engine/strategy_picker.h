@@ -26,8 +26,9 @@ struct StrategyPickerOptions {
   KvType kv_type = KvType::kFloat32;  // of pages
   Approximation attention;
   std::int64_t page_tokens = 16;
-  std::vector<int> hosts;  // for each instance of the job's groups a number for its host
+  std::vector<int> hosts;       // for each instance of the job's groups a number for its host
   bool beside_kernels = false;  // as Communicator::moves_beside_kernels
+  KvType new_columns = KvType::kFloat32;  // as AttentionKernels::new_columns
 };
 
 class StrategyPicker {

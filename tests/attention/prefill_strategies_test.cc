@@ -17,6 +17,7 @@
 #include "comm/cpu/thread_communicator.h"
 #include "comm/str.h"
 #include "tests/attention/sequence_cluster.h"
+#include "tests/attention/wrapped_kernels.h"
 #include "tests/support/counting_communicator.h"
 #include "tests/support/delaying_communicator.h"
 #include "tests/support/run_ranks.h"
@@ -53,6 +54,7 @@ struct Case {
   Owners owners = Owners::kSpread;
   test::Pattern pattern = Mask::causal();
   KvType kv_type = KvType::kFloat32;
+  bool narrow_columns = false;    // new ones travel as bfloat16, if pages are
   std::set<std::int64_t> cuts{};  // positions where a chunk ends, whatever its length
 
   std::string description() const {
@@ -120,6 +122,19 @@ struct Case {
   }
 };
 
+/// Kernels to which new columns go as bfloat16, as to those of GPUs.
+class NarrowColumns final : public test::WrappedKernels {
+ public:
+  using WrappedKernels::WrappedKernels;
+
+  KvType new_columns(KvType pages) const override {
+    return pages == KvType::kBFloat16 ? KvType::kBFloat16 : KvType::kFloat32;
+  }
+  std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const override {
+    return std::make_unique<NarrowColumns>(WrappedKernels::for_heads(shape));
+  }
+};
+
 Group everyone(Communicator& communicator, int ranks) {
   std::vector<int> list(ranks);
   std::iota(list.begin(), list.end(), 0);
@@ -131,6 +146,7 @@ double prefill(const Case& c, const RandomSequence& sequence, Communicator& comm
   Group group = everyone(communicator, c.ranks);
   const std::vector<int> owners = c.page_owners();
   PagedRank rank(c.shape, c.page_tokens, static_cast<int>(owners.size()), c.kv_type, kLayers);
+  if (c.narrow_columns) rank.kernels = std::make_unique<NarrowColumns>(std::move(rank.kernels));
   PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {c.plan});
   PrefillAttention& attention = strategies.use(c.plan.strategy);
   const auto storage = test::storage_on(group.rank(), c.page_tokens, owners);
@@ -425,6 +441,7 @@ TEST_P(StrategyTest, RandomCasesOverNarrowPagesAreAsCloseAsTheyAreRounded) {
     if (below(4) == 0) c.pattern = test::blocks({length(), length(), 2 * length()});
     if (below(6) == 0) c.pattern = Mask::full();
     c.kv_type = kKvTypes[1 + below(kKvTypes.size() - 1)];
+    c.narrow_columns = below(2) == 0;
     prefill_everywhere(c);
   }
 }
@@ -451,12 +468,14 @@ TEST_P(StrategyTest, SendsExactlyWhatItsFormulaSays) {
           c.page_tokens = std::min<std::int64_t>(c.page_tokens, 4);
           c.chunk = 23;
           if (c.owners != Owners::kCompute) c.owners = Owners::kRandom;
-          c.kv_type = kKvTypes[turn++ % kKvTypes.size()];
+          c.kv_type = kKvTypes[turn % kKvTypes.size()];
+          c.narrow_columns = turn++ % 3 == 0;
           const RandomSequence sequence(c.shape, tokens, 2, pattern);
           test::run_ranks(ranks, [&](Communicator& communicator) {
             test::CountingCommunicator counted(communicator);
             prefill(c, sequence, counted);
-            const WireShape wire{.heads = c.shape, .at_rest = c.kv_type};
+            const bool narrow = c.narrow_columns && c.kv_type == KvType::kBFloat16;
+            const WireShape wire{.heads = c.shape, .at_rest = c.kv_type, .narrow_columns = narrow};
             Sent expected;
             for (std::int64_t first = 0; first < tokens; first += c.chunk) {
               const SequenceStorage storage{c.page_tokens, c.page_owners(), {}};
@@ -588,41 +607,14 @@ TEST_P(RetentionTest, RetentionElsewhereCostsNoByte) {
 }
 
 /// Kernels that take their time over each copy of keys.
-class LateCopies final : public AttentionKernels {
+class LateCopies final : public test::WrappedKernels {
  public:
-  explicit LateCopies(std::unique_ptr<AttentionKernels> kernels) : kernels_(std::move(kernels)) {}
+  using WrappedKernels::WrappedKernels;
 
   void copy_kv(Stream& stream, std::vector<KvCopy> copies) override {
     as_cpu(stream).enqueue([] { std::this_thread::sleep_for(std::chrono::milliseconds(2)); });
-    kernels_->copy_kv(stream, std::move(copies));
+    WrappedKernels::copy_kv(stream, std::move(copies));
   }
-
-  const HeadShape& shape() const override { return kernels_->shape(); }
-  std::string_view isa() const override { return kernels_->isa(); }
-  std::int64_t bad_lse_total() const override { return kernels_->bad_lse_total(); }
-  std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const override {
-    return kernels_->for_heads(shape);
-  }
-  void reset(Stream& stream, RunningState state, std::int64_t rows) override {
-    kernels_->reset(stream, state, rows);
-  }
-  void attend(Stream& stream, const QueryRows& rows, std::vector<KvSegment> segments,
-              RunningState state) override {
-    kernels_->attend(stream, rows, std::move(segments), state);
-  }
-  void finish(Stream& stream, RunningState state, Partial out, std::int64_t rows) override {
-    kernels_->finish(stream, state, out, rows);
-  }
-  void decode(Stream& stream, std::vector<DecodeRow> rows) override {
-    kernels_->decode(stream, std::move(rows));
-  }
-  void merge(Stream& stream, std::vector<Partial> partials, Partial out,
-             std::int64_t rows) override {
-    kernels_->merge(stream, std::move(partials), out, rows);
-  }
-
- private:
-  std::unique_ptr<AttentionKernels> kernels_;
 };
 
 /// One rank keeps everything, and is late with it: meanwhile no stream may land where it reads.

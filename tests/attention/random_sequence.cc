@@ -44,10 +44,11 @@ const float* RandomSequence::value(std::int64_t position, int head) const {
 void RandomSequence::store(std::int64_t position, const KvView& to, std::int64_t column,
                            float factor) const {
   for (int head = 0; head < shape_.kv_heads; ++head) {
-    const std::int64_t at = to.offset(column, head, shape_.head_dim);
-    std::copy_n(key(position, head), shape_.head_dim, to.keys() + at);
-    std::transform(value(position, head), value(position, head) + shape_.head_dim, to.values() + at,
-                   [&](float v) { return factor * v; });
+    const std::int64_t at = to.offset(column, head, shape_.head_dim) * value_bytes(to.type);
+    std::vector<float> scaled(value(position, head), value(position, head) + shape_.head_dim);
+    for (float& v : scaled) v *= factor;
+    narrow(to.type, key(position, head), shape_.head_dim, static_cast<std::byte*>(to.k) + at);
+    narrow(to.type, scaled.data(), shape_.head_dim, static_cast<std::byte*>(to.v) + at);
   }
 }
 

@@ -365,10 +365,10 @@ TEST_P(TiledPrefill, AFullGpuWaitsForWhatArrives) {
     const HeadShape shape{.query_heads = 32, .kv_heads = 8, .head_dim = head_dim};
     const auto problem = problem_of(shape, 1500, 2100, 14);
     DeviceKv own(on_, problem, iota(700), 16), other(on_, problem, from(700, 1400), 0);
-    const Prefill work{problem,
-                       from(600, 1500),
-                       {{own.causal_segment(solid(0, 700))},
-                        {other.causal_segment(solid(700, 1400))}}};
+    const Prefill work{
+        problem,
+        from(600, 1500),
+        {{own.causal_segment(solid(0, 700))}, {other.causal_segment(solid(700, 1400))}}};
     const Computed there = on_.prefill(work);
     expect_same_bits(on_.prefill_arriving(work, {nullptr, &other}), there, shape,
                      str("head size {}", head_dim));
