@@ -213,8 +213,8 @@ const std::array kGenerate = std::to_array<Option<GenerateOptions>>({
       "auto)"},
      [](auto& o, auto& given) { o.gpu_link = gpu_link_word(given); }},
     {{kGroupSplit, "cuda-graphs", "WORD",
-      "on: one GPU, or several that peer links, decode by CUDA graphs, all kernels of a step "
-      "launched as one: a token takes some percent less; or off (default: off)"},
+      "on: one GPU, or several that peer links, decode up to 16 rows at a time by CUDA graphs, all "
+      "kernels of a step launched as one: a token takes some percent less; or off (default: on)"},
      [](auto& o, auto& given) {
        constexpr std::array<std::string_view, 2> kWords = {"on", "off"};
        o.cuda_graphs = one_of(given, kWords) == 0;

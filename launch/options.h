@@ -101,7 +101,7 @@ struct GenerateOptions {
   Binding bind = Binding::kAuto;    // of compute threads to cores
   std::optional<Backend> backend;   // absent: GPUs where there are any
   std::optional<GpuLink> gpu_link;  // see MachineOptions
-  bool cuda_graphs = false;         // a step's kernels launched as one
+  bool cuda_graphs = true;          // a step's kernels launched as one
   std::vector<int> compare_degrees;
 
   AttentionOptions attention;

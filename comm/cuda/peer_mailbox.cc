@@ -4,12 +4,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <new>
-#include <span>
 #include <thread>
 
 #include "comm/agreement.h"
@@ -57,7 +57,17 @@ PeerMailbox::PeerMailbox(Communicator& control)
       bytes_(sizeof(Box) * static_cast<std::size_t>(control.size() - 1)) {
   static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
   const int size = control.size(), rank = control.rank();
-  void* const own = agree_on(control, [&] { return map(own_name_, true); });
+  const auto give_back = [&] {
+    shm_unlink(own_name_.c_str());
+    for (void* memory : mapped_) munmap(memory, bytes_);
+  };
+  void* own = nullptr;
+  try {
+    own = agree_on(control, [&] { return map(own_name_, true); });
+  } catch (const Error&) {
+    give_back();
+    throw;
+  }
   std::vector<std::byte> name(kNameBytes);
   std::memcpy(name.data(), own_name_.data(), std::min(own_name_.size(), kNameBytes - 1));
   std::vector<std::byte> names;
@@ -76,8 +86,7 @@ PeerMailbox::PeerMailbox(Communicator& control)
   try {
     agree_on(control, attempt);
   } catch (const Error&) {
-    shm_unlink(own_name_.c_str());
-    for (void* memory : mapped_) munmap(memory, bytes_);
+    give_back();
     throw;
   }
   shm_unlink(own_name_.c_str());  // everybody has it

@@ -238,7 +238,7 @@ TEST(OptionsTest, SessionCommandsNameAFolderOrAFile) {
 TEST(OptionsTest, EveryFlagReachesItsField) {
   const GenerateOptions options = generate_of(
       "--prompt-file - --degree 3 --tp 2 --layout zigzag --prefill-chunk 64 --page-tokens 128 "
-      "--keep fewest --prefix-cache off --cuda-graphs on --threads 2 --max-tokens=1 --n 3 "
+      "--keep fewest --prefix-cache off --cuda-graphs off --threads 2 --max-tokens=1 --n 3 "
       "--ignore-eos --logprobs 20 --prompt-nll "
       "--force-ids ids.json --json --max-num-seqs 4 --memory-limit 512M --hang-timeout 0.5 "
       "--log-level debug --dtype float32 --rope-float32 --trace traces --no-verify "
@@ -255,7 +255,7 @@ TEST(OptionsTest, EveryFlagReachesItsField) {
   EXPECT_EQ(options.page_tokens, 128);
   EXPECT_EQ(options.keep, Retention::kFewest);
   EXPECT_FALSE(options.prefix_cache);
-  EXPECT_TRUE(options.cuda_graphs);
+  EXPECT_FALSE(options.cuda_graphs);
   EXPECT_TRUE(options.random_elastic);
   EXPECT_EQ(options.policy_seed, 7);
   EXPECT_EQ(options.move_bandwidth, std::int64_t{2} << 30);
