@@ -42,110 +42,18 @@
 #include "scheduler/memory_mode.h"
 #include "scheduler/move_budget.h"
 #include "scheduler/page_ledger.h"
+#include "scheduler/page_lender.h"
 #include "scheduler/placement.h"
+#include "scheduler/planner_options.h"
 #include "scheduler/planner_state.h"
 #include "scheduler/policies/step_policy.h"
 #include "scheduler/queue_order.h"
+#include "scheduler/request_shape.h"
 #include "scheduler/step_plan.h"
 
 namespace longspan {
 
 class WorkPrice;
-
-/// Which prompts a step reads beside the rows that decode, and how much of each.
-enum class Filling {
-  kShortestFirst,  // those with the fewest tokens left, and no part of one that others leave no
-                   // room for
-  kFirstCome,      // in the order in which they started, as much as a budget holds of which the
-                   // rows have taken their part
-};
-
-struct PlannerOptions {
-  std::vector<int> group;              // ranks that compute prefill, in order
-  std::vector<std::int64_t> capacity;  // pages, by world rank
-  std::int64_t page_tokens = 16;
-  DealtBy layout = DealtBy::kBlockCyclic;
-  Retention keep = Retention::kSpread;
-  bool whole_pages = false;  // deal by pages even where ranks go idle: each keeps what it computes
-  std::int64_t chunk_tokens = 512;  // of the whole group, in a step; a prompt's last has the rest
-  Filling filling = Filling::kShortestFirst;
-  int max_chunks = 16;   // of a step: each may add to what one rank computes
-  int max_running = 64;  // requests that have started and not been forgotten
-  /// Of one rank in a step, chunks and rows that decode: no more run than could decode together.
-  std::int64_t step_rows = std::numeric_limits<std::int64_t>::max();
-  /// Of a step's time, where costs are known: see chunk_budget.h. Absent: any.
-  std::optional<Nanoseconds> target;
-  /// Of one plan, while rows decode and nothing else is to be done; never more than a page has
-  /// tokens. A policy for a request's borders is asked before each step, so with one it is 1.
-  std::int64_t run_steps = 1;
-  int max_overtaken = 4;       // steps in which later prompts go before one that waits
-  int max_passed = 16;         // later arrivals that start before one that waits to start
-  std::int64_t headroom = 0;   // pages of all ranks together that only moves may take
-  std::int64_t hit_pages = 1;  // what a request has of a prefix is a multiple of so many
-  int turn = 1;  // a request's first page is on any rank that is a multiple of this in the group
-  bool rounds_full_pages = false;  // a page that was full cannot be cut: its end is part of it
-  bool cuts_are_fixed = false;     // what a chunk computes depends on where it begins and ends
-  MemoryMode memory = MemoryMode::kNoEvict;
-  /// Tokens of an answer that are promised at a time, where not all are: of one whose limit was
-  /// named, and of one without.
-  std::int64_t answer_part = 256;
-  std::int64_t open_answer_part = 4096;
-  /// What was written before a request went back to waiting is computed again token by token, as it
-  /// was, and not as a prompt: where keys are rounded that would change it.
-  bool replays_answers = false;
-  int least_degree = 0;  // ranks that compute a chunk: no policy takes fewer; 0: the whole group
-  std::function<std::unique_ptr<StepPolicy>()> step_policy;  // none: nothing changes on the way
-  /// Bytes per second of the pages that a policy moves, as far as page_bytes says; 0: no limit.
-  std::int64_t move_bandwidth = 0;
-  /// Places for evicted pages, by world rank; none: there is no tier.
-  std::vector<std::int64_t> tier = {};
-  /// Of a page, all ranks of its owner together; for those who ask.
-  std::int64_t page_bytes = 0;
-  /// What copying a page from a rank of another group should take, before one was timed. 0: none
-  /// is copied.
-  Nanoseconds copy_time = 0;
-};
-
-/// One request as the planner sees it.
-struct RequestShape {
-  RequestId id = 0;
-  std::int64_t prompt_tokens = 0;         // 1 at least
-  std::int64_t max_new = 0;               // 1 at least
-  std::vector<std::int32_t> stop_tokens;  // each ends the request when sampled
-  bool wants_nll = false;
-  /// 0, or the most tokens it may come to have, those of later prompts included: then it is held at
-  /// its end.
-  std::int64_t room = 0;
-  /// An earlier request of the same prompt and max_new. If that goes on, and there is room for this
-  /// one too, when its prompt is read, they go on as forks; else this one is as any other.
-  std::optional<RequestId> like;
-  bool looks_back = false;  // who samples for it must know all its tokens
-  bool names_limit = true;  // or max_new is what there is room for, which nobody may want
-  Nanoseconds arrival = 0;  // by the clock of next()
-  std::optional<Nanoseconds> deadline;  // for its first token
-  Urgency urgency = Urgency::kInteractive;
-  std::string tenant;  // with whose others it waits in turn
-  /// Names of the prompt's full pages, by which it finds what others have computed of it, and they
-  /// what it has; none: it shares nothing. Every row whose likelihood is wanted is computed.
-  std::vector<PageHash> names;
-  /// Positions of its prompt that it should find computed, for outstanding().
-  std::int64_t expected = 0;
-  /// Whether it has pages copied that another group has of its prompt (prefix_choice.h).
-  bool copies = false;
-
-  std::int64_t longest_prompt() const { return std::max(prompt_tokens, room - 1); }
-  bool fits_its_room() const { return room == 0 || prompt_tokens + max_new <= room; }
-};
-
-/// Positions that `request` can come to compute: all but the last token it samples.
-constexpr std::int64_t worst_tokens(const RequestShape& request) {
-  return std::max(request.prompt_tokens + request.max_new, request.room) - 1;
-}
-
-/// Pages that it can come to need for them.
-constexpr std::int64_t worst_pages(const RequestShape& request, std::int64_t page_tokens) {
-  return pages_for(worst_tokens(request), page_tokens);
-}
 
 /// What a policy has changed.
 struct ElasticCounts {
@@ -160,18 +68,6 @@ struct RestoredPlace {
   std::vector<int> owners;          // of all pages it can ever need
   std::vector<PageRef> pages;       // for what is computed of it
   std::vector<RequestId> finished;  // forget these before: their pages may be among them
-};
-
-/// What other groups have of prompts (GroupSchedule).
-class PageLender {
- public:
-  virtual ~PageLender() = default;
-  /// Of the pages that `names` begin with, those that one other group has in memory and, from the
-  /// `first` on, can lend.
-  virtual std::int64_t lendable(std::span<const PageHash> names, std::int64_t first) const = 0;
-  /// The pages of all `names` from the `first` on, which are lendable. They stay as they are until
-  /// StepPlanner::note() gives them back.
-  virtual std::vector<PageRef> lend(std::span<const PageHash> names, std::int64_t first) = 0;
 };
 
 class StepPlanner {

@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-#include "scheduler/step_planner.h"
+#include "scheduler/planner_options.h"
 
 namespace longspan {
 
