@@ -7,7 +7,7 @@
 #include <array>
 #include <string>
 
-#include "comm/cuda/cuda_check.h"
+#include "comm/cuda/driver_function.h"
 #include "comm/error.h"
 #include "comm/str.h"
 
@@ -19,21 +19,8 @@ using Encode = PFN_cuTensorMapEncodeTiled_v12000;
 constexpr std::int64_t kValueBytes = 2;
 constexpr std::size_t kMostDimensions = 5;
 
-Encode find_encode() {
-  constexpr unsigned kSinceVersion = 12000;
-  void* found = nullptr;
-  cudaDriverEntryPointQueryResult result{};
-  cuda_check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, kSinceVersion,
-                                              cudaEnableDefault, &result),
-             "looking for tensor maps in the driver");
-  if (result != cudaDriverEntryPointSuccess) {
-    throw DeviceError("this driver has no tensor maps: it must be of CUDA 12 or newer");
-  }
-  return reinterpret_cast<Encode>(found);
-}
-
 Encode encode() {
-  static const Encode function = find_encode();
+  static const auto function = find_in_driver<Encode>("cuTensorMapEncodeTiled", 12000);
   return function;
 }
 

@@ -8,15 +8,14 @@
 
 namespace longspan {
 
-void* find_driver_function(const char* name) {
-  constexpr unsigned kSinceVersion = 11070;
+void* find_driver_function(const char* name, unsigned since) {
   void* found = nullptr;
   cudaDriverEntryPointQueryResult result{};
-  cuda_check(
-      cudaGetDriverEntryPointByVersion(name, &found, kSinceVersion, cudaEnableDefault, &result),
-      str("looking for {} in the driver", name));
+  cuda_check(cudaGetDriverEntryPointByVersion(name, &found, since, cudaEnableDefault, &result),
+             str("looking for {} in the driver", name));
   if (result != cudaDriverEntryPointSuccess) {
-    throw DeviceError(str("this driver has no {}: it must be of CUDA 11.7 or newer", name));
+    throw DeviceError(str("this driver has no {}: it must be of CUDA {}.{} or newer", name,
+                          since / 1000, since % 1000 / 10));
   }
   return found;
 }

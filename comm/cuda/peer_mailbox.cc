@@ -9,11 +9,10 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <new>
 #include <thread>
 
 #include "comm/agreement.h"
-#include "comm/collective.h"
+#include "comm/cuda/peer_start.h"
 #include "comm/error.h"
 #include "comm/str.h"
 
@@ -39,10 +38,6 @@ void wait_until(const Condition& met, const PeerMailbox::GoOn& go_on) {
   }
 }
 
-std::size_t place_of(int peer, int rank) {
-  return static_cast<std::size_t>(peer < rank ? peer : peer - 1);
-}
-
 }  // namespace
 
 /// From one rank, in whose memory it lies, to one peer.
@@ -53,33 +48,30 @@ struct PeerMailbox::Box {
 };
 
 PeerMailbox::PeerMailbox(Communicator& control)
-    : own_name_(str("/longspan-{}-{}", getpid(), static_cast<const void*>(this))),
-      bytes_(sizeof(Box) * static_cast<std::size_t>(control.size() - 1)) {
+    : bytes_(sizeof(Box) * static_cast<std::size_t>(control.size() - 1)) {
   static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
   const int size = control.size(), rank = control.rank();
+  const std::string own_name = str("/longspan-{}-{}", getpid(), static_cast<const void*>(this));
   const auto give_back = [&] {
-    shm_unlink(own_name_.c_str());
+    shm_unlink(own_name.c_str());
     for (void* memory : mapped_) munmap(memory, bytes_);
   };
   void* own = nullptr;
   try {
-    own = agree_on(control, [&] { return map(own_name_, true); });
+    own = agree_on(control, [&] { return map(own_name, true); });
   } catch (const Error&) {
     give_back();
     throw;
   }
   std::vector<std::byte> name(kNameBytes);
-  std::memcpy(name.data(), own_name_.data(), std::min(own_name_.size(), kNameBytes - 1));
-  std::vector<std::byte> names;
-  for (const auto& one : gather(control, name, 0))
-    names.insert(names.end(), one.begin(), one.end());
-  broadcast(control, names, 0);
+  std::memcpy(name.data(), own_name.data(), std::min(own_name.size(), kNameBytes - 1));
+  const std::vector<std::byte> names = gather_to_all(control, name);
   const auto attempt = [&] {
     for (int peer = 0; peer < size; ++peer) {
       if (peer == rank) continue;
       const auto* const its = reinterpret_cast<const char*>(names.data()) + peer * kNameBytes;
-      out_.push_back({static_cast<Box*>(own) + place_of(peer, rank)});
-      in_.push_back({static_cast<Box*>(map(its, false)) + place_of(rank, peer)});
+      out_.push_back({static_cast<Box*>(own) + place_among_peers(rank, peer)});
+      in_.push_back({static_cast<Box*>(map(its, false)) + place_among_peers(peer, rank)});
     }
     return true;
   };
@@ -89,7 +81,7 @@ PeerMailbox::PeerMailbox(Communicator& control)
     give_back();
     throw;
   }
-  shm_unlink(own_name_.c_str());  // everybody has it
+  shm_unlink(own_name.c_str());  // everybody has it
 }
 
 PeerMailbox::~PeerMailbox() {

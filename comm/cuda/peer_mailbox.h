@@ -12,7 +12,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,7 +52,6 @@ class PeerMailbox {
 
   void* map(const std::string& name, bool creates);
 
-  std::string own_name_;
   std::size_t bytes_;
   std::vector<void*> mapped_;
   std::vector<Side> out_, in_;  // by peer: what it reads, what it writes

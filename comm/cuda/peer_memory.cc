@@ -8,6 +8,7 @@
 #include "comm/agreement.h"
 #include "comm/collective.h"
 #include "comm/cuda/cuda_check.h"
+#include "comm/cuda/peer_start.h"
 #include "comm/error.h"
 #include "comm/log.h"
 #include "comm/str.h"
@@ -21,14 +22,6 @@ constexpr Patience kLeavePatience{std::chrono::seconds(10), std::chrono::millise
 PeerLane* lane_at(void* memory, std::size_t place) {
   return reinterpret_cast<PeerLane*>(static_cast<std::byte*>(memory) + kWordBytes +
                                      place * sizeof(PeerLane));
-}
-
-/// Everybody's bytes, one after the other, on every rank. All bring as many.
-std::vector<std::byte> gather_to_all(Communicator& control, const std::vector<std::byte>& own) {
-  std::vector<std::byte> all;
-  for (const auto& part : gather(control, own, 0)) all.insert(all.end(), part.begin(), part.end());
-  broadcast(control, all, 0);
-  return all;
 }
 
 }  // namespace
@@ -95,7 +88,7 @@ void PeerMemory::open(const std::vector<std::byte>& handles) {
                str("reaching the memory of rank {}'s GPU", rank));
     opened_.push_back(memory);
     lanes_.push_back({.here = lane_at(own_.bytes().data(), peer_of(rank)),
-                      .there = lane_at(memory, index_in_list_of(rank, own_rank_))});
+                      .there = lane_at(memory, place_among_peers(rank, own_rank_))});
   }
 }
 

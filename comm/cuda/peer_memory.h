@@ -9,6 +9,7 @@
 #include "comm/cuda/cuda_device.h"
 #include "comm/cuda/peer_lane.h"
 #include "comm/cuda/peer_order.h"
+#include "comm/cuda/peer_start.h"
 
 namespace longspan {
 
@@ -25,7 +26,7 @@ class PeerMemory {
 
   /// By peer: the other ranks in order.
   std::span<const PeerLanes> lanes() const { return lanes_; }
-  std::size_t peer_of(int rank) const { return index_in_list_of(own_rank_, rank); }
+  std::size_t peer_of(int rank) const { return place_among_peers(own_rank_, rank); }
 
   /// Those of this GPU; the host's is null.
   PeerWords words() const;
@@ -41,10 +42,6 @@ class PeerMemory {
     alignas(128) std::uint64_t given_up;
   };
 
-  /// Place of `peer` among the other ranks than `rank`.
-  static std::size_t index_in_list_of(int rank, int peer) {
-    return static_cast<std::size_t>(peer < rank ? peer : peer - 1);
-  }
   std::vector<std::byte> own_handle() const;
   void open(const std::vector<std::byte>& handles);
   void close();

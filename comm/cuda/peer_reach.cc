@@ -43,7 +43,11 @@ Landing OwnReach::landing_at(const std::byte* memory) {
 PeerReach::PeerReach(std::size_t peers, std::function<void(std::size_t)> drain)
     : drain_(std::move(drain)), mapped_(peers) {}
 
-PeerReach::~PeerReach() { close(); }
+PeerReach::~PeerReach() {
+  for (const std::deque<Mapped>& mapped : mapped_) {
+    for (const Mapped& one : mapped) cudaIpcCloseMemHandle(one.memory);
+  }
+}
 
 std::byte* PeerReach::at(std::size_t peer, const Landing& landing) {
   std::deque<Mapped>& mapped = mapped_[peer];
@@ -59,13 +63,6 @@ std::byte* PeerReach::at(std::size_t peer, const Landing& landing) {
              "reaching the memory of a peer's message");
   mapped.push_back({landing.allocation, static_cast<std::byte*>(memory)});
   return mapped.back().memory + landing.offset;
-}
-
-void PeerReach::close() {
-  for (std::deque<Mapped>& mapped : mapped_) {
-    for (const Mapped& one : mapped) cudaIpcCloseMemHandle(one.memory);
-    mapped.clear();
-  }
 }
 
 }  // namespace longspan

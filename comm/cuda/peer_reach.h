@@ -32,6 +32,7 @@ class PeerReach {
  public:
   /// `drain`: waits until nothing uses the memory of a peer any more.
   PeerReach(std::size_t peers, std::function<void(std::size_t peer)> drain);
+  /// Nothing uses the memory any more.
   ~PeerReach();
   PeerReach(const PeerReach&) = delete;
   PeerReach& operator=(const PeerReach&) = delete;
@@ -39,8 +40,6 @@ class PeerReach {
   /// Where the landing of a peer is here. Beyond a few allocations the one that was mapped first
   /// goes.
   std::byte* at(std::size_t peer, const Landing& landing);
-  /// All mapped memory goes; nothing uses it.
-  void close();
 
  private:
   struct Mapped {
