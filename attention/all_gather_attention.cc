@@ -44,10 +44,8 @@ void AllGatherAttention::run(Stream& compute, const Group& group, const SplitChu
     sources.push_back({transfer().record(), streams.segments(from, landed[from], rows.positions)});
   }
 
-  kernels_.reset(compute, state, std::ssize(chunk.positions));
-  kernels_.attend_arriving(compute, rows, std::move(sources), state, group.moves_beside_kernels());
+  kernels_.attend_whole(compute, rows, std::move(sources), state, group.moves_beside_kernels());
   for (int from = 0; from < size; ++from) streams.keep(compute, from, landed[from]);
-  kernels_.finish(compute, state, {state.acc, state.m}, std::ssize(chunk.positions));
 }
 
 }  // namespace longspan

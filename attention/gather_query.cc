@@ -31,10 +31,8 @@ void GatherQuery::run(Stream& compute, const Group& group, const SplitChunk& chu
   const std::int64_t width = query_values(shape), own_rows = chunk.own().rows;
   const KvStreams streams = this->streams(chunk, pages);
   if (size == 1) {
-    kernels_.reset(compute, state, own_rows);
-    kernels_.attend(compute, {.q = q, .positions = chunk.positions},
-                    streams.segments(rank, own(), chunk.positions), state);
-    kernels_.finish(compute, state, {state.acc, state.m}, own_rows);
+    kernels_.attend_whole(compute, {.q = q, .positions = chunk.positions},
+                          {{{}, streams.segments(rank, own(), chunk.positions)}}, state, false);
     streams.keep(compute, rank, own());
     return;
   }
@@ -84,10 +82,8 @@ void GatherQuery::run(Stream& compute, const Group& group, const SplitChunk& chu
   compute.wait(transfer().record());
 
   if (serves(rank)) {
-    kernels_.reset(compute, all, all_rows);
-    kernels_.attend(compute, {.q = all_q, .positions = positions},
-                    streams.segments(rank, own(), positions), all);
-    kernels_.finish(compute, all, {all.acc, all.m}, all_rows);
+    kernels_.attend_whole(compute, {.q = all_q, .positions = positions},
+                          {{{}, streams.segments(rank, own(), positions)}}, all, false);
   }
   streams.keep(compute, rank, own());
   /// The partial of rank j's rows, as one piece.

@@ -13,13 +13,16 @@
 
 namespace longspan {
 
-void AttentionKernels::attend_arriving(Stream& stream, const QueryRows& rows,
-                                       std::vector<ArrivingSegments> sources, RunningState state,
-                                       bool /*beside_kernels*/) {
+void AttentionKernels::attend_whole(Stream& stream, const QueryRows& rows,
+                                    std::vector<ArrivingSegments> sources, RunningState state,
+                                    bool /*beside_kernels*/) {
+  const std::int64_t count = std::ssize(rows.positions);
+  reset(stream, state, count);
   for (ArrivingSegments& source : sources) {
     stream.wait(source.arrived);
     attend(stream, rows, std::move(source.segments), state);
   }
+  finish(stream, state, {state.acc, state.m}, count);
 }
 
 void expects_supported(const HeadShape& shape) {

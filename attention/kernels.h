@@ -73,12 +73,13 @@ class AttentionKernels {
   /// FlashAttention-2 (arXiv 2307.08691, section 3.1).
   virtual void attend(Stream& stream, const QueryRows& rows, std::vector<KvSegment> segments,
                       RunningState state) = 0;
-  /// The same of all sources, in list order, each when it has arrived; `stream` waits for all of
-  /// them. `beside_kernels`: they arrive also while a kernel has the whole device, which may then
-  /// begin before they do and wait for what it needs. The same bits either way.
-  virtual void attend_arriving(Stream& stream, const QueryRows& rows,
-                               std::vector<ArrivingSegments> sources, RunningState state,
-                               bool beside_kernels);
+  /// Attention to the end: reset(), attend() of each source in list order when it has arrived, and
+  /// finish() in place: state.acc becomes O, state.m lse, to the same bits. `stream` waits for all
+  /// sources. `beside_kernels`: they arrive also while a kernel has the whole device, which may
+  /// then begin before they do and wait for what it needs.
+  virtual void attend_whole(Stream& stream, const QueryRows& rows,
+                            std::vector<ArrivingSegments> sources, RunningState state,
+                            bool beside_kernels);
   /// The state as a partial. `out` may use the memory of acc and m.
   virtual void finish(Stream& stream, RunningState state, Partial out, std::int64_t rows) = 0;
   /// Rows of one token each over long keys (split-KV; FlashDecoding). Where a row's columns, end to

@@ -36,6 +36,14 @@ Event pass_on(Stream& transfer, const RingTrip& trip, const Held& held, const He
 void travel_ring(Stream& compute, Stream& transfer, AttentionKernels& kernels, const RingTrip& trip,
                  const QueryRows& rows, RunningState state) {
   const int size = trip.group.size();
+  if (size == 1) {
+    const int owner = trip.group.rank();
+    kernels.attend_whole(compute, rows,
+                         {{{}, trip.streams.segments(owner, trip.own, rows.positions)}}, state,
+                         false);
+    return trip.streams.keep(compute, owner, trip.own);
+  }
+  kernels.reset(compute, state, std::ssize(rows.positions));
   std::array<Event, 2> free;  // when the landing area may be overwritten
   Held held{trip.group.rank(), trip.own};
   transfer.wait(compute.record());
@@ -58,6 +66,7 @@ void travel_ring(Stream& compute, Stream& transfer, AttentionKernels& kernels, c
     compute.wait(arrived);
     held = incoming;
   }
+  kernels.finish(compute, state, {state.acc, state.m}, std::ssize(rows.positions));
 }
 
 std::int64_t RingAttention::scratch_values(const HeadShape& shape, const PrefillLimits& limits) {
@@ -74,9 +83,7 @@ void RingAttention::run(Stream& compute, const Group& group, const SplitChunk& c
     for (float*& area : trip.landing) area = scratch.take(streams.most_values());
   }
   streams.pack_own(compute, own());
-  kernels_.reset(compute, state, std::ssize(chunk.positions));
   travel_ring(compute, transfer(), kernels_, trip, {.q = q, .positions = chunk.positions}, state);
-  kernels_.finish(compute, state, {state.acc, state.m}, std::ssize(chunk.positions));
 }
 
 }  // namespace longspan

@@ -233,11 +233,8 @@ void UspAttention::Pass::attend() {
   for (int j = place_; j < chunk_.size(); j += usp_.island_) members.push_back(j);
   const Group ring = group_.part(members);
   const RingTrip trip{ring, ring_streams_, island_stream_, landing_};
-  const std::int64_t rows = ring_chunk_.own().rows;
-  kernels_.reset(compute_, running_, rows);
   travel_ring(compute_, usp_.transfer(), kernels_, trip,
               {.q = island_q_, .positions = ring_chunk_.positions}, running_);
-  kernels_.finish(compute_, running_, {running_.acc, running_.m}, rows);
 }
 
 void UspAttention::Pass::give_back(RunningState state) {

@@ -275,28 +275,41 @@ void CudaAttentionKernels::attend(Stream& stream, const QueryRows& rows,
   keys.end();
 }
 
-void CudaAttentionKernels::attend_arriving(Stream& stream, const QueryRows& rows,
-                                           std::vector<ArrivingSegments> sources,
-                                           RunningState state, bool beside_kernels) {
+void CudaAttentionKernels::attend_whole(Stream& stream, const QueryRows& rows,
+                                        std::vector<ArrivingSegments> sources, RunningState state,
+                                        bool beside_kernels) {
   const bool fit = std::ranges::all_of(sources, [](const ArrivingSegments& source) {
     return std::ranges::all_of(source.segments, [](const KvSegment& segment) {
       return segment.len == 0 || fits_tiles(segment);
     });
   });
-  if (!beside_kernels || prefill_ != PrefillKernel::kSm90 || !fit) {
-    return AttentionKernels::attend_arriving(stream, rows, std::move(sources), state,
-                                             beside_kernels);
+  if (prefill_ != PrefillKernel::kSm90 || !fit) {
+    return AttentionKernels::attend_whole(stream, rows, std::move(sources), state, beside_kernels);
   }
+  CudaStream& to = native(stream);
+  expect_no_recording(to, "prefill");
   std::vector<KvSegment> segments;
   std::vector<std::uint64_t> arrivals;
   for (ArrivingSegments& source : sources) {
     const std::vector<KvSegment> arriving = checked(std::move(source.segments));
     segments.insert(segments.end(), arriving.begin(), arriving.end());
-    arrivals.resize(segments.size(), memory_->arrivals.expect(source.arrived));
+    if (beside_kernels) {
+      arrivals.resize(segments.size(), memory_->arrivals.expect(source.arrived));
+    } else {
+      to.wait(source.arrived);
+    }
   }
-  CudaStream& to = native(stream);
-  expect_no_recording(to, "prefill");
-  if (!rows.positions.empty()) attend_tiles(rows, segments, arrivals, state, to);
+  const std::int64_t count = std::ssize(rows.positions);
+  const bool is_one_launch = segments_within(segments, kMostViews) == segments.size();
+  PrefillPlan plan = is_one_launch ? plan_prefill(rows.positions, segments) : PrefillPlan();
+  if (plan.rows() == count) {
+    launch_tiles(rows, std::move(plan), segments, arrivals, state, true, to);
+  } else {  // rows that see nothing have results too
+    reset(stream, state, count);
+    attend_tiles(rows, segments, arrivals, state, to);
+    finish(stream, state, {state.acc, state.m}, count);
+  }
+  if (!beside_kernels) return;
   for (const ArrivingSegments& source : sources) to.wait(source.arrived);
 }
 
@@ -327,8 +340,8 @@ void CudaAttentionKernels::attend_tiles(const QueryRows& rows,
   std::span<const std::uint64_t> awaited = arrivals;
   while (!left.empty()) {
     const std::size_t count = segments_within(left, kMostViews);
-    launch_tiles(rows, left.first(count), awaited.first(std::min(count, awaited.size())), state,
-                 to);
+    launch_tiles(rows, plan_prefill(rows.positions, left.first(count)), left.first(count),
+                 awaited.first(std::min(count, awaited.size())), state, false, to);
     left = left.subspan(count);
     awaited = awaited.subspan(std::min(count, awaited.size()));
   }
@@ -352,10 +365,10 @@ void CudaAttentionKernels::attend_reference(const QueryRows& rows, std::vector<K
                                [&] { launch_reference_attend(work, to.native()); });
 }
 
-void CudaAttentionKernels::launch_tiles(const QueryRows& rows, std::span<const KvSegment> segments,
+void CudaAttentionKernels::launch_tiles(const QueryRows& rows, PrefillPlan plan,
+                                        std::span<const KvSegment> segments,
                                         std::span<const std::uint64_t> arrivals, RunningState state,
-                                        CudaStream& to) {
-  PrefillPlan plan = plan_prefill(rows.positions, segments);
+                                        bool is_whole, CudaStream& to) {
   if (plan.query_tiles.empty()) return;  // no row sees a column
   const std::int64_t row_count = std::ssize(rows.positions);
   const std::int64_t values = row_count * query_values(shape_);
@@ -389,8 +402,10 @@ void CudaAttentionKernels::launch_tiles(const QueryRows& rows, std::span<const K
   memory_->descriptors.enqueue(descriptors, to, [&] {
     launch_round_queries(rows.q, values, memory + kCounterBytes, counter, to.native());
     if (prefill_ == PrefillKernel::kMma) return launch_prefill_mma(work, to.native());
-    launch_prefill_sm90(with_maps(work, row_count, plan.views, counter, memory_->arrivals.count()),
-                        choice_.rung, memory_->multiprocessors, to.native());
+    PrefillSm90 mapped =
+        with_maps(work, row_count, plan.views, counter, memory_->arrivals.count());
+    mapped.is_whole = is_whole;
+    launch_prefill_sm90(mapped, choice_.rung, memory_->multiprocessors, to.native());
   });
   scratch.end();
 }

@@ -8,6 +8,7 @@
 #include "attention/cuda/decode_mma.h"
 #include "attention/cuda/descriptor_pool.h"
 #include "attention/cuda/kernel_choice.h"
+#include "attention/cuda/prefill_plan.h"
 #include "attention/cuda/shared_scratch.h"
 #include "attention/kernels.h"
 #include "comm/cuda/cuda_device.h"
@@ -47,8 +48,8 @@ class CudaAttentionKernels final : public AttentionKernels {
   void attend(Stream& stream, const QueryRows& rows, std::vector<KvSegment> segments,
               RunningState state) override;
   /// In one launch, if the kernel is Hopper's and need not round the keys first.
-  void attend_arriving(Stream& stream, const QueryRows& rows, std::vector<ArrivingSegments> sources,
-                       RunningState state, bool beside_kernels) override;
+  void attend_whole(Stream& stream, const QueryRows& rows, std::vector<ArrivingSegments> sources,
+                    RunningState state, bool beside_kernels) override;
   void finish(Stream& stream, RunningState state, Partial out, std::int64_t rows) override;
   /// Streams that decode at the same time take turns, those of other slices too.
   void decode(Stream& stream, std::vector<DecodeRow> rows) override;
@@ -65,9 +66,10 @@ class CudaAttentionKernels final : public AttentionKernels {
                     const std::vector<std::uint64_t>& arrivals, RunningState state, CudaStream& to);
   /// Enqueues the rounding of float32 segments into `memory`, and shows them there.
   std::vector<KvSegment> rounded(Stream& stream, std::vector<KvSegment> segments, float* memory);
-  /// Of segments with no more views than one launch knows.
-  void launch_tiles(const QueryRows& rows, std::span<const KvSegment> segments,
-                    std::span<const std::uint64_t> arrivals, RunningState state, CudaStream& to);
+  /// Of segments with no more views than one launch knows. `is_whole`: see PrefillSm90.
+  void launch_tiles(const QueryRows& rows, PrefillPlan plan, std::span<const KvSegment> segments,
+                    std::span<const std::uint64_t> arrivals, RunningState state, bool is_whole,
+                    CudaStream& to);
 
   void decode_reference(std::vector<DecodeRow> rows, CudaStream& to);
   /// Rows that fit splits.

@@ -14,24 +14,12 @@ __device__ inline std::uint32_t shared_address(const void* pointer) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-struct Mbarrier {
-  std::uint64_t word;
+/// A barrier by its shared address, for who computes that faster than a compiler does.
+struct MbarrierAt {
+  std::uint32_t address;
 
-  /// By one thread, before fence_mbarrier_init() and a barrier of all who use it.
-  __device__ void init(int arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(this)),
-                 "r"(arrivals)
-                 : "memory");
-  }
-  __device__ void arrive() {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(this)) : "memory");
-  }
-  /// One arrival; the phase also waits for so many bytes of copies.
-  __device__ void arrive_expecting(std::uint32_t bytes) {
-    asm volatile(
-        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(this)),
-        "r"(bytes)
-        : "memory");
+  __device__ void arrive() const {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address) : "memory");
   }
   /// Until the phase of this parity is over. What was written before its arrivals is then visible.
   __device__ void wait(std::uint32_t parity) const {
@@ -41,9 +29,44 @@ struct Mbarrier {
         "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
         "@done bra over;\n"
         "bra again;\n"
-        "over:\n}\n" ::"r"(shared_address(this)),
+        "over:\n}\n" ::"r"(address),
         "r"(parity)
         : "memory");
+  }
+  /// Whether it is over now; as good as having waited.
+  __device__ bool is_over(std::uint32_t parity) const {
+    std::uint32_t over;
+    asm volatile(
+        "{\n.reg .pred done;\n"
+        "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, done;\n}\n"
+        : "=r"(over)
+        : "r"(address), "r"(parity)
+        : "memory");
+    return over != 0;
+  }
+};
+
+struct Mbarrier {
+  std::uint64_t word;
+
+  /// By one thread, before fence_mbarrier_init() and a barrier of all who use it.
+  __device__ void init(int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(this)),
+                 "r"(arrivals)
+                 : "memory");
+  }
+  __device__ void arrive() { MbarrierAt{shared_address(this)}.arrive(); }
+  /// One arrival; the phase also waits for so many bytes of copies.
+  __device__ void arrive_expecting(std::uint32_t bytes) {
+    asm volatile(
+        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(this)),
+        "r"(bytes)
+        : "memory");
+  }
+  /// See MbarrierAt.
+  __device__ void wait(std::uint32_t parity) const {
+    MbarrierAt{shared_address(this)}.wait(parity);
   }
 };
 

@@ -29,6 +29,13 @@ struct PrefillPlan {
   std::vector<TileSegment> segments;   // of all runs; without tables
   std::vector<std::int32_t> sources;   // index of each one's segment in the call
   std::vector<PlannedView> views;
+
+  /// Of all tiles.
+  std::int64_t rows() const {
+    std::int64_t total = 0;
+    for (const QueryTile& tile : query_tiles) total += tile.rows;
+    return total;
+  }
 };
 
 /// Whether the copy engine and bounds can say what rows see of it: bfloat16 pages of a power of two

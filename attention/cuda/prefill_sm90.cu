@@ -326,6 +326,23 @@ class ValueProducer {
 /// A value that is the same in all lanes, so that the compiler knows it to be: what depends on it,
 /// operands of the matrix unit above all, then lives in uniform registers.
 __device__ int same_in_warp(int value) { return __shfl_sync(0xffffffffu, value, 0); }
+/// A value that the compiler keeps instead of computing it anew.
+__device__ std::uint32_t kept(std::uint32_t value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+/// The same of a descriptor, whose upper half is a constant.
+__device__ std::uint64_t uniform(std::uint64_t descriptor) {
+  const auto lower = static_cast<std::uint32_t>(same_in_warp(static_cast<int>(descriptor)));
+  return descriptor >> 32 << 32 | lower;
+}
+
+/// Descriptors of this group's rows of Q, of a block's keys, and of the values whose weights are
+/// known by then.
+struct Operands {
+  std::uint64_t q, k, v;
+  bool k_is_there, v_is_there;  // already
+};
 
 constexpr int kTurnOfFirst = 1, kTurnOfSecond = 2;  // named barriers
 
@@ -340,15 +357,21 @@ __device__ void add(float& sum, float x) {
 
 /// Exponentials from one to the sum that takes it in.
 constexpr int kLag = 8;
+/// Scores whose maxima are taken before the first exponential.
+constexpr int kFirst = kScores / 4;
+/// By how much, in natural-log units, a score may exceed m before m is raised. O and l are multiplied only when m rises, which it then seldom does after a tile's
+/// first block (as FlashAttention-4 rescales).
+constexpr float kSlack = 8 / kLog2e;
 
-/// Of the two rows of a thread. Two chains of each: one would be waited for at every step.
+/// Of a thread's scores of its two rows, two chains of each: one would be waited for at every step.
 class Maxima {
  public:
   __device__ void take(int i, float score) {
-    float& top = top_[i / 2 % 2][i % 2];
-    top = fmaxf(top, score);
+    asm volatile("max.f32 %0, %0, %1;" : "+f"(top_[i / 2 % 2][i % 2]) : "f"(score));
   }
-  __device__ float of_row(int row) const { return lanes_max<4>(fmaxf(top_[row][0], top_[row][1])); }
+  __device__ float of_thread(int row) const { return fmaxf(top_[row][0], top_[row][1]); }
+  /// Of the four lanes that share the row.
+  __device__ float of_row(int row) const { return lanes_max<4>(of_thread(row)); }
 
  private:
   float top_[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
@@ -367,6 +390,7 @@ class Consumer {
   __device__ Consumer(const PrefillSm90& work, Shared<kHeadDim>& shared, int group)
       : work_(work),
         shared_(shared),
+        here_(kept(shared_address(&shared))),
         group_(group),
         lane_(static_cast<int>(threadIdx.x) % kWarp),
         row_(group * kGroupRows +
@@ -374,10 +398,17 @@ class Consumer {
 
   __device__ void run() {
     if (kTurns && group_ == 1) named_arrive<kTurnOfFirst>();
+    TileNote done{{}, -1};
     for (;;) {
-      shared_.q_full[q_.stage].wait(q_.parity);
+      barrier(shared_.q_full[q_.stage]).wait(q_.parity);
       const TileNote note = shared_.notes[q_.stage];
-      if (note.head < 0) return;
+      if (note.head < 0) break;
+      if (kOverlap) {  // the tile before is stored beside the first product
+        const Operands block = operands(k_, v_);
+        await_keys(block);
+        begin_scores(block);
+      }
+      if (done.head >= 0) store_state(done);
       load_state(note);
       BlockWalk walk = walk_over(note.rows, work_.segments);
       if constexpr (kOverlap) {
@@ -385,8 +416,10 @@ class Consumer {
       } else {
         fold_in_order(walk, note.rows.in_run);
       }
-      store_state(note);
+      finish_state();
+      done = note;
     }
+    if (done.head >= 0) store_state(done);
   }
 
  private:
@@ -397,12 +430,11 @@ class Consumer {
   // Both walks do the same arithmetic in the same order.
 
   __device__ void fold_in_order(BlockWalk& walk, int in_run) {
-    const std::uint64_t q = query_operand();
     while (walk.next()) {
-      const std::uint64_t k = key_operand();
-      shared_.k_full[k_.stage].wait(k_.parity);
+      const Operands block = operands(k_, v_);
+      await_keys(block);
       take_turn();
-      begin_scores(q, k);
+      begin_scores(block);
       wgmma_wait<0>();
       pin(s_);
       pass_turn();
@@ -410,8 +442,7 @@ class Consumer {
       k_.advance();
       mask(walk, in_run);
       soften([] {});
-      scale_outputs();
-      add_values(value_operand());
+      add_values(block);
       end_values();
     }
     release(shared_.q_empty[q_.stage]);
@@ -420,77 +451,85 @@ class Consumer {
 
   __device__ void fold_overlapped(BlockWalk& walk, int in_run) {
     walk.next();  // every tile has a block; peeled, since a flag would serialise the products
-    shared_.k_full[k_.stage].wait(k_.parity);
-    begin_scores(query_operand(), key_operand());
     wgmma_wait<0>();
     pin(s_);
     release(shared_.k_empty[k_.stage]);
     k_.advance();
+    Operands block = operands(k_, v_);
     mask(walk, in_run);
     soften([] {});
-    scale_outputs();
     for (;;) {
       // The loop that takes the time has nothing of what few blocks need.
-      for (int plain = walk.skip_inside(seen_); plain > 0; --plain) fold_next([] {});
+      for (int plain = walk.skip_inside(seen_); plain > 0; --plain) fold_next(block, [] {});
       if (!walk.next()) break;
-      fold_next([&] { mask(walk, in_run); });
+      fold_next(block, [&] { mask(walk, in_run); });
     }
     release(shared_.q_empty[q_.stage]);
     q_.advance();
-    add_values(value_operand());
+    add_values(block);
     end_values();
   }
 
-  /// The scores of a block beside the values of the one before.
+  /// The scores of a block beside the values of the one before. `block` becomes the next one.
   template <typename Mask>
-  __device__ __forceinline__ void fold_next(const Mask& mask_scores) {
-    const std::uint64_t q = query_operand(), k = key_operand(), v = value_operand();
-    shared_.k_full[k_.stage].wait(k_.parity);
+  __device__ __forceinline__ void fold_next(Operands& block, const Mask& mask_scores) {
+    await_keys(block);
     take_turn();
-    begin_scores(q, k);
-    add_values(v);
+    begin_scores(block);
+    add_values(block);
     pass_turn();
+    Stage k = k_, v = v_;
+    k.advance();
+    v.advance();
+    block = operands(k, v);  // while the products run: before the next ones all would wait for it
     wgmma_wait<1>();
     pin(s_);
     release(shared_.k_empty[k_.stage]);
     k_.advance();
     mask_scores();
     soften([&] { end_values(); });
-    scale_outputs();
   }
 
-  /// Of this group's rows of Q.
-  __device__ std::uint64_t query_operand() const {
-    return row_operand(shared_address(shared_.q[same_in_warp(q_.stage)])) +
-           (group_ * slab_bytes(kGroupRows) >> 4);
-  }
-  __device__ std::uint64_t key_operand() const {
-    return row_operand(shared_address(shared_.k[same_in_warp(k_.stage)]));
-  }
-
-  __device__ std::uint64_t value_operand() const {
-    return column_operand(shared_address(shared_.v[same_in_warp(v_.stage)]), kBlockColumns);
+  __device__ Operands operands(const Stage& k, const Stage& v) const {
+    const std::uint32_t rows = group_ * slab_bytes(kGroupRows);
+    return {uniform(row_operand(address(shared_.q[q_.stage]) + rows)),
+            uniform(row_operand(address(shared_.k[k.stage]))),
+            uniform(column_operand(address(shared_.v[v.stage]), kBlockColumns)),
+            barrier(shared_.k_full[k.stage]).is_over(k.parity),
+            barrier(shared_.v_full[v.stage]).is_over(v.parity)};
   }
 
-  __device__ void begin_scores(std::uint64_t q, std::uint64_t k) {
+  /// Of shared memory: what the compiler would ask the hardware for again and again.
+  template <typename T>
+  __device__ std::uint32_t address(const T& member) const {
+    return here_ + static_cast<std::uint32_t>(reinterpret_cast<const std::byte*>(&member) -
+                                              reinterpret_cast<const std::byte*>(&shared_));
+  }
+  __device__ MbarrierAt barrier(const Mbarrier& member) const { return {address(member)}; }
+
+  __device__ void await_keys(const Operands& block) {
+    if (!block.k_is_there) barrier(shared_.k_full[k_.stage]).wait(k_.parity);
+  }
+
+  __device__ void begin_scores(const Operands& block) {
     pin(s_);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < kHeadDim / kMatrixDepth; ++step) {
-      wgmma_rows(s_, advanced(q, row_operand_step(kTileRows, step)),
-                 advanced(k, row_operand_step(kBlockColumns, step)), step > 0);
+      wgmma_rows(s_, advanced(block.q, row_operand_step(kTileRows, step)),
+                 advanced(block.k, row_operand_step(kBlockColumns, step)), step > 0);
     }
     wgmma_commit();
   }
 
-  __device__ void add_values(std::uint64_t v) {
-    shared_.v_full[v_.stage].wait(v_.parity);
+  __device__ void add_values(const Operands& block) {
+    if (!block.v_is_there) barrier(shared_.v_full[v_.stage]).wait(v_.parity);
     pin(o_);
     pin(p_);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < kBlockColumns / kMatrixDepth; ++step) {
-      wgmma_columns(o_, p_ + 4 * step, advanced(v, column_operand_step(step)));
+      wgmma_columns(o_, p_ + 4 * step, advanced(block.v, column_operand_step(step)));
     }
     wgmma_commit();
   }
@@ -504,8 +543,8 @@ class Consumer {
   }
 
   /// A warp's own products are done; others of its warpgroup may still read.
-  __device__ void release(Mbarrier& empty) {
-    if (lane_ == 0) empty.arrive();
+  __device__ void release(const Mbarrier& empty) {
+    if (lane_ == 0) barrier(empty).arrive();
   }
 
   __device__ void take_turn() {
@@ -527,76 +566,95 @@ class Consumer {
     }
   }
 
-  /// Scores become weights; m and l take them in; factor_ is what O must be scaled by. A half of
-  /// the columns at a time: the maxima of the second are taken between the exponentials of the
-  /// first, and the first is packed between those of the second, when nothing reads the last
-  /// weights any more: middle() waits for that.
+  /// Scores become weights; m and l take them in. The maxima of most columns are taken between the
+  /// exponentials of the first, and weights are packed between the last, when nothing reads those
+  /// of the block before any more: middle() waits for that.
   template <typename Middle>
   __device__ __forceinline__ void soften(const Middle& middle) {
     const float scale = work_.scale * kLog2e;
+    float factor[2] = {1.0f, 1.0f};  // of what was summed up before
     Maxima top;
 #pragma unroll
-    for (int i = 0; i < kHalf; ++i) top.take(i, s_[i]);
-    float m[2], shift[2];
-#pragma unroll
-    for (int row = 0; row < 2; ++row) {
-      m[row] = fmaxf(m_[row], top.of_row(row) * work_.scale);
-      shift[row] = -base_of(m[row]) * kLog2e;
-    }
-    Maxima rest;
+    for (int i = 0; i < kFirst; ++i) top.take(i, s_[i]);
+    bool raised = rises(top);
+    if (raised) raise(top, factor);
     float sum[2][2] = {};
+    Maxima rest;
 #pragma unroll
-    for (int i = 0; i < kHalf + kLag; ++i) {
-      if (i < kHalf) {
-        s_[i] = exp2_fast(scaled(s_[i], scale, shift[i / 2 % 2]));
-        rest.take(i, s_[kHalf + i]);
+    for (int i = 0; i < kFirst; ++i) {
+      s_[i] = exp2_fast(scaled(s_[i], scale, shift_[i / 2 % 2]));
+#pragma unroll
+      for (int k = 0; k < kScores / kFirst - 1; ++k) {
+        rest.take(kFirst + i * (kScores / kFirst - 1) + k, s_[kFirst + i * (kScores / kFirst - 1) + k]);
       }
       if (i >= kLag) add(sum[i / 2 % 2][i % 2], s_[i - kLag]);
     }
-    float raised[2];
+    if (rises(rest)) {
+      float later[2] = {1.0f, 1.0f};
+      raise(rest, later);
+      lower_first(later, sum);
 #pragma unroll
-    for (int row = 0; row < 2; ++row) {
-      raised[row] = fmaxf(m[row], rest.of_row(row) * work_.scale);
+      for (int row = 0; row < 2; ++row) factor[row] *= later[row];
+      raised = true;
     }
-    if (__any_sync(0xffffffffu, raised[0] > m[0] || raised[1] > m[1])) {
 #pragma unroll
-      for (int row = 0; row < 2; ++row) {
-        if (raised[row] > m[row]) {
-          lower_first_half(row, exp2_fast((m[row] - raised[row]) * kLog2e), sum[row]);
-        }
-      }
+    for (int i = kFirst; i < kHalf; ++i) {
+      s_[i] = exp2_fast(scaled(s_[i], scale, shift_[i / 2 % 2]));
+      add(sum[i / 2 % 2][i % 2], s_[i - kLag]);
     }
     middle();
 #pragma unroll
-    for (int row = 0; row < 2; ++row) {
-      const float base = base_of(raised[row]);
-      shift[row] = -base * kLog2e;
-      factor_[row] = exp2_fast((m_[row] - base) * kLog2e);
-      m_[row] = raised[row];
-    }
-#pragma unroll
-    for (int i = 0; i < kHalf + kLag; ++i) {
-      float* const s = s_ + kHalf;
-      if (i < kHalf) s[i] = exp2_fast(scaled(s[i], scale, shift[i / 2 % 2]));
-      if (i >= kLag) add(sum[i / 2 % 2][i % 2], s[i - kLag]);
-      if (i < kHalf && i % 2 == 1) p_[i / 2] = pack(s_[i - 1], s_[i]);
-      if (i >= kLag && i % 2 == 1) p_[(kHalf + i - kLag) / 2] = pack(s[i - kLag - 1], s[i - kLag]);
+    for (int i = kHalf; i < kScores + kLag; ++i) {
+      if (i < kScores) s_[i] = exp2_fast(scaled(s_[i], scale, shift_[i / 2 % 2]));
+      add(sum[i / 2 % 2][i % 2], s_[i - kLag]);
+      if (i % 2 == 0) continue;
+      const int before = i - kHalf;
+      if (before < kHalf) p_[before / 2] = pack(s_[before - 1], s_[before]);
+      if (i - kLag >= kHalf) p_[(i - kLag) / 2] = pack(s_[i - kLag - 1], s_[i - kLag]);
     }
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
-      l_[row] = fmaf(l_[row], factor_[row], sum[row][0] + sum[row][1]);
+      l_[row] = fmaf(l_[row], factor[row], sum[row][0] + sum[row][1]);
+    }
+    if (raised) scale_outputs(factor);
+  }
+
+  /// Whether one of the warp's rows has to raise its m.
+  __device__ bool rises(const Maxima& top) const {
+    return __any_sync(0xffffffffu,
+                      is_above(top.of_thread(0), 0) || is_above(top.of_thread(1), 1));
+  }
+
+  /// Weights, and their sums, from before m was raised.
+  __device__ void lower_first(const float (&factor)[2], float (&sum)[2][2]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sum[i / 2][i % 2] *= factor[i / 2];
+#pragma unroll
+    for (int i = 0; i < kFirst; ++i) s_[i] *= factor[i / 2 % 2];
+  }
+
+  /// m of those rows of the warp that have to: what depends on a row is decided by its own columns.
+  /// factor[row] is what its sums are multiplied by.
+  __device__ void raise(const Maxima& top, float (&factor)[2]) {
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      const float score = top.of_row(row);
+      if (is_above(score, row)) {
+        const float m = score * work_.scale;
+        factor[row] = exp2_fast((m_[row] - m) * kLog2e);
+        set_m(row, m);
+      }
     }
   }
 
-  /// Weights of a row whose maximum came in the second half.
-  __device__ void lower_first_half(int row, float factor, float (&sum)[2]) {
-    sum[0] *= factor;
-    sum[1] *= factor;
-#pragma unroll
-    for (int i = 0; i < kHalf; i += 4) {
-      s_[i + 2 * row] *= factor;
-      s_[i + 2 * row + 1] *= factor;
-    }
+  /// And what follows from it.
+  __device__ void set_m(int row, float m) {
+    m_[row] = m;
+    shift_[row] = -base_of(m) * kLog2e;
+  }
+  /// Whether m has to rise.
+  __device__ bool is_above(float score, int row) const {
+    return score * work_.scale > m_[row] + kSlack;
   }
 
   /// Columns of the walk's block that a row does not see do not count for it.
@@ -629,12 +687,9 @@ class Consumer {
     }
   }
 
-  /// Late blocks seldom raise a maximum: what is multiplied by one need not be.
-  __device__ void scale_outputs() {
-    if (__any_sync(0xffffffffu, factor_[0] != 1.0f || factor_[1] != 1.0f)) {
+  __device__ void scale_outputs(const float (&factor)[2]) {
 #pragma unroll
-      for (int i = 0; i < kOutputs; ++i) o_[i] *= factor_[i / 2 % 2];
-    }
+    for (int i = 0; i < kOutputs; ++i) o_[i] *= factor[i / 2 % 2];
   }
 
   /// Each row's sum in the first of the four lanes that share the row.
@@ -654,8 +709,8 @@ class Consumer {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const std::int64_t at = row_head(note, half);
-      const bool exists = row_ + 8 * half < note.rows.rows;
-      m_[half] = exists ? work_.state.m[at] : -INFINITY;
+      const bool exists = !work_.is_whole && row_ + 8 * half < note.rows.rows;
+      set_m(half, exists ? work_.state.m[at] : -INFINITY);
       l_[half] = exists && lane_ % 4 == 0 ? work_.state.l[at] : 0.0f;
       const bool is_fresh = m_[half] == -INFINITY;  // then acc is 0, and need not be read
       const float* const acc = work_.state.acc + at * kHeadDim + accumulator_column(lane_, 0);
@@ -667,8 +722,27 @@ class Consumer {
     }
   }
 
-  __device__ void store_state(const TileNote& note) {
+  /// What is stored: the sums, or, where they are whole, O in their place and lse in that of m, as
+  /// AttentionKernels::finish() has them.
+  __device__ void finish_state() {
     gather_sums();
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float factor = 1.0f;
+      if (work_.is_whole) {
+        const float l = lanes_sum<4>(l_[half]);
+        factor = l == 0.0f ? 0.0f : 1.0f / l;
+        m_[half] = l == 0.0f ? -INFINITY : m_[half] + logf(l);
+      }
+#pragma unroll
+      for (int i = 0; i < kOutputs; i += 4) {
+        o_[i + 2 * half] *= factor;
+        o_[i + 2 * half + 1] *= factor;
+      }
+    }
+  }
+
+  __device__ void store_state(const TileNote& note) {
     // Callers may cut their memory at any float.
     const bool in_pairs = reinterpret_cast<std::uintptr_t>(work_.state.acc) % sizeof(float2) == 0;
 #pragma unroll
@@ -688,20 +762,22 @@ class Consumer {
       }
       if (lane_ % 4 == 0) {
         work_.state.m[at] = m_[half];
-        work_.state.l[at] = l_[half];
+        if (!work_.is_whole) work_.state.l[at] = l_[half];
       }
     }
   }
 
   const PrefillSm90& work_;
   Memory& shared_;
+  std::uint32_t here_;  // its address
   int group_;
   int lane_;
   int row_;  // of the tile: the first of this thread's two, the other is 8 further on
   RingPlace<kQueryStages> q_;
   Stage k_, v_;
   SeenByAll seen_;  // by all rows of this group, of the segment that is folded in
-  float m_[2], l_[2], factor_[2];
+  float m_[2], l_[2];
+  float shift_[2];  // what it adds to exponents
   float s_[kScores];  // scores, then weights
   std::uint32_t p_[kScores / 2];
   float o_[kOutputs];

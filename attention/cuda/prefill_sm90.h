@@ -34,6 +34,7 @@ struct PrefillSm90 {
   unsigned long long* next_tile;  // 0 when the kernel starts
   const std::uint64_t* arrivals;  // for which tiles wait; raised while the kernel runs
   RunningState state;
+  bool is_whole = false;  // nothing was folded in before, nor will be: O and lse are stored instead
 };
 
 /// Whether the current GPU is of compute capability 9.0.

@@ -10,9 +10,9 @@ constexpr int kThreads = 256;
 
 __device__ void clear(float& value) { value = 0.0f; }
 __device__ void clear(float4& values) { values = float4{0.0f, 0.0f, 0.0f, 0.0f}; }
-__device__ float ratio(float value, float l) { return value / l; }
-__device__ float4 ratio(const float4& values, float l) {
-  return {values.x / l, values.y / l, values.z / l, values.w / l};
+__device__ float scaled(float value, float factor) { return value * factor; }
+__device__ float4 scaled(const float4& values, float factor) {
+  return {values.x * factor, values.y * factor, values.z * factor, values.w * factor};
 }
 
 // A thread per Value of acc: a float, or four of a head. The one of a head's first takes m, l and
@@ -41,7 +41,7 @@ __global__ void finish_kernel(const Value* acc, RunningState state, Value* o, fl
     if (l == 0.0f) {
       clear(o[i]);
     } else {
-      o[i] = ratio(acc[i], l);
+      o[i] = scaled(acc[i], 1.0f / l);  // as kernels do that finish what they attended
     }
     if (i % width == 0) lse[at] = l == 0.0f ? -INFINITY : state.m[at] + logf(l);
   }

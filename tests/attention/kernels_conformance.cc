@@ -394,9 +394,9 @@ TEST_P(KernelsConformance, SourcesThatArriveLateChangeNoBits) {
                       {near.causal_segment(solid(130, 1))},
                       {far.causal_segment(solid(131, 269))}}};
   const Computed there = on_.prefill(work);
-  EXPECT_EQ(on_.prefill_arriving(work, {nullptr, nullptr, nullptr, nullptr}), there);
-  EXPECT_EQ(on_.prefill_arriving(work, {nullptr, nullptr, &near, &far}), there);
-  EXPECT_EQ(on_.prefill_arriving(work, {&own, nullptr, nullptr, &far}), there);
+  EXPECT_EQ(on_.prefill_whole(work, {nullptr, nullptr, nullptr, nullptr}), there);
+  EXPECT_EQ(on_.prefill_whole(work, {nullptr, nullptr, &near, &far}), there);
+  EXPECT_EQ(on_.prefill_whole(work, {&own, nullptr, nullptr, &far}), there);
 }
 
 TEST_P(KernelsConformance, ARowsBitsDoNotDependOnItsNeighbours) {

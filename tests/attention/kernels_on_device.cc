@@ -84,24 +84,20 @@ Computed KernelsOnDevice::prefill(const Prefill& work) {
   return download(out);
 }
 
-Computed KernelsOnDevice::prefill_arriving(const Prefill& work,
+Computed KernelsOnDevice::prefill_whole(const Prefill& work,
                                            const std::vector<DeviceKv*>& late) {
   const HeadShape& shape = work.problem.shape;
   const std::int64_t rows = work.problem.rows(), items = rows * shape.query_heads;
   const Array q = upload(work.problem.q);
-  const DeviceState state = blank_state(items, shape.head_dim);
-  const DevicePartial out = blank_partial(items, shape.head_dim);
+  DeviceState state = blank_state(items, shape.head_dim);
   const auto side = device_->new_stream();
   std::vector<ArrivingSegments> sources;
   for (std::size_t i = 0; i < work.launches.size(); ++i) {
     sources.push_back({late[i] ? late[i]->arrive_late(*side) : Event(), work.launches[i]});
   }
-  AttentionKernels& kernels = this->kernels(shape, work.problem.scale);
-  kernels.reset(*stream_, state.view(), rows);
-  kernels.attend_arriving(*stream_, {q.values, work.positions}, std::move(sources), state.view(),
-                          true);
-  kernels.finish(*stream_, state.view(), out.view(), rows);
-  return download(out);
+  kernels(shape, work.problem.scale)
+      .attend_whole(*stream_, {q.values, work.positions}, std::move(sources), state.view(), true);
+  return {download(state.acc), download(state.m)};
 }
 
 Computed KernelsOnDevice::prefill_in_place(const Prefill& work) {

@@ -370,7 +370,7 @@ TEST_P(TiledPrefill, AFullGpuWaitsForWhatArrives) {
         from(600, 1500),
         {{own.causal_segment(solid(0, 700))}, {other.causal_segment(solid(700, 1400))}}};
     const Computed there = on_.prefill(work);
-    expect_same_bits(on_.prefill_arriving(work, {nullptr, &other}), there, shape,
+    expect_same_bits(on_.prefill_whole(work, {nullptr, &other}), there, shape,
                      str("head size {}", head_dim));
   }
 }
