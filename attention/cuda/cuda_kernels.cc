@@ -402,8 +402,7 @@ void CudaAttentionKernels::launch_tiles(const QueryRows& rows, PrefillPlan plan,
   memory_->descriptors.enqueue(descriptors, to, [&] {
     launch_round_queries(rows.q, values, memory + kCounterBytes, counter, to.native());
     if (prefill_ == PrefillKernel::kMma) return launch_prefill_mma(work, to.native());
-    PrefillSm90 mapped =
-        with_maps(work, row_count, plan.views, counter, memory_->arrivals.count());
+    PrefillSm90 mapped = with_maps(work, row_count, plan.views, counter, memory_->arrivals.count());
     mapped.is_whole = is_whole;
     launch_prefill_sm90(mapped, choice_.rung, memory_->multiprocessors, to.native());
   });

@@ -359,8 +359,9 @@ __device__ void add(float& sum, float x) {
 constexpr int kLag = 8;
 /// Scores whose maxima are taken before the first exponential.
 constexpr int kFirst = kScores / 4;
-/// By how much, in natural-log units, a score may exceed m before m is raised. O and l are multiplied only when m rises, which it then seldom does after a tile's
-/// first block (as FlashAttention-4 rescales).
+/// By how much, in natural-log units, a score may exceed m before m is raised. O and l are
+/// multiplied only when m rises, which it then seldom does after a tile's first block (as
+/// FlashAttention-4 rescales).
 constexpr float kSlack = 8 / kLog2e;
 
 /// Of a thread's scores of its two rows, two chains of each: one would be waited for at every step.
@@ -585,7 +586,8 @@ class Consumer {
       s_[i] = exp2_fast(scaled(s_[i], scale, shift_[i / 2 % 2]));
 #pragma unroll
       for (int k = 0; k < kScores / kFirst - 1; ++k) {
-        rest.take(kFirst + i * (kScores / kFirst - 1) + k, s_[kFirst + i * (kScores / kFirst - 1) + k]);
+        rest.take(kFirst + i * (kScores / kFirst - 1) + k,
+                  s_[kFirst + i * (kScores / kFirst - 1) + k]);
       }
       if (i >= kLag) add(sum[i / 2 % 2][i % 2], s_[i - kLag]);
     }
@@ -621,8 +623,7 @@ class Consumer {
 
   /// Whether one of the warp's rows has to raise its m.
   __device__ bool rises(const Maxima& top) const {
-    return __any_sync(0xffffffffu,
-                      is_above(top.of_thread(0), 0) || is_above(top.of_thread(1), 1));
+    return __any_sync(0xffffffffu, is_above(top.of_thread(0), 0) || is_above(top.of_thread(1), 1));
   }
 
   /// Weights, and their sums, from before m was raised.
@@ -777,7 +778,7 @@ class Consumer {
   Stage k_, v_;
   SeenByAll seen_;  // by all rows of this group, of the segment that is folded in
   float m_[2], l_[2];
-  float shift_[2];  // what it adds to exponents
+  float shift_[2];    // what it adds to exponents
   float s_[kScores];  // scores, then weights
   std::uint32_t p_[kScores / 2];
   float o_[kOutputs];

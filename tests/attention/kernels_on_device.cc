@@ -84,8 +84,7 @@ Computed KernelsOnDevice::prefill(const Prefill& work) {
   return download(out);
 }
 
-Computed KernelsOnDevice::prefill_whole(const Prefill& work,
-                                           const std::vector<DeviceKv*>& late) {
+Computed KernelsOnDevice::prefill_whole(const Prefill& work, const std::vector<DeviceKv*>& late) {
   const HeadShape& shape = work.problem.shape;
   const std::int64_t rows = work.problem.rows(), items = rows * shape.query_heads;
   const Array q = upload(work.problem.q);
