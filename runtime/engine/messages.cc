@@ -84,6 +84,20 @@ T read_as(MessageType type, const Message& message) {
 
 }  // namespace
 
+std::vector<const RowResult*> rows_of(const std::vector<RankReport>& reports) {
+  std::vector<const RowResult*> rows;
+  for (const RankReport& from : reports) {
+    for (const RowResult& row : from.report.rows) rows.push_back(&row);
+  }
+  return rows;
+}
+
+std::vector<SampledToken> sampled(const std::vector<const RowResult*>& rows) {
+  std::vector<SampledToken> tokens;
+  for (const RowResult* row : rows) tokens.push_back({row->request, row->scored.chosen.id});
+  return tokens;
+}
+
 WireReader open_message(const Message& message, MessageType expected) {
   if (message.type != expected) {
     throw CommError(str("control message of type {} where type {} was due",
