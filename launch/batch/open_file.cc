@@ -10,11 +10,10 @@
 #include <utility>
 
 #include "comm/error.h"
+#include "comm/file_io.h"
 #include "comm/str.h"
 
 namespace longspan {
-
-bool is_out_of_space(int error) { return error == ENOSPC || error == EDQUOT || error == EFBIG; }
 
 OpenFile::OpenFile(std::filesystem::path path, int flags) : path_(std::move(path)) {
   fd_ = open(path_.c_str(), flags | O_CLOEXEC, 0666);
@@ -61,30 +60,16 @@ std::int64_t OpenFile::bytes() const {
 }
 
 std::size_t OpenFile::read(std::int64_t offset, std::span<char> bytes) const {
-  std::size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t count = pread(fd_, bytes.data() + done, bytes.size() - done,
-                                offset + static_cast<std::int64_t>(done));
-    if (count == 0) break;
-    if (count > 0) {
-      done += static_cast<std::size_t>(count);
-    } else if (errno != EINTR) {
-      fail("cannot be read", errno);
-    }
-  }
-  return done;
+  const FileTransfer done =
+      read_at(fd_, static_cast<std::uint64_t>(offset), std::as_writable_bytes(bytes));
+  if (done.error != 0) fail("cannot be read", done.error);
+  return done.bytes;
 }
 
 void OpenFile::write(std::int64_t offset, std::string_view text) const {
-  while (!text.empty()) {
-    const ssize_t count = pwrite(fd_, text.data(), text.size(), offset);
-    if (count >= 0) {
-      text.remove_prefix(static_cast<std::size_t>(count));
-      offset += count;
-    } else if (errno != EINTR) {
-      fail("cannot be written", errno);
-    }
-  }
+  const int error =
+      write_at(fd_, static_cast<std::uint64_t>(offset), std::as_bytes(std::span(text))).error;
+  if (error != 0) fail("cannot be written", error);
 }
 
 void OpenFile::resize(std::int64_t bytes) const {

@@ -41,9 +41,6 @@ class OpenFile {
   int fd_ = -1;
 };
 
-/// Whether an error of the system means that there is no room left to write.
-bool is_out_of_space(int error);
-
 /// Puts `text` at `path` whole or not at all, so that it survives a power cut. Throws as fail().
 void replace_file(const std::filesystem::path& path, std::string_view text);
 

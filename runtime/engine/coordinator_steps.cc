@@ -136,15 +136,11 @@ std::vector<const RowResult*> Coordinator::take(const StepOutcome& outcome) {
     expects(step_on(now.plan, now.run, std::exchange(now.sampled, {})), "a step follows");
   }
   check(now, outcome);
-  std::vector<const RowResult*> rows;
-  now.sampled.clear();
-  for (const RankReport& from : outcome.reports) {
-    for (const RowResult& row : from.report.rows) {
-      if (std::ranges::count(now.plan.known, row.request) > 0) continue;
-      rows.push_back(&row);
-      now.sampled.push_back({row.request, row.scored.chosen.id});
-    }
-  }
+  std::vector<const RowResult*> rows = rows_of(outcome.reports);
+  std::erase_if(rows, [&](const RowResult* row) {
+    return std::ranges::count(now.plan.known, row->request) > 0;
+  });
+  now.sampled = sampled(rows);
   if (outcome.is_step) {
     ++steps_;
     if (costs_ && !now.plan.only_waits()) costs_->note(now.plan, outcome.took);
@@ -158,10 +154,9 @@ void Coordinator::end_step(const StepOutcome& outcome) {
   note_tier(outcome);
   if (!outcome.is_step) return;
   tell_of(outcome, rows);
-  std::vector<SampledToken> sampled;
-  for (const RowResult* row : rows) sampled.push_back({row->request, row->scored.chosen.id});
-  const std::vector<RequestId> ended_now = schedule_.completed(outcome.group, sampled);
-  name_answers(sampled);
+  const std::vector<SampledToken> tokens = sampled(rows);
+  const std::vector<RequestId> ended_now = schedule_.completed(outcome.group, tokens);
+  name_answers(tokens);
   for (const RequestId ended : ended_now) {
     if (listener_.finished) listener_.finished(ended);
   }

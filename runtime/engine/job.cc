@@ -13,10 +13,10 @@
 #include "comm/host_memory.h"
 #include "comm/log.h"
 #include "comm/str.h"
+#include "comm/wire.h"
 #include "runtime/engine/first_costs.h"
 #include "runtime/engine/load_model.h"
 #include "runtime/engine/memory_plan.h"
-#include "runtime/engine/wire.h"
 #include "runtime/memory/disk_pages.h"
 #include "scheduler/policies/random_elastic.h"
 

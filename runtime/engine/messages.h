@@ -104,6 +104,11 @@ struct RankReport {
   StepReport report;
 };
 
+/// What all of them sampled, as long as they live.
+std::vector<const RowResult*> rows_of(const std::vector<RankReport>& reports);
+/// Of each row its token.
+std::vector<SampledToken> sampled(const std::vector<const RowResult*>& rows);
+
 /// What came of a step of a run: of who sampled and, with the last, of all that were in it.
 struct RunReport {
   std::vector<RankReport> reports;

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "comm/error.h"
-#include "runtime/engine/wire.h"
+#include "comm/wire.h"
 
 namespace longspan {
 

@@ -15,16 +15,6 @@ bool samples(const InstanceRanks& ranks, int rank, const StepPlan& plan) {
          std::ranges::count(plan.decode, ranks.instance_of(rank), &DecodeStep::master) > 0;
 }
 
-std::vector<SampledToken> sampled(const std::vector<RankReport>& reports) {
-  std::vector<SampledToken> tokens;
-  for (const RankReport& from : reports) {
-    for (const RowResult& row : from.report.rows) {
-      tokens.push_back({row.request, row.scored.chosen.id});
-    }
-  }
-  return tokens;
-}
-
 /// What is left to say of a step that was told: that it is the last, and `kept`, which was not.
 StepReport last_report(const StepReport& report, TierNews kept) {
   return {.epoch = report.epoch, .kv_pages = report.kv_pages, .tier = std::move(kept)};
@@ -54,7 +44,7 @@ std::vector<RankReport> RunLeader::step() {
     if (!samples(worker_.ranks(), rank, order_.plan)) continue;
     reports.push_back({rank, read_report(control_.receive(rank))});
   }
-  over_ = !step_on(order_.plan, run_, sampled(reports));
+  over_ = !step_on(order_.plan, run_, sampled(rows_of(reports)));
   return reports;
 }
 

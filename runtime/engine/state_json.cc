@@ -8,10 +8,12 @@
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "comm/error.h"
+#include "comm/file_io.h"
 #include "comm/log.h"
 #include "comm/str.h"
 
@@ -100,17 +102,14 @@ TierCounts tier_of(const json& value) {
           .missed = value.at("missed").get<std::int64_t>()};
 }
 
-/// A link or file that somebody put there is left alone: the file is new, or there is none.
-bool write_new(const std::filesystem::path& path, std::string_view text) {
+/// A link or file that somebody put there is left alone: the file is new, or there is none. Errno's
+/// error, or 0.
+int write_new(const std::filesystem::path& path, std::string_view text) {
   const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (file < 0) return false;
-  while (!text.empty()) {
-    const ssize_t written = ::write(file, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) break;
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return ::close(file) == 0 && text.empty();
+  if (file < 0) return errno;
+  const int error = write_at(file, 0, std::as_bytes(std::span(text))).error;
+  if (::close(file) != 0 && error == 0) return errno;
+  return error;
 }
 
 }  // namespace
@@ -149,11 +148,12 @@ void write_state(const PlannerState& state, std::optional<int> group) {
   const std::string of_group = group ? str("group-{}-", *group) : "";
   const auto path = folder / str("longspan-state-{}-{}{}.json", ::getpid(), of_group, state.epoch);
   const std::string what = str("the scheduler's state{}", group ? str(" of group {}", *group) : "");
-  if (!error && write_new(path, json_of(state).dump(1))) {
+  const int why = error ? error.value() : write_new(path, json_of(state).dump(1));
+  if (why == 0) {
     log(LogLevel::kInfo, str("{} after step {}: {}", what, state.epoch, path.string()));
   } else {
     log(LogLevel::kWarning,
-        str("{} cannot be written to {}: {}", what, path.string(), std::strerror(errno)));
+        str("{} cannot be written to {}: {}", what, path.string(), std::strerror(why)));
   }
 }
 

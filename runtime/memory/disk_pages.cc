@@ -8,6 +8,7 @@
 #include <random>
 
 #include "comm/error.h"
+#include "comm/file_io.h"
 #include "comm/log.h"
 #include "comm/str.h"
 
@@ -84,27 +85,14 @@ std::uint64_t DiskPages::byte_of(std::int32_t slot) const {
 
 /// Why not; empty where it was.
 std::string DiskPages::try_write(std::uint64_t at, ConstBytes page) const {
-  while (!page.empty()) {
-    const ssize_t count = ::pwrite(file_, page.data(), page.size(), static_cast<off_t>(at));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return std::strerror(errno);
-    if (count == 0) return "the disk takes no more";
-    page = page.subspan(static_cast<std::size_t>(count));
-    at += static_cast<std::uint64_t>(count);
-  }
-  return "";
+  const int error = write_at(file_, at, page).error;
+  return error != 0 ? std::strerror(error) : "";
 }
 
 std::string DiskPages::try_read(std::uint64_t at, Bytes page) const {
-  while (!page.empty()) {
-    const ssize_t count = ::pread(file_, page.data(), page.size(), static_cast<off_t>(at));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return std::strerror(errno);
-    if (count == 0) return "the file was cut short";
-    page = page.subspan(static_cast<std::size_t>(count));
-    at += static_cast<std::uint64_t>(count);
-  }
-  return "";
+  const auto [bytes, error] = read_at(file_, at, page);
+  if (error != 0) return std::strerror(error);
+  return bytes < page.size() ? "the file was cut short" : "";
 }
 
 /// Logs the first of failures in a row.

@@ -1,12 +1,10 @@
 #include "runtime/model/gguf_cursor.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 #include "comm/error.h"
+#include "comm/file_io.h"
 #include "comm/str.h"
 
 namespace longspan {
@@ -15,30 +13,20 @@ namespace {
 constexpr std::uint64_t kWindow = 1 << 20;
 // The largest vocabularies in use (256k tokens) need about 12 MiB.
 constexpr std::uint64_t kLongestHeader = 100 << 20;
-// One pread moves at most 2 GiB on Linux; smaller pieces also notice a lost disk sooner.
-constexpr std::size_t kPiece = 64 << 20;
 
 }  // namespace
 
 void read_exactly(int fd, const std::filesystem::path& path, std::uint64_t offset,
                   std::span<std::byte> into) {
-  while (!into.empty()) {
-    const ssize_t got =
-        pread(fd, into.data(), std::min(into.size(), kPiece), static_cast<off_t>(offset));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) {
-      throw IoError(str("{}: cannot read {} bytes at byte {}: {}", path.string(), into.size(),
-                        offset, std::strerror(errno)));
-    }
-    if (got == 0) {
-      throw DataError(
-          str("{}: the file ends at byte {}, it has become shorter while in use: "
-              "download it again",
-              path.string(), offset));
-    }
-    offset += static_cast<std::uint64_t>(got);
-    into = into.subspan(static_cast<std::size_t>(got));
+  const FileTransfer done = read_at(fd, offset, into);
+  if (done.error != 0) {
+    throw IoError(str("{}: cannot read {} bytes at byte {}: {}", path.string(),
+                      into.size() - done.bytes, offset + done.bytes, std::strerror(done.error)));
   }
+  if (done.bytes == into.size()) return;
+  throw DataError(
+      str("{}: the file ends at byte {}, it has become shorter while in use: download it again",
+          path.string(), offset + done.bytes));
 }
 
 GgufCursor::GgufCursor(int fd, const std::filesystem::path& path, std::uint64_t file_bytes)

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "comm/error.h"
+#include "comm/file_io.h"
 #include "comm/str.h"
 
 namespace longspan {
@@ -53,19 +54,11 @@ SessionFile::SessionFile(std::filesystem::path path) : path_(std::move(path)) {
 SessionFile::~SessionFile() { close(fd_); }
 
 void SessionFile::read(std::uint64_t offset, Bytes into) const {
-  while (!into.empty()) {
-    const ssize_t count = pread(fd_, into.data(), into.size(), static_cast<off_t>(offset));
-    if (count == 0) {
-      throw DataError(str("{}: ends at byte {}, where more should follow: it was cut short",
-                          path_.string(), offset));
-    }
-    if (count > 0) {
-      into = into.subspan(static_cast<std::size_t>(count));
-      offset += static_cast<std::uint64_t>(count);
-    } else if (errno != EINTR) {
-      fail_at(path_, "cannot be read", errno);
-    }
-  }
+  const FileTransfer done = read_at(fd_, offset, into);
+  if (done.error != 0) fail_at(path_, "cannot be read", done.error);
+  if (done.bytes == into.size()) return;
+  throw DataError(str("{}: ends at byte {}, where more should follow: it was cut short",
+                      path_.string(), offset + done.bytes));
 }
 
 SessionDraft::SessionDraft(std::filesystem::path path) : path_(std::move(path)) {
@@ -81,19 +74,15 @@ SessionDraft::~SessionDraft() {
 void SessionDraft::fail(std::string_view tried) const { fail_at(path_, tried, errno); }
 
 void SessionDraft::append(ConstBytes bytes) {
-  while (!bytes.empty()) {
-    const ssize_t count = write(fd_, bytes.data(), bytes.size());
-    if (count >= 0) {
-      bytes = bytes.subspan(static_cast<std::size_t>(count));
-    } else if (is_out_of_space(errno)) {
-      throw IoError(
-          str("{}: the session cannot be saved, there is no room left: {}; what was "
-              "saved before is as it was",
-              path_.string(), std::strerror(errno)));
-    } else if (errno != EINTR) {
-      fail("cannot be written");
-    }
+  const FileTransfer done = write_at(fd_, bytes_, bytes);
+  bytes_ += done.bytes;
+  if (is_out_of_space(done.error)) {
+    throw IoError(
+        str("{}: the session cannot be saved, there is no room left: {}; what was "
+            "saved before is as it was",
+            path_.string(), std::strerror(done.error)));
   }
+  if (done.error != 0) fail_at(path_, "cannot be written", done.error);
 }
 
 void SessionDraft::sync() const {

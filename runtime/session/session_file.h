@@ -56,6 +56,7 @@ class SessionDraft {
 
   std::filesystem::path path_;
   int fd_ = -1;
+  std::uint64_t bytes_ = 0;  // that were appended
   bool kept_ = false;
 };
 

@@ -3,14 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <limits>
 #include <string_view>
 #include <tuple>
-#include <type_traits>
 
 #include "comm/crc32c.h"
 #include "comm/error.h"
 #include "comm/str.h"
+#include "comm/wire.h"
 #include "runtime/session/session_file.h"
 
 namespace longspan {
@@ -31,132 +30,54 @@ struct Head {
 static_assert(sizeof(Head) == 24);
 constexpr std::size_t kChecked = 16;  // from there on
 
-/// Plain values as they lie in memory: little-endian, wherever longspan runs.
-class Writer {
- public:
-  template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  void put(const T& value) {
-    const auto* at = reinterpret_cast<const std::byte*>(&value);
-    bytes_.insert(bytes_.end(), at, at + sizeof(T));
-  }
-  void put(const std::string& text) {
-    put(std::uint64_t{text.size()});
-    const auto bytes = std::as_bytes(std::span(text));
-    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
-  }
-  template <typename T, typename Each>
-  void put(const std::vector<T>& values, Each&& each) {
-    put(std::uint64_t{values.size()});
-    for (const T& value : values) each(value);
-  }
-  std::vector<std::byte> take() { return std::move(bytes_); }
+// The order and the types of fields are the file's format: another one has another version.
 
- private:
-  std::vector<std::byte> bytes_;
-};
-
-/// The reverse. No size is believed that the bytes left could not hold.
-class Reader {
- public:
-  Reader(std::span<const std::byte> bytes, std::string path) : left_(bytes), path_(path) {}
-
-  [[noreturn]] void refuse(std::string_view why) const {
-    throw DataError(str("{}: the session is damaged: {}", path_, why));
-  }
-  template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  void read(T& value) {
-    std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
-  }
-  void read(std::string& text) {
-    const auto bytes = take(count(1));
-    text.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  }
-  /// Elements that take `least` bytes or more.
-  template <typename T, typename Each>
-  void read(std::vector<T>& values, std::size_t least, Each&& each) {
-    values.resize(count(least));
-    for (T& value : values) each(value);
-  }
-  bool at_end() const { return left_.empty(); }
-
- private:
-  std::size_t count(std::size_t least) {
-    std::uint64_t many = 0;
-    read(many);
-    if (many > left_.size() / least) refuse("a list is longer than the file");
-    return many;
-  }
-  std::span<const std::byte> take(std::size_t bytes) {
-    if (bytes > left_.size()) refuse("it ends early");
-    const auto taken = left_.first(bytes);
-    left_ = left_.subspan(bytes);
-    return taken;
-  }
-
-  std::span<const std::byte> left_;
-  std::string path_;
-};
-
-void put(Writer& out, const SessionTerms& terms) {
-  out.put(terms.model_digest);
-  out.put(terms.kv_type);
-  out.put(terms.rope);
-  out.put(terms.rope_length);
-  out.put(terms.attention);
-  out.put(terms.salt);
-  out.put(terms.layers);
-  out.put(terms.kv_heads);
-  out.put(terms.head_dim);
+void fields(auto& wire, MaybeConst<SessionTerms> auto& terms) {
+  wire(terms.model_digest, terms.kv_type, terms.rope, terms.rope_length, terms.attention,
+       terms.salt, terms.layers, terms.kv_heads, terms.head_dim);
 }
 
-void read(Reader& in, SessionTerms& terms) {
-  in.read(terms.model_digest);
-  in.read(terms.kv_type);
-  in.read(terms.rope);
-  in.read(terms.rope_length);
-  in.read(terms.attention);
-  in.read(terms.salt);
-  in.read(terms.layers);
-  in.read(terms.kv_heads);
-  in.read(terms.head_dim);
+void fields(auto& wire, MaybeConst<SessionPart> auto& part) {
+  wire(part.rank, part.heads.first, part.heads.count);
+  wire.list(part.pages, [&](auto& page) { wire(page.number, page.crc); });
 }
 
-void read(Reader& in, SessionPart& part) {
-  in.read(part.rank);
-  in.read(part.heads.first);
-  in.read(part.heads.count);
-  in.read(part.pages, sizeof(std::int64_t) + sizeof(std::uint32_t), [&](SessionPage& page) {
-    in.read(page.number);
-    in.read(page.crc);
-  });
+void fields(auto& wire, MaybeConst<SessionIndex> auto& index) {
+  wire(index.generation, index.saved_at, index.model);
+  fields(wire, index.terms);
+  wire(index.page_tokens, index.tokens, index.computed);
+  wire.list(index.messages, [&](auto& message) { wire(message.role, message.content); });
+  wire.list(index.parts, [&](auto& part) { fields(wire, part); });
+}
+
+[[noreturn]] void refuse(const std::filesystem::path& path, std::string_view why) {
+  throw DataError(str("{}: the session is damaged: {}", path.string(), why));
 }
 
 /// Bounds beyond which products of these would overflow, far above any model.
-void expect_sane_shape(const Reader& in, const SessionIndex& index) {
+void expect_sane_shape(const SessionIndex& index, const std::filesystem::path& path) {
   constexpr int kMost = 1 << 16;
   const SessionTerms& terms = index.terms;
   for (const int size : {terms.layers, terms.kv_heads, terms.head_dim}) {
-    if (size < 1 || size > kMost) in.refuse(str("a size of the model is {}", size));
+    if (size < 1 || size > kMost) refuse(path, str("a size of the model is {}", size));
   }
   if (index.page_tokens < 1 || index.page_tokens > kMost) {
-    in.refuse(str("its pages have {} tokens", index.page_tokens));
+    refuse(path, str("its pages have {} tokens", index.page_tokens));
   }
   if (std::ranges::find(kKvTypes, terms.kv_type) == kKvTypes.end()) {
-    in.refuse(str("its KV type is number {}", static_cast<int>(terms.kv_type)));
+    refuse(path, str("its KV type is number {}", static_cast<int>(terms.kv_type)));
   }
   if (index.computed < 0 || index.computed > std::ssize(index.tokens)) {
-    in.refuse(str("{} of its {} tokens are computed", index.computed, index.tokens.size()));
+    refuse(path, str("{} of its {} tokens are computed", index.computed, index.tokens.size()));
   }
-  if (index.computed > 0 && terms.rope_length < 0) in.refuse("its length is negative");
+  if (index.computed > 0 && terms.rope_length < 0) refuse(path, "its length is negative");
   for (const TokenId token : index.tokens) {
-    if (token < 0) in.refuse(str("a token is {}", token));
+    if (token < 0) refuse(path, str("a token is {}", token));
   }
 }
 
 /// Every head of every page is there, once.
-void expect_all_pages(const Reader& in, const SessionIndex& index) {
+void expect_all_pages(const SessionIndex& index, const std::filesystem::path& path) {
   struct Piece {
     std::int64_t page;
     int first;
@@ -167,8 +88,8 @@ void expect_all_pages(const Reader& in, const SessionIndex& index) {
   for (const SessionPart& part : index.parts) {
     const auto [first, count] = part.heads;
     if (first < 0 || count < 1 || first >= all || count > all - first || part.rank < 0) {
-      in.refuse(str("rank {} wrote heads {} to {} of {}", part.rank, first,
-                    std::int64_t{first} + count - 1, all));
+      refuse(path, str("rank {} wrote heads {} to {} of {}", part.rank, first,
+                       std::int64_t{first} + count - 1, all));
     }
     for (const SessionPage& page : part.pages) pieces.push_back({page.number, first, count});
   }
@@ -186,19 +107,19 @@ void expect_all_pages(const Reader& in, const SessionIndex& index) {
   std::size_t whole = 0;
   for (const Piece& piece : pieces) whole += static_cast<std::size_t>(piece.count);
   if (page == index.pages() && whole == static_cast<std::size_t>(page) * all) return;
-  in.refuse(str("page {} of its {} is not there once", page, index.pages()));
+  refuse(path, str("page {} of its {} is not there once", page, index.pages()));
 }
 
-void expect_ascending(const Reader& in, const SessionIndex& index) {
+void expect_ascending(const SessionIndex& index, const std::filesystem::path& path) {
   std::vector<int> ranks;
   for (const SessionPart& part : index.parts) {
     ranks.push_back(part.rank);
     const auto falls =
         std::ranges::adjacent_find(part.pages, std::ranges::greater_equal(), &SessionPage::number);
-    if (falls != part.pages.end()) in.refuse(str("pages of rank {} are in disorder", part.rank));
+    if (falls != part.pages.end()) refuse(path, str("pages of rank {} are in disorder", part.rank));
   }
   std::ranges::sort(ranks);
-  if (std::ranges::adjacent_find(ranks) != ranks.end()) in.refuse("a rank has two parts");
+  if (std::ranges::adjacent_find(ranks) != ranks.end()) refuse(path, "a rank has two parts");
 }
 
 }  // namespace
@@ -228,37 +149,15 @@ std::uint64_t SessionIndex::part_bytes() const {
 }
 
 std::vector<std::byte> part_header(const SessionIndex& index, int rank) {
-  Writer out;
-  out.put(kPartMagic);
-  out.put(kVersion);
-  out.put(rank);
-  out.put(index.generation);
+  WireWriter out;
+  out(kPartMagic, kVersion, rank, index.generation);
   return out.take();
 }
 
 std::vector<std::byte> encoded(const SessionIndex& index) {
-  Writer out;
-  out.put(Head{});
-  out.put(index.generation);
-  out.put(index.saved_at);
-  out.put(index.model);
-  put(out, index.terms);
-  out.put(index.page_tokens);
-  out.put(index.tokens, [&](TokenId token) { out.put(token); });
-  out.put(index.computed);
-  out.put(index.messages, [&](const ChatMessage& message) {
-    out.put(message.role);
-    out.put(message.content);
-  });
-  out.put(index.parts, [&](const SessionPart& part) {
-    out.put(part.rank);
-    out.put(part.heads.first);
-    out.put(part.heads.count);
-    out.put(part.pages, [&](const SessionPage& page) {
-      out.put(page.number);
-      out.put(page.crc);
-    });
-  });
+  WireWriter out;
+  out(Head{});
+  fields(out, index);
   std::vector<std::byte> file = out.take();
   Head head{.file_bytes = file.size()};
   std::memcpy(file.data(), &head, sizeof(head));
@@ -280,30 +179,18 @@ SessionIndex decoded(std::span<const std::byte> file, const std::filesystem::pat
             "one that wrote it",
             path.string(), head.version, kVersion));
   }
-  Reader in(file.subspan(sizeof(head)), path.string());
   if (head.file_bytes != file.size()) {
-    in.refuse(str("it has {} bytes of {}", file.size(), head.file_bytes));
+    refuse(path, str("it has {} bytes of {}", file.size(), head.file_bytes));
   }
-  if (head.crc != crc32c(file.subspan(kChecked))) in.refuse("its checksum is another");
+  if (head.crc != crc32c(file.subspan(kChecked))) refuse(path, "its checksum is another");
 
   SessionIndex index;
-  in.read(index.generation);
-  in.read(index.saved_at);
-  in.read(index.model);
-  read(in, index.terms);
-  in.read(index.page_tokens);
-  in.read(index.tokens, sizeof(TokenId), [&](TokenId& token) { in.read(token); });
-  in.read(index.computed);
-  in.read(index.messages, 2 * sizeof(std::uint64_t), [&](ChatMessage& message) {
-    in.read(message.role);
-    in.read(message.content);
-  });
-  constexpr std::size_t kLeastPart = 3 * sizeof(int) + sizeof(std::uint64_t);
-  in.read(index.parts, kLeastPart, [&](SessionPart& part) { read(in, part); });
-  if (!in.at_end()) in.refuse("more follows where it should end");
-  expect_sane_shape(in, index);
-  expect_ascending(in, index);
-  expect_all_pages(in, index);
+  WireReader in(file.subspan(sizeof(head)), [&] { refuse(path, "it ends early"); });
+  fields(in, index);
+  if (!in.at_end()) refuse(path, "more follows where it should end");
+  expect_sane_shape(index, path);
+  expect_ascending(index, path);
+  expect_all_pages(index, path);
   return index;
 }
 

@@ -1,12 +1,14 @@
 // What a session's index says comes back as it went, and nothing else is taken for one.
 #include "runtime/session/session_index.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <string>
 
+#include "comm/crc32c.h"
 #include "comm/error.h"
 #include "tests/runtime/session/some_session.h"
 
@@ -50,6 +52,14 @@ TEST(SessionIndexTest, ComesBackAsItWent) {
   EXPECT_EQ(again.part_bytes(), index.part_bytes());
 }
 
+// Files of people lie on disks: other bytes need another version.
+TEST(SessionIndexTest, BytesOfTheVersionStayAsTheyAre) {
+  const std::vector<std::byte> file = encoded(whole_index());
+  EXPECT_EQ(file.size(), 443u);
+  EXPECT_EQ(crc32c(file), 0xe17bac67u);
+  EXPECT_EQ(crc32c(part_header(whole_index(), 1)), 0xa824c259u);
+}
+
 TEST(SessionIndexTest, OfNothingComputedNeedsNoPages) {
   SessionIndex index = test::some_index(1);
   index.computed = 0;
@@ -80,7 +90,20 @@ TEST(SessionIndexTest, AFlippedBitAnywhereIsNoticed) {
   EXPECT_NO_THROW((void)decoded(file, "x"));
 }
 
-// With a right checksum: made by somebody who knows how.
+// With a right size and checksum: made by somebody who knows how, as are those below.
+TEST(SessionIndexTest, WhatSaysThatMoreFollowsIsRefused) {
+  const std::vector<std::byte> whole = encoded(whole_index());
+  for (std::uint64_t bytes = 24; bytes < whole.size(); ++bytes) {
+    std::vector<std::byte> file(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(bytes));
+    std::memcpy(file.data() + 16, &bytes, sizeof(bytes));
+    const std::uint32_t crc = crc32c(std::span(file).subspan(16));
+    std::memcpy(file.data() + 12, &crc, sizeof(crc));
+    EXPECT_THAT([&] { (void)decoded(file, "x"); },
+                testing::ThrowsMessage<DataError>(testing::HasSubstr("x: the session is damaged")))
+        << bytes;
+  }
+}
+
 TEST(SessionIndexTest, WhatDoesNotAddUpIsRefused) {
   const auto with = [](const std::function<void(SessionIndex&)>& change) {
     SessionIndex index = whole_index();
