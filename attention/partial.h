@@ -11,9 +11,9 @@
 
 namespace longspan {
 
-/// Running softmax of rows x heads: sum of exp(s - m) * v, and l = sum of exp(s - m), of scores s so
-/// far (scaled, in natural-log units). m is the largest of them, or one that is less by no more than
-/// 6; -inf before any key.
+/// Running softmax of rows x heads: sum of exp(s - m) * v, and l = sum of exp(s - m), of scores s
+/// so far (scaled, in natural-log units). m is the largest of them, or one that is less by no more
+/// than 6; -inf before any key.
 struct RunningState {
   float* acc = nullptr;  // (rows, query_heads, head_dim)
   float* m = nullptr;    // (rows, query_heads)

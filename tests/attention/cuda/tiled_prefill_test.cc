@@ -311,8 +311,9 @@ TEST_P(TiledPrefill, ManyViewsAndManyRuns) {
   }
 }
 
-/// Scores of some keys are far above all before them, by more than a kernel may let weights grow, in
-/// any quarter of a block; those of some rows, while others of their warp see nothing of the kind.
+/// Scores of some keys are far above all before them, by more than a kernel may let weights grow,
+/// in any quarter of a block; those of some rows, while others of their warp see nothing of the
+/// kind.
 TEST_P(TiledPrefill, MaximaRiseAnywhereInABlock) {
   for (int head_dim : {64, 128}) {
     auto problem = random_problem(shape_of(head_dim), 200, 700, 15);
