@@ -39,4 +39,7 @@ ExitCode bench_comm(const BenchCommOptions& options);
 /// The same of loading a model. Throws Error.
 ExitCode bench_load(const BenchLoadOptions& options);
 
+/// The same of a model that reads prompts and writes answers. Throws Error.
+ExitCode bench_model(const BenchModelOptions& options);
+
 }  // namespace longspan

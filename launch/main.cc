@@ -39,6 +39,7 @@ struct Dispatch {
   ExitCode operator()(const BenchDecodeOptions& options) const { return bench_decode(options); }
   ExitCode operator()(const BenchCommOptions& options) const { return bench_comm(options); }
   ExitCode operator()(const BenchLoadOptions& options) const { return bench_load(options); }
+  ExitCode operator()(const BenchModelOptions& options) const { return bench_model(options); }
   ExitCode operator()(const HelpRequest& request) const { return print(request.text); }
   ExitCode operator()(const VersionRequest&) const {
     std::vector<std::string> libraries = {mpi_library_version(), onednn_version()};

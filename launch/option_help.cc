@@ -96,7 +96,7 @@ Commands:
   inspect MODEL     print a model's architecture, shapes, tokenizer and KV bytes per token
   trace merge DIR   make one trace of the ranks' traces that generate --trace DIR wrote
   session list DIR  what session files hold, of generate and chat --session; also show, verify
-  bench WHAT        measure attention, decode, messages or loading, beside yardsticks of this run
+  bench WHAT        measure attention, decode, messages, loading or a model, beside yardsticks
 
 Options:
   --help            this text; after a command, that command's

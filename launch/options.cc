@@ -423,10 +423,27 @@ Command parse_bench_load(const Words& words, const Environment& environment) {
                        bench_load_help, words, environment);
 }
 
+/// The one that runs a model as `generate` does, whose options it takes besides its own.
+Command parse_bench_model(const Words& words, const Environment& environment) {
+  std::vector<OptionText> options = texts(bench_model_options());
+  const auto own = std::ssize(options);
+  for (const OptionText& option : texts(bench_model_run_options())) options.push_back(option);
+  Arguments arguments = read_words("bench model", "MODEL", options, words);
+  if (arguments.wants_help) return HelpRequest{bench_model_help()};
+  add_environment(arguments, options, environment);
+  BenchModelOptions parsed = applied(arguments, bench_model_options());
+  arguments.given.erase(arguments.given.begin(), arguments.given.begin() + own);
+  parsed.run = applied(arguments, bench_model_run_options());
+  parsed.run.model = arguments.subject;
+  parsed.run.prefix_cache = false;  // every prompt is read
+  expect_no_contradiction(parsed.run);
+  return parsed;
+}
+
 Command parse_bench(const Words& words, const Environment& environment) {
   const std::string legal =
       "longspan bench attention, longspan bench decode, longspan bench comm, longspan bench load "
-      "MODEL";
+      "MODEL, longspan bench model MODEL";
   if (words.empty()) throw UsageError(str("bench needs to know what: {}", legal));
   const std::string& what = words.front();
   const Words rest(words.begin() + 1, words.end());
@@ -440,6 +457,7 @@ Command parse_bench(const Words& words, const Environment& environment) {
     return parse_one_bench("bench comm", bench_comm_options(), bench_comm_help, rest, environment);
   }
   if (what == "load") return parse_bench_load(rest, environment);
+  if (what == "model") return parse_bench_model(rest, environment);
   throw UsageError(str("unknown command bench {}; legal: {}", what, legal));
 }
 

@@ -142,6 +142,15 @@ struct RunBatchOptions {
   QueueBounds queue;
 };
 
+/// A model that reads random prompts and writes answers, as `run` says.
+struct BenchModelOptions {
+  GenerateOptions run;
+  std::vector<std::int64_t> tokens;         // of prompts; none: what suits device and context
+  std::int64_t answer = 32;                 // tokens, 2 at least
+  int repeat = 3;                           // of each, the first not counted; 2 at least
+  std::chrono::milliseconds seconds{1000};  // of each yardstick
+};
+
 struct InspectOptions {
   std::string model;
   bool json = false;
@@ -172,10 +181,10 @@ struct HelpRequest {
   std::string text;
 };
 
-using Command =
-    std::variant<GenerateOptions, ConversationOptions, RunBatchOptions, InspectOptions,
-                 TraceMergeOptions, SessionOptions, BenchAttentionOptions, BenchDecodeOptions,
-                 BenchCommOptions, BenchLoadOptions, VersionRequest, HelpRequest>;
+using Command = std::variant<GenerateOptions, ConversationOptions, RunBatchOptions, InspectOptions,
+                             TraceMergeOptions, SessionOptions, BenchAttentionOptions,
+                             BenchDecodeOptions, BenchCommOptions, BenchLoadOptions,
+                             BenchModelOptions, VersionRequest, HelpRequest>;
 
 /// `arguments`: argv without the program's name. Throws UsageError.
 Command parse_command_line(const std::vector<std::string>& arguments,

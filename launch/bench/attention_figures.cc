@@ -234,7 +234,8 @@ std::optional<MatrixFigure> AttentionBench::matrix_product() {
   if (cases_.front().deal.ranks > 1 || machine_.backend() == Backend::kCuda) return std::nullopt;
   RankClock clock(machine_, options_.seconds);
   if (!member_) return MatrixFigure{clock.time([](int) {}), MatrixYardstick::flop()};
-  MatrixYardstick product(machine_.device(), precision_);
+  const std::unique_ptr<ModelOps> ops = new_cpu_model_ops(precision_);
+  MatrixYardstick product(machine_.device(), *ops);
   Stream& stream = member_->work.compute();
   const Timing time = clock.time(stream, [&] { product.enqueue(stream); });
   return MatrixFigure{time, MatrixYardstick::flop()};

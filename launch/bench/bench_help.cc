@@ -17,15 +17,17 @@ What:
   decode      attention of rows of one token each over keys on all ranks, by decode strategy
   comm        messages round the ranks, all at once
   load MODEL  from a model's files to weights in memory
+  model MODEL a whole model that reads prompts and writes answers
 
 Each figure is repeated in steady state, all ranks beginning together; the slowest rank counts, and
-the median. A ratio of 1.00 is as good as the yardstick. Only load needs a model: other data is
-random. All but load also measure GPUs (--backend); what memory allows is there what copying moves,
-bytes read and written together.
+the median. A ratio of 1.00 is as good as the yardstick. Only load and model need a model: other
+data is random. All but load also measure GPUs (--backend); what memory allows is there what copying
+moves, bytes read and written together.
 
 Examples:
   mpirun -np 4 --bind-to none longspan bench attention --layout all --plot share.svg
   mpirun -np 4 --bind-to none longspan bench comm
+  longspan bench model model.gguf --tokens 512,2048
   longspan bench attention --help
 {})",
       exit_codes());
@@ -116,6 +118,32 @@ Examples:
 {})",
       described(texts(bench_load_options())), environment_note(bench_load_options()[0]),
       exit_codes());
+}
+
+std::string bench_model_help() {
+  std::vector<OptionText> options = texts(bench_model_options());
+  for (const OptionText& option : texts(bench_model_run_options())) options.push_back(option);
+  return str(
+      R"(longspan bench model: how fast a whole model reads prompts and writes answers.
+
+Usage: longspan bench model MODEL [options], alone or under mpirun or srun
+  MODEL is a GGUF file or a Hugging Face folder; with --load-format dummy a folder with no more than
+  a config.json will do. For each length a prompt of random tokens is read and an answer written, as
+  generate does and with its options, each time another prompt. The first run of each length does
+  not count; of the others the median does. Beside the time of
+    read    from the prompt's submission to the first token: what its products and its attention
+            take at the rate of one large matrix product, made by all ranks at once
+    token   each further token, on average of an answer: what reading all weights, and the keys and
+            values before it, takes at the rate of memory; on GPUs that of a copy
+  Both rates are measured first, in the same run. ratio = yardstick / figure: 1.00 is as fast. Small
+  models, and short contexts, fit into caches, which are faster than memory: ratios may exceed it.
+{}{}
+Examples:
+  longspan bench model model.gguf --tokens 512,2048 --answer 64
+  mpirun -np 4 --bind-to none longspan bench model model.gguf --decode-strategy sliced
+  mpirun -np 2 longspan bench model folder --load-format dummy --backend cuda --tokens 32K,128K
+{})",
+      described(options), environment_note(bench_model_options()[0]), exit_codes());
 }
 
 }  // namespace longspan

@@ -10,5 +10,6 @@ std::string bench_attention_help();
 std::string bench_decode_help();
 std::string bench_comm_help();
 std::string bench_load_help();
+std::string bench_model_help();
 
 }  // namespace longspan

@@ -2,44 +2,48 @@
 
 #include <algorithm>
 #include <random>
+#include <span>
 #include <vector>
 
 namespace longspan {
 namespace {
 
-/// Larger ones are no faster on a few threads (12 MiB in all).
-constexpr int kSize = 1024;
-
-std::vector<float> random_values(std::size_t count, unsigned seed) {
+/// A square matrix. Some rows are drawn and come again and again: what is multiplied does not
+/// matter, but that it is not zeros, of which a GPU is faster.
+std::vector<float> random_matrix(int size, unsigned seed) {
+  constexpr int kDrawn = 64;
   std::minstd_rand random(seed);
   std::uniform_real_distribution<float> uniform(-1, 1);
-  std::vector<float> values(count);
-  std::ranges::generate(values, [&] { return uniform(random); });
+  std::vector<float> values(std::size_t{1} * size * size);
+  const auto drawn = std::min<std::size_t>(values.size(), std::size_t{kDrawn} * size);
+  std::generate_n(values.begin(), drawn, [&] { return uniform(random); });
+  for (std::size_t i = drawn; i < values.size(); ++i) values[i] = values[i - drawn];
   return values;
 }
 
 }  // namespace
 
-MatrixYardstick::MatrixYardstick(Device& device, Precision precision)
-    : ops_(new_cpu_model_ops(precision)), layout_(ops_->new_matrix_layout(kSize, kSize)) {
-  constexpr std::size_t kCount = std::size_t{kSize} * kSize;
-  x_ = device.allocate(kCount * sizeof(float));
-  out_ = device.allocate(kCount * sizeof(float));
+MatrixYardstick::MatrixYardstick(Device& device, ModelOps& ops, int size)
+    : ops_(ops), size_(size), layout_(ops.new_matrix_layout(size, size)) {
+  const std::vector<float> x = random_matrix(size, 1), w = random_matrix(size, 2);
+  x_ = device.allocate(x.size() * sizeof(float));
+  out_ = device.allocate(x.size() * sizeof(float));
   w_ = device.allocate(layout_->bytes());
-  std::ranges::copy(random_values(kCount, 1), x_.as<float>().begin());
-  const std::vector<float> w = random_values(kCount, 2);
+  const Buffer packed = device.allocate_on_host(layout_->bytes());
   const int step = layout_->panel_rows();
-  for (int row = 0; row < kSize; row += step) {
-    layout_->pack(w.data() + std::ptrdiff_t{row} * kSize, row, std::min(step, kSize - row),
-                  w_.bytes());
+  for (int row = 0; row < size; row += step) {
+    layout_->pack(w.data() + std::ptrdiff_t{row} * size, row, std::min(step, size - row),
+                  packed.bytes());
   }
+  const std::unique_ptr<Stream> stream = device.new_stream();
+  device.copy(*stream, x_.bytes(), std::as_bytes(std::span(x)));
+  device.copy(*stream, w_.bytes(), packed.bytes());
+  stream->synchronize();
 }
 
 void MatrixYardstick::enqueue(Stream& stream) {
-  ops_->matmul(stream, x_.as<float>().data(), kSize, {layout_.get(), w_.bytes().data()},
-               out_.as<float>().data(), Output::kOverwrite);
+  ops_.matmul(stream, x_.as<float>().data(), size_, {layout_.get(), w_.bytes().data()},
+              out_.as<float>().data(), Output::kOverwrite);
 }
-
-double MatrixYardstick::flop() { return 2.0 * kSize * kSize * kSize; }
 
 }  // namespace longspan

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as xml
 
 import longspan_command
 from refusal import RefusalTest
-from tiny_model import TinyModel
+from tiny_model import FFN, HIDDEN, LAYERS, VOCABULARY, TinyModel, written_for
 
 USAGE, NO_INPUT, OUT_OF_MEMORY, IO = 2, 66, 71, 74
 
@@ -27,6 +27,8 @@ STEP = {"context": int, "rows": int, "bytes_per_rank": float, "alone": dict, "st
 DECODE_STRATEGY = {"strategy": str, **TIMING, "bytes_per_s": float, "ratio_to_reading": float,
                    "share_of_alone": float}
 LOAD = {"best_s": float, "median_s": float, "spread": float, "runs": int}
+READ = {**TIMING, "tokens_per_s": float, "yardstick_s": float, "ratio": float}
+TOKEN = {**TIMING, "bytes_per_rank": float, "yardstick_s": float, "ratio": float}
 ROUND_TRIP = {"bytes": int, "after_work_s": float, **TIMING, "yardstick_s": float, "ratio": float}
 
 
@@ -207,6 +209,43 @@ class BenchTest(RefusalTest):
             self.check_ratio(answer["ratio"], answer["load"]["best_s"],
                              answer["yardstick"]["best_s"])
 
+    def test_model(self):
+        """The tiny model has half as many KV heads as query heads."""
+        matrices = LAYERS * HIDDEN * (3 * HIDDEN + 3 * FFN) + HIDDEN * VOCABULARY
+        model = written_for(self, TinyModel())
+        for ranks, sliced in ((0, False), (2, True)):
+            answer = self.json("model", model, "--tokens", "7,60", "--answer", "5", "--repeat", "4",
+                               "--decode-strategy", "sliced" if sliced else "shipped", ranks=ranks)
+            self.assertEqual((answer["dtype"], answer["kv_dtype"], answer["answer_tokens"]),
+                             ("float32", "float32", 5))
+            self.assertEqual(answer["weight_bytes"], 4 * matrices)
+            self.assertEqual([one["tokens"] for one in answer["lengths"]], [7, 60])
+            for one in answer["lengths"]:
+                tokens, read, token = one["tokens"], one["read"], one["token"]
+                self.assertEqual((types(read), types(token)), (READ, TOKEN))
+                self.check_timing(read)
+                self.check_timing(token)
+                self.check_ratio(read["tokens_per_s"], tokens, read["seconds"])
+                self.check_ratio(read["ratio"], read["yardstick_s"], read["seconds"])
+                self.check_ratio(token["ratio"], token["yardstick_s"], token["seconds"])
+                pairs = tokens * (tokens + 1) / 2
+                flop = (2 * (matrices * tokens - HIDDEN * VOCABULARY * (tokens - 1))
+                        + LAYERS * 4 * HIDDEN * pairs)
+                self.check_ratio(read["yardstick_s"], flop, answer["matrix_flop_per_s"])
+                # In the middle of the answer.
+                keys = LAYERS * HIDDEN * (tokens + 3) * 4
+                self.assertAlmostEqual(token["bytes_per_rank"] * max(1, ranks), 4 * matrices + keys)
+                least = token["bytes_per_rank"] / answer["key_bytes_per_s"]
+                self.assertAlmostEqual(token["yardstick_s"], least, delta=1e-9 * least)
+
+    def test_model_takes_the_lengths_that_its_context_has_room_for(self):
+        model = written_for(self, TinyModel())
+        for answer, length in (("40", "128"), ("505", "7")):
+            table = self.bench("model", model, "--answer", answer, "--repeat", "2", "--degree", "2", ranks=3)
+            head, *_, columns, row = table.splitlines()
+            self.assertRegex(head, "^longspan bench model: 2 ranks of 3 on 1 host")
+            self.assertEqual((columns.split()[0], row.split()[0]), ("tokens", length))
+
     def test_tables_have_a_row_for_each_figure(self):
         table = self.bench("attention", "--tokens", "8", "--layout", "striped", ranks=3)
         rows = [line for line in table.splitlines() if " striped " in line]
@@ -217,6 +256,7 @@ class BenchTest(RefusalTest):
         self.assertEqual(sum("GB/s" in line for line in table.splitlines()), 2)
 
     def test_what_cannot_be_is_refused_in_one_line(self):
+        model = written_for(self, TinyModel())
         for what, arguments, code, line in [
                 ("more ranks than there are", ["attention", "--degree", "4"], USAGE,
                  "--degree 4 needs 4 ranks, but the job has [13]"),
@@ -228,6 +268,12 @@ class BenchTest(RefusalTest):
                 ("no model", ["load"], USAGE, "MODEL is missing: longspan bench load MODEL"),
                 ("a model that is not there", ["load", "/nowhere/m.gguf"], NO_INPUT,
                  "/nowhere/m.gguf: cannot open the model: No such file"),
+                ("a model that is not there to be run", ["model", "/nowhere/m.gguf"], NO_INPUT,
+                 "/nowhere/m.gguf: cannot open the model: No such file"),
+                ("a prompt beyond the context", ["model", model, "--tokens", "9,481"], USAGE,
+                 "a prompt of 481 tokens and --answer 32 .* context of 512; lower --tokens to 480"),
+                ("an answer beyond the context", ["model", model, "--answer", "512"], USAGE,
+                 "--answer 512 leaves no room .* context of 512 tokens; lower it to 511"),
                 ("a plot that cannot be written",
                  ["attention", "--plot", "/nowhere/share.svg"], IO,
                  "cannot write /nowhere/share.svg: No such file")]:

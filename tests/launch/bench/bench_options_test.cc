@@ -147,6 +147,24 @@ TEST(BenchOptionsTest, CommTakesSizes) {
   EXPECT_TRUE(options.json);
 }
 
+TEST(BenchOptionsTest, ModelTakesLengthsAndWhatGenerateTakes) {
+  const auto model = [](const std::string& line) {
+    return std::get<BenchModelOptions>(parsed("bench model m " + line));
+  };
+  EXPECT_THAT(model("").tokens, ElementsAre());
+  EXPECT_FALSE(model("").run.prefix_cache);
+  const BenchModelOptions options = model(
+      "--tokens 5,4K --answer 2 --repeat 9 --seconds 2 --degree 3 --load-format dummy --json");
+  EXPECT_THAT(options.tokens, ElementsAre(5, 4096));
+  EXPECT_EQ(options.answer, 2);
+  EXPECT_EQ(options.repeat, 9);
+  EXPECT_EQ(options.seconds, std::chrono::seconds(2));
+  EXPECT_EQ(options.run.model, "m");
+  EXPECT_EQ(options.run.degree, 3);
+  EXPECT_TRUE(options.run.dummy_weights);
+  EXPECT_TRUE(options.run.json);
+}
+
 TEST(BenchOptionsTest, TheEnvironmentFillsWhatTheCommandLineLeavesOut) {
   const Variables variables = {{"LONGSPAN_TOKENS", "7"}, {"LONGSPAN_SECONDS", "3"}};
   EXPECT_THAT(attention("", variables).tokens, ElementsAre(7));
@@ -164,6 +182,13 @@ TEST(BenchOptionsTest, HelpIsThereForAllAndForEach) {
   EXPECT_EQ(help("bench decode --help"), bench_decode_help());
   EXPECT_EQ(help("bench comm --help"), bench_comm_help());
   EXPECT_EQ(help("bench load --help"), bench_load_help());
+  EXPECT_EQ(help("bench model --help"), bench_model_help());
+  for (const auto& option : bench_model_options()) {
+    EXPECT_THAT(bench_model_help(), HasSubstr("  " + option.flag()));
+  }
+  for (const auto& option : bench_model_run_options()) {
+    EXPECT_THAT(bench_model_help(), HasSubstr("  " + option.flag()));
+  }
   for (const auto& option : bench_load_options()) {
     EXPECT_THAT(bench_load_help(), HasSubstr("  " + option.flag()));
   }
@@ -180,7 +205,7 @@ TEST(BenchOptionsTest, HelpIsThereForAllAndForEach) {
 
 TEST(BenchOptionsTest, HelpFitsATerminalOfAHundredColumns) {
   for (const std::string& text : {bench_help(), bench_attention_help(), bench_decode_help(),
-                                  bench_comm_help(), bench_load_help()}) {
+                                  bench_comm_help(), bench_load_help(), bench_model_help()}) {
     EXPECT_THAT(text, HasSubstr("Exit codes:"));
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);) {
@@ -195,13 +220,20 @@ TEST(BenchOptionsTest, WhatIsWrongIsSaidWithWhatIsLegal) {
   const std::map<std::string, std::string> refusals = {
       {"bench",
        "bench needs to know what: longspan bench attention, longspan bench decode, longspan bench "
-       "comm, longspan bench load MODEL"},
+       "comm, longspan bench load MODEL, longspan bench model MODEL"},
+      {"bench model", "MODEL is missing: longspan bench model MODEL ..."},
+      {"bench model m --prompt hello", "unknown flag --prompt; see longspan bench model --help"},
+      {"bench model m --answer 1", "--answer must be a whole number from 2 to " + kMost + "'1'"},
+      {"bench model m --repeat 1", "--repeat must be a whole number from 2 to 10000, not '1'"},
+      {"bench model m --tp 2 --decode-strategy sliced",
+       "--decode-strategy sliced needs all weights on every rank, but with --tp a rank holds a "
+       "part; use shipped, tree or mirrored, or --tp 1"},
       {"bench load", "MODEL is missing: longspan bench load MODEL ..."},
       {"bench load m --tokens 1", "unknown flag --tokens; see longspan bench load --help"},
       {"bench attn",
        "unknown command bench attn; legal: longspan bench attention, longspan bench decode, "
        "longspan "
-       "bench comm, longspan bench load MODEL"},
+       "bench comm, longspan bench load MODEL, longspan bench model MODEL"},
       {"bench comm m.gguf", "unexpected 'm.gguf'; bench comm takes options only"},
       {"bench comm --tokens 1", "unknown flag --tokens; see longspan bench comm --help"},
       {"bench attention --token 1", "unknown flag --token; nearest: --tokens"},

@@ -7,6 +7,7 @@
 #include "launch/bench/attention_figures.h"
 #include "launch/bench/comm_figures.h"
 #include "launch/bench/decode_figures.h"
+#include "launch/bench/model_figures.h"
 #include "tests/support/run_ranks.h"
 
 namespace longspan {
@@ -116,6 +117,40 @@ TEST(BenchFiguresTest, CommMeasuresEverySizeAndTwoRoundTrips) {
       EXPECT_EQ(std::ssize(figures.round_trips), trips);
     });
   }
+}
+
+/// One layer that sees all, and one that sees three keys.
+ModelConfig windowed_model() {
+  ModelConfig config;
+  config.layers = 2;
+  config.hidden = 8;
+  config.ffn = 5;
+  config.heads = {.query_heads = 2, .kv_heads = 1, .head_dim = 16};
+  config.vocabulary = 11;
+  config.masks = LayerMasks({Mask::causal(), Mask::window(3)});
+  return config;
+}
+
+TEST(BenchFiguresTest, AModelsWorkIsWhatItsLayersSee) {
+  const ModelWork work(windowed_model(), Precision::kBFloat16, KvType::kFloat32);
+  const double layer = 8 * (32 + 2 * 16 + 32 + 3 * 5);  // Q, K and V, output, gate, up and down
+  EXPECT_EQ(work.weight_bytes(), 2 * (2 * layer + 8 * 11));
+  EXPECT_EQ(work.key_bytes(0), 2 * 2 * 16 * 4);
+  EXPECT_EQ(work.key_bytes(9), (10 + 3) * 2 * 16 * 4);
+  const double pairs = 10 + (1 + 2 + 3 + 3);  // of four tokens
+  EXPECT_EQ(work.prefill_flop(4), 2 * (2 * layer * 4 + 8 * 11) + 4 * 2 * 16 * pairs);
+}
+
+TEST(BenchFiguresTest, WhoReadsWeightsFollowsFromTheDecodeStrategy) {
+  const auto split = [](DecodeStrategy decode, int tp) {
+    return ModelSplit{.degree = 3, .tp = tp, .decode = decode};
+  };
+  EXPECT_EQ(split(DecodeStrategy::kShipped, 2).weight_readers(), 2);
+  EXPECT_EQ(split(DecodeStrategy::kTree, 1).weight_readers(), 1);
+  EXPECT_EQ(split(DecodeStrategy::kMirrored, 2).weight_readers(), 6);
+  EXPECT_EQ(split(DecodeStrategy::kSliced, 1).weight_readers(), 3);
+  EXPECT_EQ(split(DecodeStrategy::kMirrored, 2).weight_share(), 1.0 / 2);
+  EXPECT_EQ(split(DecodeStrategy::kSliced, 1).weight_share(), 1.0 / 3);
 }
 
 }  // namespace
