@@ -66,6 +66,8 @@ std::optional<ChatRequest> ChatInput::command(const std::string& line) {
     return ChatRequest{.kind = ChatRequest::Kind::kSave, .message = {}};
   } else if (word == "/fork" && !alone) {
     return ChatRequest{.kind = ChatRequest::Kind::kFork, .message = rest};
+  } else if (word == "/fork") {
+    say("/fork needs a name for the session that goes on from here: /fork NAME");
   } else if (word == "/help" && alone) {
     std::cerr << chat_commands() << std::flush;
   } else {

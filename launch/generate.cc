@@ -150,7 +150,7 @@ class Conversation {
 
   ExitCode show(const RunResult& result, const RunFacts& facts) {
     print(result.answers, facts, result.ranks);
-    return compare(result, facts.degree);
+    return compare(result, facts);
   }
 
   /// What a failed run leaves: the answers up to the last one that was begun.
@@ -174,7 +174,8 @@ class Conversation {
     }
   }
 
-  ExitCode compare(const RunResult& result, int degree) {
+  ExitCode compare(const RunResult& result, const RunFacts& facts) {
+    const int degree = facts.degree;
     if (options_.compare_degrees.empty()) return ExitCode::kClean;
     const bool complete = std::ranges::all_of(result.answers, &Answer::complete);
     if (!complete) return ExitCode::kClean;  // interrupted: shorter, not different
@@ -190,7 +191,12 @@ class Conversation {
       std::cerr << str("longspan: prompt {}: degree {} differs from degree {} at token {}",
                        i / options_.n + 1, degree, first_degree_, difference->token);
       if (!difference->allowed()) {
-        std::cerr << std::endl;
+        std::cerr << str(", where the draw was {:.1e} from another outcome{}\n", difference->margin,
+                         facts.dtype == name(Precision::kBFloat16)
+                             ? "; products in bfloat16 differ by more than that: --dtype float32 "
+                               "tells whether degrees agree"
+                             : "")
+                  << std::flush;
         return ExitCode::kDiffers;
       }
       std::cerr << str(", where the draw was {:.1e} from another outcome: both are right\n",

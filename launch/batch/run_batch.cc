@@ -106,9 +106,9 @@ void put_in_order(Desk& desk) {
   const std::size_t gone = desk.files.journal().put_in_order(desk.survey.last);
   if (gone == 0) return;
   std::cerr << str(
-      "longspan: {} of lines that the input does not have, or that were answered "
-      "again, {} gone\n",
-      count_text(gone, "answer"), gone == 1 ? "is" : "are");
+      "longspan: {} left out of the output: of lines that were answered again since, or that the "
+      "input no longer has\n",
+      count_text(gone, "older answer"));
 }
 
 /// Whether earlier runs have answered every line; then the model need not be read. Every rank calls

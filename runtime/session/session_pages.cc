@@ -66,7 +66,7 @@ Bytes SessionPartReader::page(std::size_t i) {
   const std::int64_t first = page.number * index_.page_tokens;
   throw DataError(
       str("{}: page {} of the session (tokens {} to {}) is damaged: its checksum is "
-          "another",
+          "another; --recompute reads the session's tokens again",
           file_.path().string(), page.number, first, first + index_.columns(page.number) - 1));
 }
 

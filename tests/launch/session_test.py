@@ -156,7 +156,7 @@ class ChatTest(SessionTest):
         turns, said = self.chat(["/save", "/fork x", "/fork", "Hi"])
         self.assertEqual(len(turns), 1)
         self.assertEqual(said.count("begin with --session FILE"), 2)
-        self.assertIn("there is no command /fork;", said)
+        self.assertIn("/fork needs a name", said)
         _, said = self.chat(["/save", "/fork NONE/x", "Hi", "/fork NONE/x"], "--session", str(self.file))
         self.assertEqual(said.count("there is nothing to save yet"), 2)
         self.assertRegex(said, "NONE.*No such file or directory")
