@@ -10,7 +10,7 @@ Needs PyTorch for cuDNN, the wheel fa3-fwd for FlashAttention 3, nvidia-ml-py fo
 is missing and goes on without it.
 
 Predictions, before the first run (ratio to FlashAttention 3): in_order 0.75-0.85, turns 0.85-0.93,
-overlap 0.93-0.98, fetching 0.97-1.0. The kernel writes float32 sums where the others write bfloat16.
+overlap 0.93-0.98, fetching 0.97-1.0. The kernel writes float32 results where the others write bfloat16.
 """
 import argparse
 import contextlib

@@ -283,7 +283,11 @@ void CudaAttentionKernels::attend_whole(Stream& stream, const QueryRows& rows,
       return segment.len == 0 || fits_tiles(segment);
     });
   });
-  if (prefill_ != PrefillKernel::kSm90 || !fit) {
+  // Where messages do not move beside kernels, a launch for each source leaves them time to travel.
+  const bool would_stop = !beside_kernels && std::ranges::any_of(sources, [](const auto& source) {
+    return source.arrived.state() != nullptr;
+  });
+  if (prefill_ != PrefillKernel::kSm90 || !fit || would_stop) {
     return AttentionKernels::attend_whole(stream, rows, std::move(sources), state, beside_kernels);
   }
   CudaStream& to = native(stream);
@@ -293,11 +297,7 @@ void CudaAttentionKernels::attend_whole(Stream& stream, const QueryRows& rows,
   for (ArrivingSegments& source : sources) {
     const std::vector<KvSegment> arriving = checked(std::move(source.segments));
     segments.insert(segments.end(), arriving.begin(), arriving.end());
-    if (beside_kernels) {
-      arrivals.resize(segments.size(), memory_->arrivals.expect(source.arrived));
-    } else {
-      to.wait(source.arrived);
-    }
+    arrivals.resize(segments.size(), memory_->arrivals.expect(source.arrived));
   }
   const std::int64_t count = std::ssize(rows.positions);
   const bool is_one_launch = segments_within(segments, kMostViews) == segments.size();
@@ -309,7 +309,6 @@ void CudaAttentionKernels::attend_whole(Stream& stream, const QueryRows& rows,
     attend_tiles(rows, segments, arrivals, state, to);
     finish(stream, state, {state.acc, state.m}, count);
   }
-  if (!beside_kernels) return;
   for (const ArrivingSegments& source : sources) to.wait(source.arrived);
 }
 
