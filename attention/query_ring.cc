@@ -111,13 +111,11 @@ void QueryRing::run(Stream& compute, const Group& group, const SplitChunk& chunk
     const Turn& turn = turns[step % 2];
     const Partial part =
         step == 0 ? Partial{state.acc, state.m} : partial_at(turn.partial, rows_of(source), shape);
-    const RunningState running{part.o, part.lse, step == 0 ? state.l : turn.l};
     if (step == 0 || serves) {
       const std::vector<std::int64_t> positions = chunk.streams[source].positions();
-      kernels_.reset(compute, running, rows_of(source));
-      kernels_.attend(compute, {.q = held, .positions = positions},
-                      streams.segments(rank, own(), positions), running);
-      kernels_.finish(compute, running, part, rows_of(source));
+      kernels_.attend_whole(compute, {.q = held, .positions = positions},
+                            {{{}, streams.segments(rank, own(), positions)}},
+                            {part.o, part.lse, step == 0 ? state.l : turn.l}, false);
     }
     here = next_here;
     held = turns[(step + 1) % 2].q;

@@ -302,13 +302,14 @@ void CudaAttentionKernels::attend_whole(Stream& stream, const QueryRows& rows,
   const std::int64_t count = std::ssize(rows.positions);
   const bool is_one_launch = segments_within(segments, kMostViews) == segments.size();
   PrefillPlan plan = is_one_launch ? plan_prefill(rows.positions, segments) : PrefillPlan();
-  if (plan.rows() == count) {
-    launch_tiles(rows, std::move(plan), segments, arrivals, state, true, to);
-  } else {  // rows that see nothing have results too
-    reset(stream, state, count);
+  const bool is_whole = plan.rows() == count;  // rows that see nothing have results too
+  if (!is_whole) reset(stream, state, count);
+  if (is_one_launch) {
+    launch_tiles(rows, std::move(plan), segments, arrivals, state, is_whole, to);
+  } else {
     attend_tiles(rows, segments, arrivals, state, to);
-    finish(stream, state, {state.acc, state.m}, count);
   }
+  if (!is_whole) finish(stream, state, {state.acc, state.m}, count);
   for (const ArrivingSegments& source : sources) to.wait(source.arrived);
 }
 

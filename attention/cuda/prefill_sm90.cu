@@ -4,8 +4,8 @@
 //
 //   producers    Q K0 | K1 | ... | Kn | Q' K0' ...        stages, reused in a ring
 //                V0 | V1 | ...
-//   warpgroup    S0 = Q K0 ; softmax ; { S = Q K  ||  O += P V before ; softmax ; P } ... ; O += P
-//   V
+//   warpgroup    S0 = Q K0 || the tile before is stored ; softmax ;
+//                { S = Q K || O += P V before ; softmax } ... ; O += P V
 //
 // Both warpgroups walk over all blocks of the tile, those too that none of their rows sees, so that
 // turns and stages stay in step; such a block adds exact zeros.

@@ -41,7 +41,8 @@ struct PrefillSm90 {
 bool device_runs_sm90();
 /// Once before the first launch. Throws DeviceError where a GPU has too little shared memory.
 void prepare_prefill_sm90(int head_dim);
-/// Folds the segments into the state, in list order, on at most `blocks` multiprocessors.
+/// Folds the segments into the state, or makes O and lse of them alone where they are whole, in
+/// list order, on at most `blocks` multiprocessors.
 void launch_prefill_sm90(const PrefillSm90& work, Sm90Rung rung, int blocks, cudaStream_t stream);
 
 }  // namespace longspan
