@@ -136,6 +136,18 @@ class Fetcher {
     begin_task();
   }
 
+  /// Has the first tiles brought to L2, which may be done before they are written: L2 sees every
+  /// store.
+  __device__ void fetch_to_l2() const {
+    ColumnFinder<kHeadDim> finder = finder_;
+#pragma unroll 1
+    for (std::int32_t first = 0; first < kTilesToL2 * kTileColumns; first += kTileColumns) {
+      if (first + lane_ % kTileColumns >= left_) break;
+      fetch_to_l2(lane_ < kTileColumns ? finder.k : finder.v);
+      finder.find(min(column_ + first + kTileColumns, last_));
+    }
+  }
+
   /// One group: a tile, or nothing behind the last.
   __device__ void fetch() {
     if (left_ > 0) {
@@ -157,6 +169,7 @@ class Fetcher {
  private:
   using Shape = Ring<kHeadDim>;
   static constexpr int kRowsAtOnce = kWarp / Shape::kPieces;
+  static constexpr int kTilesToL2 = 2;
 
   __device__ void begin_task() {
     if (!walk_.has_task()) return;
@@ -179,6 +192,13 @@ class Fetcher {
       copy_16(to, of_lane(finder_.k, row) + piece * 8, bytes, policy_);
       copy_16(to + Shape::kTileBytes, of_lane(finder_.v, row) + piece * 8, bytes, policy_);
     }
+  }
+
+  /// A row of a tile. Where no kernel begins before the one before has ended it would gain nothing.
+  __device__ static void fetch_to_l2(const __nv_bfloat16* row) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(row), "n"(Shape::kRowBytes));
+#endif
   }
 
   __device__ static const __nv_bfloat16* of_lane(const __nv_bfloat16* pointer, int lane) {
@@ -320,10 +340,13 @@ __global__ void __launch_bounds__(kThreads, 2)
   using Shape = Ring<kHeadDim>;
   extern __shared__ __align__(128) std::byte memory[];
   let_next_kernel_in();
-  wait_for_kernel_before();
   const auto ring = static_cast<std::uint32_t>(__cvta_generic_to_shared(memory)) +
                     threadIdx.x / kWarp * Shape::kBytes;
+  // The description lies there since before the kernel before began: only the queries and the
+  // latest columns are waited for.
   Fetcher<kHeadDim> fetcher(work, ring);
+  fetcher.fetch_to_l2();
+  wait_for_kernel_before();
 #pragma unroll 1
   for (int i = 1; i < Shape::kStages; ++i) fetcher.fetch();
   int stage = 0;
@@ -388,6 +411,7 @@ __device__ MergeTotal weigh(float lse, MergeMemory& memory) {
 template <int kHeadDim>
 __global__ void __launch_bounds__(kMergeThreads)
     merge_kernel(const __grid_constant__ MmaDecode work) {
+  let_next_kernel_in();
   __shared__ MergeMemory memory;
   __shared__ Share<kHeadDim> sums[kMergeWarps][kWarp];
   const int heads = work.shape.query_heads, thread = static_cast<int>(threadIdx.x);
