@@ -49,18 +49,30 @@ PeerReach::~PeerReach() {
   }
 }
 
+void PeerReach::leave(std::size_t peer, std::size_t count) {
+  drain_(peer);
+  for (std::size_t i = 0; i < count; ++i) {
+    cuda_check(cudaIpcCloseMemHandle(mapped_[peer].front().memory), "leaving a peer's memory");
+    mapped_[peer].pop_front();
+  }
+}
+
 std::byte* PeerReach::at(std::size_t peer, const Landing& landing) {
   std::deque<Mapped>& mapped = mapped_[peer];
   const auto found = std::ranges::find(mapped, landing.allocation, &Mapped::allocation);
   if (found != mapped.end()) return found->memory + landing.offset;
-  if (mapped.size() == kMostMapped) {
-    drain_(peer);
-    cuda_check(cudaIpcCloseMemHandle(mapped.front().memory), "leaving a peer's memory");
-    mapped.pop_front();
-  }
+  if (mapped.size() == kMostMapped) leave(peer, 1);
   void* memory = nullptr;
-  cuda_check(cudaIpcOpenMemHandle(&memory, landing.handle, cudaIpcMemLazyEnablePeerAccess),
-             "reaching the memory of a peer's message");
+  cudaError_t opened =
+      cudaIpcOpenMemHandle(&memory, landing.handle, cudaIpcMemLazyEnablePeerAccess);
+  if (opened == cudaErrorAlreadyMapped && !mapped.empty()) {
+    // CUDA puts small allocations into one piece of memory, which can be mapped once: for another
+    // allocation, which may be gone.
+    static_cast<void>(cudaGetLastError());
+    leave(peer, mapped.size());
+    opened = cudaIpcOpenMemHandle(&memory, landing.handle, cudaIpcMemLazyEnablePeerAccess);
+  }
+  cuda_check(opened, "reaching the memory of a peer's message");
   mapped.push_back({landing.allocation, static_cast<std::byte*>(memory)});
   return mapped.back().memory + landing.offset;
 }

@@ -47,6 +47,9 @@ class PeerReach {
     std::byte* memory;
   };
 
+  /// The `count` allocations of a peer that were mapped first.
+  void leave(std::size_t peer, std::size_t count);
+
   const std::function<void(std::size_t)> drain_;
   std::vector<std::deque<Mapped>> mapped_;  // by peer
 };

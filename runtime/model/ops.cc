@@ -11,18 +11,27 @@
 namespace longspan {
 
 void ModelOps::normed_matmul(Stream& stream, const float* x, std::int64_t rows,
-                             const NormWeight& norm, const PackedMatrix& w, float* normed,
+                             const NormWeight& norm, const MatrixSlice& w, float* normed,
                              float* out) {
   rms_norm(stream, x, rows, norm, normed);
-  matmul(stream, normed, rows, w, out, Output::kOverwrite);
+  matmul_slice(stream, normed, rows, w, out, Output::kOverwrite);
 }
 
 void ModelOps::feed_forward(Stream& stream, const float* x, std::int64_t rows,
                             const FeedForward& layer, const FeedForwardMemory& memory, float* out,
                             Output output) {
-  normed_matmul(stream, x, rows, layer.norm, layer.gate_up, memory.normed, memory.gate_up);
-  glu(stream, memory.gate_up, rows, layer.down.layout->inputs(), layer.activation, memory.active);
-  matmul(stream, memory.active, rows, layer.down, out, output);
+  const std::int64_t values = rows * layer.columns.count;
+  if (layer.is_whole()) {
+    normed_matmul(stream, x, rows, layer.norm, whole(layer.gate_up), memory.normed, memory.gate_up);
+    glu(stream, memory.gate_up, rows, layer.columns.count, layer.activation, memory.active);
+  } else {
+    normed_matmul(stream, x, rows, layer.norm, layer.gate(), memory.normed, memory.gate_up);
+    matmul_slice(stream, memory.normed, rows, layer.up(), memory.gate_up + values,
+                 Output::kOverwrite);
+    // Gates of all rows, then their ups: value by value that is one long row.
+    glu(stream, memory.gate_up, 1, static_cast<int>(values), layer.activation, memory.active);
+  }
+  matmul_slice(stream, memory.active, rows, slice_inputs(layer.down, layer.columns), out, output);
 }
 
 #ifdef LONGSPAN_WITH_CUDA

@@ -59,6 +59,9 @@ struct MatrixSlice {
   Slice inputs;  // one at least
 };
 
+inline MatrixSlice whole(const PackedMatrix& w) {
+  return {w, {0, w.layout->outputs()}, {0, w.layout->inputs()}};
+}
 inline MatrixSlice slice_outputs(const PackedMatrix& w, const Slice& outputs) {
   return {w, outputs, {0, w.layout->inputs()}};
 }
@@ -103,20 +106,28 @@ struct KvTarget {
 
 enum class Output { kOverwrite, kAccumulate };
 
-/// The feed-forward part of a layer: down(activation(gate) * up), of normed rows.
+/// The feed-forward part of a layer: down(activation(gate) * up), of normed rows; or what some of
+/// the `ffn` values between gate and down add to it.
 struct FeedForward {
   NormWeight norm;
   PackedMatrix gate_up;  // (2 ffn, hidden): gate first
   Activation activation = Activation::kSilu;
   PackedMatrix down;  // (hidden, ffn)
+  Slice columns;      // of the ffn
+
+  bool is_whole() const { return columns.count == down.layout->inputs(); }
+  MatrixSlice gate() const { return slice_outputs(gate_up, columns); }
+  MatrixSlice up() const {
+    return slice_outputs(gate_up, {down.layout->inputs() + columns.first, columns.count});
+  }
 };
 
 /// Memory for what lies between two operations that are asked for as one, in the device's own form:
 /// as many floats as rows times the width.
 struct FeedForwardMemory {
   float* normed;   // hidden wide
-  float* gate_up;  // 2 ffn
-  float* active;   // ffn
+  float* gate_up;  // twice the columns
+  float* active;   // the columns
 };
 
 class ModelOps {
@@ -149,17 +160,21 @@ class ModelOps {
   virtual void rms_norm(Stream& stream, const float* x /*(rows, hidden)*/, std::int64_t rows,
                         const NormWeight& norm, float* out /*(rows, hidden)*/) = 0;
   /// out = x w^T, or out += x w^T.
-  virtual void matmul(Stream& stream, const float* x /*(rows, inputs)*/, std::int64_t rows,
-                      const PackedMatrix& w, float* out /*(rows, outputs)*/, Output output) = 0;
-  /// The same with a slice of w: x (rows, w.inputs.count), out (rows, w.outputs.count).
-  virtual void matmul_slice(Stream& stream, const float* x, std::int64_t rows, const MatrixSlice& w,
-                            float* out, Output output) = 0;
-  /// rms_norm(), then matmul(): out = norm(x) w^T. `normed`: memory for rows as wide as x.
+  virtual void matmul_slice(Stream& stream, const float* x /*(rows, w.inputs.count)*/,
+                            std::int64_t rows, const MatrixSlice& w,
+                            float* out /*(rows, w.outputs.count)*/, Output output) = 0;
+  /// The same with all of w.
+  void matmul(Stream& stream, const float* x /*(rows, inputs)*/, std::int64_t rows,
+              const PackedMatrix& w, float* out /*(rows, outputs)*/, Output output) {
+    matmul_slice(stream, x, rows, whole(w), out, output);
+  }
+  /// rms_norm(), then matmul_slice() of all inputs: out = norm(x) w^T. `normed`: memory for rows as
+  /// wide as x.
   virtual void normed_matmul(Stream& stream, const float* x /*(rows, hidden)*/, std::int64_t rows,
-                             const NormWeight& norm, const PackedMatrix& w, float* normed,
-                             float* out /*(rows, outputs)*/);
+                             const NormWeight& norm, const MatrixSlice& w, float* normed,
+                             float* out /*(rows, w.outputs.count)*/);
   /// rms_norm(), matmul(), glu() and matmul(): out = the feed-forward of x, or is added to. A
-  /// device may keep in its products' precision what lies between.
+  /// device may keep in its products' precision what lies between. One column at least.
   virtual void feed_forward(Stream& stream, const float* x /*(rows, hidden)*/, std::int64_t rows,
                             const FeedForward& layer, const FeedForwardMemory& memory,
                             float* out /*(rows, hidden)*/, Output output);

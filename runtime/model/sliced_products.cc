@@ -64,10 +64,10 @@ std::size_t SlicedProducts::memory_bytes(const ModelConfig& config, const Sliced
 }
 
 // One row lies in `out` as it arrives; several arrive rank by rank and are dealt out.
-void SlicedProducts::gather(Stream& compute, const Group& group, const float* x, std::int64_t rows,
-                            const PackedMatrix& w, float* out) {
-  const std::int64_t width = w.layout->outputs();
-  const auto share = share_of_qkv(w.layout->outputs(), group.size());
+void SlicedProducts::qkv(Stream& compute, const Group& group, const float* x, std::int64_t rows,
+                         const LayerWeights& layer, float* normed, float* out) {
+  const int width = layer.qkv.layout->outputs();
+  const auto share = share_of_qkv(width, group.size());
   Scratch scratch(scratch_);
   std::vector<float*> part(group.size());
   for (int j = 0; j < group.size(); ++j) {
@@ -75,8 +75,8 @@ void SlicedProducts::gather(Stream& compute, const Group& group, const float* x,
   }
   const Slice own = share(group.rank());
   if (own.count > 0) {
-    ops_.matmul_slice(compute, x, rows, slice_outputs(w, own), part[group.rank()],
-                      Output::kOverwrite);
+    ops_.normed_matmul(compute, x, rows, layer.attention_norm, slice_outputs(layer.qkv, own),
+                       normed, part[group.rank()]);
   }
   std::vector<Send> sends;
   std::vector<Receive> receives;
@@ -112,7 +112,7 @@ void SlicedProducts::attention_output(Stream& compute, const Group& group, const
 }
 
 void SlicedProducts::mlp(Stream& compute, const Group& group, const float* x, std::int64_t rows,
-                         const LayerWeights& layer, float* hidden) {
+                         const LayerWeights& layer, float* normed, float* hidden) {
   const auto share = share_of(config_.ffn, group.size());
   const Slice columns = share(group.rank());
   Scratch scratch(scratch_);
@@ -121,15 +121,9 @@ void SlicedProducts::mlp(Stream& compute, const Group& group, const float* x, st
     const std::int64_t values = rows * columns.count;
     float* gate_up = scratch.take(2 * values);
     float* active = scratch.take(values);
-    const Slice up{config_.ffn + columns.first, columns.count};
-    ops_.matmul_slice(compute, x, rows, slice_outputs(layer.gate_up, columns), gate_up,
-                      Output::kOverwrite);
-    ops_.matmul_slice(compute, x, rows, slice_outputs(layer.gate_up, up), gate_up + values,
-                      Output::kOverwrite);
-    // Gates of all rows, then their ups: value by value that is one long row.
-    ops_.glu(compute, gate_up, 1, static_cast<int>(values), config_.activation, active);
-    ops_.matmul_slice(compute, active, rows, slice_inputs(layer.down, columns), own,
-                      Output::kOverwrite);
+    ops_.feed_forward(compute, x, rows,
+                      {layer.ffn_norm, layer.gate_up, config_.activation, layer.down, columns},
+                      {normed, gate_up, active}, own, Output::kOverwrite);
   }
   add_sums(compute, group, share, own, rows * config_.hidden, scratch, hidden);
 }

@@ -51,18 +51,18 @@ class SlicedProducts {
   static std::size_t memory_bytes(const ModelConfig& config, const SlicedLimits& limits);
 
   /// Enqueues, for `rows` rows that every rank of `group` has alike; x and out are (rows, ...).
-  /// The group has two ranks at least.
+  /// The group has two ranks at least. `normed`: memory for rows as wide as x.
 
-  /// out = x w^T, whole, on every rank.
-  void gather(Stream& compute, const Group& group, const float* x, std::int64_t rows,
-              const PackedMatrix& w, float* out);
+  /// out = the normed rows' queries, keys and values, whole, on every rank.
+  void qkv(Stream& compute, const Group& group, const float* x, std::int64_t rows,
+           const LayerWeights& layer, float* normed, float* out);
   /// hidden += the attention output of all heads, of which this rank has `heads`:
   /// mixed (rows, heads.count, head_dim).
   void attention_output(Stream& compute, const Group& group, const float* mixed, const Slice& heads,
                         std::int64_t rows, const PackedMatrix& w, float* hidden);
-  /// hidden += down(activation(gate x) * up x).
+  /// hidden += down(activation(gate n) * up n), n being x normed.
   void mlp(Stream& compute, const Group& group, const float* x, std::int64_t rows,
-           const LayerWeights& layer, float* hidden);
+           const LayerWeights& layer, float* normed, float* hidden);
   /// out = x w^T, (rows, vocabulary), of the rows whose master (index of the group) is this rank;
   /// `out` keeps what it had where the other rows would be.
   void logits(Stream& compute, const Group& group, const float* x, std::int64_t rows,

@@ -177,7 +177,7 @@ void Transformer::warm_up(Stream& compute) {
   for (const std::int64_t rows : {block_rows(limits_), std::int64_t{1}}) {
     ops_.clear(compute, x, rows * config_.hidden);
     ops_.clear(compute, mixed_.as<float>().data(), rows * config_.q_width());
-    ops_.normed_matmul(compute, x, rows, layer.attention_norm, layer.qkv,
+    ops_.normed_matmul(compute, x, rows, layer.attention_norm, whole(layer.qkv),
                        normed_.as<float>().data(), qkv_.as<float>().data());
     ops_.matmul(compute, mixed_.as<float>().data(), rows, layer.attention_output, x,
                 Output::kAccumulate);
@@ -230,11 +230,10 @@ void Transformer::project(Stream& compute, const ForwardStep& step, int index,
   float* normed = normed_.as<float>().data();
   float* qkv = qkv_.as<float>().data();
   if (block.is_sliced) {
-    ops_.rms_norm(compute, hidden(block.first), block.count, layer.attention_norm, normed);
-    sliced_->gather(compute, step.group, normed, block.count, layer.qkv, qkv);
+    sliced_->qkv(compute, step.group, hidden(block.first), block.count, layer, normed, qkv);
   } else {
-    ops_.normed_matmul(compute, hidden(block.first), block.count, layer.attention_norm, layer.qkv,
-                       normed, qkv);
+    ops_.normed_matmul(compute, hidden(block.first), block.count, layer.attention_norm,
+                       whole(layer.qkv), normed, qkv);
   }
   float* q = q_.as<float>().data() + block.first * config_.q_width();
   ops_.rope_and_store(compute,
@@ -350,9 +349,7 @@ void Transformer::mlp(Stream& compute, const ForwardStep& step, const LayerWeigh
   const float* x = hidden(block.first);
   float* sums = branch(compute, layer.ffn_post_norm, block);
   if (block.is_sliced) {
-    float* normed = normed_.as<float>().data();
-    ops_.rms_norm(compute, x, block.count, layer.ffn_norm, normed);
-    sliced_->mlp(compute, step.group, normed, block.count, layer, sums);
+    sliced_->mlp(compute, step.group, x, block.count, layer, normed_.as<float>().data(), sums);
   } else {
     parts_.add(compute, block.count, sums, [&](float* out, Output output) {
       feed_forward(compute, layer, x, block.count, out, output);
@@ -365,7 +362,12 @@ void Transformer::mlp(Stream& compute, const ForwardStep& step, const LayerWeigh
 void Transformer::feed_forward(Stream& compute, const LayerWeights& layer, const float* x,
                                std::int64_t rows, float* out, Output output) {
   ops_.feed_forward(
-      compute, x, rows, {layer.ffn_norm, layer.gate_up, config_.activation, layer.down},
+      compute, x, rows,
+      {layer.ffn_norm,
+       layer.gate_up,
+       config_.activation,
+       layer.down,
+       {0, layer.down.layout->inputs()}},
       {normed_.as<float>().data(), gate_up_.as<float>().data(), active_.as<float>().data()}, out,
       output);
 }

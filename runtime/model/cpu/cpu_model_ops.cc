@@ -130,12 +130,6 @@ class CpuModelOps final : public ModelOps {
     });
   }
 
-  void matmul(Stream& stream, const float* x, std::int64_t rows, const PackedMatrix& w, float* out,
-              Output output) override {
-    as_cpu(stream).enqueue(of_rows(w.name, rows),
-                           [=, this] { matmul_.multiply(x, rows, w, out, output); });
-  }
-
   void matmul_slice(Stream& stream, const float* x, std::int64_t rows, const MatrixSlice& w,
                     float* out, Output output) override {
     as_cpu(stream).enqueue(of_rows(w.matrix.name, rows),

@@ -245,6 +245,9 @@ void OnednnMatmul::multiply(const float* x, std::int64_t rows, const MatrixSlice
               w.inputs.count > 0,
           "a slice lies inside its matrix and has inputs");
   if (rows == 0 || w.outputs.count == 0) return;
+  if (w.outputs.count == layout.outputs() && w.inputs.count == layout.inputs()) {
+    return state_->run_piece(layout, x, rows, layout.whole(), w.matrix.data, out, output);
+  }
   const std::vector<Piece> pieces = layout.pieces(w.outputs, w.inputs);
   const Piece& first = pieces.front();
   if (pieces.size() > 1 || first.outputs != w.outputs || first.inputs != w.inputs) {

@@ -30,6 +30,13 @@ const CudaMatrixLayout& layout_of(const PackedMatrix& w) {
   return *layout;
 }
 
+/// Where the slice begins.
+const std::byte* first_of(const MatrixSlice& w) {
+  const CudaMatrixLayout& layout = layout_of(w.matrix);
+  return w.matrix.data +
+         (w.outputs.first * layout.stride() + w.inputs.first) * layout.value_bytes();
+}
+
 }  // namespace
 
 struct CudaMatmul::Key {
@@ -91,9 +98,8 @@ void CudaMatmul::multiply(CudaStream& stream, const float* x, std::int64_t rows,
   const CudaMatrixLayout& layout = layout_of(w.matrix);
   if (rows == 0 || w.outputs.count == 0) return;
   expects(w.inputs.count > 0, "a slice has inputs");
-  const std::int64_t first = w.outputs.first * layout.stride() + w.inputs.first;
   MatrixProduct product{.x = x,
-                        .w = w.matrix.data + first * layout.value_bytes(),
+                        .w = first_of(w),
                         .out = out,
                         .rows = rows,
                         .outputs = w.outputs.count,
@@ -127,26 +133,27 @@ void CudaMatmul::multiply(CudaStream& stream, const float* x, std::int64_t rows,
 }
 
 void CudaMatmul::multiply(CudaStream& stream, const std::uint16_t* x, std::int64_t rows,
-                          const PackedMatrix& w, float* out, Output output) {
+                          const MatrixSlice& w, float* out, Output output) {
   multiply_narrow(stream, x, rows, w, {.out = out, .accumulates = output == Output::kAccumulate});
 }
 
 void CudaMatmul::multiply(CudaStream& stream, const std::uint16_t* x, std::int64_t rows,
-                          const PackedMatrix& w, std::uint16_t* out) {
+                          const MatrixSlice& w, std::uint16_t* out) {
   multiply_narrow(stream, x, rows, w, {.out = out, .is_out_narrow = true});
 }
 
 void CudaMatmul::multiply_narrow(CudaStream& stream, const std::uint16_t* x, std::int64_t rows,
-                                 const PackedMatrix& w, MatrixProduct product) {
-  const CudaMatrixLayout& layout = layout_of(w);
+                                 const MatrixSlice& w, MatrixProduct product) {
+  const CudaMatrixLayout& layout = layout_of(w.matrix);
   expects(layout.precision() == Precision::kBFloat16, "both factors are bfloat16");
-  if (rows == 0 || layout.outputs() == 0) return;
+  if (rows == 0 || w.outputs.count == 0) return;
+  expects(w.inputs.count > 0, "a slice has inputs");
   product.x = x;
-  product.w = w.data;
+  product.w = first_of(w);
   product.rows = rows;
-  product.outputs = layout.outputs();
-  product.inputs = layout.inputs();
-  product.x_stride = layout.inputs();
+  product.outputs = w.outputs.count;
+  product.inputs = w.inputs.count;
+  product.x_stride = w.inputs.count;
   product.w_stride = layout.stride();
   product.is_bfloat16 = true;
   SharedScratch::Turn turn(scratch_, kWorkspace + kNarrowed, stream);

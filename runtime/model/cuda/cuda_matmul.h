@@ -39,10 +39,10 @@ class CudaMatmul {
 
   /// The same of rows that are bfloat16 already, w.inputs.count values apart, into float32; or
   /// where `out` is bfloat16, which is overwritten.
-  void multiply(CudaStream& stream, const std::uint16_t* x, std::int64_t rows,
-                const PackedMatrix& w, float* out, Output output);
-  void multiply(CudaStream& stream, const std::uint16_t* x, std::int64_t rows,
-                const PackedMatrix& w, std::uint16_t* out);
+  void multiply(CudaStream& stream, const std::uint16_t* x, std::int64_t rows, const MatrixSlice& w,
+                float* out, Output output);
+  void multiply(CudaStream& stream, const std::uint16_t* x, std::int64_t rows, const MatrixSlice& w,
+                std::uint16_t* out);
 
   std::string version() const { return library_.version(); }
 
@@ -51,7 +51,7 @@ class CudaMatmul {
   struct Plan;
 
   void multiply_narrow(CudaStream& stream, const std::uint16_t* x, std::int64_t rows,
-                       const PackedMatrix& w, MatrixProduct product);
+                       const MatrixSlice& w, MatrixProduct product);
   void multiply(CudaStream& stream, const MatrixProduct& product, Bytes workspace);
   static void launch_planned(cublasLtHandle_t handle, const Plan* plan,
                              const MatrixProduct& product, std::byte* workspace,

@@ -102,18 +102,13 @@ class CudaModelOps final : public ModelOps {
     native(stream).launch<kNormRows>(x, rows, norm, out);
   }
 
-  void matmul(Stream& stream, const float* x, std::int64_t rows, const PackedMatrix& w, float* out,
-              Output output) override {
-    matmul_slice(stream, x, rows, slice_outputs(w, {0, w.layout->outputs()}), out, output);
-  }
-
   void matmul_slice(Stream& stream, const float* x, std::int64_t rows, const MatrixSlice& w,
                     float* out, Output output) override {
     matmul_.multiply(native(stream), x, rows, w, out, output);
   }
 
   void normed_matmul(Stream& stream, const float* x, std::int64_t rows, const NormWeight& norm,
-                     const PackedMatrix& w, float* normed, float* out) override {
+                     const MatrixSlice& w, float* normed, float* out) override {
     if (!narrows(norm.hidden)) {
       return ModelOps::normed_matmul(stream, x, rows, norm, w, normed, out);
     }
@@ -124,16 +119,25 @@ class CudaModelOps final : public ModelOps {
 
   void feed_forward(Stream& stream, const float* x, std::int64_t rows, const FeedForward& layer,
                     const FeedForwardMemory& memory, float* out, Output output) override {
-    const int ffn = layer.down.layout->inputs();
-    if (!narrows(layer.norm.hidden) || !narrows(ffn)) {
+    const int columns = layer.columns.count;
+    if (!narrows(layer.norm.hidden) || !narrows(columns)) {
       return ModelOps::feed_forward(stream, x, rows, layer, memory, out, output);
     }
     CudaStream& to = native(stream);
     to.launch<kNormRowsNarrow>(x, rows, layer.norm, narrow(memory.normed));
-    matmul_.multiply(to, narrow(memory.normed), rows, layer.gate_up, narrow(memory.gate_up));
-    to.launch<kGluNarrow>(narrow(memory.gate_up), rows, ffn, layer.activation,
-                          narrow(memory.active));
-    matmul_.multiply(to, narrow(memory.active), rows, layer.down, out, output);
+    std::uint16_t* const gate_up = narrow(memory.gate_up);
+    if (layer.is_whole()) {
+      matmul_.multiply(to, narrow(memory.normed), rows, whole(layer.gate_up), gate_up);
+      to.launch<kGluNarrow>(gate_up, rows, columns, layer.activation, narrow(memory.active));
+    } else {
+      const std::int64_t values = rows * columns;  // as in ModelOps::feed_forward
+      matmul_.multiply(to, narrow(memory.normed), rows, layer.gate(), gate_up);
+      matmul_.multiply(to, narrow(memory.normed), rows, layer.up(), gate_up + values);
+      to.launch<kGluNarrow>(gate_up, std::int64_t{1}, static_cast<int>(values), layer.activation,
+                            narrow(memory.active));
+    }
+    matmul_.multiply(to, narrow(memory.active), rows, slice_inputs(layer.down, layer.columns), out,
+                     output);
   }
 
   void add_sum(Stream& stream, std::vector<const float*> parts, std::int64_t values,
@@ -167,9 +171,22 @@ class CudaModelOps final : public ModelOps {
     expects(rows.heads.head_dim % 2 == 0 && rows.heads.head_dim <= kMostHeadDim,
             "heads have pairs of dimensions, 256 dimensions at most");
     CudaStream& to = native(stream);
-    to.launch<launch_turn_queries>(rows, q_out);
     std::erase_if(targets, [](const KvTarget& target) { return target.rows == 0; });
-    if (!targets.empty()) store(rows, std::move(targets), to);
+    std::size_t room = Descriptors::room<KvTarget>(std::ssize(targets));
+    for (const KvTarget& target : targets) {
+      expects(!has_scales(target.to.type), "rows are not stored into int8");
+      room += Descriptors::room<std::int32_t>(std::ssize(pages_of(target)));
+    }
+    Descriptors& descriptors = descriptors_.take(room, to);
+    for (KvTarget& target : targets) {
+      if (!target.to.table) continue;
+      target.to.table = descriptors.add(pages_of(target));
+      target.column0 %= target.to.page_tokens;  // the table now begins at its page
+    }
+    const KvTarget* there = descriptors.add(std::span<const KvTarget>(targets));
+    descriptors_.enqueue(descriptors, to, [&] {
+      to.launch<launch_turn_and_store>(rows, q_out, there, std::ssize(targets));
+    });
   }
 
   void glu(Stream& stream, const float* gate_up, std::int64_t rows, int ffn, Activation activation,
@@ -208,26 +225,6 @@ class CudaModelOps final : public ModelOps {
     Descriptors& descriptors = descriptors_.take(Descriptors::room<T>(std::ssize(list)), to);
     const T* const there = descriptors.add(list);
     descriptors_.enqueue(descriptors, to, [&] { launch(there, to); });
-  }
-
-  void store(const QkvRows& rows, std::vector<KvTarget> targets, CudaStream& to) {
-    std::size_t room = Descriptors::room<KvTarget>(std::ssize(targets));
-    std::int64_t most_rows = 0;
-    for (const KvTarget& target : targets) {
-      expects(!has_scales(target.to.type), "rows are not stored into int8");
-      room += Descriptors::room<std::int32_t>(std::ssize(pages_of(target)));
-      most_rows = std::max(most_rows, target.rows);
-    }
-    Descriptors& descriptors = descriptors_.take(room, to);
-    for (KvTarget& target : targets) {
-      if (!target.to.table) continue;
-      target.to.table = descriptors.add(pages_of(target));
-      target.column0 %= target.to.page_tokens;  // the table now begins at its page
-    }
-    const KvTarget* there = descriptors.add(std::span<const KvTarget>(targets));
-    descriptors_.enqueue(descriptors, to, [&] {
-      to.launch<launch_store_kv>(rows, there, std::ssize(targets), most_rows);
-    });
   }
 
   CudaDevice& device_;

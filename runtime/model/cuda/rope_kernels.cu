@@ -134,11 +134,8 @@ __global__ void angles_kernel(RopeAngles work) {
   }
 }
 
-/// A warp per row and query head.
-__global__ void turn_kernel(QkvRows rows, float* q_out) {
-  let_next_kernel_in();
-  wait_for_kernel_before();
-  const RowShape shape(rows);
+/// A warp per query head of a row.
+__device__ void turn_queries(const QkvRows& rows, const RowShape& shape, float* q_out) {
   const int heads = rows.heads.query_heads;
   const std::int64_t step = std::int64_t{gridDim.x} * kWarps;
   for (std::int64_t item = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
@@ -151,28 +148,34 @@ __global__ void turn_kernel(QkvRows rows, float* q_out) {
   }
 }
 
-/// A warp per row and KV head; targets in the grid's y.
-__global__ void store_kernel(QkvRows rows, const KvTarget* targets, std::int64_t count) {
+/// A warp per KV head of a row.
+__device__ void store_kv(const QkvRows& rows, const RowShape& shape, const KvTarget& target) {
+  const int heads = rows.heads.kv_heads;
+  const std::int64_t step = std::int64_t{gridDim.x} * kWarps;
+  for (std::int64_t item = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
+       item < target.rows * heads; item += step) {
+    const std::int64_t row = target.row0 + item / heads;
+    const int kv_head = static_cast<int>(item % heads);
+    const int k = (rows.heads.query_heads + kv_head) * shape.dim;
+    const std::int64_t to = target.to.offset(target.column0 + item / heads, kv_head, shape.dim);
+    Head head = load_head(rows, shape, row, k);
+    norm_head(head, rows.key_norm, shape);
+    turn_head(head, rows.angles + row * shape.dim, shape);
+    store_head(head, shape, target.to.type, target.to.k, to);
+    head = load_head(rows, shape, row, k + heads * shape.dim);
+    store_head(head, shape, target.to.type, target.to.v, to);
+  }
+}
+
+/// In the grid's y the queries come first, then the targets.
+__global__ void turn_and_store_kernel(QkvRows rows, float* q_out, const KvTarget* targets,
+                                      std::int64_t count) {
   let_next_kernel_in();
   wait_for_kernel_before();
   const RowShape shape(rows);
-  const int heads = rows.heads.kv_heads;
-  const std::int64_t step = std::int64_t{gridDim.x} * kWarps;
-  for (std::int64_t index = blockIdx.y; index < count; index += gridDim.y) {
-    const KvTarget& target = targets[index];
-    for (std::int64_t item = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
-         item < target.rows * heads; item += step) {
-      const std::int64_t row = target.row0 + item / heads;
-      const int kv_head = static_cast<int>(item % heads);
-      const int k = (rows.heads.query_heads + kv_head) * shape.dim;
-      const std::int64_t to = target.to.offset(target.column0 + item / heads, kv_head, shape.dim);
-      Head head = load_head(rows, shape, row, k);
-      norm_head(head, rows.key_norm, shape);
-      turn_head(head, rows.angles + row * shape.dim, shape);
-      store_head(head, shape, target.to.type, target.to.k, to);
-      head = load_head(rows, shape, row, k + heads * shape.dim);
-      store_head(head, shape, target.to.type, target.to.v, to);
-    }
+  if (blockIdx.y == 0) return turn_queries(rows, shape, q_out);
+  for (std::int64_t index = blockIdx.y - 1; index < count; index += gridDim.y - 1) {
+    store_kv(rows, shape, targets[index]);
   }
 }
 
@@ -184,22 +187,15 @@ void launch_rope_angles(const RopeAngles& work, cudaStream_t stream) {
   cuda_check(cudaGetLastError(), "computing rotary angles");
 }
 
-void launch_turn_queries(const QkvRows& rows, float* q_out, cudaStream_t stream) {
+void launch_turn_and_store(const QkvRows& rows, float* q_out, const KvTarget* targets,
+                           std::int64_t count, cudaStream_t stream) {
   if (rows.rows == 0) return;
-  const unsigned blocks = blocks_for(rows.rows * rows.heads.query_heads, kWarps);
-  launch_early({.grid = blocks, .threads = kThreads, .stream = stream}, turn_kernel,
-               "turning queries", rows, q_out);
-}
-
-void launch_store_kv(const QkvRows& rows, const KvTarget* targets, std::int64_t count,
-                     std::int64_t most_rows, cudaStream_t stream) {
-  if (count == 0 || most_rows == 0) return;
-  constexpr std::int64_t kMostY = 65535;
-  constexpr unsigned kMostX = 4096;  // blocks of short targets have nothing to do
-  const dim3 grid(std::min(blocks_for(most_rows * rows.heads.kv_heads, kWarps), kMostX),
-                  static_cast<unsigned>(std::min(count, kMostY)));
-  launch_early({.grid = grid, .threads = kThreads, .stream = stream}, store_kernel,
-               "storing keys and values", rows, targets, count);
+  constexpr std::int64_t kMostY = 65534;
+  constexpr unsigned kMostX = 2048;  // fill a GPU; blocks of short targets have nothing to do
+  const dim3 grid(std::min(blocks_for(rows.rows * rows.heads.query_heads, kWarps), kMostX),
+                  static_cast<unsigned>(1 + std::min(count, kMostY)));
+  launch_early({.grid = grid, .threads = kThreads, .stream = stream}, turn_and_store_kernel,
+               "turning queries and storing keys and values", rows, q_out, targets, count);
 }
 
 }  // namespace longspan

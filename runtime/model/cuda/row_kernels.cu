@@ -98,6 +98,8 @@ __global__ void gather_kernel(const float* x, int width, const std::int64_t* row
 
 __global__ void add_sum_kernel(const float* const* parts, std::int64_t count, std::int64_t values,
                                float* out) {
+  let_next_kernel_in();
+  wait_for_kernel_before();
   const std::int64_t step = std::int64_t{gridDim.x} * kThreads;
   for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; i < values; i += step) {
     float sum = parts[0][i];
@@ -192,8 +194,8 @@ void launch_rms_norm(const float* x, std::int64_t rows, const NormWeight& norm, 
 void launch_add_sum(const float* const* parts, std::int64_t count, std::int64_t values, float* out,
                     cudaStream_t stream) {
   if (count == 0 || values == 0) return;
-  add_sum_kernel<<<blocks_for(values, kThreads), kThreads, 0, stream>>>(parts, count, values, out);
-  cuda_check(cudaGetLastError(), "adding sums");
+  launch_early({.grid = blocks_for(values, kThreads), .threads = kThreads, .stream = stream},
+               add_sum_kernel, "adding sums", parts, count, values, out);
 }
 
 void launch_glu(const float* gate_up, std::int64_t rows, int ffn, Activation activation, float* out,

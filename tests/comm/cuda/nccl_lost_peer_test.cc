@@ -5,7 +5,10 @@
 namespace longspan::test {
 
 MachineOptions machine_options() {
-  return {.threads = 1, .backend = Backend::kCuda, .hang_timeout = std::chrono::milliseconds(300)};
+  return {.threads = 1,
+          .backend = Backend::kCuda,
+          .gpu_link = GpuLink::kNccl,
+          .hang_timeout = std::chrono::milliseconds(300)};
 }
 
 namespace {

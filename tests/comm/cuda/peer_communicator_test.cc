@@ -1,6 +1,7 @@
 #include "comm/cuda/peer_communicator.h"
 
 #include <algorithm>
+#include <iterator>
 #include <vector>
 
 #include "comm/cuda/cuda_device.h"
@@ -31,21 +32,23 @@ TEST(PeerTest, MessagesArriveWhileAKernelHasTheWholeGpu) {
   EXPECT_TRUE(machine().data().moves_beside_kernels());
 }
 
-/// Their mappings come and go: there are more of them than are kept, and an address comes again.
+/// Their mappings come and go: there are more of them than are kept, an address comes again, and
+/// small allocations share what CUDA maps.
 TEST(PeerTest, MessagesLandInMemoryThatComesAndGoes) {
   const int size = machine().size(), rank = machine().rank();
   if (size == 1) return;
   Device& device = machine().device();
   const auto stream = device.new_stream();
-  constexpr std::size_t kBytes = std::size_t{3} << 20;
-  for (int round = 0; round < 70; ++round) {
-    const Buffer out = device.allocate(kBytes), in = device.allocate(kBytes + 4096);
-    const std::vector<std::byte> sent(kBytes, static_cast<std::byte>(size * round + rank));
+  constexpr std::size_t kKib = 1024, kSizes[] = {300 * kKib, 3072 * kKib, 700 * kKib};
+  for (int round = 0; round < 90; ++round) {
+    const std::size_t bytes = kSizes[round % std::size(kSizes)];
+    const Buffer out = device.allocate(bytes), in = device.allocate(bytes + 4096);
+    const std::vector<std::byte> sent(bytes, static_cast<std::byte>(size * round + rank));
     device.copy(*stream, out.bytes(), sent);
     stream->synchronize();
     machine().data().exchange(*stream, {{(rank + 1) % size, out.bytes()}},
                               {{(rank + size - 1) % size, in.bytes().subspan(4096)}});
-    std::vector<std::byte> got(kBytes);
+    std::vector<std::byte> got(bytes);
     device.copy(*stream, got, in.bytes().subspan(4096));
     stream->synchronize();
     const auto expected = static_cast<std::byte>(size * round + (rank + size - 1) % size);

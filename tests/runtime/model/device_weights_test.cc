@@ -30,9 +30,6 @@ class TableAs final : public ModelOps {
   void rms_norm(Stream&, const float*, std::int64_t, const NormWeight&, float*) override {
     refuse();
   }
-  void matmul(Stream&, const float*, std::int64_t, const PackedMatrix&, float*, Output) override {
-    refuse();
-  }
   void matmul_slice(Stream&, const float*, std::int64_t, const MatrixSlice&, float*,
                     Output) override {
     refuse();

@@ -51,9 +51,14 @@ class SlicedProductsTest : public testing::Test {
   const test::Packed down_ = packed(*ops_, config_.hidden, config_.ffn, 4);
   const test::Packed vocabulary_ = packed(*ops_, config_.vocabulary, config_.hidden, 5);
 
+  const std::vector<float> before_attention_ = test::random_values(config_.hidden, 10);
+  const std::vector<float> before_mlp_ = test::random_values(config_.hidden, 11);
+
   LayerWeights layer() const {
-    return {.qkv = qkv_.matrix(),
+    return {.attention_norm = {before_attention_.data(), config_.hidden, 1e-5f},
+            .qkv = qkv_.matrix(),
             .attention_output = output_.matrix(),
+            .ffn_norm = {before_mlp_.data(), config_.hidden, 1e-5f},
             .gate_up = gate_up_.matrix(),
             .down = down_.matrix()};
   }
@@ -76,12 +81,15 @@ class SlicedProductsTest : public testing::Test {
     Result result = sized(rows);
     CpuStream stream(1);
     const auto in = x(rows), heads = mixed(rows);
+    std::vector<float> normed(in.size());
     std::vector<float> gate_up(rows * 2 * config_.ffn), active(rows * config_.ffn);
     const LayerWeights w = layer();
-    ops_->matmul(stream, in.data(), rows, w.qkv, result.qkv.data(), Output::kOverwrite);
+    ops_->rms_norm(stream, in.data(), rows, w.attention_norm, normed.data());
+    ops_->matmul(stream, normed.data(), rows, w.qkv, result.qkv.data(), Output::kOverwrite);
     ops_->matmul(stream, heads.data(), rows, w.attention_output, result.projected.data(),
                  Output::kAccumulate);
-    ops_->matmul(stream, in.data(), rows, w.gate_up, gate_up.data(), Output::kOverwrite);
+    ops_->rms_norm(stream, in.data(), rows, w.ffn_norm, normed.data());
+    ops_->matmul(stream, normed.data(), rows, w.gate_up, gate_up.data(), Output::kOverwrite);
     ops_->glu(stream, gate_up.data(), rows, config_.ffn, config_.activation, active.data());
     ops_->matmul(stream, active.data(), rows, w.down, result.mlp.data(), Output::kAccumulate);
     ops_->matmul(stream, in.data(), rows, vocabulary_.matrix(), result.logits.data(),
@@ -99,13 +107,14 @@ class SlicedProductsTest : public testing::Test {
                             {.rows = rows, .logit_rows = rows, .ranks = group.size()});
     const Slice heads = even_slice(config_.heads.query_heads, 1, group.rank(), group.size());
     const auto in = x(rows), own = columns(mixed(rows), rows, heads);
+    std::vector<float> normed(in.size());
     Result result = sized(rows);
     CpuStream stream(1);
     for (int round = 0; round < rounds; ++round) {
-      products.gather(stream, group, in.data(), rows, qkv_.matrix(), result.qkv.data());
+      products.qkv(stream, group, in.data(), rows, layer(), normed.data(), result.qkv.data());
       products.attention_output(stream, group, own.data(), heads, rows, output_.matrix(),
                                 result.projected.data());
-      products.mlp(stream, group, in.data(), rows, layer(), result.mlp.data());
+      products.mlp(stream, group, in.data(), rows, layer(), normed.data(), result.mlp.data());
       products.logits(stream, group, in.data(), rows, masters(rows, group.size()),
                       vocabulary_.matrix(), result.logits.data());
     }

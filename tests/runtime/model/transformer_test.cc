@@ -31,12 +31,12 @@ class RowByRowOps final : public ModelOps {
   RowByRowOps(std::unique_ptr<ModelOps> ops, std::atomic<std::int64_t>& most_rows)
       : ops_(std::move(ops)), most_rows_(most_rows) {}
 
-  void matmul(Stream& stream, const float* x, std::int64_t rows, const PackedMatrix& w, float* out,
-              Output output) override {
-    if (std::string_view(w.name) == "matmul gate_up" && rows > most_rows_) most_rows_ = rows;
+  void matmul_slice(Stream& stream, const float* x, std::int64_t rows, const MatrixSlice& w,
+                    float* out, Output output) override {
+    if (std::string_view(w.matrix.name) == "matmul gate_up" && rows > most_rows_) most_rows_ = rows;
     for (std::int64_t row = 0; row < rows; ++row) {
-      ops_->matmul(stream, x + row * w.layout->inputs(), 1, w, out + row * w.layout->outputs(),
-                   output);
+      ops_->matmul_slice(stream, x + row * w.inputs.count, 1, w, out + row * w.outputs.count,
+                         output);
     }
   }
 
@@ -51,10 +51,6 @@ class RowByRowOps final : public ModelOps {
   void rms_norm(Stream& stream, const float* x, std::int64_t rows, const NormWeight& norm,
                 float* out) override {
     ops_->rms_norm(stream, x, rows, norm, out);
-  }
-  void matmul_slice(Stream& stream, const float* x, std::int64_t rows, const MatrixSlice& w,
-                    float* out, Output output) override {
-    ops_->matmul_slice(stream, x, rows, w, out, output);
   }
   void add_sum(Stream& stream, std::vector<const float*> parts, std::int64_t values,
                float* out) override {

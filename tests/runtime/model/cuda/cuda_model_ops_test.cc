@@ -643,21 +643,35 @@ TEST_F(CudaModelOpsTest, AFeedForwardIsItsStepsOneByOne) {
         const Array from = upload(x), norm = upload(weight), out = upload(before);
         const Array memory[] = {upload(unwritten(rows * hidden)), upload(unwritten(rows * 2 * ffn)),
                                 upload(unwritten(rows * ffn))};
-        const FeedForward layer{{norm.data(), hidden, 1e-5f},
-                                {up_there.layout.get(), up_memory.bytes().data()},
-                                activation,
-                                {down_there.layout.get(), down_memory.bytes().data()}};
-        ops(precision).feed_forward(*stream_, from.data(), rows, layer,
-                                    {memory[0].data(), memory[1].data(), memory[2].data()},
-                                    out.data(), Output::kAccumulate);
+        FeedForward layer{{norm.data(), hidden, 1e-5f},
+                          {up_there.layout.get(), up_memory.bytes().data()},
+                          activation,
+                          {down_there.layout.get(), down_memory.bytes().data()},
+                          {0, ffn}};
+        const auto add_to = [&](const Array& sums) {
+          ops(precision).feed_forward(*stream_, from.data(), rows, layer,
+                                      {memory[0].data(), memory[1].data(), memory[2].data()},
+                                      sums.data(), Output::kAccumulate);
+        };
+        add_to(out);
         // Activations of both devices are as near as 1e-5. A sum that falls beside a border between
         // two bfloat16 is rounded to the other one, and odd widths are not rounded in between.
         const double step = is_narrow ? 1.0 / 256 : 1e-5, terms = is_narrow ? 1 : 4;
         expect_near(download(out), expected, terms * step * std::sqrt(ffn), 2 * step, what);
         for (const Array& one : memory) download(one);  // for their guards
 
+        // In parts, of which the last has what is left.
+        const Array by_parts = upload(before);
+        const int first = std::min(ffn, 64);
+        for (const Slice& columns : {Slice{0, first}, Slice{first, ffn - first}}) {
+          layer.columns = columns;
+          if (columns.count > 0) add_to(by_parts);
+        }
+        expect_near(download(by_parts), expected, terms * step * std::sqrt(ffn), 2 * step,
+                    what + ", in parts");
+
         const Array wide = upload(unwritten(rows * 2 * ffn));
-        ops(precision).normed_matmul(*stream_, from.data(), rows, layer.norm, layer.gate_up,
+        ops(precision).normed_matmul(*stream_, from.data(), rows, layer.norm, whole(layer.gate_up),
                                      memory[0].data(), wide.data());
         expect_near(download(wide), projected, step * std::sqrt(hidden), step, what + ", normed");
       }
@@ -710,7 +724,8 @@ TEST_F(CudaModelOpsTest, StepsAskedForAsOneGiveWhatTheyGiveOneByOne) {
     narrow_ops_->embed(stream, embedding, tokens, at.x.data());
     narrow_ops_->rope_angles(stream, rope, positions, at.angles.data());
     narrow_ops_->normed_matmul(stream, at.x.data(), rows, {weight.data(), kHidden},
-                               {layout.get(), w.bytes().data()}, at.normed.data(), at.qkv.data());
+                               whole({layout.get(), w.bytes().data()}), at.normed.data(),
+                               at.qkv.data());
     narrow_ops_->rope_and_store(
         stream, {.qkv = at.qkv.data(), .angles = at.angles.data(), .rows = rows, .heads = heads},
         at.q.data(), targets);
