@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <numeric>
-#include <random>
 #include <span>
 #include <utility>
 
 #include "attention/kv_pages.h"
 #include "attention/lower_quartile.h"
+#include "attention/random_values.h"
 #include "comm/error.h"
 
 namespace longspan {
@@ -33,30 +33,22 @@ KernelProbe::KernelProbe(Device& device, AttentionKernels& kernels, std::int64_t
       most_rows_(std::max(most_rows, kMergeRows)),
       most_columns_(std::max(most_columns, most_rows)),
       slice_(slice),
+      key_type_(kernels.new_columns(KvType::kBFloat16)),
       positions_(most_rows_),
       other_(device.new_stream()),
       compute_(device.new_stream()) {
   const HeadShape& shape = kernels.shape();
   const std::int64_t heads = shape.query_heads;
   std::iota(positions_.begin(), positions_.end(), 0);
+  const auto filled = [&](std::int64_t values, std::uint32_t seed, KvType type = KvType::kFloat32) {
+    return random_values(device, *compute_, values, seed, type);
+  };
   q_ = filled(most_rows_ * heads * shape.head_dim, 1);
-  keys_ = filled(most_columns_ * shape.kv_values(), 2);
+  keys_ = filled(most_columns_ * shape.kv_values(), 2, key_type_);
   acc_ = filled(most_rows_ * heads * shape.head_dim, 3);
   m_ = filled(most_rows_ * heads, 4);
   l_ = filled(most_rows_ * heads, 5);
   for (Buffer& buffer : partials_) buffer = filled(kMergeRows * heads * (shape.head_dim + 1), 6);
-}
-
-/// Random, for zeros are faster than what a model computes (13 % in matrix products on an H100).
-Buffer KernelProbe::filled(std::int64_t values, std::uint32_t seed) {
-  std::minstd_rand random(seed);
-  std::uniform_real_distribution<float> uniform(-1, 1);
-  std::vector<float> source(values);
-  std::ranges::generate(source, [&] { return uniform(random); });
-  Buffer buffer = device_.allocate(source.size() * sizeof(float));
-  device_.copy(*compute_, buffer.bytes(), std::as_bytes(std::span(source)));
-  compute_->synchronize();
-  return buffer;
 }
 
 double KernelProbe::flop_per_pair() const {
@@ -77,28 +69,29 @@ double KernelProbe::usual_seconds(const std::function<void()>& enqueue) {
   return std::max(lower_quartile(std::move(seconds)), 1e-9);
 }
 
-void KernelProbe::attend(std::int64_t rows, std::int64_t columns, bool causal) {
-  const HeadShape& shape = kernels_.shape();
-  const std::int64_t head_stride = columns * shape.head_dim;
-  const KvSegment segment{.view = {.k = keys_.as<float>().data(),
-                                   .v = keys_.as<float>().data() + shape.kv_heads * head_stride,
-                                   .head_stride = head_stride,
-                                   .page_stride = 0,
-                                   .table = nullptr,
-                                   .page_tokens = columns},
-                          .len = columns,
-                          .mask = causal ? Mask::causal() : Mask::full(),
-                          .positions = {.first = 0, .block = 1, .stride = 1, .count = columns}};
-  const RunningState state{acc_.as<float>().data(), m_.as<float>().data(), l_.as<float>().data()};
-  const std::span positions = std::span(std::as_const(positions_)).first(rows);
-  kernels_.attend(*compute_, {.q = q_.as<float>().data(), .positions = positions}, {segment},
-                  state);
+QueryRows KernelProbe::queries(std::int64_t rows) const {
+  return {.q = q_.as<float>().data(), .positions = std::span(positions_).first(rows)};
+}
+
+/// The first columns, in one page.
+KvSegment KernelProbe::segment(std::int64_t columns, bool causal) const {
+  return {.view = pages_at(keys_.bytes().data(), key_type_, kernels_.shape(), columns),
+          .len = columns,
+          .mask = causal ? Mask::causal() : Mask::full(),
+          .positions = {.first = 0, .block = 1, .stride = 1, .count = columns}};
+}
+
+RunningState KernelProbe::state() const {
+  return {acc_.as<float>().data(), m_.as<float>().data(), l_.as<float>().data()};
+}
+
+void KernelProbe::attend_whole(std::int64_t rows, std::int64_t columns, bool causal) {
+  kernels_.attend_whole(*compute_, queries(rows), {{{}, {segment(columns, causal)}}}, state(),
+                        false);
 }
 
 double KernelProbe::attend_seconds(std::int64_t rows, std::int64_t columns, bool causal) {
-  const RunningState state{acc_.as<float>().data(), m_.as<float>().data(), l_.as<float>().data()};
-  kernels_.reset(*compute_, state, rows);
-  return usual_seconds([&] { attend(rows, columns, causal); });
+  return usual_seconds([&] { attend_whole(rows, columns, causal); });
 }
 
 /// Columns are doubled until a run takes a tenth of the slice, so that a slow machine does not take
@@ -108,7 +101,7 @@ double KernelProbe::attention_flops_per_second(std::int64_t rows) {
   std::int64_t columns = std::min<std::int64_t>(64, most_columns_);
   for (;;) {
     const auto start = Clock::now();
-    attend(rows, columns, false);
+    attend_whole(rows, columns, false);
     compute_->synchronize();
     if (seconds_since(start) > slice_.count() / 10 || columns * 2 > most_columns_) break;
     columns *= 2;
@@ -122,7 +115,7 @@ double KernelProbe::masked_flops_per_second(std::int64_t rows) {
   // From below, so that a slow machine never sees a long run.
   for (std::int64_t fewer = std::min<std::int64_t>(32, rows); fewer < rows; fewer *= 2) {
     const auto start = Clock::now();
-    attend(fewer, fewer, true);
+    attend_whole(fewer, fewer, true);
     compute_->synchronize();
     if (seconds_since(start) > slice_.count() / 4) rows = fewer;  // four times as long is too long
   }
@@ -147,24 +140,24 @@ double KernelProbe::merge_bytes_per_second() {
 double KernelProbe::copy_bytes_per_second() {
   const HeadShape& shape = kernels_.shape();
   const std::int64_t columns = most_columns_ / 2 / kCopiedPage * kCopiedPage;
-  const std::int64_t values = columns * shape.kv_values();
-  float* const message = keys_.as<float>().data() + values;
+  const std::int64_t bytes = columns * shape.kv_values() * value_bytes(key_type_);
+  const Bytes memory = keys_.bytes();
   std::vector<std::int32_t> table(columns / kCopiedPage);
   std::iota(table.rbegin(), table.rend(), 0);
-  KvCopy copy{.from = pages_at(keys_.as<float>().data(), KvType::kFloat32, shape, kCopiedPage),
+  KvCopy copy{.from = pages_at(memory.data(), key_type_, shape, kCopiedPage),
               .from_column = 0,
-              .to = pages_at(message, KvType::kFloat32, shape, columns),
+              .to = pages_at(memory.subspan(bytes).data(), key_type_, shape, columns),
               .to_columns = {.first = 0, .block = 1, .stride = 1, .count = columns}};
   copy.from.table = table.data();
   copy.to.table = nullptr;
   const double seconds = usual_seconds([&] { kernels_.copy_kv(*compute_, {copy}); });
-  return static_cast<double>(values * sizeof(float)) / seconds;
+  return static_cast<double>(bytes) / seconds;
 }
 
 double KernelProbe::launch_seconds() {
   return usual_seconds([&] {
            for (int i = 0; i < kLaunches; ++i) {
-             attend(1, 1, false);
+             kernels_.attend(*compute_, queries(1), {segment(1, false)}, state());
              other_->wait(compute_->record());
              compute_->wait(other_->record());
            }

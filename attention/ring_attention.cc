@@ -23,6 +23,10 @@ struct Held {
   float* memory;
 };
 
+TraceLabel ring_step(int step, int owner) {
+  return {"ring step", TraceCategory::kStep, {{"step", step}, {"owner", owner}}};
+}
+
 Event pass_on(Stream& transfer, const RingTrip& trip, const Held& held, const Held& incoming) {
   const int size = trip.group.size(), rank = trip.group.rank();
   trip.group.exchange(
@@ -38,6 +42,7 @@ void travel_ring(Stream& compute, Stream& transfer, AttentionKernels& kernels, c
   const int size = trip.group.size();
   if (size == 1) {
     const int owner = trip.group.rank();
+    const StreamSpan span(compute, ring_step(0, owner));
     kernels.attend_whole(compute, rows,
                          {{{}, trip.streams.segments(owner, trip.own, rows.positions)}}, state,
                          false);
@@ -56,8 +61,7 @@ void travel_ring(Stream& compute, Stream& transfer, AttentionKernels& kernels, c
       arrived = pass_on(transfer, trip, held, incoming);
     }
     {
-      const StreamSpan span(
-          compute, {"ring step", TraceCategory::kStep, {{"step", step}, {"owner", held.owner}}});
+      const StreamSpan span(compute, ring_step(step, held.owner));
       kernels.attend(compute, rows, trip.streams.segments(held.owner, held.memory, rows.positions),
                      state);
       trip.streams.keep(compute, held.owner, held.memory);

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <memory>
 #include <numeric>
-#include <random>
 #include <span>
 
 #include "attention/calibration.h"
@@ -13,6 +12,7 @@
 #include "attention/kv_pages.h"
 #include "attention/lower_quartile.h"
 #include "attention/prefill_strategies.h"
+#include "attention/random_values.h"
 #include "attention/strategy_time.h"
 #include "comm/agreement.h"
 #include "comm/collective.h"
@@ -72,20 +72,31 @@ struct Shape {
 /// The longest chunk of a grid.
 Shape longest(const ProbeGrid& grid) { return {grid.cached_pages.back(), grid.new_pages.back()}; }
 
-PrefillLimits limits_of(const Shape& shape, int ranks) {
+/// Of pages: what kernels make of new columns at best, so that they round none that they are given.
+KvType pages_type(const AttentionKernels& kernels) {
+  return kernels.new_columns(KvType::kBFloat16);
+}
+
+WireShape wire_of(const AttentionKernels& kernels) {
+  const KvType type = pages_type(kernels);
+  return {.heads = kernels.shape(), .at_rest = type, .narrow_columns = type == KvType::kBFloat16};
+}
+
+PrefillLimits limits_of(const Shape& shape, int ranks, KvType type) {
   const auto share = [ranks](std::int64_t pages) { return (pages + ranks - 1) / ranks * kPage; };
   return {.rows = share(shape.new_pages),
           .columns = share(shape.new_pages) + share(shape.cached_pages),
           .all_rows = shape.new_pages * kPage,
           .all_columns = (shape.new_pages + shape.cached_pages) * kPage,
           .ranks = ranks,
+          .kv_type = type,
           .page_tokens = kPage};
 }
 
-double modelled(const PlannedStrategy& plan, const Shape& shape, const HeadShape& heads,
+double modelled(const PlannedStrategy& plan, const Shape& shape, const WireShape& wire,
                 const ProbedGroup& group, const MachineRates& rates) {
   const SplitShape split = split_shape(shape.deal(group.degree()), kPage);
-  return modelled_seconds(plan, split, {heads}, group.hosts, rates);
+  return modelled_seconds(plan, split, wire, group.hosts, rates);
 }
 
 /// The largest of all ranks' values, on every rank.
@@ -102,12 +113,11 @@ class Member {
         device_(machine.device()),
         group_(machine.data(), group.ranks),
         compute_(device_.new_stream()),
-        pages_(
-            filled(limits.columns / kPage * page_bytes(KvType::kFloat32, kernels.shape(), kPage))),
-        q_(filled(limits.rows * row_bytes())),
-        acc_(filled(limits.rows * row_bytes())),
-        m_(filled(limits.rows * row_bytes())),
-        l_(filled(limits.rows * row_bytes())),
+        pages_(filled(limits.columns * kernels.shape().kv_values(), limits.kv_type)),
+        q_(filled(limits.rows * query_values(kernels.shape()))),
+        acc_(filled(limits.rows * query_values(kernels.shape()))),
+        m_(filled(limits.rows * kernels.shape().query_heads)),
+        l_(filled(limits.rows * kernels.shape().query_heads)),
         strategies_(device_, kernels, limits, set_of(plans)) {}
 
   void take(const Shape& shape) {
@@ -121,7 +131,8 @@ class Member {
   /// Layers of the chunk, one after another; over when it returns.
   void run(Strategy strategy, int layers) {
     PrefillAttention& attention = strategies_.use(strategy);
-    const KvPages pages(pages_at(pages_.bytes().data(), KvType::kFloat32, kernels_.shape(), kPage));
+    const KvPages pages(
+        pages_at(pages_.bytes().data(), pages_type(kernels_), kernels_.shape(), kPage));
     for (int layer = 0; layer < layers; ++layer) {
       attention.run(*compute_, group_, chunk_, pages, q_.as<float>().data(),
                     {acc_.as<float>().data(), m_.as<float>().data(), l_.as<float>().data()});
@@ -135,19 +146,8 @@ class Member {
     for (const PlannedStrategy& plan : plans) set.insert(plan);
     return set;
   }
-  std::size_t row_bytes() const {
-    return kernels_.shape().query_heads * kernels_.shape().head_dim * sizeof(float);
-  }
-  /// Of random values: what lies in new memory may be slow to compute with.
-  Buffer filled(std::size_t bytes) {
-    std::minstd_rand random(7);
-    std::uniform_real_distribution<float> uniform(-1, 1);
-    std::vector<float> source(bytes / sizeof(float));
-    std::ranges::generate(source, [&] { return uniform(random); });
-    Buffer buffer = device_.allocate(bytes);
-    device_.copy(*compute_, buffer.bytes(), std::as_bytes(std::span(source)));
-    compute_->synchronize();
-    return buffer;
+  Buffer filled(std::int64_t values, KvType type = KvType::kFloat32) {
+    return random_values(device_, *compute_, values, 7, type);
   }
 
   AttentionKernels& kernels_;
@@ -237,7 +237,7 @@ ProbeGrid probe_grid(const HeadShape& heads, const ProbedGroup& group, const Mac
   const auto seconds = [&](const Shape& shape) {
     double most = 0;
     for (const PlannedStrategy& plan : plans) {
-      most = std::max(most, modelled(plan, shape, heads, group, rates));
+      most = std::max(most, modelled(plan, shape, {heads}, group, rates));
     }
     return most;
   };
@@ -257,7 +257,7 @@ void probe_strategies(Machine& machine, AttentionKernels& kernels, const ProbedG
   if (group.degree() < 2) return;
   const std::vector<PlannedStrategy> plans = plans_of(kernels.shape(), group);
   rates.grid = probe_grid(kernels.shape(), group, rates);
-  const PrefillLimits limits = limits_of(longest(rates.grid), group.degree());
+  const PrefillLimits limits = limits_of(longest(rates.grid), group.degree(), pages_type(kernels));
   const auto member = agree_on(machine.control(), [&]() -> std::unique_ptr<Member> {
     if (group.ranks.empty()) return nullptr;
     return std::make_unique<Member>(machine, kernels, group, plans, limits);
@@ -271,7 +271,7 @@ void probe_strategies(Machine& machine, AttentionKernels& kernels, const ProbedG
       const Shape shape{cached, added};
       const std::vector<double> measured = rounds.measure(shape, each);
       for (std::size_t i = 0; i < plans.size(); ++i) {
-        const double says = modelled(plans[i], shape, kernels.shape(), group, rates);
+        const double says = modelled(plans[i], shape, wire_of(kernels), group, rates);
         probed[i].chunks.push_back({measured[i], says});
       }
     }

@@ -8,8 +8,9 @@
 //
 // With equal shards that is (N - 1) max(a, c) + a, of an attention time a and a message time c (as
 // in arXiv 2411.01783, which compares pass-KV and pass-Q by it); with shards and pairs as they are
-// it shows what imbalance costs. Carrying a running softmax on costs nothing extra here, for
-// attention was measured with it. What transfers take from ranks that compute is not modelled.
+// it shows what imbalance costs. Attention costs what it was measured at, to the end: neither what
+// a ring of keys adds by carrying a running softmax from stream to stream is modelled, nor what
+// transfers take from ranks that compute.
 //
 // A short chunk spends its time on what no rate says: streams that hand over, threads that wake,
 // kernels on a few columns. A strategy that was probed on small chunks is therefore corrected by

@@ -2,32 +2,14 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 
-#include "attention/cuda/arrivals.h"
-#include "attention/cuda/decode_mma.h"
-#include "attention/cuda/descriptor_pool.h"
+#include "attention/cuda/call_memory.h"
+#include "attention/cuda/cuda_decode_calls.h"
+#include "attention/cuda/cuda_prefill_calls.h"
 #include "attention/cuda/kernel_choice.h"
-#include "attention/cuda/prefill_plan.h"
-#include "attention/cuda/shared_scratch.h"
 #include "attention/kernels.h"
-#include "comm/cuda/cuda_device.h"
 
 namespace longspan {
-
-/// What calls need while they run. Kernels for several slices of heads share one.
-struct CudaCallMemory {
-  /// Borrows the device, which must be the current one.
-  explicit CudaCallMemory(CudaDevice& gpu);
-
-  CudaDevice& device;
-  DescriptorPool descriptors;
-  SharedScratch splits;
-  SharedScratch queries;  // rounded, behind the counter of tiles
-  SharedScratch keys;     // of float32, rounded
-  Arrivals arrivals;
-  int multiprocessors;
-};
 
 class CudaAttentionKernels final : public AttentionKernels {
  public:
@@ -47,7 +29,6 @@ class CudaAttentionKernels final : public AttentionKernels {
   void reset(Stream& stream, RunningState state, std::int64_t rows) override;
   void attend(Stream& stream, const QueryRows& rows, std::vector<KvSegment> segments,
               RunningState state) override;
-  /// In one launch, if the kernel is Hopper's and need not round the keys first.
   void attend_whole(Stream& stream, const QueryRows& rows, std::vector<ArrivingSegments> sources,
                     RunningState state, bool beside_kernels) override;
   void finish(Stream& stream, RunningState state, Partial out, std::int64_t rows) override;
@@ -59,29 +40,13 @@ class CudaAttentionKernels final : public AttentionKernels {
 
  private:
   CudaStream& native(Stream& stream) const;
-  void attend_reference(const QueryRows& rows, std::vector<KvSegment> segments, RunningState state,
-                        CudaStream& to);
-  /// `arrivals`: of each segment, counts for which its tiles wait; none: they are all there.
-  void attend_tiles(const QueryRows& rows, const std::vector<KvSegment>& segments,
-                    const std::vector<std::uint64_t>& arrivals, RunningState state, CudaStream& to);
-  /// Enqueues the rounding of float32 segments into `memory`, and shows them there.
-  std::vector<KvSegment> rounded(Stream& stream, std::vector<KvSegment> segments, float* memory);
-  /// Of segments with no more views than one launch knows. `is_whole`: see PrefillSm90.
-  void launch_tiles(const QueryRows& rows, PrefillPlan plan, std::span<const KvSegment> segments,
-                    std::span<const std::uint64_t> arrivals, RunningState state, bool is_whole,
-                    CudaStream& to);
-
-  void decode_reference(std::vector<DecodeRow> rows, CudaStream& to);
-  /// Rows that fit splits.
-  void decode_mma(std::span<const DecodeRow> rows, CudaStream& to);
 
   std::shared_ptr<CudaCallMemory> memory_;
   HeadShape shape_;
   float scale_;
   KernelChoice choice_;
-  PrefillKernel prefill_;                    // that the shape allows
-  std::optional<MmaDecodeGrid> mma_decode_;  // where the choice and the shape allow it
-  Buffer bad_lse_;  // a counter on the GPU: not every one may count in host memory
+  CudaPrefillCalls prefill_;
+  CudaDecodeCalls decode_;
 };
 
 /// As `word`, which may be null, chooses: see choose_kernel().

@@ -7,7 +7,6 @@
 #include <cstdint>
 
 #include "attention/cuda/prefill_tiles.h"
-#include "attention/partial.h"
 
 namespace longspan {
 
@@ -19,15 +18,9 @@ struct KeyMemory {
   std::int64_t page_stride = 0;
 };
 
-struct PrefillMma {
+struct PrefillMma : PrefillTiles {
   const void* q;  // bfloat16 (rows, query_heads, head_dim), from 16 bytes on
   KeyMemory views[kMostViews];
-  HeadShape shape;
-  float scale;  // > 0
-  TileOrder order;
-  const QueryTile* query_tiles;  // on the GPU, and so are the segments; each sees a column or more
-  const TileSegment* segments;   // of all runs
-  RunningState state;
 };
 
 /// Once before the first launch. Throws DeviceError where a GPU has too little shared memory.

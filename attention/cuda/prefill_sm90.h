@@ -8,7 +8,6 @@
 #include <cstdint>
 
 #include "attention/cuda/prefill_tiles.h"
-#include "attention/partial.h"
 
 namespace longspan {
 
@@ -22,19 +21,13 @@ enum class Sm90Rung {
 };
 inline constexpr Sm90Rung kTopRung = Sm90Rung::kFetching;
 
-struct PrefillSm90 {
+struct PrefillSm90 : PrefillTiles {
   CUtensorMap q;              // bfloat16 (rows, query_heads, head_dim), boxes of kTileRows rows
   CUtensorMap k[kMostViews];  // bfloat16 (slots, kv_heads, page_tokens, head_dim), box_tokens
   CUtensorMap v[kMostViews];
-  HeadShape shape;
-  float scale;  // > 0
-  TileOrder order;
-  const QueryTile* query_tiles;   // on the GPU, as all that follows; each sees a column or more
-  const TileSegment* segments;    // of all runs
-  unsigned long long* next_tile;  // 0 when the kernel starts
+  unsigned long long* next_tile;  // on the GPU; 0 when the kernel starts
   const std::uint64_t* arrivals;  // for which tiles wait; raised while the kernel runs
-  RunningState state;
-  bool is_whole = false;  // nothing was folded in before, nor will be: O and lse are stored instead
+  bool is_whole;  // nothing was folded in before, nor will be: O and lse are stored instead
 };
 
 /// Whether the current GPU is of compute capability 9.0.

@@ -287,9 +287,13 @@ class Consumer {
       if (row_ + 8 * half >= note.rows.rows) continue;
       const std::int64_t at = row_head(note, half);
       float* const acc = work_.state.acc + at * kHeadDim + accumulator_column(lane_, 0);
+      // A row that saw nothing has sums of weights of 0: NaN, where a neighbour's value is
+      // infinite.
+      const bool is_empty = softmax_.m(half) == -INFINITY;
 #pragma unroll
       for (int i = 0; i < kOutputs; i += 4) {
-        const float first = o_[i + 2 * half], second = o_[i + 2 * half + 1];
+        const float first = is_empty ? 0.0f : o_[i + 2 * half];
+        const float second = is_empty ? 0.0f : o_[i + 2 * half + 1];
         if (in_pairs) {
           *reinterpret_cast<float2*>(acc + 2 * i) = {first, second};
         } else {

@@ -10,6 +10,8 @@
 
 #include <cstdint>
 
+#include "attention/partial.h"
+
 namespace longspan {
 
 inline constexpr int kTileRows = 128;
@@ -175,6 +177,16 @@ struct TileOrder {
     const std::int32_t inside = index - query_tiles * first_head;
     return {inside / width, first_head + inside % width};
   }
+};
+
+/// What a launch of any kernel of tiles is given, beside memory as that kernel reads it.
+struct PrefillTiles {
+  HeadShape shape;
+  float scale;  // > 0
+  TileOrder order;
+  const QueryTile* query_tiles;  // on the GPU, and so are the segments; each sees a column or more
+  const TileSegment* segments;   // of all runs
+  RunningState state;
 };
 
 }  // namespace longspan

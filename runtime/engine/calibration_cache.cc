@@ -18,7 +18,7 @@ namespace {
 using json = nlohmann::ordered_json;
 
 /// Raised when the file's form or what it says about rates changes.
-constexpr int kFormat = 2;
+constexpr int kFormat = 3;
 
 /// FNV-1a: names a file, and is the same in every build.
 std::uint64_t hash(const std::string& text) {

@@ -6,8 +6,13 @@
 #include <cmath>
 #include <map>
 #include <mutex>
+#include <set>
+#include <utility>
 
+#include "attention/kernel_probe.h"
 #include "attention/link_probe.h"
+#include "comm/cpu/cpu_device.h"
+#include "tests/attention/wrapped_kernels.h"
 #include "tests/support/run_ranks.h"
 
 namespace longspan {
@@ -150,6 +155,65 @@ TEST(CalibrationTest, GroupsProbeAtTheSameTimeAndTheOthersWait) {
   };
   measured(3, [](int rank) { return rank < 2 ? std::vector{0, 1} : std::vector<int>{}; });
   measured(4, [](int rank) { return std::vector{rank % 2, rank % 2 + 2}; });
+}
+
+/// What kernels are asked for.
+struct Asked {
+  int to_the_end = 0, attended = 0;
+  std::set<KvType> keys, copied;
+};
+
+class NotedKernels final : public test::NarrowColumns {
+ public:
+  explicit NotedKernels(Asked& asked)
+      : NarrowColumns(new_cpu_attention_kernels(kHeads, 0.25f)), asked_(asked) {}
+
+  void attend_whole(Stream& stream, const QueryRows& rows, std::vector<ArrivingSegments> sources,
+                    RunningState state, bool beside_kernels) override {
+    ++asked_.to_the_end;
+    NarrowColumns::attend_whole(stream, rows, std::move(sources), state, beside_kernels);
+  }
+  void attend(Stream& stream, const QueryRows& rows, std::vector<KvSegment> segments,
+              RunningState state) override {
+    ++asked_.attended;
+    for (const KvSegment& segment : segments) asked_.keys.insert(segment.view.type);
+    NarrowColumns::attend(stream, rows, std::move(segments), state);
+  }
+  void copy_kv(Stream& stream, std::vector<KvCopy> copies) override {
+    for (const KvCopy& copy : copies) asked_.copied.insert({copy.from.type, copy.to.type});
+    NarrowColumns::copy_kv(stream, std::move(copies));
+  }
+
+ private:
+  Asked& asked_;
+};
+
+const std::set<KvType> kNarrowOnly{KvType::kBFloat16};
+
+TEST(KernelProbeTest, RatesAreOfAttentionToTheEndOnKeysThatNeedNoRounding) {
+  Asked asked;
+  CpuDevice device(1);
+  NotedKernels kernels(asked);
+  KernelProbe probe(device, kernels, 64, 256, std::chrono::milliseconds(1));
+  EXPECT_GT(probe.attention_flops_per_second(16), 0);
+  EXPECT_GT(probe.masked_flops_per_second(64), 0);
+  EXPECT_GT(asked.to_the_end, 0);
+  EXPECT_EQ(asked.attended, asked.to_the_end);
+  EXPECT_GT(probe.copy_bytes_per_second(), 0);
+  EXPECT_EQ(asked.keys, kNarrowOnly);
+  EXPECT_EQ(asked.copied, kNarrowOnly);
+}
+
+TEST(StrategyProbeTest, StrategiesRunOnKeysThatNeedNoRounding) {
+  test::run_machines(2, [](Machine& machine) {
+    Asked asked;
+    NotedKernels kernels(asked);
+    MachineRates rates = default_rates("scalar", 1);
+    probe_strategies(machine, kernels, whole_group(machine), std::chrono::milliseconds(20), rates);
+    EXPECT_GT(asked.attended, 0);
+    EXPECT_EQ(asked.keys, kNarrowOnly);
+    EXPECT_EQ(asked.copied, kNarrowOnly);
+  });
 }
 
 TEST(StrategyProbeTest, AGridStaysShortWhereRatesAreLow) {

@@ -382,23 +382,6 @@ TEST_P(KernelsConformance, CarryingOverLaunchesChangesNoBits) {
   EXPECT_LT(apart, GetParam().tolerance() / 10);
 }
 
-TEST_P(KernelsConformance, SourcesThatArriveLateChangeNoBits) {
-  const HeadShape shape{.query_heads = 4, .kv_heads = 2, .head_dim = 64};
-  const DenseProblem problem = as_held(random_problem(shape, 150, 400, 61));
-  DeviceKv own(on_, problem, from(0, 130), 16), near(on_, problem, from(130, 1), 0),
-      far(on_, problem, from(131, 269), 0);
-  const Prefill work{problem,
-                     from(250, 150),
-                     {{own.causal_segment(solid(0, 130))},
-                      {},  // a source of nothing
-                      {near.causal_segment(solid(130, 1))},
-                      {far.causal_segment(solid(131, 269))}}};
-  const Computed there = on_.prefill(work);
-  EXPECT_EQ(on_.prefill_whole(work, {nullptr, nullptr, nullptr, nullptr}), there);
-  EXPECT_EQ(on_.prefill_whole(work, {nullptr, nullptr, &near, &far}), there);
-  EXPECT_EQ(on_.prefill_whole(work, {&own, nullptr, nullptr, &far}), there);
-}
-
 TEST_P(KernelsConformance, ARowsBitsDoNotDependOnItsNeighbours) {
   const HeadShape shape{.query_heads = 3, .kv_heads = 1, .head_dim = 32};
   const auto problem = random_problem(shape, 70, 700, 31);

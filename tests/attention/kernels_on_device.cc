@@ -84,7 +84,8 @@ Computed KernelsOnDevice::prefill(const Prefill& work) {
   return download(out);
 }
 
-Computed KernelsOnDevice::prefill_whole(const Prefill& work, const std::vector<DeviceKv*>& late) {
+Computed KernelsOnDevice::prefill_whole(const Prefill& work, const std::vector<DeviceKv*>& late,
+                                        bool beside_kernels) {
   const HeadShape& shape = work.problem.shape;
   const std::int64_t rows = work.problem.rows(), items = rows * shape.query_heads;
   const Array q = upload(work.problem.q);
@@ -95,7 +96,8 @@ Computed KernelsOnDevice::prefill_whole(const Prefill& work, const std::vector<D
     sources.push_back({late[i] ? late[i]->arrive_late(*side) : Event(), work.launches[i]});
   }
   kernels(shape, work.problem.scale)
-      .attend_whole(*stream_, {q.values, work.positions}, std::move(sources), state.view(), true);
+      .attend_whole(*stream_, {q.values, work.positions}, std::move(sources), state.view(),
+                    beside_kernels);
   return {download(state.acc), download(state.m)};
 }
 

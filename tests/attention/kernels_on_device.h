@@ -93,8 +93,10 @@ class KernelsOnDevice {
 
   Computed prefill(const Prefill& work);
   /// The same, but each launch is a source of one call, and `late` memory holds only NaN until the
-  /// call has been made for a moment; launch i needs late[i], which may be null.
-  Computed prefill_whole(const Prefill& work, const std::vector<class DeviceKv*>& late);
+  /// call has been made for a moment; launch i needs late[i], which may be null. `beside_kernels`:
+  /// as attend_whole() takes it.
+  Computed prefill_whole(const Prefill& work, const std::vector<class DeviceKv*>& late,
+                         bool beside_kernels = true);
   /// The same, with the partial in the memory of acc and m.
   Computed prefill_in_place(const Prefill& work);
   /// Row i of the problem's queries sees all columns of segments[i].

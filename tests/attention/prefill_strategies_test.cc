@@ -122,19 +122,6 @@ struct Case {
   }
 };
 
-/// Kernels to which new columns go as bfloat16, as to those of GPUs.
-class NarrowColumns final : public test::WrappedKernels {
- public:
-  using WrappedKernels::WrappedKernels;
-
-  KvType new_columns(KvType pages) const override {
-    return pages == KvType::kBFloat16 ? KvType::kBFloat16 : KvType::kFloat32;
-  }
-  std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const override {
-    return std::make_unique<NarrowColumns>(WrappedKernels::for_heads(shape));
-  }
-};
-
 Group everyone(Communicator& communicator, int ranks) {
   std::vector<int> list(ranks);
   std::iota(list.begin(), list.end(), 0);
@@ -146,7 +133,8 @@ double prefill(const Case& c, const RandomSequence& sequence, Communicator& comm
   Group group = everyone(communicator, c.ranks);
   const std::vector<int> owners = c.page_owners();
   PagedRank rank(c.shape, c.page_tokens, static_cast<int>(owners.size()), c.kv_type, kLayers);
-  if (c.narrow_columns) rank.kernels = std::make_unique<NarrowColumns>(std::move(rank.kernels));
+  if (c.narrow_columns)
+    rank.kernels = std::make_unique<test::NarrowColumns>(std::move(rank.kernels));
   PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {c.plan});
   PrefillAttention& attention = strategies.use(c.plan.strategy);
   const auto storage = test::storage_on(group.rank(), c.page_tokens, owners);

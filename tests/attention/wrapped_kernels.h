@@ -46,4 +46,17 @@ class WrappedKernels : public AttentionKernels {
   std::unique_ptr<AttentionKernels> kernels_;
 };
 
+/// Kernels to which new columns go as bfloat16, as to those of GPUs.
+class NarrowColumns : public WrappedKernels {
+ public:
+  using WrappedKernels::WrappedKernels;
+
+  KvType new_columns(KvType pages) const override {
+    return pages == KvType::kBFloat16 ? KvType::kBFloat16 : KvType::kFloat32;
+  }
+  std::unique_ptr<AttentionKernels> for_heads(const HeadShape& shape) const override {
+    return std::make_unique<NarrowColumns>(WrappedKernels::for_heads(shape));
+  }
+};
+
 }  // namespace longspan::test

@@ -133,6 +133,15 @@ class TraceTest(TraceCase):
             self.assertEqual(step["args"]["owner"], (rank - step["args"]["step"]) % 2)
         return sum(step["args"]["rows"] for step in steps[:2])
 
+    def test_a_rank_alone_takes_one_ring_step_a_layer(self):
+        self.record(1, "--prefill-chunk", "60", "--strategy", "ring")
+        trace = self.read(0)
+        ring = spans(trace, name="ring step")
+        self.assertEqual([step["args"] for step in ring], [{"step": 0, "owner": 0}] * (2 * LAYERS))
+        attended = [event for step in ring for event in spans(trace, name="attend", tid=step["tid"])
+                    if step["ts"] <= event["ts"] and end(event) <= end(step) + 1e-4]
+        self.assertEqual(len(attended), len(ring))
+
     def test_merging_keeps_every_event_in_order_of_time(self):
         self.record(2)
         done = self.merge()

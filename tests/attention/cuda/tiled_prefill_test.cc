@@ -305,9 +305,12 @@ TEST_P(TiledPrefill, ManyViewsAndManyRuns) {
       held.push_back(std::make_unique<DeviceKv>(on_, problem, from(40 * i, 40), 0));
       segments.push_back(held.back()->causal_segment(solid(40 * i, 40)));
     }
-    expect_near(on_.prefill({problem, positions, {segments}}),
-                dense_attention(problem, sees(positions, Mask::causal(), 0)), problem.shape,
+    const Prefill work{problem, positions, {segments}};
+    const Computed found = on_.prefill(work);
+    expect_near(found, dense_attention(problem, sees(positions, Mask::causal(), 0)), problem.shape,
                 str("head size {}", head_dim));
+    expect_same_bits(on_.prefill_whole(work, {nullptr}), found, problem.shape,
+                     str("head size {}, whole", head_dim));
   }
 }
 
@@ -328,17 +331,25 @@ TEST_P(TiledPrefill, MaximaRiseAnywhereInABlock) {
   }
 }
 
+/// Alone in their tiles, and beside others, whose values are infinite in part.
 TEST_P(TiledPrefill, RowsThatSeeNothingAreEmpty) {
-  const auto problem = problem_of(shape_of(128), 200, 100, 9);
-  const DeviceKv kv(on_, problem, iota(100), 16);
-  const Prefill work{problem, iota(200), {{kv.causal_segment(solid(150, 100))}, {}}};
-  const Computed found = on_.prefill(work);
-  expect_same_bits(on_.prefill_whole(work, {nullptr, nullptr}), found, problem.shape, "whole");
-  for (std::int64_t row = 0; row < 150; ++row) {
-    ASSERT_EQ(found.lse[row * 2], -std::numeric_limits<float>::infinity()) << row;
-    ASSERT_EQ(found.o[row * 2 * 128], 0.0f) << row;
+  for (std::int64_t first_key : {1, 64, 100, 127, 150}) {
+    auto problem = problem_of(shape_of(128), 200, 100, 9);
+    problem.v[0] = std::numeric_limits<float>::infinity();  // of a key that all others see
+    const DeviceKv kv(on_, problem, iota(100), 16);
+    const Prefill work{problem, iota(200), {{kv.causal_segment(solid(first_key, 100))}, {}}};
+    const Computed found = on_.prefill(work);
+    expect_same_bits(on_.prefill_whole(work, {nullptr, nullptr}), found, problem.shape,
+                     str("keys from {}, whole", first_key));
+    for (std::int64_t item = 0; item < 400; ++item) {
+      const bool sees = item / 2 >= first_key;
+      ASSERT_EQ(std::isfinite(found.lse[item]), sees) << first_key << ", row " << item / 2;
+      ASSERT_EQ(std::isinf(found.o[item * 128]), sees) << first_key << ", row " << item / 2;
+      for (int d = 0; d < 128 && !sees; ++d) {
+        ASSERT_EQ(found.o[item * 128 + d], 0.0f) << first_key << ", row " << item / 2;
+      }
+    }
   }
-  EXPECT_TRUE(std::isfinite(found.lse[150 * 2]));
 }
 
 TEST_P(TiledPrefill, ARowsBitsDoNotDependOnItsNeighbours) {
@@ -392,8 +403,10 @@ TEST_P(TiledPrefill, AFullGpuWaitsForWhatArrives) {
         from(600, 1500),
         {{own.causal_segment(solid(0, 700))}, {other.causal_segment(solid(700, 1400))}}};
     const Computed there = on_.prefill(work);
-    expect_same_bits(on_.prefill_whole(work, {nullptr, &other}), there, shape,
-                     str("head size {}", head_dim));
+    for (const bool beside_kernels : {true, false}) {
+      expect_same_bits(on_.prefill_whole(work, {nullptr, &other}, beside_kernels), there, shape,
+                       str("head size {}, beside kernels {}", head_dim, beside_kernels));
+    }
   }
 }
 
@@ -425,6 +438,8 @@ TEST_P(TiledPrefill, StatesMayBeginAtAnyFloat) {
   for (std::size_t shift : {1, 2, 3}) {
     on_.shift_arrays(shift);
     expect_same_bits(on_.prefill(work), aligned, problem.shape, str("shifted by {}", shift));
+    expect_same_bits(on_.prefill_whole(work, {nullptr}), aligned, problem.shape,
+                     str("shifted by {}, whole", shift));
   }
 }
 

@@ -153,19 +153,21 @@ TEST_F(CalibrationCacheTest, AFileOfAnotherMachineIsIgnoredWithOneLine) {
   EXPECT_EQ(std::ranges::count(said, '\n'), 1);
 }
 
-// Format 1 had no probes.
+// Format 1 had no probes, format 2 rates of a carried state.
 TEST_F(CalibrationCacheTest, AFileOfAnEarlierFormatIsIgnoredWithOneLine) {
   keep();
   auto old = nlohmann::json::parse(text_of(file()));
-  old["format"] = 1;
-  overwrite(old.dump());
-  start_log(LogLevel::kInfo, 0, 1);
-  testing::internal::CaptureStderr();
-  EXPECT_FALSE(read());
-  const std::string said = testing::internal::GetCapturedStderr();
-  start_log(LogLevel::kWarning, 0, 1);
-  EXPECT_THAT(said, HasSubstr("is ignored: it is of another format"));
-  EXPECT_EQ(std::ranges::count(said, '\n'), 1);
+  for (int format : {1, 2}) {
+    old["format"] = format;
+    overwrite(old.dump());
+    start_log(LogLevel::kInfo, 0, 1);
+    testing::internal::CaptureStderr();
+    EXPECT_FALSE(read());
+    const std::string said = testing::internal::GetCapturedStderr();
+    start_log(LogLevel::kWarning, 0, 1);
+    EXPECT_THAT(said, HasSubstr("is ignored: it is of another format"));
+    EXPECT_EQ(std::ranges::count(said, '\n'), 1);
+  }
 }
 
 TEST_F(CalibrationCacheTest, AFileOfAnotherVersionIsIgnoredAndReplaced) {
@@ -218,7 +220,7 @@ TEST_F(CalibrationCacheTest, RatesThatCannotBeAreDamage) {
   EXPECT_TRUE(refused("/rates/probe_new_pages", {1}));
   EXPECT_TRUE(refused("/rates/probed/0/strategy", "rings"));
   EXPECT_TRUE(refused("/rates/probed/0/chunks/1/measured_seconds", 0));
-  EXPECT_TRUE(refused("/format", 3));
+  EXPECT_TRUE(refused("/format", 4));
   EXPECT_TRUE(refused("/effort", "some"));
   EXPECT_FALSE(refused("/rates/masked_share", 0.5));
 }
