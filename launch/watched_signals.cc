@@ -51,8 +51,8 @@ void await_end(int signal) {
 
 void leave_after(int signal) {
   if (announced_rank() == 0) {
-    const std::string line = str("longspan: ended by {} before the work was done\n",
-                                 signal == SIGINT ? "Ctrl-C" : "SIGTERM");
+    const std::string line =
+        str("longspan: ended by {}\n", signal == SIGINT ? "Ctrl-C" : "SIGTERM");
     // Straight to the descriptor: another thread may hold the stream.
     [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
   }
