@@ -3,6 +3,7 @@
 #include <exception>
 #include <iostream>
 #include <memory>
+#include <string_view>
 
 #include "comm/link_throttle.h"
 #include "comm/str.h"
@@ -15,10 +16,13 @@ namespace {
 /// The end of a rank whose failure the others do not know of: they wait for it, so leaving MPI in
 /// order would wait for them. mpirun ends them when this one is gone, and srun with
 /// --kill-on-bad-exit (-K).
-[[noreturn]] void leave_alone(Machine& machine, ExitCode code, const std::string& message) {
+[[noreturn]] void leave_alone(Machine& machine, ExitCode code, std::string_view message) {
   std::string line = "longspan: ";
   if (machine.size() > 1) line += str("rank {} on {}: ", machine.rank(), machine.host());
-  std::cerr << line + message + "\n" << std::flush;
+  // A failure of an exchange names the rank already, without its host.
+  const std::string named = str("rank {}: ", machine.rank());
+  if (machine.size() > 1 && message.starts_with(named)) message.remove_prefix(named.size());
+  std::cerr << str("{}{}\n", line, message) << std::flush;
   std::cout << std::flush;
   leave_now(code);
 }

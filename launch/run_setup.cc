@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <filesystem>
 #include <iostream>
 #include <numeric>
 
@@ -11,6 +13,7 @@
 #include "comm/error.h"
 #include "comm/host_memory.h"
 #include "comm/link_throttle.h"
+#include "comm/log.h"
 #include "comm/str.h"
 #include "launch/allowed_strategies.h"
 #include "launch/instances.h"
@@ -94,6 +97,21 @@ std::vector<int> degrees(const GenerateOptions& options, const ModelConfig& mode
   return list;
 }
 
+/// The first rank of a host speaks for all of it. No refusal: the disk is a cache, and how much of
+/// it is free changes.
+void warn_of_small_disk(const std::vector<int>& hosts, int rank, const GenerateOptions& options) {
+  if (std::ranges::find(hosts, hosts[rank]) - hosts.begin() != rank) return;
+  std::error_code unknown;
+  const auto room = std::filesystem::space(*options.kv_disk, unknown);
+  const auto ranks = std::ranges::count(hosts, hosts[rank]);
+  const auto asked = static_cast<std::uint64_t>(*options.kv_disk_bytes);
+  if (unknown || asked <= room.available / static_cast<std::uint64_t>(ranks)) return;
+  log(LogLevel::kWarning,
+      str("--kv-disk-bytes {}{}, but {} has {} free: pages that find no room are computed again",
+          human_bytes(*options.kv_disk_bytes), ranks > 1 ? str(" for each of {} ranks", ranks) : "",
+          *options.kv_disk, human_bytes(static_cast<std::int64_t>(room.available))));
+}
+
 }  // namespace
 
 KvType kv_type(const GenerateOptions& options, Precision precision) {
@@ -118,6 +136,7 @@ void expect_kv_disk(Machine& machine, const GenerateOptions& options) {
     expect_disk_folder(*options.kv_disk);
     return 0;
   });
+  warn_of_small_disk(hosts_of_ranks(machine), machine.rank(), options);
 }
 
 std::vector<Split> splits(Machine& machine, const GenerateOptions& options,
@@ -261,7 +280,8 @@ void say_groups(const GenerateOptions& options, const Split& split) {
                    count_text(static_cast<std::size_t>(split.groups), "group"),
                    ranks_text(split.degree, options.tp),
                    split.groups > 1 ? ", each with sequences of its own" : "",
-                   name(options.policy.value_or(PolicyKind::kStaticSp)));
+                   options.random_elastic ? "random_elastic"
+                                          : name(options.policy.value_or(PolicyKind::kStaticSp)));
 }
 
 std::string ranks_text(int degree, int tp) {

@@ -31,6 +31,22 @@ std::string size_text(const SessionIndex& index) {
   return human_bytes(static_cast<std::int64_t>(index.part_bytes()));
 }
 
+/// Of files with keys and values.
+std::vector<std::string> missing_names(const std::filesystem::path& file,
+                                       const SessionIndex& index) {
+  std::vector<std::string> names;
+  for (const auto& path : missing_parts(file, index)) names.push_back(path.filename().string());
+  return names;
+}
+
+/// A line where keys and values are gone, else nothing.
+std::string missing_text(const std::filesystem::path& file, const SessionIndex& index) {
+  const std::vector<std::string> names = missing_names(file, index);
+  if (names.empty()) return "";
+  return str("  its keys and values are gone: {}{} missing; --recompute reads its tokens again\n",
+             names.front(), names.size() == 1 ? " is" : str(" and {} more are", names.size() - 1));
+}
+
 json json_of(const std::filesystem::path& file, const SessionIndex& index) {
   return {{"file", file.string()},
           {"tokens", index.tokens.size()},
@@ -50,7 +66,8 @@ json json_of(const std::filesystem::path& file, const SessionIndex& index) {
           {"rope_length", index.terms.rope_length},
           {"attention", index.terms.attention},
           {"salt", index.terms.salt},
-          {"saved_at", index.saved_at}};
+          {"saved_at", index.saved_at},
+          {"missing", missing_names(file, index)}};
 }
 
 void print(const json& object) {
@@ -69,7 +86,8 @@ void list(const SessionOptions& options) {
       }
       std::cout << str("{:<32} {:>11} tokens {:>10} {:<8}  {}  {}\n", file.filename().string(),
                        with_thousands(std::ssize(index.tokens)), size_text(index),
-                       name(index.terms.kv_type), time_text(index.saved_at), index.model);
+                       name(index.terms.kv_type), time_text(index.saved_at), index.model)
+                << missing_text(file, index);
     } catch (const Error& error) {
       if (options.json) {
         print({{"file", file.string()}, {"error", error.what()}});
@@ -101,7 +119,7 @@ void show(const SessionOptions& options) {
                    terms.rope_length > 0
                        ? str(", for a length of {} tokens", with_thousands(terms.rope_length))
                        : "")
-            << str("  attention   {}\n", terms.attention);
+            << str("  attention   {}\n", terms.attention) << missing_text(options.path, index);
 }
 
 void verify(const SessionOptions& options) {

@@ -69,7 +69,9 @@ void SessionKeeper::expect_usable(const GenerateOptions& options) const {
     throw PermissionError(str("{}: the session is another tenant's", file_.string()));
   }
   expect_same_kind(options);
-  if (!recompute_) expect_same_terms(found_->terms);
+  if (recompute_) return;
+  expect_same_terms(found_->terms);
+  expect_parts();
 }
 
 void SessionKeeper::expect_same_kind(const GenerateOptions& options) const {
@@ -121,6 +123,15 @@ void SessionKeeper::expect_same_terms(const SessionTerms& found) const {
 std::int64_t SessionKeeper::room_for(std::int64_t tokens) const {
   const bool goes_on = turned_by_length_ && found_ && !recompute_;
   return goes_on ? std::max(tokens, found_->terms.rope_length) : tokens;
+}
+
+void SessionKeeper::expect_parts() const {
+  const std::vector<std::filesystem::path> missing = missing_parts(file_, *found_);
+  if (missing.empty()) return;
+  throw MissingInput(
+      str("{}: its keys and values are gone: {} is missing; put it back, or let --recompute read "
+          "its {} tokens again",
+          file_.string(), missing.front().string(), with_thousands(std::ssize(found_->tokens))));
 }
 
 /// What is about files is a failure of the session; of the job is what is about ranks.

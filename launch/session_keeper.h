@@ -64,6 +64,7 @@ class SessionKeeper {
   void expect_usable(const GenerateOptions& options) const;
   void expect_same_kind(const GenerateOptions& options) const;
   void expect_same_terms(const SessionTerms& found) const;
+  void expect_parts() const;
   [[noreturn]] void refuse(const std::string& why, const std::string& remedy) const;
   std::int64_t kept(std::int64_t computed, std::int64_t tokens) const;
   void save_as(Engine& engine, RequestId conversation, const SessionText& text,

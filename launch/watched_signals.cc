@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <ctime>
+#include <string>
 
 #include "comm/error.h"
+#include "comm/machine.h"
+#include "comm/str.h"
 
 namespace longspan {
 namespace {
@@ -47,6 +50,12 @@ void await_end(int signal) {
 }
 
 void leave_after(int signal) {
+  if (announced_rank() == 0) {
+    const std::string line =
+        str("longspan: ended by {}\n", signal == SIGINT ? "Ctrl-C" : "SIGTERM");
+    // Straight to the descriptor: another thread may hold the stream.
+    [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
+  }
   _exit(signal == SIGINT ? static_cast<int>(ExitCode::kInterrupted) : 128 + signal);
 }
 

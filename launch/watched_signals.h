@@ -18,7 +18,7 @@ bool state_signal_came();
 /// tenth after SIGTERM, until the next signal at most. mpirun turns a Ctrl-C into SIGTERM a second
 /// later and kills a second after that: what then remains is not for waiting.
 void await_end(int signal);
-/// With 130 or 143, at once.
+/// With 130 or 143, at once; rank 0 says so in a line.
 [[noreturn]] void leave_after(int signal);
 
 }  // namespace longspan

@@ -60,13 +60,16 @@ void BatchJournal::read() {
 
 void BatchJournal::take(std::string_view line) {
   const auto answered = read_answered_line(line);
-  if (!answered) {
+  if (answered) {
+    answers_.push_back({answered->name, end_, std::ssize(line), answered->failed});
+  } else if (begins_as_answer(line)) {
+    ++torn_;
+  } else {
     throw DataError(
         str("{}: line {} is none that longspan run-batch wrote; name another -o, or move the file "
-            "away",
-            file_.path().string(), answers_.size() + 1));
+            "away; of a file that was damaged, take that line out: its request is answered again",
+            file_.path().string(), answers_.size() + torn_ + 1));
   }
-  answers_.push_back({answered->name, end_, std::ssize(line), answered->failed});
   end_ += std::ssize(line);
 }
 
@@ -88,6 +91,7 @@ BatchJournal::Before BatchJournal::before(const LineName& name) const {
 void BatchJournal::clear() {
   file_.resize(0);
   answers_.clear();
+  torn_ = 0;
   end_ = 0;
   earlier_ = 0;
 }
@@ -146,7 +150,7 @@ bool BatchJournal::is_in_order() const {
     if (answer.at != at) return false;
     at += answer.bytes;
   }
-  return true;
+  return at == end_;
 }
 
 std::vector<BatchJournal::Answer> BatchJournal::ordered(std::int64_t last) const {
@@ -192,6 +196,7 @@ std::size_t BatchJournal::put_in_order(std::int64_t last) {
   }
   answers_ = std::move(kept);
   earlier_ = answers_.size();
+  torn_ = 0;
   return gone;
 }
 

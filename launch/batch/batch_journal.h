@@ -2,7 +2,9 @@
 //
 //   while it runs   answers in the order they come, each a whole line; on the disk within a second
 //   at the end      the same lines in the order of the input, one for each, put there at once
-//   started again   what a crash cut off is cut; every line says which input line it answers
+//   started again   what a crash cut off is cut, what it tore inside is passed over; every line
+//   says
+//                   which input line it answers
 //
 // So nothing finished is lost, and there is no other file that could contradict this one.
 #pragma once
@@ -35,8 +37,11 @@ class BatchJournal {
   BatchJournal& operator=(const BatchJournal&) = delete;
 
   const OpenFile& file() const { return file_; }
-  /// Lines that are there.
+  /// Answers that are there.
   std::size_t lines() const { return answers_.size(); }
+  /// Lines that a crash tore before others followed: they answer nothing, and go when the lines are
+  /// put in order.
+  std::size_t torn() const { return torn_; }
   /// Whether the line was answered before this run; one whose text has changed was not.
   Before before(const LineName& name) const;
 
@@ -73,6 +78,7 @@ class BatchJournal {
   std::int64_t end_ = 0;         // of the last whole line
   std::vector<Answer> answers_;  // those of earlier runs first, by number; then as they came
   std::size_t earlier_ = 0;      // how many are of earlier runs
+  std::size_t torn_ = 0;
 
   std::mutex mutex_;  // of what follows, which the thread shares
   std::condition_variable_any wake_;

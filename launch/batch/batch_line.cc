@@ -112,6 +112,10 @@ std::string error_line(const LineName& name, const std::string& custom_id, ApiEr
       line_for(name, custom_id, response_of(name, error.status, {{"error", object}}), object));
 }
 
+bool begins_as_answer(std::string_view line) {
+  return line.starts_with(str(R"({{"id":"{})", kIdPrefix));
+}
+
 std::optional<AnsweredLine> read_answered_line(std::string_view line) {
   std::string problem;
   const auto value = parse_json(line, problem);

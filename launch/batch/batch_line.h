@@ -47,6 +47,9 @@ struct AnsweredLine {
   bool failed = false;
 };
 
+/// Whether `line` could be what is left of one that answer_line() or error_line() made.
+bool begins_as_answer(std::string_view line);
+
 /// Nothing when `line` is none that answer_line() or error_line() made.
 std::optional<AnsweredLine> read_answered_line(std::string_view line);
 

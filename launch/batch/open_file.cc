@@ -47,7 +47,7 @@ void OpenFile::expect_regular() const {
   struct stat status = {};
   if (fstat(fd_, &status) != 0) fail("cannot be looked at", errno);
   if (S_ISREG(status.st_mode)) return;
-  throw IoError(
+  throw UsageError(
       str("{}: is no regular file; a batch is read again, and answers are put in order: "
           "name a file for each",
           path_.string()));

@@ -20,7 +20,7 @@ class OpenFile {
 
   int descriptor() const { return fd_; }
   const std::filesystem::path& path() const { return path_; }
-  /// Throws IoError unless it is a regular file, one that can be read again from any place.
+  /// Throws UsageError unless it is a regular file, one that can be read again from any place.
   void expect_regular() const;
   std::int64_t bytes() const;
 

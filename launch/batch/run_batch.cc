@@ -50,6 +50,12 @@ std::string fingerprint() {
   return name;
 }
 
+void say_torn(const RunBatchOptions& options, std::size_t lines) {
+  if (lines == 0) return;
+  std::cerr << str("longspan: {} of {} torn, as by a crash: answering what is missing again\n",
+                   count_text(lines, "line"), options.output);
+}
+
 /// What rank 0 alone has.
 struct Desk {
   explicit Desk(const RunBatchOptions& options) : files(options) {}
@@ -60,6 +66,7 @@ struct Desk {
     const std::int64_t fresh =
         options.run.sampling.seed ? *options.run.sampling.seed : fresh_seed();
     seed = files.begin(batch_facts(options, opened, terms, precision), fresh);
+    say_torn(options, files.journal().torn());
     survey = files.survey();
   }
 
@@ -159,6 +166,22 @@ bool serve(Machine& machine, const RunBatchOptions& options, LoadedModel& model,
   return run.cut_short();
 }
 
+/// A rank that is lost or hangs ends the run, and no answer with it: whichever rank notices says
+/// so.
+template <typename Work>
+void keeping_answers(const RunBatchOptions& options, Work&& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::kTemporary) throw;
+    CommError lost(
+        str("{}; answers that were written are kept in {}: the same command goes on from there",
+            error.what(), options.output));
+    if (error.everywhere()) lost.thrown_everywhere();
+    throw lost;
+  }
+}
+
 ExitCode run_batch_on(Machine& machine, const RunBatchOptions& asked, AnswerInterrupt& interrupt) {
   const auto start = Clock::now();
   RunBatchOptions options = asked;
@@ -193,11 +216,13 @@ ExitCode run_batch_on(Machine& machine, const RunBatchOptions& asked, AnswerInte
                                         job_options(machine, options.run, split, rates, precision));
   job.memory = options.admission;
   bool cut_short = false;
-  if (coordinator) {
-    cut_short = serve(machine, options, model, split, job, *desk, interrupt);
-  } else {
-    Engine::open(machine, model, job, nullptr, nullptr);
-  }
+  keeping_answers(options, [&] {
+    if (coordinator) {
+      cut_short = serve(machine, options, model, split, job, *desk, interrupt);
+    } else {
+      Engine::open(machine, model, job, nullptr, nullptr);
+    }
+  });
   if (trace) trace->finish(true);
   return any_rank(machine.control(), cut_short) ? ExitCode::kInterrupted : ExitCode::kClean;
 }

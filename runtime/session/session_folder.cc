@@ -94,6 +94,16 @@ void drop_generation(const fs::path& session, std::uint64_t generation) {
   remove_generations(session, [&](std::uint64_t other) { return other == generation; });
 }
 
+std::vector<fs::path> missing_parts(const fs::path& session, const SessionIndex& index) {
+  std::vector<fs::path> missing;
+  for (const SessionPart& part : index.parts) {
+    std::error_code unknown;  // what cannot be looked at may be there
+    const fs::path path = part_path(session, index.generation, part.rank);
+    if (!fs::exists(path, unknown) && !unknown) missing.push_back(path);
+  }
+  return missing;
+}
+
 void verify_session(const fs::path& session, const SessionIndex& index) {
   std::optional<std::pair<std::int64_t, std::string>> first;  // page, and what is wrong
   for (const SessionPart& part : index.parts) {

@@ -29,6 +29,10 @@ void commit_session(const std::filesystem::path& session, const SessionIndex& in
 /// Removes what was written of a generation that no index names.
 void drop_generation(const std::filesystem::path& session, std::uint64_t generation);
 
+/// Parts that are not there: without one of them keys and values are of no use, but the tokens are.
+std::vector<std::filesystem::path> missing_parts(const std::filesystem::path& session,
+                                                 const SessionIndex& index);
+
 /// Compares every page with its checksum. Throws DataError that names the first one that differs.
 void verify_session(const std::filesystem::path& session, const SessionIndex& index);
 

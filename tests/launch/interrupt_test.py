@@ -63,12 +63,14 @@ class InterruptTest(unittest.TestCase):
                 self.assertGreaterEqual(shorter, 5)
                 self.assertEqual(text[:shorter], golden["output_text"][:shorter])
 
-    def test_ctrl_c_while_the_prompt_is_awaited(self):
-        with started("--prompt-file", "-") as process:
-            self.assertIn(b"loaded", process.stderr.readline())
-            process.send_signal(signal.SIGINT)
-            process.wait(FAR_TOO_LONG)  # its standard input is still open
-        self.assertEqual(process.returncode, 130)
+    def test_a_signal_while_the_prompt_is_awaited(self):
+        for which, name, code in (signal.SIGINT, b"Ctrl-C", 130), (signal.SIGTERM, b"SIGTERM", 143):
+            with self.subTest(name), started("--prompt-file", "-") as process:
+                self.assertIn(b"loaded", process.stderr.readline())
+                process.send_signal(which)
+                process.wait(FAR_TOO_LONG)  # its standard input is still open
+                self.assertEqual(process.returncode, code)
+                self.assertEqual(process.stderr.read(), b"longspan: ended by " + name + b"\n")
 
     def test_a_killed_rank_ends_the_job(self):
         for victim in (0, 2):

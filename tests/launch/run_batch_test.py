@@ -103,7 +103,8 @@ class AnswersTest(RunBatchTest):
         self.write_many(24)
         expected = self.expected_of_many()
         for policy, words in [(["--degree", "2"], "2 groups of 2 ranks, .*static_sp"),
-                              (["--policy", "replicas"], "4 groups of 1 rank, .*replicas")]:
+                              (["--policy", "replicas"], "4 groups of 1 rank, .*replicas"),
+                              (["--policy", "random_elastic"], "1 group of 4 ranks .random_elastic.")]:
             said = self.run_batch("--seed", "7", "--restart", "--max-num-seqs", "8", *policy, ranks=4)
             self.assertRegex(said, words)
             self.assertEqual(without_time(self.output.read_text()), expected, policy)
@@ -422,6 +423,36 @@ class GoingOnTest(RunBatchTest):
         self.assertEqual(after[1]["response"]["body"]["usage"]["completion_tokens"], 3)
         self.assertEqual(len(after), 2, "the third is gone with its line")
 
+    def test_a_line_that_a_crash_tore_is_answered_again(self):
+        self.write_many(6)
+        expected = self.expected_of_many()
+        self.run_batch("--seed", "7")
+        lines = self.output.read_text().splitlines(keepends=True)
+        lines[2] = lines[2][:50]  # and the next one behind it
+        self.output.write_text("".join(lines))
+        said = self.run_batch("--seed", "7")
+        self.assertIn("1 line of ", said)
+        self.assertIn("2 answered now, 4 before", said)
+        self.assertEqual(without_time(self.output.read_text()), expected)
+        self.assertIn("nothing is left to do", self.run_batch("--seed", "7"))
+
+    def test_a_rank_that_hangs_is_named_once_and_answers_are_kept(self):
+        self.write_many()
+        expected = self.expected_of_many()
+        words = longspan_command.command(
+            self.words("--seed", "7", "--max-num-seqs", "2", "--hang-timeout", "1"), 2)
+        with subprocess.Popen(words, stderr=subprocess.PIPE,
+                              env=longspan_command.environment()) as mpirun:
+            rank_1 = ranks_of(mpirun, 2)[1]
+            self.wait_for_answers(2)
+            os.kill(rank_1, signal.SIGSTOP)
+            said = mpirun.communicate(timeout=FAR_TOO_LONG)[1].decode()
+        self.assertEqual(mpirun.returncode, TEMPORARY, said)
+        self.assertRegex(said, r"longspan: rank 0 on \S+: exchange not done after 1.000 s; .*rank 1 .*; "
+                               r"answers that were written are kept in .*: the same command goes on")
+        self.run_batch("--seed", "7")
+        self.assertEqual(without_time(self.output.read_text()), expected)
+
     def test_failed_lines_are_answered_again_when_asked(self):
         mine = ["--served-model-name", "mine,tiny"]
         self.write(greedy("a", model="yours"), greedy("b", model="mine"))
@@ -461,11 +492,26 @@ class RefusedTest(RunBatchTest):
         self.write(greedy("a"))
         self.refused(NO_INPUT, "none.gguf")
         self.refused(NO_INPUT, "make its folder first", output=self.folder / "none/out.jsonl")
-        self.refused(IO, "Is a directory", output=self.folder)
+        for output in self.folder, "/dev/null", "/dev/stderr":
+            self.refused(USAGE, f"{output} is no regular file; .*: name a file with -o", output=output)
+        self.assertEqual(list(self.folder.glob("*.lock")) + list(pathlib.Path("/dev").glob("*.lock")), [])
         self.refused(USAGE, "both input and output", output=self.input)
         self.output.write_text("precious\n")
         self.refused(BAD_DATA, "line 1 is none that longspan run-batch wrote")
         self.assertEqual(self.output.read_text(), "precious\n")
+        self.input = "/dev/null"
+        self.refused(USAGE, "/dev/null: is no regular file")
+
+    def test_a_disk_with_less_room_is_told_of(self):
+        self.write(greedy("a"))
+        for ranks, each in (0, ""), (2, " for each of 2 ranks"):
+            said = self.run_batch("--kv-disk", str(self.folder), "--kv-disk-bytes", "9000T", ranks=ranks,
+                                  model="none.gguf", code=NO_INPUT)
+            self.assertRegex(said, f"warning: --kv-disk-bytes .*TiB{each}, but {self.folder} has .* free")
+            self.assertEqual(said.count("warning"), 1)
+        said = self.run_batch("--kv-disk", str(self.folder), "--kv-disk-bytes", "1", model="none.gguf",
+                              code=NO_INPUT)
+        self.assertNotIn("warning", said)
 
     def test_a_refusal_under_mpirun_is_one_line(self):
         self.assertEqual(self.run_batch(ranks=2, code=NO_INPUT).count("longspan:"), 1)

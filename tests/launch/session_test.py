@@ -302,6 +302,25 @@ class LookTest(SessionTest):
         for name in self.files():
             self.assertEqual((self.folder / name).stat().st_mode & 0o777, 0o600, name)
 
+    def test_keys_that_are_gone_are_told_of(self):
+        self.generate(*self.prompt, "--max-tokens", "2", ranks=2)
+        parts = [name for name in self.files() if name.endswith(".kv")]
+        gone = "its keys and values are gone: "
+        self.assertNotIn(gone, self.look("list", str(self.folder))[0])
+        (self.folder / parts[1]).unlink()
+        for action, where in ("list", self.folder), ("show", self.file):
+            self.assertIn(f"{gone}{parts[1]} is missing; --recompute", self.look(action, str(where))[0])
+            told = json.loads(self.look(action, str(where), "--json")[0])
+            self.assertEqual(told["missing"], parts[1:])
+        (self.folder / parts[0]).unlink()
+        self.assertIn(f"{gone}{parts[0]} and 1 more are missing", self.look("list", str(self.folder))[0])
+        for ranks in 0, 2:
+            _, said = self.generate("--max-tokens", "1", code=NO_INPUT, ranks=ranks)
+            self.assertRegex(said, f"{gone}.*{parts[0]} is missing; put it back, or let --recompute")
+            self.assertNotIn("loaded", said)
+        self.generate("--max-tokens", "1", "--recompute")
+        self.assertNotIn(gone, self.look("list", str(self.folder))[0])
+
     def test_what_is_no_session(self):
         self.assertIn("No such file", self.look("show", str(self.folder / "none"), code=NO_INPUT)[1])
         self.assertIn("is no session", self.look("verify", self.model, code=BAD_DATA)[1])

@@ -79,6 +79,36 @@ TEST_F(BatchJournalTest, ATornLastLineIsCut) {
   }
 }
 
+TEST_F(BatchJournalTest, ATornLineAmongOthersAnswersNothingAndGoes) {
+  const std::string torn = line(3).substr(0, 20);
+  for (const std::string& before : {std::string(), line(1)}) {
+    for (const std::string& after : {std::string("\n"), line(2), std::string("\n") + line(2)}) {
+      SCOPED_TRACE(before + torn + after);
+      write(before + torn + after);
+      {
+        BatchJournal journal(path_);
+        EXPECT_EQ(journal.torn(), 1u);
+        EXPECT_EQ(journal.before({1, 1}), before.empty() ? Before::kNothing : Before::kAnswered);
+        EXPECT_EQ(journal.before({3, 1}), Before::kNothing);
+        append(journal, 3);
+        EXPECT_EQ(text(), before + torn + after + line(3)) << "until all are answered";
+      }
+      BatchJournal journal(path_);
+      EXPECT_EQ(journal.torn(), 1u);
+      EXPECT_EQ(journal.before({3, 1}), Before::kAnswered);
+      const bool whole_second = after == "\n" + line(2);
+      EXPECT_EQ(journal.put_in_order(3), 0u);
+      EXPECT_EQ(text(), before + (whole_second ? line(2) : "") + line(3));
+    }
+  }
+}
+
+TEST_F(BatchJournalTest, ATornLineGoesWhereAllElseIsInOrder) {
+  write(line(1) + line(2).substr(0, 20) + "\n");
+  EXPECT_EQ(BatchJournal(path_).put_in_order(2), 0u);
+  EXPECT_EQ(text(), line(1));
+}
+
 TEST_F(BatchJournalTest, LinesMayCrossThePiecesThatAreRead) {
   std::string whole;
   for (std::int64_t number = 30'000; number > 0; --number) whole += line(number);
@@ -147,6 +177,17 @@ TEST_F(BatchJournalTest, AForeignFileIsLeftAlone) {
   }
 }
 
+TEST_F(BatchJournalTest, ALineThatIsNoneIsNamedByWhereItIs) {
+  write(line(1) + line(2).substr(0, 20) + "\nhello\n" + line(3));
+  try {
+    BatchJournal{path_};
+    FAIL() << "it was taken";
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("line 3 is none that longspan run-batch wrote"));
+    EXPECT_THAT(error.what(), HasSubstr("take that line out"));
+  }
+}
+
 TEST_F(BatchJournalTest, ADiskThatIsFullLosesNothingThatWasAnswered) {
   BatchJournal journal(path_);
   append(journal, 2);
@@ -177,7 +218,7 @@ TEST_F(BatchJournalTest, WhatCannotBePutInOrderStaysAsItIs) {
 
 TEST_F(BatchJournalTest, WhatCannotBeWrittenToIsRefused) {
   EXPECT_THROW(BatchJournal(directory_ / "none" / "out.jsonl"), MissingInput);
-  EXPECT_THROW(BatchJournal("/dev/null"), IoError);
+  EXPECT_THROW(BatchJournal("/dev/null"), UsageError);
 }
 
 TEST_F(BatchJournalTest, AClearedJournalBeginsAnew) {

@@ -121,6 +121,14 @@ TEST_F(SessionFolderTest, ASaveThatBreaksOffAnywhereLeavesTheOneBefore) {
   EXPECT_EQ(files().size(), 3u);
 }
 
+TEST_F(SessionFolderTest, PartsThatAreGoneAreNamed) {
+  const SessionIndex index = save(5);
+  EXPECT_TRUE(missing_parts(session(), index).empty());
+  const fs::path second = part_path(session(), 5, 1);
+  fs::remove(second);
+  EXPECT_EQ(missing_parts(session(), index), std::vector<fs::path>{second});
+}
+
 TEST_F(SessionFolderTest, AFullDiskIsSaidAndNothingIsLost) {
   const SessionIndex saved = save(5);
   for (std::size_t limit : {0u, 10u, 100u, 700u}) {
