@@ -3,8 +3,7 @@
 //   while it runs   answers in the order they come, each a whole line; on the disk within a second
 //   at the end      the same lines in the order of the input, one for each, put there at once
 //   started again   what a crash cut off is cut, what it tore inside is passed over; every line
-//   says
-//                   which input line it answers
+//                   says which input line it answers
 //
 // So nothing finished is lost, and there is no other file that could contradict this one.
 #pragma once

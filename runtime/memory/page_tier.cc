@@ -29,8 +29,8 @@ PageTier::PageTier(Device& device, std::size_t page_bytes, const TierBuffers& bu
                    std::int64_t places, std::unique_ptr<PageStore> store)
     : memory_(device.allocate_on_host(buffers.all() * page_bytes)),
       kept_(buffers.kept),
-      store_(std::move(store)),
-      written_(places) {
+      places_(places),
+      store_(std::move(store)) {
   expects(store_ ? buffers.to_write > 0 && buffers.to_read > 0 : kept_ == places,
           "a store is reached through buffers, and without one all pages are kept in theirs");
   for (std::int64_t i = 0; i < buffers.all(); ++i) {
@@ -50,6 +50,7 @@ PageTier::~PageTier() {
 }
 
 std::optional<Bytes> PageTier::stage(StorePlace place, std::chrono::nanoseconds most) {
+  expects(place.slot >= 0 && place.slot < places_, "a place of the tier");
   Lock lock(mutex_);
   std::optional<Bytes> page;
   progress_.wait_for(lock, most, [&] {
@@ -85,8 +86,8 @@ void PageTier::lose(StorePlace place) {
 }
 
 void PageTier::lose_now(std::int32_t slot) {
-  lost_.push_back({slot, written_.at(slot)->generation});
-  written_[slot].reset();
+  lost_.push_back({slot, written_.at(slot).generation});
+  written_.erase(slot);
 }
 
 void PageTier::hold(StorePlace place) {
@@ -153,8 +154,9 @@ void PageTier::serve() {
 }
 
 std::optional<PageTier::Written> PageTier::written_to(StorePlace place) const {
-  const std::optional<Written>& written = written_.at(place.slot);
-  return written && written->generation == place.generation ? written : std::nullopt;
+  const auto found = written_.find(place.slot);
+  if (found == written_.end() || found->second.generation != place.generation) return std::nullopt;
+  return found->second;
 }
 
 /// Whether the first one can be read, or there is nothing to read: only the store wants a buffer.
@@ -173,7 +175,7 @@ void PageTier::take_in(Lock& lock) {
   const std::uint32_t crc = crc32c(job.page);
   if (store_) store_->forget(job.place.slot);
   lock.lock();
-  written_.at(job.place.slot) = Written{job.place.generation, crc};
+  written_[job.place.slot] = {job.place.generation, crc};
   if (const auto before = host_.keep(job.place.slot, job.page)) free_.push_back(*before);
 }
 
@@ -195,7 +197,7 @@ void PageTier::look_up(Lock& lock) {
     return;
   }
   if (from_store) free_to_read_.push_back(*page);
-  if (written) written_[slot].reset();
+  if (written) written_.erase(slot);
   if (page && !from_store) free_.push_back(*host_.remove(slot));
   host_.let_go(slot);
   outcomes_.push_back({job.ticket, false, took});

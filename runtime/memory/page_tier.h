@@ -27,6 +27,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include "comm/device.h"
@@ -129,7 +130,7 @@ class PageTier {
   std::optional<Bytes> try_stage(std::int32_t slot);
 
   Buffer memory_;
-  const std::int64_t kept_;
+  const std::int64_t kept_, places_;
   std::unique_ptr<PageStore> store_;  // of the thread
   bool said_damage_ = false;          // likewise
 
@@ -137,7 +138,7 @@ class PageTier {
   std::condition_variable jobs_came_;
   std::condition_variable progress_;
   HostPages host_;
-  std::vector<std::optional<Written>> written_;  // by slot
+  std::unordered_map<std::int32_t, Written> written_;  // by slot, of those that have something
   std::vector<Bytes> free_;
   std::vector<Bytes> free_to_read_;
   std::deque<Write> writes_;
