@@ -11,6 +11,7 @@
 #include <iostream>
 
 #include "comm/error.h"
+#include "comm/file_error.h"
 #include "comm/machine.h"
 #include "comm/str.h"
 #include "launch/commands.h"
@@ -23,10 +24,8 @@ namespace {
 namespace fs = std::filesystem;
 
 [[noreturn]] void refuse_output(const fs::path& path, int error) {
-  const std::string what = str("cannot write {}: {}; name another file with --output",
-                               path.string(), std::strerror(error));
-  if (error == EACCES || error == EPERM || error == EROFS) throw PermissionError(what);
-  throw IoError(what);
+  throw_write_error(error, str("cannot write {}: {}; name another file with --output",
+                               path.string(), std::strerror(error)));
 }
 
 struct Merged {

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "comm/error.h"
+#include "comm/file_error.h"
 #include "comm/host_memory.h"
 #include "comm/str.h"
 #include "launch/progress.h"
@@ -27,9 +28,7 @@ std::string content_of(const std::filesystem::path& file) {
 }
 
 [[noreturn]] void fail_to_write(const std::filesystem::path& file, int error) {
-  const std::string message = str("{}: cannot be written: {}", file.string(), std::strerror(error));
-  if (error == EACCES || error == EPERM || error == EROFS) throw PermissionError(message);
-  throw IoError(message);
+  throw_write_error(error, str("{}: cannot be written: {}", file.string(), std::strerror(error)));
 }
 
 /// By way of a file beside it, so that nobody reads half of it.

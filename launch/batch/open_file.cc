@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "comm/error.h"
+#include "comm/file_error.h"
 #include "comm/file_io.h"
 #include "comm/str.h"
 
@@ -38,9 +39,7 @@ OpenFile& OpenFile::operator=(OpenFile&& other) noexcept {
 }
 
 void OpenFile::fail(std::string_view tried, int error) const {
-  const std::string message = str("{}: {}: {}", path_.string(), tried, std::strerror(error));
-  if (error == EACCES || error == EPERM || error == EROFS) throw PermissionError(message);
-  throw IoError(message);
+  throw_write_error(error, str("{}: {}: {}", path_.string(), tried, std::strerror(error)));
 }
 
 void OpenFile::expect_regular() const {

@@ -7,6 +7,7 @@
 
 #include "attention/strategy_time.h"
 #include "comm/error.h"
+#include "comm/file_error.h"
 #include "comm/str.h"
 #include "launch/bench/attention_cases.h"
 #include "launch/version.h"
@@ -21,11 +22,9 @@ std::ifstream open_rates(const std::filesystem::path& file) {
   errno = 0;
   std::ifstream in(file);
   if (in) return in;
-  const std::string what = str("cannot read the rates in {}: {}; --predict names the file",
-                               file.string(), std::strerror(errno));
-  if (errno == ENOENT || errno == ENOTDIR) throw MissingInput(what);
-  if (errno == EACCES || errno == EPERM) throw PermissionError(what);
-  throw IoError(what);
+  const int error = errno;
+  throw_read_error(error, str("cannot read the rates in {}: {}; --predict names the file",
+                              file.string(), std::strerror(error)));
 }
 
 [[noreturn]] void refuse_rates(const std::filesystem::path& file, const std::string& why) {

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "comm/agreement.h"
+#include "comm/file_error.h"
 #include "comm/str.h"
 #include "launch/bench/attention_prediction.h"
 #include "launch/bench/attention_report.h"
@@ -15,10 +16,8 @@ namespace longspan {
 namespace {
 
 [[noreturn]] void refuse_plot(const std::string& path, int error) {
-  const std::string what =
-      str("cannot write {}: {}; name another file with --plot", path, std::strerror(error));
-  if (error == EACCES || error == EPERM || error == EROFS) throw PermissionError(what);
-  throw IoError(what);
+  throw_write_error(
+      error, str("cannot write {}: {}; name another file with --plot", path, std::strerror(error)));
 }
 
 /// The file of the drawing, opened before minutes are spent on what it shows.

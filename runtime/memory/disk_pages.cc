@@ -8,6 +8,7 @@
 #include <random>
 
 #include "comm/error.h"
+#include "comm/file_error.h"
 #include "comm/file_io.h"
 #include "comm/log.h"
 #include "comm/str.h"
@@ -19,11 +20,8 @@ constexpr std::string_view kRemedy =
     "name a folder on a local disk that exists and that this user may write";
 
 [[noreturn]] void refuse(const std::filesystem::path& folder, int error) {
-  const std::string why = str("{}: evicted pages cannot be kept there: {}; {}", folder.string(),
-                              std::strerror(error), kRemedy);
-  if (error == ENOENT || error == ENOTDIR) throw MissingInput(why);
-  if (error == EACCES || error == EPERM || error == EROFS) throw PermissionError(why);
-  throw IoError(why);
+  throw_read_error(error, str("{}: evicted pages cannot be kept there: {}; {}", folder.string(),
+                              std::strerror(error), kRemedy));
 }
 
 /// A new file of this user alone, without a name.

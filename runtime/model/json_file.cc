@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "comm/error.h"
+#include "comm/file_error.h"
 #include "comm/str.h"
 #include "runtime/model/printable.h"
 
@@ -22,10 +23,7 @@ constexpr std::size_t kMostBytes = 256 << 20;  // the largest tokenizer in use h
 constexpr std::size_t kMostDepth = 32;
 
 [[noreturn]] void fail_to_read(const std::filesystem::path& path, int error) {
-  const std::string message = str("{}: {}", path.string(), std::generic_category().message(error));
-  if (error == ENOENT || error == ENOTDIR) throw MissingInput(message);
-  if (error == EACCES || error == EPERM) throw PermissionError(message);
-  throw IoError(message);
+  throw_read_error(error, str("{}: {}", path.string(), std::generic_category().message(error)));
 }
 
 std::string read_text(const std::filesystem::path& path) {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "comm/error.h"
+#include "comm/file_error.h"
 #include "comm/file_io.h"
 #include "comm/str.h"
 
@@ -18,10 +19,7 @@ namespace longspan {
 namespace {
 
 [[noreturn]] void fail_at(const std::filesystem::path& path, std::string_view tried, int error) {
-  const std::string why = str("{}: {}: {}", path.string(), tried, std::strerror(error));
-  if (error == ENOENT || error == ENOTDIR) throw MissingInput(why);
-  if (error == EACCES || error == EPERM || error == EROFS) throw PermissionError(why);
-  throw IoError(why);
+  throw_read_error(error, str("{}: {}: {}", path.string(), tried, std::strerror(error)));
 }
 
 bool is_out_of_space(int error) { return error == ENOSPC || error == EDQUOT || error == EFBIG; }
