@@ -342,8 +342,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   let_next_kernel_in();
   const auto ring = static_cast<std::uint32_t>(__cvta_generic_to_shared(memory)) +
                     threadIdx.x / kWarp * Shape::kBytes;
-  // The description lies there since before the kernel before began: only the queries and the
-  // latest columns are waited for.
+  // The description was copied right before this kernel, and a copy lets nothing in early, or
+  // before the whole graph: only the queries and the latest columns are waited for.
   Fetcher<kHeadDim> fetcher(work, ring);
   fetcher.fetch_to_l2();
   wait_for_kernel_before();

@@ -33,6 +33,13 @@ void launch_copy(const RowCopy& copy, cudaStream_t stream) {
 /// Rows that lie farther apart are refused (cudaDeviceProp::memPitch of all GPUs there are).
 constexpr std::size_t kMostPitch = (std::size_t{1} << 31) - 1;
 
+/// What is large enough to be sent to as a whole shares no piece of memory with other allocations:
+/// peers map whole pieces, each once.
+std::size_t with_pieces_of_its_own(std::size_t bytes) {
+  constexpr std::size_t kLarge = std::size_t{256} << 10, kPiece = std::size_t{2} << 20;
+  return bytes < kLarge ? bytes : (bytes + kPiece - 1) / kPiece * kPiece;
+}
+
 constexpr int kMajor = CUDART_VERSION / 1000, kMinor = CUDART_VERSION % 1000 / 10;
 
 }  // namespace
@@ -111,7 +118,7 @@ Buffer CudaDevice::allocate(std::size_t bytes) {
   if (bytes == 0) return {};
   cuda_check(cudaSetDevice(ordinal_), str("GPU {}", ordinal_));
   void* memory = nullptr;
-  const cudaError_t code = cudaMalloc(&memory, bytes);
+  const cudaError_t code = cudaMalloc(&memory, with_pieces_of_its_own(bytes));
   if (code == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     std::size_t free = 0, total = 0;

@@ -4,6 +4,9 @@
 //
 //   before   let_next_kernel_in ......... end
 //   early                  launched, reads what nobody writes, wait_for_kernel_before | goes on
+//
+// What nobody writes are weights, and what was copied to the GPU after the kernel before, if there
+// is one, since nothing is let in by a copy: an early kernel may begin to read its description.
 #pragma once
 
 #include <cuda_runtime_api.h>

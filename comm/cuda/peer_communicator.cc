@@ -42,7 +42,7 @@ PeerCommunicator::PeerCommunicator(CudaDevice& gpu, Communicator& control, bool 
       memory_(gpu, control),
       mailbox_(control),
       reach_(static_cast<std::size_t>(size_ - 1),
-             [this](std::size_t peer) { ways_[peer].out->synchronize(); }),
+             [this](std::size_t peer, const GoOn& go_on) { drain(peer, go_on); }),
       progress_(gpu, memory_.words().done),
       releasing_(gpu.new_stream()) {
   for (int peer = 1; peer < size_; ++peer) ways_.push_back({gpu.new_stream(), gpu.new_stream()});
@@ -150,12 +150,12 @@ std::vector<Stream*> PeerCommunicator::move_large(const Event& begin,
   return used;
 }
 
-void PeerCommunicator::push(std::size_t peer, ConstBytes bytes, const PeerMailbox::GoOn& go_on) {
+void PeerCommunicator::push(std::size_t peer, ConstBytes bytes, const GoOn& go_on) {
   Way& way = ways_[peer];
   const PeerLanes& lanes = memory_.lanes()[peer];
   const cudaStream_t out = as_cuda(*way.out).native();
   const std::uint64_t count = ++way.messages_sent;
-  std::byte* const there = reach_.at(peer, mailbox_.take(peer, go_on));
+  std::byte* const there = reach_.at(peer, mailbox_.take(peer, go_on), go_on);
   wait_for_word(out, &lanes.here->message_awaited, count);
   cuda_check(cudaMemcpyAsync(there, bytes.data(), bytes.size(), cudaMemcpyDeviceToDevice, out),
              "sending to a GPU of this host");
@@ -163,7 +163,7 @@ void PeerCommunicator::push(std::size_t peer, ConstBytes bytes, const PeerMailbo
 }
 
 /// Says where the next message lands, and that the memory is free when the stream is there.
-void PeerCommunicator::await(std::size_t peer, Bytes bytes, const PeerMailbox::GoOn& go_on) {
+void PeerCommunicator::await(std::size_t peer, Bytes bytes, const GoOn& go_on) {
   Way& way = ways_[peer];
   mailbox_.post(peer, own_reach_.landing_at(bytes.data()), go_on);
   write_word(as_cuda(*way.in).native(), &memory_.lanes()[peer].there->message_awaited,
@@ -197,6 +197,12 @@ void PeerCommunicator::give_up() {
   } catch (const Error& error) {
     log(LogLevel::kWarning, str("rank {}: giving up an exchange: {}", rank_, error.what()));
   }
+}
+
+/// Until nothing more is on its way to a peer.
+void PeerCommunicator::drain(std::size_t peer, const GoOn& go_on) const {
+  const cudaStream_t out = as_cuda(*ways_[peer].out).native();
+  wait_until([&] { return cudaStreamQuery(out) != cudaErrorNotReady; }, go_on);
 }
 
 bool PeerCommunicator::idle() const {

@@ -60,8 +60,9 @@ class PeerCommunicator final : public GpuCommunicator {
   std::vector<Stream*> move_large(const Event& begin, const std::vector<Send>& sends,
                                   const std::vector<Receive>& receives);
   void take_turn(CudaStream& stream);
-  void push(std::size_t peer, ConstBytes bytes, const PeerMailbox::GoOn& go_on);
-  void await(std::size_t peer, Bytes bytes, const PeerMailbox::GoOn& go_on);
+  void push(std::size_t peer, ConstBytes bytes, const GoOn& go_on);
+  void await(std::size_t peer, Bytes bytes, const GoOn& go_on);
+  void drain(std::size_t peer, const GoOn& go_on) const;
   void receive(std::size_t peer);
   void give_up();
   bool idle() const;

@@ -7,9 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
-#include <thread>
 
 #include "comm/agreement.h"
 #include "comm/cuda/peer_start.h"
@@ -21,22 +19,6 @@ namespace {
 
 constexpr std::uint64_t kEntries = 64;
 constexpr std::size_t kNameBytes = 64;
-/// Others are usually microseconds away; who waits longer lets them have the core.
-constexpr auto kSoon = std::chrono::microseconds(200);
-constexpr auto kNap = std::chrono::microseconds(50);
-
-template <typename Condition>
-void wait_until(const Condition& met, const PeerMailbox::GoOn& go_on) {
-  const auto begun = std::chrono::steady_clock::now();
-  while (!met()) {
-    go_on();
-    if (std::chrono::steady_clock::now() - begun < kSoon) {
-      std::this_thread::yield();
-    } else {
-      std::this_thread::sleep_for(kNap);
-    }
-  }
-}
 
 }  // namespace
 

@@ -11,11 +11,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "comm/communicator.h"
+#include "comm/cuda/patient_wait.h"
 
 namespace longspan {
 
@@ -34,9 +34,6 @@ class PeerMailbox {
   ~PeerMailbox();
   PeerMailbox(const PeerMailbox&) = delete;
   PeerMailbox& operator=(const PeerMailbox&) = delete;
-
-  /// Called again and again while waiting; throws to end it.
-  using GoOn = std::function<void()>;
 
   /// `peer`: its place among the other ranks. Waits while it is many landings behind.
   void post(std::size_t peer, const Landing& landing, const GoOn& go_on);

@@ -40,8 +40,7 @@ Landing OwnReach::landing_at(const std::byte* memory) {
   return {.allocation = number, .offset = address - base, .handle = shared->handle};
 }
 
-PeerReach::PeerReach(std::size_t peers, std::function<void(std::size_t)> drain)
-    : drain_(std::move(drain)), mapped_(peers) {}
+PeerReach::PeerReach(std::size_t peers, Drain drain) : drain_(std::move(drain)), mapped_(peers) {}
 
 PeerReach::~PeerReach() {
   for (const std::deque<Mapped>& mapped : mapped_) {
@@ -49,27 +48,27 @@ PeerReach::~PeerReach() {
   }
 }
 
-void PeerReach::leave(std::size_t peer, std::size_t count) {
-  drain_(peer);
+void PeerReach::leave(std::size_t peer, std::size_t count, const GoOn& go_on) {
+  drain_(peer, go_on);
   for (std::size_t i = 0; i < count; ++i) {
     cuda_check(cudaIpcCloseMemHandle(mapped_[peer].front().memory), "leaving a peer's memory");
     mapped_[peer].pop_front();
   }
 }
 
-std::byte* PeerReach::at(std::size_t peer, const Landing& landing) {
+std::byte* PeerReach::at(std::size_t peer, const Landing& landing, const GoOn& go_on) {
   std::deque<Mapped>& mapped = mapped_[peer];
   const auto found = std::ranges::find(mapped, landing.allocation, &Mapped::allocation);
   if (found != mapped.end()) return found->memory + landing.offset;
-  if (mapped.size() == kMostMapped) leave(peer, 1);
+  if (mapped.size() == kMostMapped) leave(peer, 1, go_on);
   void* memory = nullptr;
   cudaError_t opened =
       cudaIpcOpenMemHandle(&memory, landing.handle, cudaIpcMemLazyEnablePeerAccess);
   if (opened == cudaErrorAlreadyMapped && !mapped.empty()) {
-    // CUDA puts small allocations into one piece of memory, which can be mapped once: for another
-    // allocation, which may be gone.
+    // A piece of memory can be mapped once, and this one is, for an allocation that is gone, or for
+    // a small neighbour where ranks share a GPU.
     static_cast<void>(cudaGetLastError());
-    leave(peer, mapped.size());
+    leave(peer, mapped.size(), go_on);
     opened = cudaIpcOpenMemHandle(&memory, landing.handle, cudaIpcMemLazyEnablePeerAccess);
   }
   cuda_check(opened, "reaching the memory of a peer's message");

@@ -30,8 +30,10 @@ class OwnReach {
 
 class PeerReach {
  public:
-  /// `drain`: waits until nothing uses the memory of a peer any more.
-  PeerReach(std::size_t peers, std::function<void(std::size_t peer)> drain);
+  /// Waits until nothing uses the memory of a peer any more.
+  using Drain = std::function<void(std::size_t peer, const GoOn& go_on)>;
+
+  PeerReach(std::size_t peers, Drain drain);
   /// Nothing uses the memory any more.
   ~PeerReach();
   PeerReach(const PeerReach&) = delete;
@@ -39,7 +41,7 @@ class PeerReach {
 
   /// Where the landing of a peer is here. Beyond a few allocations the one that was mapped first
   /// goes.
-  std::byte* at(std::size_t peer, const Landing& landing);
+  std::byte* at(std::size_t peer, const Landing& landing, const GoOn& go_on);
 
  private:
   struct Mapped {
@@ -48,9 +50,9 @@ class PeerReach {
   };
 
   /// The `count` allocations of a peer that were mapped first.
-  void leave(std::size_t peer, std::size_t count);
+  void leave(std::size_t peer, std::size_t count, const GoOn& go_on);
 
-  const std::function<void(std::size_t)> drain_;
+  const Drain drain_;
   std::vector<std::deque<Mapped>> mapped_;  // by peer
 };
 

@@ -25,7 +25,8 @@ void ModelOps::feed_forward(Stream& stream, const float* x, std::int64_t rows,
     normed_matmul(stream, x, rows, layer.norm, whole(layer.gate_up), memory.normed, memory.gate_up);
     glu(stream, memory.gate_up, rows, layer.columns.count, layer.activation, memory.active);
   } else {
-    normed_matmul(stream, x, rows, layer.norm, layer.gate(), memory.normed, memory.gate_up);
+    rms_norm(stream, x, rows, layer.norm, memory.normed);
+    matmul_slice(stream, memory.normed, rows, layer.gate(), memory.gate_up, Output::kOverwrite);
     matmul_slice(stream, memory.normed, rows, layer.up(), memory.gate_up + values,
                  Output::kOverwrite);
     // Gates of all rows, then their ups: value by value that is one long row.

@@ -169,7 +169,7 @@ class ModelOps {
     matmul_slice(stream, x, rows, whole(w), out, output);
   }
   /// rms_norm(), then matmul_slice() of all inputs: out = norm(x) w^T. `normed`: memory for rows as
-  /// wide as x.
+  /// wide as x, which are left there in the device's own form.
   virtual void normed_matmul(Stream& stream, const float* x /*(rows, hidden)*/, std::int64_t rows,
                              const NormWeight& norm, const MatrixSlice& w, float* normed,
                              float* out /*(rows, w.outputs.count)*/);

@@ -228,13 +228,6 @@ struct OnednnMatmul::State {
 OnednnMatmul::OnednnMatmul(bool own_bfloat16) : state_(std::make_unique<State>(own_bfloat16)) {}
 OnednnMatmul::~OnednnMatmul() = default;
 
-void OnednnMatmul::multiply(const float* x, std::int64_t rows, const PackedMatrix& w, float* out,
-                            Output output) {
-  if (rows == 0) return;
-  const auto& layout = static_cast<const OnednnLayout&>(*w.layout);
-  state_->run_piece(layout, x, rows, layout.whole(), w.data, out, output);
-}
-
 void OnednnMatmul::multiply(const float* x, std::int64_t rows, const MatrixSlice& w, float* out,
                             Output output) {
   const auto& layout = static_cast<const OnednnLayout&>(*w.matrix.layout);

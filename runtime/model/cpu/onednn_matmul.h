@@ -32,12 +32,9 @@ class OnednnMatmul {
   explicit OnednnMatmul(bool own_bfloat16 = false);
   ~OnednnMatmul();
 
-  /// out = x w^T, or out += x w^T, on the calling thread and its OpenMP team. `w` is in a layout of
-  /// new_onednn_layout(). May be called by several threads at once.
-  void multiply(const float* x, std::int64_t rows, const PackedMatrix& w, float* out,
-                Output output);
-  /// The same with a slice of w: x (rows, w.inputs.count), out (rows, w.outputs.count). Without
-  /// outputs it does nothing.
+  /// out = x w^T, or out += x w^T, on the calling thread and its OpenMP team: x (rows,
+  /// w.inputs.count), out (rows, w.outputs.count). `w` is in a layout of new_onednn_layout();
+  /// without outputs nothing is done. May be called by several threads at once.
   void multiply(const float* x, std::int64_t rows, const MatrixSlice& w, float* out, Output output);
 
  private:

@@ -173,9 +173,11 @@ class CudaModelOps final : public ModelOps {
     CudaStream& to = native(stream);
     std::erase_if(targets, [](const KvTarget& target) { return target.rows == 0; });
     std::size_t room = Descriptors::room<KvTarget>(std::ssize(targets));
+    std::int64_t most_rows = 0;
     for (const KvTarget& target : targets) {
       expects(!has_scales(target.to.type), "rows are not stored into int8");
       room += Descriptors::room<std::int32_t>(std::ssize(pages_of(target)));
+      most_rows = std::max(most_rows, target.rows);
     }
     Descriptors& descriptors = descriptors_.take(room, to);
     for (KvTarget& target : targets) {
@@ -185,7 +187,7 @@ class CudaModelOps final : public ModelOps {
     }
     const KvTarget* there = descriptors.add(std::span<const KvTarget>(targets));
     descriptors_.enqueue(descriptors, to, [&] {
-      to.launch<launch_turn_and_store>(rows, q_out, there, std::ssize(targets));
+      to.launch<launch_turn_and_store>(rows, q_out, there, std::ssize(targets), most_rows);
     });
   }
 

@@ -134,12 +134,22 @@ __global__ void angles_kernel(RopeAngles work) {
   }
 }
 
+/// Some blocks of a grid: this one is `index` of `count`.
+struct BlockOf {
+  unsigned index, count;
+
+  /// The block's warps and those of the others take items in turn.
+  __device__ std::int64_t first_item() const {
+    return std::int64_t{index} * kWarps + threadIdx.x / kWarp;
+  }
+  __device__ std::int64_t step() const { return std::int64_t{count} * kWarps; }
+};
+
 /// A warp per query head of a row.
-__device__ void turn_queries(const QkvRows& rows, const RowShape& shape, float* q_out) {
+__device__ void turn_queries(const QkvRows& rows, const RowShape& shape, float* q_out,
+                             const BlockOf& block) {
   const int heads = rows.heads.query_heads;
-  const std::int64_t step = std::int64_t{gridDim.x} * kWarps;
-  for (std::int64_t item = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
-       item < rows.rows * heads; item += step) {
+  for (std::int64_t item = block.first_item(); item < rows.rows * heads; item += block.step()) {
     const std::int64_t row = item / heads;
     Head head = load_head(rows, shape, row, static_cast<int>(item % heads) * shape.dim);
     norm_head(head, rows.query_norm, shape);
@@ -149,11 +159,10 @@ __device__ void turn_queries(const QkvRows& rows, const RowShape& shape, float* 
 }
 
 /// A warp per KV head of a row.
-__device__ void store_kv(const QkvRows& rows, const RowShape& shape, const KvTarget& target) {
+__device__ void store_kv(const QkvRows& rows, const RowShape& shape, const KvTarget& target,
+                         const BlockOf& block) {
   const int heads = rows.heads.kv_heads;
-  const std::int64_t step = std::int64_t{gridDim.x} * kWarps;
-  for (std::int64_t item = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
-       item < target.rows * heads; item += step) {
+  for (std::int64_t item = block.first_item(); item < target.rows * heads; item += block.step()) {
     const std::int64_t row = target.row0 + item / heads;
     const int kv_head = static_cast<int>(item % heads);
     const int k = (rows.heads.query_heads + kv_head) * shape.dim;
@@ -167,15 +176,18 @@ __device__ void store_kv(const QkvRows& rows, const RowShape& shape, const KvTar
   }
 }
 
-/// In the grid's y the queries come first, then the targets.
-__global__ void turn_and_store_kernel(QkvRows rows, float* q_out, const KvTarget* targets,
-                                      std::int64_t count) {
+/// The first `turning` blocks turn queries; of the others `storing` at a time share a target.
+__global__ void turn_and_store_kernel(QkvRows rows, float* q_out, unsigned turning,
+                                      const KvTarget* targets, std::int64_t count,
+                                      unsigned storing) {
   let_next_kernel_in();
   wait_for_kernel_before();
   const RowShape shape(rows);
-  if (blockIdx.y == 0) return turn_queries(rows, shape, q_out);
-  for (std::int64_t index = blockIdx.y - 1; index < count; index += gridDim.y - 1) {
-    store_kv(rows, shape, targets[index]);
+  if (blockIdx.x < turning) return turn_queries(rows, shape, q_out, {blockIdx.x, turning});
+  const unsigned block = blockIdx.x - turning;
+  const unsigned at_once = (gridDim.x - turning) / storing;
+  for (std::int64_t index = block / storing; index < count; index += at_once) {
+    store_kv(rows, shape, targets[index], {block % storing, storing});
   }
 }
 
@@ -188,14 +200,19 @@ void launch_rope_angles(const RopeAngles& work, cudaStream_t stream) {
 }
 
 void launch_turn_and_store(const QkvRows& rows, float* q_out, const KvTarget* targets,
-                           std::int64_t count, cudaStream_t stream) {
+                           std::int64_t count, std::int64_t most_rows, cudaStream_t stream) {
   if (rows.rows == 0) return;
-  constexpr std::int64_t kMostY = 65534;
-  constexpr unsigned kMostX = 2048;  // fill a GPU; blocks of short targets have nothing to do
-  const dim3 grid(std::min(blocks_for(rows.rows * rows.heads.query_heads, kWarps), kMostX),
-                  static_cast<unsigned>(1 + std::min(count, kMostY)));
-  launch_early({.grid = grid, .threads = kThreads, .stream = stream}, turn_and_store_kernel,
-               "turning queries and storing keys and values", rows, q_out, targets, count);
+  constexpr unsigned kMost = 2048;  // fill a GPU
+  constexpr std::int64_t kMostTargets = 65536;
+  const auto blocks = [&](std::int64_t items) {
+    return std::min(blocks_for(items, kWarps), kMost);
+  };
+  const unsigned turning = blocks(rows.rows * rows.heads.query_heads);
+  const unsigned storing = std::max(1U, blocks(most_rows * rows.heads.kv_heads));
+  const unsigned all = turning + storing * static_cast<unsigned>(std::min(count, kMostTargets));
+  launch_early({.grid = dim3(all), .threads = kThreads, .stream = stream}, turn_and_store_kernel,
+               "turning queries and storing keys and values", rows, q_out, turning, targets, count,
+               storing);
 }
 
 }  // namespace longspan

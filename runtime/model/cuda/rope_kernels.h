@@ -22,9 +22,9 @@ struct RopeAngles {
 
 void launch_rope_angles(const RopeAngles& work, cudaStream_t stream);
 
-/// q_out (rows, query_heads, head_dim), `targets` (count) and their tables are on the GPU. Views
-/// are float32, float16 or bfloat16.
+/// q_out (rows, query_heads, head_dim), `targets` (count) and their tables are on the GPU;
+/// `most_rows`: of the longest target. Views are float32, float16 or bfloat16.
 void launch_turn_and_store(const QkvRows& rows, float* q_out, const KvTarget* targets,
-                           std::int64_t count, cudaStream_t stream);
+                           std::int64_t count, std::int64_t most_rows, cudaStream_t stream);
 
 }  // namespace longspan

@@ -68,8 +68,8 @@ TEST_F(BatchInputTest, TheDigestIsOfTheText) {
 
 TEST_F(BatchInputTest, WhatCannotBeReadAgainIsRefused) {
   EXPECT_THROW(BatchInput((directory_ / "none").string()), MissingInput);
-  EXPECT_THROW(BatchInput("/dev/null"), IoError);
-  EXPECT_THROW(BatchInput{directory_.path().string()}, IoError);
+  EXPECT_THROW(BatchInput("/dev/null"), UsageError);
+  EXPECT_THROW(BatchInput{directory_.path().string()}, UsageError);
 }
 
 }  // namespace

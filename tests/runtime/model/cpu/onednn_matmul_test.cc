@@ -75,12 +75,12 @@ void expect_product(OnednnMatmul& matmul, const Packed& packed, int rows) {
   const auto x = test::random_values(1ULL * rows * k, rows);
   const std::vector<double> expected = packed.times(x, rows);
   std::vector<float> out(expected.size(), NAN);  // must be written, not added to
-  matmul.multiply(x.data(), rows, matrix, out.data(), Output::kOverwrite);
+  matmul.multiply(x.data(), rows, whole(matrix), out.data(), Output::kOverwrite);
   const double tolerance = 1e-6 * std::sqrt(k) + 1e-6;
   for (std::size_t i = 0; i < out.size(); ++i) {
     ASSERT_NEAR(out[i], expected[i], tolerance) << rows << " x " << k << " x " << n << " at " << i;
   }
-  matmul.multiply(x.data(), rows, matrix, out.data(), Output::kAccumulate);
+  matmul.multiply(x.data(), rows, whole(matrix), out.data(), Output::kAccumulate);
   for (std::size_t i = 0; i < out.size(); ++i) {
     ASSERT_NEAR(out[i], 2 * expected[i], 2 * tolerance) << rows << " rows, accumulated";
   }
@@ -129,7 +129,7 @@ TEST(OnednnMatmulTest, AMatrixOfSeveralPanelsIsPackedWhole) {
 TEST(OnednnMatmulTest, NoRowsAreNoWork) {
   OnednnMatmul matmul;
   const Packed packed(8, 8, 1);
-  matmul.multiply(nullptr, 0, packed.matrix(), nullptr, Output::kOverwrite);
+  matmul.multiply(nullptr, 0, whole(packed.matrix()), nullptr, Output::kOverwrite);
 }
 
 TEST(OnednnMatmulTest, ShapesThatLeftTheCacheComeBackRight) {
@@ -276,7 +276,7 @@ TEST(OnednnMatmulTest, EveryTeamGivesARowTheSameBits) {
       const auto product = [&](int threads) {
         omp_set_num_threads(threads);
         std::vector<float> out(rows * outputs, NAN);
-        matmul.multiply(x.data(), rows, packed.matrix(), out.data(), Output::kOverwrite);
+        matmul.multiply(x.data(), rows, whole(packed.matrix()), out.data(), Output::kOverwrite);
         return out;
       };
       const auto alone = product(1);

@@ -604,6 +604,7 @@ TEST_F(CudaModelOpsTest, AFeedForwardIsItsStepsOneByOne) {
                                             {3, 40, 24},
                                             {5, 7, 8},
                                             {5, 8, 7},
+                                            {5, 64, 172},
                                             {4, 264, 1000},
                                             {130, 256, 72}}) {
       for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
