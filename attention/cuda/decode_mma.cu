@@ -143,8 +143,8 @@ class Fetcher {
 #pragma unroll 1
     for (std::int32_t first = 0; first < kTilesToL2 * kTileColumns; first += kTileColumns) {
       if (first + lane_ % kTileColumns >= left_) break;
+      if (first > 0) finder.find(column_ + first);
       fetch_to_l2(lane_ < kTileColumns ? finder.k : finder.v);
-      finder.find(min(column_ + first + kTileColumns, last_));
     }
   }
 

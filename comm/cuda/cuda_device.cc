@@ -5,6 +5,7 @@
 
 #include "comm/cuda/cuda_check.h"
 #include "comm/cuda/cuda_stream.h"
+#include "comm/cuda/peer_lane.h"
 #include "comm/cuda/pinned_memory.h"
 #include "comm/error.h"
 #include "comm/host_memory.h"
@@ -33,11 +34,11 @@ void launch_copy(const RowCopy& copy, cudaStream_t stream) {
 /// Rows that lie farther apart are refused (cudaDeviceProp::memPitch of all GPUs there are).
 constexpr std::size_t kMostPitch = (std::size_t{1} << 31) - 1;
 
-/// What is large enough to be sent to as a whole shares no piece of memory with other allocations:
-/// peers map whole pieces, each once.
+/// What large messages may land in shares no piece of memory with other allocations: peers map
+/// whole pieces, each once.
 std::size_t with_pieces_of_its_own(std::size_t bytes) {
-  constexpr std::size_t kLarge = std::size_t{256} << 10, kPiece = std::size_t{2} << 20;
-  return bytes < kLarge ? bytes : (bytes + kPiece - 1) / kPiece * kPiece;
+  constexpr std::size_t kPiece = std::size_t{2} << 20;
+  return bytes <= PeerLane::kMostOfSmall ? bytes : (bytes + kPiece - 1) / kPiece * kPiece;
 }
 
 constexpr int kMajor = CUDART_VERSION / 1000, kMinor = CUDART_VERSION % 1000 / 10;

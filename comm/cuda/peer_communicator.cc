@@ -16,8 +16,6 @@
 namespace longspan {
 namespace {
 
-/// Up to here a kernel's stores are done before a copy engine has begun.
-constexpr std::size_t kSmall = 16 * PeerLane::kPartBytes;
 /// More than any count of messages, and as far from all of them as the cyclic comparison allows.
 constexpr std::uint64_t kReleased = std::uint64_t{1} << 62;
 
@@ -76,7 +74,9 @@ GpuCommunicator::ProgressOfLaunch PeerCommunicator::enqueue(CudaStream& stream,
   return [before, behind = stream.record()] { return ExchangeWatch::between(before, behind); };
 }
 
-bool PeerCommunicator::is_small(std::size_t bytes) const { return !shared_ && bytes <= kSmall; }
+bool PeerCommunicator::is_small(std::size_t bytes) const {
+  return !shared_ && bytes <= PeerLane::kMostOfSmall;
+}
 
 std::uint64_t PeerCommunicator::move_small(CudaStream& stream, const std::vector<Send>& sends,
                                            const std::vector<Receive>& receives) {

@@ -25,6 +25,8 @@ namespace longspan {
 struct PeerLane {
   static constexpr std::size_t kPartBytes = std::size_t{16} << 10;
   static constexpr std::uint64_t kParts = 64;
+  /// Of a small message: up to here a kernel's stores are done before a copy engine has begun.
+  static constexpr std::size_t kMostOfSmall = 16 * kPartBytes;
 
   // The peer's to write: what it has sent, and what it has taken, or waits for, of what is sent to
   // it.

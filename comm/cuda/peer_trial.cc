@@ -23,8 +23,8 @@ constexpr std::size_t kSizes[] = {1,
                                   48,
                                   PeerLane::kPartBytes,
                                   PeerLane::kPartBytes + 1,
-                                  16 * PeerLane::kPartBytes,
-                                  16 * PeerLane::kPartBytes + 1,
+                                  PeerLane::kMostOfSmall,
+                                  PeerLane::kMostOfSmall + 1,
                                   kLarge / 4 + 5};
 constexpr Patience kPatience{std::chrono::seconds(30)};
 

@@ -12,29 +12,22 @@ namespace {
 
 constexpr auto kPatience = std::chrono::seconds(5);
 
-/// Before there is a lock beside it: a pipe, a device or a folder cannot be gone on with or put in
-/// order.
-void expect_file(const std::string& output) {
-  struct stat out = {};
-  if (stat(output.c_str(), &out) != 0 || S_ISREG(out.st_mode)) return;
-  throw UsageError(
-      str("{} is no regular file; a batch goes on from its output and puts it in order: name a "
-          "file with -o, and read that when the run is over",
-          output));
-}
-
-/// As the file itself is named, so that two names of one output have one lock.
+/// As the file itself is named, so that two names of one output have one lock. What is there and
+/// cannot be gone on with, or put in order, is refused before there is a lock beside it.
 std::filesystem::path real_output(const RunBatchOptions& options, const OpenFile& input) {
   std::error_code unknown;
   auto path = std::filesystem::weakly_canonical(options.output, unknown);
   if (unknown) path = options.output;
   struct stat in = {}, out = {};
-  if (fstat(input.descriptor(), &in) == 0 && stat(path.c_str(), &out) == 0 &&
-      in.st_dev == out.st_dev && in.st_ino == out.st_ino) {
+  if (stat(options.output.c_str(), &out) != 0) return path;
+  if (fstat(input.descriptor(), &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino) {
     throw UsageError(str("{} is both input and output; name another -o", options.output));
   }
-  expect_file(options.output);
-  return path;
+  if (S_ISREG(out.st_mode)) return path;
+  throw UsageError(
+      str("{} is no regular file; a batch goes on from its output and puts it in order: name a "
+          "file with -o, and read that when the run is over",
+          options.output));
 }
 
 std::filesystem::path beside(const std::filesystem::path& output, const char* ending) {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <numeric>
 #include <random>
-#include <span>
 
+#include "attention/random_values.h"
 #include "comm/error.h"
 
 namespace longspan {
@@ -23,8 +23,13 @@ AttentionWorkload::AttentionWorkload(Device& device, AttentionKernels& kernels, 
   expects(page.layers == 1 && !has_scales(page.type), "pages of one layer, of values alone");
   std::iota(slots_.begin(), slots_.end(), 0);
   std::ranges::shuffle(slots_, std::mt19937(1));
-  fill({static_cast<std::byte*>(pool_.layer(0).k), pages * page.page_bytes()}, page.type);
-  for (const Buffer* buffer : {&q_, &acc_, &m_, &l_}) fill(buffer->bytes(), KvType::kFloat32);
+  constexpr std::uint32_t kSeed = 2;
+  fill_randomly(device, *compute_,
+                {static_cast<std::byte*>(pool_.layer(0).k), pages * page.page_bytes()}, kSeed,
+                page.type);
+  for (const Buffer* buffer : {&q_, &acc_, &m_, &l_}) {
+    fill_randomly(device, *compute_, buffer->bytes(), kSeed);
+  }
 }
 
 std::int64_t AttentionWorkload::memory_bytes(std::int64_t rows, std::int64_t pages,
@@ -32,21 +37,6 @@ std::int64_t AttentionWorkload::memory_bytes(std::int64_t rows, std::int64_t pag
   const std::int64_t row_values = 2 * (query_values(page.heads) + page.heads.query_heads);
   return pages * static_cast<std::int64_t>(page.page_bytes()) +
          rows * row_values * static_cast<std::int64_t>(sizeof(float));
-}
-
-/// Random, for zeros are faster than what a model computes; the same again after 2^18 values.
-void AttentionWorkload::fill(Bytes memory, KvType type) {
-  std::vector<float> values((1 << 18) + 3);
-  std::minstd_rand random(2);
-  std::uniform_real_distribution<float> uniform(-1, 1);
-  std::ranges::generate(values, [&] { return uniform(random); });
-  std::vector<std::byte> bytes(values.size() * value_bytes(type));
-  narrow(type, values.data(), std::ssize(values), bytes.data());
-  for (std::size_t at = 0; at < memory.size(); at += bytes.size()) {
-    const std::size_t size = std::min(bytes.size(), memory.size() - at);
-    device_.copy(*compute_, memory.subspan(at, size), std::span(bytes).first(size));
-  }
-  compute_->synchronize();
 }
 
 void AttentionWorkload::write_own_keys(PrefillAttention& attention, const SplitChunk& chunk) {

@@ -34,8 +34,6 @@ class AttentionWorkload {
   void decode_own(const DecodeBatch& batch);
 
  private:
-  void fill(Bytes memory, KvType type);
-
   Device& device_;
   AttentionKernels& kernels_;
   KvPagePool pool_;

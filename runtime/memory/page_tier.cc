@@ -96,6 +96,7 @@ void PageTier::hold(StorePlace place) {
 }
 
 void PageTier::read(std::int64_t ticket, StorePlace place) {
+  expects(place.slot >= 0 && place.slot < places_, "a place of the tier");
   {
     const std::lock_guard lock(mutex_);
     reads_.push_back({ticket, place});

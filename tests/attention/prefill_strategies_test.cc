@@ -133,8 +133,9 @@ double prefill(const Case& c, const RandomSequence& sequence, Communicator& comm
   Group group = everyone(communicator, c.ranks);
   const std::vector<int> owners = c.page_owners();
   PagedRank rank(c.shape, c.page_tokens, static_cast<int>(owners.size()), c.kv_type, kLayers);
-  if (c.narrow_columns)
+  if (c.narrow_columns) {
     rank.kernels = std::make_unique<test::NarrowColumns>(std::move(rank.kernels));
+  }
   PrefillStrategies strategies(rank.device, *rank.kernels, c.limits(), {c.plan});
   PrefillAttention& attention = strategies.use(c.plan.strategy);
   const auto storage = test::storage_on(group.rank(), c.page_tokens, owners);
