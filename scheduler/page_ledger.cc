@@ -16,7 +16,8 @@ PageLedger::PageLedger(const LedgerOptions& options)
       headroom_(options.headroom),
       slots_(options.capacity),
       index_(slots_.owners()),
-      tier_(options.tier) {
+      tier_(options.tier),
+      shared_(options.capacity.size()) {
   if (page_tokens_ < 1 || headroom_ < 0) throw std::logic_error("a page holds a token at least");
   slots_at_start_ = slots_.total_capacity();
 }
@@ -36,9 +37,9 @@ StartAnswer PageLedger::start(const MemoryNeed& need, std::span<const PageHash> 
     throw std::logic_error("a request computes its prompt, of one token at least");
   }
   Request fresh{.worst_pages = pages_for(need.worst_tokens, page_tokens_)};
-  StartAnswer answer = promise_to(need.id, fresh.promised());
-  if (answer.verdict != StartAnswer::Verdict::kStarted) return answer;
   fresh.pages = longest_hit(hashes, need.prompt_tokens, prefer);
+  StartAnswer answer = promise_to(need.id, fresh.promised(), in_use(fresh.pages));
+  if (answer.verdict != StartAnswer::Verdict::kStarted) return answer;
   for (const PageRef page : fresh.pages) refer(page);
   fresh.computed = answer.hit_tokens = std::ssize(fresh.pages) * page_tokens_;
   promised_ += fresh.promised();
@@ -54,7 +55,8 @@ StartAnswer PageLedger::fork(RequestId parent, RequestId child, std::int64_t wor
   fresh.pages.assign(from.pages.begin(), from.pages.begin() + full);
   if (full * page_tokens_ < from.computed) fresh.tail = from.tail ? *from.tail : from.pages[full];
 
-  StartAnswer answer = promise_to(child, fresh.promised());
+  const std::int64_t shared = full + (fresh.tail ? 1 : 0);
+  StartAnswer answer = promise_to(child, fresh.promised(), shared);
   if (answer.verdict != StartAnswer::Verdict::kStarted) return answer;
   for (const PageRef page : fresh.pages) refer(page);
   if (fresh.tail) refer(*fresh.tail);
@@ -64,7 +66,12 @@ StartAnswer PageLedger::fork(RequestId parent, RequestId child, std::int64_t wor
   return answer;
 }
 
-StartAnswer PageLedger::promise_to(RequestId id, std::int64_t pages) const {
+std::int64_t PageLedger::in_use(std::span<const PageRef> pages) const {
+  return std::ranges::count_if(pages, [&](PageRef page) { return slots_.at(page).refs > 0; });
+}
+
+/// `shared`: of the pages, those that others have, to whom they are promised already.
+StartAnswer PageLedger::promise_to(RequestId id, std::int64_t pages, std::int64_t shared) const {
   using enum StartAnswer::Verdict;
   if (runs(id)) throw std::logic_error("request " + std::to_string(id) + " has started already");
   StartAnswer answer{.worst_pages = pages, .pool = promise()};
@@ -72,7 +79,7 @@ StartAnswer PageLedger::promise_to(RequestId id, std::int64_t pages) const {
   if (pages > answer.pool_at_full_strength) {
     answer.verdict = kNever;
   } else {
-    answer.verdict = answer.pool.fits(pages) ? kStarted : kNotNow;
+    answer.verdict = answer.pool.fits(pages - shared) ? kStarted : kNotNow;
   }
   return answer;
 }
@@ -215,10 +222,16 @@ void PageLedger::refer(PageRef page) {
     referred.state = kLive;
     ++referred.refs;
   });
+  const std::int32_t refs = slots_.at(page).refs;
+  shared_again_ += refs > 1;
+  shared_[page.owner] += refs == 2;
 }
 
 void PageLedger::let_go(PageRef page) {
-  if (slots_.at(page).refs > 1) {
+  const std::int32_t refs = slots_.at(page).refs;
+  shared_again_ -= refs > 1;
+  shared_[page.owner] -= refs == 2;
+  if (refs > 1) {
     slots_.update(page, [](Page& shared) { --shared.refs; });
   } else if (slots_.at(page).indexed) {
     slots_.update(page, [&](Page& cached) {
@@ -316,7 +329,7 @@ void PageLedger::trim() {
 PoolPromise PageLedger::promise() const {
   return {.capacity = slots_.total_capacity(),
           .headroom = headroom_,
-          .promised = promised_,
+          .promised = promised_ - shared_again_,
           .pinned = slots_.total().pinned};
 }
 

@@ -11,7 +11,8 @@
 // no message here, and the same calls give the same pages. Policies decide which owner a page comes
 // from; that it can be had is the ledger's promise:
 //
-//   sum over started requests of their worst case + pinned <= capacity - headroom
+//   sum over started requests of their worst case, what they share once, + pinned
+//     <= capacity - headroom
 //
 // While that holds, a granted page is found for every request until it has its worst case, if only
 // the caller lets it come from any owner: a free one, else a cached page is evicted.
@@ -91,7 +92,8 @@ class PageLedger {
   /// come first in `prefer`. Who starts gives the hashes of as many of them as it wants.
   std::vector<PageRef> longest_hit(std::span<const PageHash> hashes, std::int64_t prompt_tokens,
                                    std::span<const int> prefer) const;
-  /// Promises a request its worst case and gives it the pages of longest_hit().
+  /// Promises a request its worst case, but for what others have of it, and gives it the pages of
+  /// longest_hit().
   StartAnswer start(const MemoryNeed& need, std::span<const PageHash> hashes = {},
                     std::span<const int> prefer = {});
   /// Starts `child` with all that `parent` has computed: full pages are shared, and of a page that
@@ -193,6 +195,8 @@ class PageLedger {
   /// Pages that a grant could take from `owner`: free or to be evicted.
   std::int64_t available(int owner) const { return slots_.room(owner) + index_.idle(owner); }
   const PageCounts& counts(int owner) const { return slots_.counts(owner); }
+  /// Pages of `owner` that several requests have.
+  std::int64_t shared(int owner) const { return shared_.at(owner); }
   /// Of all owners.
   const PageCounts& counts() const { return slots_.total(); }
   /// The page, null when `ref` is not current.
@@ -218,7 +222,9 @@ class PageLedger {
 
   Request& request(RequestId id);
   const Request& request(RequestId id) const;
-  StartAnswer promise_to(RequestId id, std::int64_t pages) const;
+  /// How many of `pages` requests have.
+  std::int64_t in_use(std::span<const PageRef> pages) const;
+  StartAnswer promise_to(RequestId id, std::int64_t pages, std::int64_t shared) const;
   void open_page(PageRef page, std::int64_t number, std::int64_t filled);
   void index_full(const Request& request, std::int64_t number, const PageHash& hash);
 
@@ -252,7 +258,9 @@ class PageLedger {
   std::vector<SpilledPage> spilled_;
   std::map<RequestId, Request> requests_;
   std::map<LeaseId, PageRef> leases_;
-  std::int64_t promised_ = 0;
+  std::int64_t promised_ = 0;         // to each request by itself
+  std::int64_t shared_again_ = 0;     // references to pages but the first of each
+  std::vector<std::int64_t> shared_;  // by owner, pages that several requests have
   LeaseId last_lease_ = 0;
   std::uint64_t uses_ = 0;  // orders `last_used`: this folder has no clock
   std::int64_t stale_messages_ = 0;

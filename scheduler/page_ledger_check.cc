@@ -25,7 +25,7 @@ struct Named {
 
 class PageLedger::Audit {
  public:
-  explicit Audit(const PageLedger& ledger) : ledger_(ledger) {
+  explicit Audit(const PageLedger& ledger) : ledger_(ledger), shared_(ledger.slots_.owners()) {
     for (int owner = 0; owner < ledger.slots_.owners(); ++owner) {
       named_.emplace_back(ledger.slots_.slots(owner));
     }
@@ -110,6 +110,8 @@ class PageLedger::Audit {
              std::to_string(page->leases) + " leases of " + std::to_string(named.refs) + " and " +
              std::to_string(named.leases);
     }
+    again_ += std::max(0, named.refs - 1);
+    shared_[ref.owner] += named.refs > 1;
     const int for_writing = named.grants + named.targets;
     if (for_writing > 1 || (for_writing == 1) != (page->state == kReserved)) {
       return "I1: " + in_words(ref) + " is " + name_of(page->state) + " and promised to " +
@@ -152,6 +154,9 @@ class PageLedger::Audit {
     std::int64_t promised = 0;
     for (const auto& [id, request] : ledger_.requests_) promised += request.promised();
     if (promised != ledger_.promised_) return "I1: the promises do not add up";
+    if (again_ != ledger_.shared_again_ || shared_ != ledger_.shared_) {
+      return "I1: what is shared does not add up";
+    }
     if (ledger_.slots_.total().of_moves > ledger_.headroom_) return "I2: moves exceed the headroom";
     return std::nullopt;
   }
@@ -159,6 +164,8 @@ class PageLedger::Audit {
   const PageLedger& ledger_;
   std::vector<std::vector<Named>> named_;  // by owner and slot
   std::int64_t indexed_ = 0;
+  std::int64_t again_ = 0;
+  std::vector<std::int64_t> shared_;  // by owner
 };
 
 std::optional<std::string> PageLedger::check() const { return Audit(*this).violation(); }

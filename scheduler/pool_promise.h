@@ -3,8 +3,9 @@
 //   capacity  | promised to those that started | pinned |  what may still start  | headroom |
 //                worst case, not what they have   leases      or be cached          moves
 //
-// A shared page is promised to each request that shares it. Promised, every grant can be met: what
-// is not live, granted, pinned or of a move is free or cached, and cached pages can be evicted.
+// A page that several requests have counts once: it stays until the last of them ends. Promised,
+// every grant can be met: what is not live, granted, pinned or of a move is free or cached, and
+// cached pages can be evicted.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,7 @@ namespace longspan {
 struct PoolPromise {
   std::int64_t capacity = 0;  // what can be handed out now
   std::int64_t headroom = 0;  // kept for moves
-  std::int64_t promised = 0;  // the worst cases of all that started
+  std::int64_t promised = 0;  // the worst cases of all that started, what they share once
   std::int64_t pinned = 0;    // kept by leases
 
   std::int64_t left() const { return capacity - headroom - promised - pinned; }

@@ -51,7 +51,6 @@ StepPlanner::StepPlanner(PlannerOptions options)
                .headroom = options_.headroom,
                .tier = options_.tier}),
       unpromised_(options_.capacity),
-      shared_(options_.capacity.size()),
       move_budget_(options_.move_bandwidth, options_.page_bytes),
       copy_time_(options_.copy_time) {}
 
@@ -320,15 +319,28 @@ void StepPlanner::leave(std::deque<Running>& list, std::deque<Running>::iterator
   list.erase(request);
 }
 
-/// All that it has of memory, and was promised.
+/// Ranks with the pages that it has and nobody else, and those that will have the rest of what it
+/// is promised.
+std::vector<int> StepPlanner::own_places(const Running& request) const {
+  const std::span<const PageRef> pages = ledger_.pages(request.shape.id);
+  std::vector<int> places;
+  for (const PageRef page : pages) {
+    if (ledger_.find(page)->refs <= 1) places.push_back(page.owner);
+  }
+  for (std::int64_t page = std::ssize(pages); page < request.promised; ++page) {
+    places.push_back(request.owners[page]);
+  }
+  return places;
+}
+
+/// All that it has of memory, and was promised. The places of what others have too are theirs.
 void StepPlanner::give_back(const Running& request) {
   const RequestId id = request.shape.id;
   keep_tail(id);
-  for (std::int64_t page = 0; page < request.promised; ++page) ++unpromised_[request.owners[page]];
-  for (std::int64_t page = 0; page < request.hit_pages; ++page) --shared_[request.owners[page]];
+  for (const int place : own_places(request)) ++unpromised_[place];
   for (const Moving& page : moving_) {
     if (page.request != id) continue;
-    ++unpromised_[page.move.from.owner];
+    ++unpromised_[page.move.to.owner];
     ledger_.cancel_move(page.move.id);
   }
   std::erase_if(moving_, [id](const Moving& page) { return page.request == id; });

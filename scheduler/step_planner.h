@@ -132,6 +132,8 @@ class StepPlanner {
   /// Whether extend() can go on with the request.
   bool holds(RequestId request) const;
 
+  /// Pages, by rank, that are promised to nobody there.
+  std::span<const std::int64_t> unpromised() const { return unpromised_; }
   /// Whether such a request, once it has started, may have to wait again.
   bool may_go_back(const RequestShape& request) const;
   /// The tokens of its answer that ranks read, with its prompt, of a request that waits again or
@@ -282,6 +284,7 @@ class StepPlanner {
   std::int64_t written(const RequestShape& request) const;
   std::int64_t first_promise(const RequestShape& request) const;
   std::int64_t first_pages(const RequestShape& request) const;
+  std::int64_t least_pages(const RequestShape& request) const;
   bool can_go_back(const Running& request) const;
   bool grow_promises();
   bool grow(Running& request);
@@ -326,6 +329,7 @@ class StepPlanner {
   std::int64_t kept(const Running& held, std::int64_t common) const;
   void finish(std::deque<Running>::iterator request);
   void leave(std::deque<Running>& list, std::deque<Running>::iterator request);
+  std::vector<int> own_places(const Running& request) const;
   void give_back(const Running& request);
 
   PlannerOptions options_;
@@ -334,7 +338,6 @@ class StepPlanner {
   ElasticCounts elastic_counts_;
   PageLedger ledger_;
   std::vector<std::int64_t> unpromised_;  // pages, by rank, that are nobody's place
-  std::vector<std::int64_t> shared_;      // pages, by rank, that who runs has of others
   std::deque<RequestShape> waiting_;
   std::map<RequestId, int> passed_;           // of those that wait, by how many later arrivals
   ClassRounds rounds_;                        // of their tenants

@@ -2,7 +2,8 @@
 // nobody has been granted yet, and where full pages lie.
 //
 // Each owner of a page, granted or not, has a place counted on its rank (unpromised_ is what is
-// left of its capacity), so that the page can be had there when it is opened. Who becomes an owner
+// left of its capacity), so that the page can be had there when it is opened; a page that several
+// requests have has one, which the last of them gives back. Who becomes an owner
 // takes a place, and who is none any more gives it back in the same breath: a granted page's place
 // goes when its contents have left.
 #include <algorithm>
@@ -143,10 +144,6 @@ bool StepPlanner::move(RequestId id, std::int64_t page, int to) {
   const auto move = ledger_.try_move(from, to, std::numeric_limits<std::int64_t>::max());
   if (!move) return false;
   --unpromised_[to];
-  if (page < request->hit_pages) {
-    --shared_[from.owner];
-    ++shared_[to];
-  }
   request->owners[page] = to;
   request->join(to);
   moving_.push_back({id, page, *move});

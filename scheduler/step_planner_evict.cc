@@ -154,8 +154,7 @@ bool StepPlanner::grow(Running& request) {
 RequestId StepPlanner::who_makes_room(const Running& request) const {
   const int wanted = request.owners[request.promised];
   const auto helps = [&](const Running& other) {
-    const auto its = std::span(other.owners).first(other.promised);
-    return unpromised_[wanted] > 0 || std::ranges::count(its, wanted) > 0;
+    return unpromised_[wanted] > 0 || std::ranges::count(own_places(other), wanted) > 0;
   };
   // Of those without a limit, for one with, any; of its own kind the younger ones.
   const auto order = [&](const Running& other) {

@@ -43,24 +43,25 @@ bool StepPlanner::awaits_fork(const RequestShape& request) const {
 /// Those that fit, in order of arrival; they wait no longer.
 std::vector<RequestId> StepPlanner::fork_at_the_end_of(const Running& prompt) {
   std::vector<RequestId> forks;
-  const std::int64_t tail = prompt.shape.prompt_tokens % options_.page_tokens > 0 ? 1 : 0;
+  const std::int64_t shared = prompt.shape.prompt_tokens / options_.page_tokens;
   std::int64_t promised = 0;
   for (const Forking& fork : forking_) {
-    promised += fork.child.promised + 1;
+    promised += fork.child.promised - fork.child.hit_pages;
   }
   for (auto next = waiting_.begin(); next != waiting_.end();) {
     if (!forks_from(*next, prompt.shape)) {
       ++next;
       continue;
     }
-    const std::int64_t pages = first_pages(*next) + tail;
+    const std::int64_t pages = first_pages(*next) - shared;
     const auto running = std::ssize(running_) + std::ssize(held_) + std::ssize(forking_);
     if (running >= options_.max_running || !ledger_.promise().fits(promised + pages)) break;
     auto child = fork_of(prompt, *next);
     if (!child) break;
     promised += pages;
-    for (std::int64_t page = 0; page < child->promised; ++page) --unpromised_[child->owners[page]];
-    for (std::int64_t page = 0; page < child->hit_pages; ++page) ++shared_[child->owners[page]];
+    for (std::int64_t page = shared; page < child->promised; ++page) {
+      --unpromised_[child->owners[page]];
+    }
     forks.push_back(next->id);
     forking_.push_back({prompt.shape.id, std::move(*child)});
     next = waiting_.erase(next);
@@ -74,7 +75,7 @@ std::optional<StepPlanner::Running> StepPlanner::fork_of(const Running& prompt,
                                                          const RequestShape& shape) const {
   const std::int64_t have = pages_for(shape.prompt_tokens, options_.page_tokens);
   std::vector<std::int64_t> free = unpromised_, idle = unpromised_;
-  for (std::size_t rank = 0; rank < idle.size(); ++rank) idle[rank] += shared_[rank];
+  for (std::size_t rank = 0; rank < idle.size(); ++rank) idle[rank] += ledger_.shared(rank);
   Running child{.shape = shape,
                 .group = {},
                 .owners = {prompt.owners.begin(), prompt.owners.begin() + have},
@@ -83,9 +84,7 @@ std::optional<StepPlanner::Running> StepPlanner::fork_of(const Running& prompt,
                 .reads = shape.prompt_tokens,
                 .computed = shape.prompt_tokens,
                 .begun = true};
-  for (const int owner : child.owners) {
-    if (free[owner]-- == 0) return std::nullopt;
-  }
+  if (have > child.hit_pages && free[child.owners.back()]-- == 0) return std::nullopt;
   for (const auto& room : {idle, free}) {  // the second: where memory is short
     child.group = group_from(have, room, free);
     child.computing = static_cast<int>(std::ssize(child.group));
@@ -110,15 +109,14 @@ void StepPlanner::begin_forks() {
   }
 }
 
-/// A page that forks of it still have to copy keeps its place on its rank: their copies have places
-/// of their own there.
+/// A page that forks of it still have to copy keeps its place on its rank, which they give back
+/// when they have: their copies have places of their own there.
 void StepPlanner::keep_tail(RequestId leaving) {
   for (const Running& other : running_) {
     const std::optional<PageRef> tail = ledger_.shared_tail(other.shape.id);
     if (!tail || std::ranges::count(kept_tails_, *tail) > 0) continue;
     if (std::ranges::count(ledger_.pages(leaving), *tail) == 0) continue;
     kept_tails_.push_back(*tail);
-    --unpromised_[tail->owner];
   }
 }
 
@@ -127,7 +125,8 @@ void StepPlanner::let_go_of_tails() {
     const bool copied = std::ranges::none_of(running_, [&](const Running& request) {
       return ledger_.shared_tail(request.shape.id) == kept;
     });
-    if (copied) ++unpromised_[kept.owner];
+    const Page* page = ledger_.find(kept);
+    if (copied && (!page || page->refs == 0)) ++unpromised_[kept.owner];
     return copied;
   });
 }

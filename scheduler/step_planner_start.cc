@@ -24,7 +24,7 @@ void StepPlanner::start_waiting(StepPlan& plan, const CostModel* costs, PageLend
       ++next;
       continue;
     }
-    if (!ledger_.promise().fits(first_pages(*next))) return;  // soon said
+    if (!ledger_.promise().fits(least_pages(*next))) return;  // soon said
     Prefix found = longest_prefix(*next, costs, others);
     if (awaits_prefix(*next, std::ssize(found.hit))) {
       ++passed;
@@ -59,18 +59,16 @@ bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, Prefix found,
     plan.grants.push_back({.request = shape.id, .page = page, .at = hit[page], .filled = true});
   }
   plan.owners.push_back({.request = shape.id, .owners = owners});
-  const std::int64_t promised = first_pages(shape);
-  for (std::int64_t page = 0; page < promised; ++page) --unpromised_[owners[page]];
-  for (const PageRef page : hit) ++shared_[page.owner];
   const int computing = static_cast<int>(std::ssize(group));
   Running& begun = running_.emplace_back(Running{.shape = shape,
                                                  .group = std::move(group),
                                                  .owners = std::move(owners),
                                                  .hit_pages = std::ssize(hit),
-                                                 .promised = promised,
+                                                 .promised = first_pages(shape),
                                                  .reads = to_read(shape),
                                                  .computed = answer.hit_tokens,
                                                  .computing = computing});
+  for (const int place : own_places(begun)) --unpromised_[place];
   if (const auto before = preempted_.find(shape.id); before != preempted_.end()) {
     begun.preempted = before->second.times;
     begun.answer = before->second.answer;
@@ -80,6 +78,13 @@ bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, Prefix found,
   begin_fetch(plan, begun, prefix.kept);
   if (prefix.lent > 0) begin_copy(plan, begun, prefix.lent, *others);
   return true;
+}
+
+/// Pages that a waiting request takes if others have all of its prompt that they can.
+std::int64_t StepPlanner::least_pages(const RequestShape& request) const {
+  if (request.wants_nll) return first_pages(request);
+  const std::int64_t whole = (to_read(request) - 1) / options_.page_tokens;
+  return first_pages(request) - std::min<std::int64_t>(whole, std::ssize(request.names));
 }
 
 bool StepPlanner::could_run(const RequestShape& request) const {
@@ -139,14 +144,20 @@ std::vector<int> StepPlanner::group_from(std::int64_t page, const std::vector<st
 std::optional<StepPlanner::Beginning> StepPlanner::begin_behind(
     Prefix prefix, const RequestShape& request, std::vector<std::int64_t> free) const {
   std::vector<std::int64_t> idle = free;
-  for (std::size_t rank = 0; rank < idle.size(); ++rank) idle[rank] += shared_[rank];
+  for (std::size_t rank = 0; rank < idle.size(); ++rank) idle[rank] += ledger_.shared(rank);
   Beginning beginning;
-  for (const auto& pages : {prefix.hit, prefix.kept}) {
-    for (const PageRef page : pages) {
-      if (free[page.owner]-- == 0) return std::nullopt;
-      if (options_.keep == Retention::kFewest) ++idle[page.owner];
-      beginning.owners.push_back(page.owner);
-    }
+  const auto take = [&](int owner, std::int32_t holders) {
+    if (holders == 0 && free[owner]-- == 0) return false;
+    if (holders == 1) ++idle[owner];  // shared from now on
+    if (options_.keep == Retention::kFewest) ++idle[owner];
+    beginning.owners.push_back(owner);
+    return true;
+  };
+  for (const PageRef page : prefix.hit) {
+    if (!take(page.owner, ledger_.find(page)->refs)) return std::nullopt;
+  }
+  for (const PageRef place : prefix.kept) {
+    if (!take(place.owner, 0)) return std::nullopt;
   }
   beginning.prefix = std::move(prefix);
   const std::int64_t behind = std::ssize(beginning.owners);

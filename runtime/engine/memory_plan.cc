@@ -28,13 +28,14 @@ std::int64_t most_pages(const JobShape& job, std::int64_t pages) {
   return is_elastic(job) ? pages : share(job, pages);
 }
 
-/// Enough for the requests that may run at once, the longest ones. A fork is promised a page more
-/// until it has its copy of the one that is not full.
+/// Enough for the requests that may run at once, the longest ones. A fork shares the full pages of
+/// its prompt; of its others, all of which may come to lie on one rank, it is to find one more.
 std::int64_t wanted_pages(const JobShape& job) {
   std::vector<std::int64_t> pages;
   for (const RequestShape& request : job.requests) {
-    const std::int64_t copied = request.like ? 1 : 0;
-    pages.push_back(share(job, worst_pages(request, job.page_tokens) + copied));
+    const std::int64_t all = worst_pages(request, job.page_tokens);
+    const std::int64_t own = all - request.prompt_tokens / job.page_tokens + 1;
+    pages.push_back(request.like ? std::min(own, share(job, all)) : share(job, all));
   }
   std::ranges::sort(pages, std::greater());
   std::int64_t total = 0;

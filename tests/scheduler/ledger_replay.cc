@@ -138,7 +138,9 @@ void LedgerReplay::start_with(std::int64_t id, const Tokens& prompt, const Draws
   const std::vector<int> prefer = owners_from(draws[3] / 4);
   const auto hit = hashed ? model_.hit(prompt, prefer) : std::vector<PageRef>();
 
-  Verdict verdict = pages <= model_.left() ? Verdict::kStarted : Verdict::kNotNow;
+  const auto shared =
+      std::ranges::count_if(hit, [&](PageRef found) { return model_.refs(found) > 0; });
+  Verdict verdict = pages - shared <= model_.left() ? Verdict::kStarted : Verdict::kNotNow;
   if (pages > model_.most_ever()) verdict = Verdict::kNever;
   same(ledger_.longest_hit(hashes, std::ssize(prompt), prefer), hit, "longest_hit()");
   const StartAnswer answer = ledger_.start({id, std::ssize(prompt), worst}, hashes, prefer);
@@ -157,7 +159,8 @@ void LedgerReplay::fork(const Draws& draws) {
   const std::int64_t worst = from.computed() + draws[1] % (2 * page + 1);
   const std::int64_t pages = pages_for(worst, page);
   const std::int64_t promised = pages + (from.computed() % page > 0 ? 1 : 0);
-  Verdict verdict = promised <= model_.left() ? Verdict::kStarted : Verdict::kNotNow;
+  const std::int64_t own = pages - from.computed() / page;
+  Verdict verdict = own <= model_.left() ? Verdict::kStarted : Verdict::kNotNow;
   if (promised > model_.most_ever()) verdict = Verdict::kNever;
   same(ledger_.fork(*parent, id, worst).verdict, verdict, "the verdict on a fork");
   tell(id_of(id) + " of " + id_of(*parent) + ", worst " + id_of(worst));

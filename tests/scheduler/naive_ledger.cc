@@ -35,6 +35,7 @@ void NaiveLedger::for_all_pages(Visit visit) const {
 std::int64_t NaiveLedger::promised() const {
   std::int64_t pages = 0;
   for (const auto& [id, request] : requests_) pages += request.promised();
+  for_all_pages([&](PageRef ref, const NaivePage&) { pages -= std::max(0, refs(ref) - 1); });
   return pages;
 }
 

@@ -306,7 +306,26 @@ TEST_F(PageLedgerTest, AForkOfAForkThatHasNotCopiedCopiesFromTheSamePage) {
   ASSERT_EQ(ledger_.fork(2, 3, 4).verdict, Verdict::kStarted);
   EXPECT_EQ(ledger_.shared_tail(3), page(1, 0));
   EXPECT_EQ(ledger_.find(page(1, 0))->refs, 3);
-  EXPECT_EQ(ledger_.fork(1, 4, 8).verdict, Verdict::kNotNow) << "1 + 2 + 2 of 6 are promised";
+  EXPECT_EQ(ledger_.promise().promised, 3) << "the page that all have, and two copies";
+  EXPECT_EQ(ledger_.fork(1, 4, 16).verdict, Verdict::kNotNow) << "3 of 6 are promised";
+  EXPECT_EQ(ledger_.fork(1, 4, 12).verdict, Verdict::kStarted);
+}
+
+// It stays until the last of them ends.
+TEST_F(PageLedgerTest, WhatSeveralHaveIsPromisedOnce) {
+  compute(1, {hash(1), hash(2)});
+  ASSERT_EQ(ledger_.promise().promised, 2);
+  const std::vector both{hash(1), hash(2)};
+  EXPECT_EQ(ledger_.start({2, 9, 20}, both).verdict, Verdict::kStarted);
+  EXPECT_EQ(ledger_.promise().promised, 5);
+  EXPECT_EQ(ledger_.shared(0) + ledger_.shared(1), 2);
+  EXPECT_EQ(ledger_.start({3, 9, 20}, both).verdict, Verdict::kNotNow) << "3 more, of 1";
+  ledger_.release(1);
+  EXPECT_EQ(ledger_.promise().promised, 5) << "the other has all of it";
+  EXPECT_EQ(ledger_.shared(0) + ledger_.shared(1), 0);
+  ledger_.release(2);
+  EXPECT_EQ(ledger_.promise().promised, 0);
+  EXPECT_EQ(ledger_.check(), std::nullopt);
 }
 
 // --- Moves
