@@ -136,6 +136,15 @@ std::vector<Split> cut(const Decode& decode, Workspace& workspace) {
   return splits;
 }
 
+/// The first splits of all rows, then the second: rows that begin with the same pages, as answers
+/// to one prompt do, then find them in the cache.
+std::vector<const Split*> by_columns(const std::vector<Split>& splits) {
+  std::vector<const Split*> in_turn;
+  for (const Split& split : splits) in_turn.push_back(&split);
+  std::ranges::stable_sort(in_turn, {}, &Split::index);
+  return in_turn;
+}
+
 std::int64_t merge_rows(const Decode& decode, const std::vector<Split>& splits,
                         Workspace& workspace, int threads) {
   workspace.splits.clear();
@@ -162,6 +171,7 @@ std::int64_t merge_rows(const Decode& decode, const std::vector<Split>& splits,
 
 std::int64_t run_decode(const Decode& decode, Workspace& workspace, int threads) {
   const std::vector<Split> splits = cut(decode, workspace);
+  const std::vector<const Split*> in_turn = by_columns(splits);
   const int kv_heads = decode.shape.kv_heads;
   // Where splits are few, their heads are tasks of their own, or threads would have nothing to do.
   const bool plenty = threads == 1 || std::ssize(splits) >= 4 * threads;
@@ -169,7 +179,7 @@ std::int64_t run_decode(const Decode& decode, Workspace& workspace, int threads)
   const int parts = (kv_heads + heads_at_once - 1) / heads_at_once;
   parallel_for(std::ssize(splits) * parts, threads, [&](std::int64_t task, int thread) {
     const int first_head = static_cast<int>(task % parts) * heads_at_once;
-    SplitPass(decode, splits[task / parts], *workspace.threads[thread])
+    SplitPass(decode, *in_turn[task / parts], *workspace.threads[thread])
         .run(first_head, std::min(first_head + heads_at_once, kv_heads));
   });
   return merge_rows(decode, splits, workspace, threads);

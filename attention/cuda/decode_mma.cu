@@ -57,7 +57,6 @@ struct Ring {
 /// A split for one KV head.
 struct Task {
   DecodeSplit split;
-  std::int32_t index;  // of the split
   int kv_head;
 };
 
@@ -73,7 +72,7 @@ class TaskWalk {
   __device__ bool has_task() const { return at_ < count_; }
   __device__ Task task() const {
     const std::int32_t index = at_ / kv_heads_;
-    return {splits_[index], index, at_ - index * kv_heads_};
+    return {splits_[index], at_ - index * kv_heads_};
   }
   __device__ void advance() {
     const auto step = static_cast<std::int32_t>(gridDim.x) * kWarps;
@@ -256,11 +255,11 @@ class HeadGroup {
     add_values(tile + Shape::kTileBytes, {first.high, first.low, second.high, second.low});
   }
 
-  /// The partial of the split with this index.
-  __device__ void store(Partial parts, std::int64_t index, int query_heads) {
+  /// The partial of a split, which is the part-th.
+  __device__ void store(Partial parts, std::int64_t part, int query_heads) {
     const float l = lanes_sum<4>(l_);
     if (lane_ / 4 >= heads_.count) return;
-    const std::int64_t at = index * query_heads + heads_.first + lane_ / 4;
+    const std::int64_t at = part * query_heads + heads_.first + lane_ / 4;
     const float factor = l == 0.0f ? 0.0f : 1.0f / l;
     float* const o = parts.o + at * kHeadDim + lane_ % 4 * 2;
 #pragma unroll
@@ -363,7 +362,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       heads.fold(ring + Shape::tile(stage), min(left, kTileColumns));
       stage = Shape::next(stage);
     }
-    heads.store(work.parts, task.index, work.shape.query_heads);
+    heads.store(work.parts, task.split.part, work.shape.query_heads);
   }
 }
 
@@ -423,7 +422,7 @@ __global__ void __launch_bounds__(kMergeThreads)
   wait_for_kernel_before();
   if (!exists) return;
   const int warp = thread / kWarp, lane = thread % kWarp;
-  const auto at = [&](int split) { return (std::int64_t{row.first_split} + split) * heads + head; };
+  const auto at = [&](int split) { return (std::int64_t{row.first_part} + split) * heads + head; };
 
   Share<kHeadDim> parts[kSplitsOfWarp];
 #pragma unroll

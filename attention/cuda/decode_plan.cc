@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
+#include <ranges>
 
 #include "attention/cuda/alignment.h"
 #include "comm/error.h"
@@ -39,16 +39,23 @@ void add_keys(const DecodeRow& row, std::vector<SplitKeys>& keys) {
   }
 }
 
-/// The splits of a row of `total` columns whose keys begin with `key`.
-void add_splits(std::int32_t row, std::int32_t total, std::int32_t key, DecodePlan& plan) {
-  const std::int32_t size = split_columns(total), count = count_splits(total);
-  plan.rows[row].first_split = static_cast<std::int32_t>(plan.splits.size());
-  plan.rows[row].splits = count;
-  for (std::int32_t i = 0; i < count; ++i) {
-    const std::int32_t first = i * size;
-    while (plan.keys[key].end <= first) ++key;
-    plan.splits.push_back({row, first, std::min(size, total - first), key});
-  }
+/// A row while its splits are planned.
+struct Cursor {
+  std::int32_t row;
+  std::int32_t total, size;  // columns: of the row, of a split
+  std::int32_t key;          // whose columns come next
+};
+
+void add_split(Cursor& at, std::int32_t number, DecodePlan& plan) {
+  const SplitRow& row = plan.rows[at.row];
+  if (number >= row.splits) return;
+  const std::int32_t first = number * at.size;
+  while (plan.keys[at.key].end <= first) ++at.key;
+  plan.splits.push_back({.part = row.first_part + number,
+                         .row = at.row,
+                         .first_column = first,
+                         .columns = std::min(at.size, at.total - first),
+                         .keys = at.key});
 }
 
 }  // namespace
@@ -62,19 +69,29 @@ bool fits_splits(const DecodeRow& row) {
 DecodePlan plan_decode(std::span<const DecodeRow> rows) {
   expects(std::ssize(rows) * kMostSplits <= kMostInt, "splits of a call are counted in 32 bits");
   DecodePlan plan;
-  std::vector<std::int32_t> totals, first_keys;
+  std::vector<Cursor> cursors;
+  std::int32_t parts = 0;
   for (const DecodeRow& row : rows) {
-    plan.rows.push_back({.q = row.q, .out = row.out});
-    totals.push_back(static_cast<std::int32_t>(row.columns()));
-    first_keys.push_back(static_cast<std::int32_t>(plan.keys.size()));
+    const auto total = static_cast<std::int32_t>(row.columns());
+    const auto key = static_cast<std::int32_t>(plan.keys.size());
+    cursors.push_back(
+        {static_cast<std::int32_t>(plan.rows.size()), total, split_columns(total), key});
+    plan.rows.push_back(
+        {.q = row.q, .out = row.out, .first_part = parts, .splits = count_splits(total)});
+    parts += plan.rows.back().splits;
     add_keys(row, plan.keys);
   }
   // Warps take splits in turn: those that begin a long one last would end last.
-  std::vector<std::int32_t> order(rows.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, std::ranges::greater(),
-                           [&](std::int32_t row) { return split_columns(totals[row]); });
-  for (const std::int32_t row : order) add_splits(row, totals[row], first_keys[row], plan);
+  std::ranges::stable_sort(cursors, std::ranges::greater(), &Cursor::size);
+  plan.splits.reserve(parts);
+  for (auto alike = cursors.begin(); alike != cursors.end();) {
+    const auto end = std::ranges::find_if(
+        alike, cursors.end(), [&](const Cursor& other) { return other.size != alike->size; });
+    for (std::int32_t number = 0; number < kMostSplits; ++number) {
+      for (Cursor& row : std::ranges::subrange(alike, end)) add_split(row, number, plan);
+    }
+    alike = end;
+  }
   return plan;
 }
 

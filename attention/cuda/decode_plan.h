@@ -12,7 +12,7 @@ namespace longspan {
 
 struct DecodePlan {
   std::vector<SplitRow> rows;       // in the call's order
-  std::vector<DecodeSplit> splits;  // rows of long splits first; each row's are neighbours
+  std::vector<DecodeSplit> splits;  // rows of long splits first; of equal ones all rows' first ones
   std::vector<SplitKeys> keys;      // of the segments with columns, in order; tables the host's
 
   SplitCounts counts() const {

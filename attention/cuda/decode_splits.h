@@ -5,6 +5,9 @@
 //   splits            | split | split | split | split | split | split |     as long as each other
 //   a split           | tile | tile | ... one warp takes it, for all query heads of a KV head
 //
+// Warps take the first splits of all rows, then the second: rows that begin with the same pages, as
+// answers to one prompt do, then read them at about the same time, and memory is read once.
+//
 // How long a split is follows from the row's own number of columns, so that neither its neighbours
 // in a batch, nor the GPU, nor how its columns are stored changes a row's bits.
 #pragma once
@@ -51,6 +54,7 @@ struct SplitKeys {
 };
 
 struct DecodeSplit {
+  std::int32_t part = 0;  // whose memory its partial goes to: its row's lie side by side
   std::int32_t row = 0;
   std::int32_t first_column = 0;  // of the row
   std::int32_t columns = 0;
@@ -60,7 +64,7 @@ struct DecodeSplit {
 struct SplitRow {
   const float* q = nullptr;  // (query_heads, head_dim)
   Partial out;               // (query_heads)
-  std::int32_t first_split = 0;
+  std::int32_t first_part = 0;
   std::int32_t splits = 0;
 };
 

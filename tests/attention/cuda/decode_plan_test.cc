@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "comm/str.h"
@@ -52,19 +53,28 @@ TEST(SplitColumns, ARowHasFewSplitsAndTheyArePowersOfTwo) {
   EXPECT_EQ(split_columns(131'072), 1024);
 }
 
-/// Of each row: neighbours, in order, one after the other from column 0 to the last.
+/// By row, its splits in the plan's order.
+std::vector<std::vector<DecodeSplit>> splits_of_rows(const DecodePlan& plan) {
+  std::vector<std::vector<DecodeSplit>> splits(plan.rows.size());
+  for (const DecodeSplit& split : plan.splits) splits.at(split.row).push_back(split);
+  return splits;
+}
+
+/// Of each row: one after the other from column 0 to the last, with parts side by side.
 void expect_covers(const std::vector<DecodeRow>& rows, const DecodePlan& plan) {
   ASSERT_EQ(plan.rows.size(), rows.size());
-  std::size_t splits = 0;
+  const auto splits = splits_of_rows(plan);
+  std::int32_t parts = 0;
   for (std::size_t r = 0; r < rows.size(); ++r) {
     std::int64_t total = 0;
     for (const KvSegment& segment : rows[r].segments) total += segment.len;
     const SplitRow& row = plan.rows[r];
     ASSERT_EQ(row.splits, count_splits(static_cast<std::int32_t>(total))) << r;
+    ASSERT_EQ(std::ssize(splits[r]), row.splits) << r;
+    ASSERT_EQ(row.first_part, parts) << r;
     std::int64_t next = 0;
-    for (std::int32_t i = 0; i < row.splits; ++i) {
-      const DecodeSplit& split = plan.splits[row.first_split + i];
-      ASSERT_EQ(split.row, static_cast<std::int32_t>(r));
+    for (const DecodeSplit& split : splits[r]) {
+      ASSERT_EQ(split.part, parts++);
       ASSERT_EQ(split.first_column, next);
       ASSERT_GT(split.columns, 0);
       const SplitKeys& keys = plan.keys[split.keys];
@@ -73,10 +83,9 @@ void expect_covers(const std::vector<DecodeRow>& rows, const DecodePlan& plan) {
       next += split.columns;
     }
     ASSERT_EQ(next, total) << r;
-    splits += static_cast<std::size_t>(row.splits);
   }
-  EXPECT_EQ(plan.splits.size(), splits);
-  EXPECT_EQ(plan.counts().splits, static_cast<std::int32_t>(splits));
+  EXPECT_EQ(std::ssize(plan.splits), parts);
+  EXPECT_EQ(plan.counts().splits, parts);
 }
 
 TEST(DecodePlan, EveryColumnIsInOneSplit) {
@@ -105,17 +114,27 @@ TEST(DecodePlan, KeysAreTheSegmentsWithColumnsEndToEnd) {
   EXPECT_EQ(plan.keys[1].begin, 5);
   EXPECT_EQ(plan.keys[1].end, 75);
   EXPECT_EQ(plan.keys[2].end, 1);
-  EXPECT_EQ(plan.splits[plan.rows[0].first_split].keys, 0);
-  EXPECT_EQ(plan.splits[plan.rows[0].first_split + 1].keys, 1);
-  EXPECT_EQ(plan.splits[plan.rows[2].first_split].keys, 2);
+  const auto splits = splits_of_rows(plan);
+  EXPECT_EQ(splits[0].at(0).keys, 0);
+  EXPECT_EQ(splits[0].at(1).keys, 1);
+  EXPECT_EQ(splits[2].at(0).keys, 2);
   EXPECT_EQ(plan.rows[1].splits, 0);
 }
 
 TEST(DecodePlan, RowsOfLongSplitsComeFirst) {
   const DecodePlan plan = plan_decode(std::vector{row_of({100}), row_of({200'000}), row_of({90})});
   EXPECT_EQ(plan.splits.front().row, 1);
-  EXPECT_EQ(plan.rows[1].first_split, 0);
-  EXPECT_LT(plan.rows[0].first_split, plan.rows[2].first_split);
+  EXPECT_EQ(plan.splits.at(plan.rows[1].splits).row, 0);
+  EXPECT_EQ(plan.splits.back().row, 2);
+}
+
+// Rows that share pages read them one after the other.
+TEST(DecodePlan, EqualSplitsGoColumnByColumn) {
+  const DecodePlan plan = plan_decode(std::vector{row_of({130}), row_of({200}), row_of({60})});
+  std::vector<std::pair<int, int>> order;
+  for (const DecodeSplit& split : plan.splits) order.emplace_back(split.first_column, split.row);
+  EXPECT_EQ(order, (std::vector<std::pair<int, int>>{
+                       {0, 0}, {0, 1}, {0, 2}, {64, 0}, {64, 1}, {128, 0}, {128, 1}, {192, 1}}));
 }
 
 TEST(DecodePlan, WhatDoesNotFitIsKnown) {

@@ -633,7 +633,7 @@ TEST_F(CudaModelOpsTest, AFeedForwardIsItsStepsOneByOne) {
           for (const Slice& columns : parts) {
             if (!is_narrow || hidden % 8 != 0 || columns.count % 8 != 0) continue;
             for (int row = 0; row < 2 * rows; ++row) {  // a row's gates, then its ups
-              float* const first = &gate_up[row * ffn + columns.first];
+              float* const first = gate_up.data() + row * ffn + columns.first;
               round_row(first, columns.count, first);
             }
           }
