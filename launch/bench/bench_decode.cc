@@ -19,25 +19,27 @@ std::string table_head(const BenchHead& head, const BenchDecodeOptions& options,
   return str(
       "{}\ndecode attention of one layer, {}/{} x {}, keys in {}, {}, pages of {}; random data; "
       "slowest "
-      "rank, median over {:g} s after a warm-up\nGB/s of keys and values, per rank; yardstick: "
+      "rank, median over {:g} s after a warm-up\nGB/s of keys and values that rows see, per rank; "
+      "yardstick: "
       "{} memory on all ranks at once, {:.1f} GB/s each\nalone: each rank attends what it "
       "owns, "
-      "without messages; share = alone / figure\n{:>9} {:>6} {:10} {:>11} {:>8} {:>6} {:>11} {:>6} "
-      "{:>8}\n",
+      "without messages; share = alone / figure\n{:>9} {:>6} {:6} {:10} {:>11} {:>8} {:>6} {:>11} "
+      "{:>6} {:>8}\n",
       describe(head), options.heads.query_heads, options.heads.kv_heads, options.heads.head_dim,
       name(options.keys()), isa, options.page(), head.seconds, MemoryYardstick::verb(backend),
-      1e-9 * readable, "context", "rows", "strategy", "figure", "GB/s", "ratio", "alone", "share",
-      "spread");
+      1e-9 * readable, "context", "rows", "keys", "strategy", "figure", "GB/s", "ratio", "alone",
+      "share", "spread");
 }
 
 std::string table_rows(const DecodeFigure& figure, double readable) {
   std::string text;
   for (const DecodeStrategyFigure& one : figure.strategies) {
     const double rate = figure.bytes_per_second(one);
-    text += str("{:>9} {:>6} {:10} {:>8.3f} ms {:>8.2f} {:>6.2f} {:>8.3f} ms {:>6.2f} {:>6.1f} %\n",
-                figure.context, figure.rows, name(one.strategy), 1e3 * one.time.seconds,
-                1e-9 * rate, rate / readable, 1e3 * figure.alone.seconds,
-                figure.share_of_alone(one), 100 * one.time.spread);
+    text += str(
+        "{:>9} {:>6} {:6} {:10} {:>8.3f} ms {:>8.2f} {:>6.2f} {:>8.3f} ms {:>6.2f} {:>6.1f} %\n",
+        figure.context, figure.rows, name(figure.keys), name(one.strategy), 1e3 * one.time.seconds,
+        1e-9 * rate, rate / readable, 1e3 * figure.alone.seconds, figure.share_of_alone(one),
+        100 * one.time.spread);
   }
   return text;
 }
@@ -56,6 +58,7 @@ json figure_json(const DecodeFigure& figure, double readable) {
   }
   return {{"context", figure.context},
           {"rows", figure.rows},
+          {"keys", name(figure.keys)},
           {"bytes_per_rank", figure.bytes_per_rank},
           {"alone",
            {{"seconds", figure.alone.seconds},

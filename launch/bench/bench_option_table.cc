@@ -154,12 +154,23 @@ void apply_kv_dtype(Decode& options, const Given& given) {
   options.kv_type = kTypes[one_of(given, words)];
 }
 
+void apply_row_keys(Decode& options, const Given& given) {
+  constexpr std::array kKinds{RowKeys::kOwn, RowKeys::kShared};
+  constexpr std::array kWords{name(kKinds[0]), name(kKinds[1])};
+  options.row_keys.clear();
+  for (const std::size_t i : some_of(given, kWords)) options.row_keys.push_back(kKinds[i]);
+}
+
 const std::array kDecode = std::to_array<Option<Decode>>({
     {{kGroupWhat, "context", "N,N,...",
       "keys of each row, spread over the ranks page by page (default: 4K,32K)"},
      [](auto& o, auto& given) { o.contexts = size_list(given, kTokens); }},
     {{kGroupWhat, "rows", "N,N,...", "rows of a step, over all ranks (default: 1,8)"},
      [](auto& o, auto& given) { o.rows = number_list(given, kRows, 1); }},
+    {{kGroupWhat, "keys", "WORD,...",
+      "own: each row has keys of its own; shared: rows are answers to one prompt, and all but the "
+      "last page of their keys is the same memory (default: own)"},
+     apply_row_keys},
     {{kGroupWhat, "heads", "Q/KVxSIZE",
       "query heads, KV heads, head size: 32/8x128 or 32x8x128 (default: 9/3x64)"},
      [](auto& o, auto& given) { o.heads = head_shape(given); }},

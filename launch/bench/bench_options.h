@@ -43,9 +43,20 @@ struct BenchAttentionOptions : BenchOptions {
   std::optional<std::string> predict;  // a file with rates: nothing is measured; needs `degree`
 };
 
+/// Whose the keys of a step's rows are.
+enum class RowKeys {
+  kOwn,     // each row's
+  kShared,  // of one prompt, to which the rows are answers: only its last page is a row's own
+};
+
+constexpr std::string_view name(RowKeys keys) {
+  return keys == RowKeys::kShared ? "shared" : "own";
+}
+
 struct BenchDecodeOptions : BenchOptions {
   std::vector<std::int64_t> contexts{4096, 32768};  // keys of each row
   std::vector<int> rows{1, 8};                      // of a step, over all ranks
+  std::vector<RowKeys> row_keys{RowKeys::kOwn};
   HeadShape heads{.query_heads = 9, .kv_heads = 3, .head_dim = 64};
   std::vector<DecodeStrategy> strategies{kDecodeStrategies.begin(), kDecodeStrategies.end()};
   std::optional<int> page_tokens;  // absent: what suits the device

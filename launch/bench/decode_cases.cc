@@ -9,10 +9,10 @@ namespace longspan {
 
 std::int64_t DecodeCase::pages(int rank) const {
   std::int64_t total = 0;
-  const std::int64_t all = pages_for(context, page_tokens);
   for (int row = 0; row < rows; ++row) {
-    const int first = (rank - row % ranks + ranks) % ranks;  // of the row's pages, on this rank
-    total += first < all ? (all - first + ranks - 1) / ranks : 0;
+    for (std::int64_t page = 0; page < pages_for(context, page_tokens); ++page) {
+      total += owner(row, page) == rank && (row == 0 || !is_shared(page));
+    }
   }
   return total;
 }
@@ -21,16 +21,22 @@ DecodeBatch DecodeCase::batch(int rank, const std::vector<std::int32_t>& slots) 
   DecodeBatch batch{.rank = rank, .size = ranks, .rows = {}};
   const std::int64_t all = pages_for(context, page_tokens);
   auto next = slots.begin();
+  std::vector<std::int32_t> shared;  // slots of this rank, in the order of pages
   for (int i = 0; i < rows; ++i) {
     DecodeBatchRow row{
         .master = owner(i, all - 1), .owners = {}, .slots = {}, .first = 0, .columns = 0};
     for (std::int64_t page = 0; page < all; ++page) {
       const int holder = owner(i, page);
-      if (page < ranks) row.owners.push_back(holder);
+      if (std::ranges::count(row.owners, holder) == 0) row.owners.push_back(holder);
       if (holder != rank) continue;
-      expects(next != slots.end(), "there is a slot for every page");
-      row.slots.push_back(*next++);
       row.columns += std::min(page_tokens, context - page * page_tokens);
+      if (i > 0 && is_shared(page)) {
+        row.slots.push_back(shared.at(row.slots.size()));
+        continue;
+      }
+      expects(next != slots.end(), "there is a slot for every page");
+      if (is_shared(page)) shared.push_back(*next);
+      row.slots.push_back(*next++);
     }
     std::ranges::sort(row.owners);
     batch.rows.push_back(std::move(row));
@@ -42,8 +48,13 @@ std::vector<DecodeCase> decode_cases(const BenchDecodeOptions& options, int rank
   std::vector<DecodeCase> cases;
   for (std::int64_t context : options.contexts) {
     for (int rows : options.rows) {
-      cases.push_back(
-          {.context = context, .rows = rows, .page_tokens = options.page(), .ranks = ranks});
+      for (const RowKeys keys : options.row_keys) {
+        cases.push_back({.context = context,
+                         .rows = rows,
+                         .page_tokens = options.page(),
+                         .ranks = ranks,
+                         .keys = keys});
+      }
     }
   }
   return cases;

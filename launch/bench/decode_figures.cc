@@ -124,6 +124,7 @@ DecodeFigure DecodeBench::measure(const DecodeCase& one) {
   DecodeFigure figure{
       .context = one.context,
       .rows = one.rows,
+      .keys = one.keys,
       .bytes_per_rank =
           keys * static_cast<double>(options_.heads.kv_values() * value_bytes(options_.keys())) /
           one.ranks,

@@ -23,7 +23,8 @@ struct DecodeStrategyFigure {
 struct DecodeFigure {
   std::int64_t context = 1;
   int rows = 1;
-  double bytes_per_rank = 0;  // of keys and values, on average
+  RowKeys keys = RowKeys::kOwn;
+  double bytes_per_rank = 0;  // of keys and values that rows see, on average
   Timing alone;               // yardstick: each rank attends what it owns, without messages
   std::vector<DecodeStrategyFigure> strategies;
 

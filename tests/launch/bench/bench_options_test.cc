@@ -127,6 +127,8 @@ TEST(BenchOptionsTest, DecodeTakesContextsRowsAndStrategies) {
   EXPECT_EQ(decode("").strategies.size(), 4u);
   EXPECT_EQ(decode("").heads.query_heads, 9);
   EXPECT_EQ(decode("").page(), 16);
+  EXPECT_THAT(decode("").row_keys, ElementsAre(RowKeys::kOwn));
+  EXPECT_THAT(decode("--keys shared,own").row_keys, ElementsAre(RowKeys::kShared, RowKeys::kOwn));
   const BenchDecodeOptions options = decode(
       "--context 1,2k --rows 3 --heads 4/2x16 --decode-strategy tree,shipped --page-tokens 1 "
       "--degree 2");

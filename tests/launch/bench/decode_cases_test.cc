@@ -42,6 +42,35 @@ TEST(DecodeCasesTest, TheRanksOwnEveryColumnOnce) {
   }
 }
 
+// All see the same memory but for their last page.
+TEST(DecodeCasesTest, AnswersToOnePromptShareItsPages) {
+  for (int ranks : {1, 2, 3, 5}) {
+    for (std::int64_t context : {1, 16, 17, 33, 500}) {
+      const DecodeCase one{.context = context,
+                           .rows = 4,
+                           .page_tokens = 16,
+                           .ranks = ranks,
+                           .keys = RowKeys::kShared};
+      std::vector<std::int64_t> columns(4);
+      std::set<std::pair<int, std::int32_t>> memory;
+      std::int64_t pages = 0;
+      for (int rank = 0; rank < ranks; ++rank) {
+        const DecodeBatch batch = one.batch(rank, many_slots());
+        for (int row = 0; row < 4; ++row) {
+          const DecodeBatchRow& own = batch.rows[row];
+          columns[row] += own.columns;
+          EXPECT_EQ(own.owned_by(rank), own.columns > 0);
+          for (const std::int32_t slot : own.slots) memory.emplace(rank, slot);
+        }
+        pages += one.pages(rank);
+      }
+      EXPECT_EQ(columns, std::vector<std::int64_t>(4, context));
+      EXPECT_EQ(std::ssize(memory), (context - 1) / 16 + 4) << ranks << " ranks of " << context;
+      EXPECT_EQ(pages, std::ssize(memory));
+    }
+  }
+}
+
 TEST(DecodeCasesTest, RowsHaveDifferentMasters) {
   const DecodeCase one{.context = 100, .rows = 3, .page_tokens = 16, .ranks = 3};
   std::set<int> masters;
