@@ -87,7 +87,8 @@ struct EngineStats {
   std::int64_t kv_pages = 0;        // of all ranks together
   std::int64_t kv_in_use = 0;       // of them: requests have them
   std::int64_t kv_cached = 0;       // nobody has them, and a prompt may find them
-  std::int64_t kv_promised = 0;     // to those that have started, for all they can come to need
+  std::int64_t kv_promised = 0;     // to those that have started, for all they can come to need,
+                                    // what they share once
   std::int64_t steps = 0;
   std::int64_t plans = 0;          // for them: of a run of steps one
   std::int64_t prompt_tokens = 0;  // read

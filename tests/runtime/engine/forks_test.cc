@@ -56,12 +56,15 @@ class ForksTest : public testing::Test {
     return sampling;
   }
 
-  /// `n` answers to each prompt, as forks or one by one.
+  /// `n` answers to each prompt, as forks or one by one. There is memory for one request of 80
+  /// tokens, and for `beside` tokens of each other that may run.
   std::vector<Choice> run(const JobOptions& options, const std::vector<Tokens>& prompts, int n,
-                          bool forks, const Between& between = nullptr) const {
+                          bool forks, const Between& between = nullptr,
+                          std::int64_t beside = 80) const {
     std::vector<Choice> answers(prompts.size() * n);
-    const EngineSetup setup{
-        .shapes = std::vector<RequestShape>(options.max_running, RequestShape{.room = 80})};
+    EngineSetup setup{
+        .shapes = std::vector<RequestShape>(options.max_running, RequestShape{.room = beside})};
+    setup.shapes[0].room = 80;
     const auto serve = [&](Engine& engine) {
       std::vector<RequestId> ids;
       for (std::size_t i = 0; i < answers.size(); ++i) {
@@ -153,6 +156,21 @@ TEST_F(ForksTest, FullPagesAreSharedAndOfOneThatIsNotEachHasItsOwn) {
                 });
       EXPECT_EQ(in_use, std::vector<std::int64_t>{shared + 4}) << length << " on " << degree;
     }
+  }
+}
+
+// A prompt of 15 full pages of 4, behind which 8 answers have 3 pages each.
+TEST_F(ForksTest, ThePromptIsPromisedOnceToAllItsAnswers) {
+  std::mt19937 random(6);
+  const std::vector<Tokens> prompts{random_tokens(random, 61)};
+  const auto oracle = alone({.page_tokens = 4}, prompts, 8);
+  for (int degree : {1, 2, 3}) {
+    std::int64_t most = 0;
+    const auto answers = run(
+        {.degree = degree, .page_tokens = 4, .max_running = 8}, prompts, 8, true,
+        [&](Engine& engine, const auto&) { most = std::max(most, engine.stats().running); }, 12);
+    expect_same(answers, oracle, str("{} ranks", degree));
+    EXPECT_EQ(most, 8) << degree << " ranks";
   }
 }
 
