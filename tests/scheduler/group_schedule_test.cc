@@ -373,6 +373,7 @@ class RandomGroups {
     auto plan = schedule_->next(group);
     ASSERT_EQ(plan.has_value(), has_work);
     if (!plan) return;
+    test::expect_all_places(schedule_->planner(group), &*plan);
     for (const auto& other : under_way_) together += other.has_value();
     for (const PrefillChunk& chunk : plan->prefill) EXPECT_EQ(group_.at(chunk.request), group);
     for (const DecodeStep& row : plan->decode) EXPECT_EQ(group_.at(row.request), group);
@@ -391,6 +392,7 @@ class RandomGroups {
     } else {
       under_way_[group].reset();
     }
+    test::expect_all_places(schedule_->planner(group), nullptr);
     ASSERT_EQ(schedule_->planner(group).ledger().check(), std::nullopt);
     ASSERT_EQ(violation(schedule_->planner(group).state()), std::nullopt);
   }

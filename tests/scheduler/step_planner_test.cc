@@ -1232,6 +1232,135 @@ TEST(StepPlannerTest, ABatchIsPassedByOtherTenantsSoManyTimesAtMost) {
   EXPECT_THAT(starts(arrivals, 10, &costs, 3), ElementsAre(2, 3, 4, 0, 5, 6, 7, 1, 8, 9));
 }
 
+/// Conversations that are begun, taken up, held and go on from any position, and requests that come
+/// and end between any two calls; all by the places that they take.
+class RandomConversations {
+ public:
+  explicit RandomConversations(int seed) : random_(seed), planner_(random_options()) {}
+
+  void run() {
+    while (next_ < kRequests || !planner_.idle() || planner_.held() > 0) {
+      ASSERT_LT(++calls_, 5000) << "somebody never ends";
+      change_something();
+      test::expect_all_places(planner_, nullptr);
+      const auto plan = planner_.next(nullptr, calls_);
+      if (!plan) continue;
+      test::expect_all_places(planner_, &*plan);
+      if (below(6) == 0) planner_.abort(below(kRequests));
+      std::vector<SampledToken> sampled;
+      for (const PrefillChunk& chunk : plan->prefill) {
+        if (!chunk.samples) continue;
+        sampled.push_back({chunk.request, below(20)});
+        for (const RequestId fork : chunk.forks) sampled.push_back({fork, below(20)});
+      }
+      for (const DecodeStep& row : plan->decode) sampled.push_back({row.request, below(20)});
+      planner_.completed(sampled);
+      ASSERT_EQ(planner_.ledger().check(), std::nullopt);
+      ASSERT_EQ(violation(planner_.state()), std::nullopt);
+    }
+    EXPECT_EQ(planner_.next(), std::nullopt);
+    EXPECT_THAT(planner_.unpromised(), ElementsAreArray(planner_.options().capacity));
+  }
+
+  int extended = 0, restored = 0;
+
+ private:
+  static constexpr int kRequests = 16;
+
+  int below(int bound) { return static_cast<int>(random_() % bound); }
+
+  PlannerOptions random_options() {
+    PlannerOptions options{.page_tokens = 1 << below(4), .chunk_tokens = 1 + below(40)};
+    const int ranks = 1 + below(4);
+    for (int rank = 0; rank < ranks; ++rank) options.group.push_back(rank);
+    options.capacity.assign(ranks, 4 + below(30));
+    options.keep = below(2) ? Retention::kSpread : Retention::kFewest;
+    options.layout = below(2) ? DealtBy::kFolded : DealtBy::kBlockCyclic;
+    options.max_running = 2 + below(8);
+    options.rounds_full_pages = below(2) == 0;
+    options.replays_answers = true;
+    if (below(2)) options.memory = MemoryMode::kUtilize;
+    options.answer_part = 1 + below(6);
+    options.open_answer_part = 1 + below(12);
+    options.headroom = below(4);
+    if (below(2)) {
+      options.least_degree = 1;
+      const auto seed = static_cast<std::uint64_t>(below(1 << 30));
+      options.step_policy = [seed] { return std::make_unique<RandomElastic>(seed); };
+    }
+    return options;
+  }
+
+  void change_something() {
+    if (next_ < kRequests && below(2)) begin(random_shape(next_++));
+    if (below(6) == 0) planner_.end(below(kRequests));
+    for (RequestId id = 0; id < next_; ++id) {
+      if (!planner_.holds(id) || below(4) > 0) continue;
+      const std::int64_t computed = planner_.computed_of_held(id);
+      RequestShape longer = shapes_.at(id);
+      longer.prompt_tokens = 1 + below(static_cast<int>(longer.room) - 1);
+      if (next_ == kRequests && below(2)) {
+        planner_.abort(id);
+      } else if (planner_.extend(longer, below(static_cast<int>(computed) + 1))) {
+        ++extended;
+      }
+    }
+  }
+
+  void begin(const RequestShape& shape) {
+    shapes_[shape.id] = shape;
+    if (shape.room > 0 && below(2)) {
+      restored += planner_.restore(shape).has_value();
+    } else {
+      (void)planner_.submit(shape);
+    }
+  }
+
+  /// A conversation, another answer to the prompt before, or a prompt that begins as others do.
+  RequestShape random_shape(RequestId id) {
+    const auto before = shapes_.find(id - 1);
+    if (before != shapes_.end() && before->second.room == 0 && below(2)) {
+      RequestShape shape = before->second;
+      if (!shape.like) shape.like = shape.id;
+      shape.id = id;
+      return shape;
+    }
+    RequestShape shape{.id = id,
+                       .prompt_tokens = 1 + below(60),
+                       .max_new = 1 + below(12),
+                       .stop_tokens = {below(2) ? 3 : -1},
+                       .names_limit = below(3) > 0,
+                       .arrival = calls_};
+    const auto pages = static_cast<std::uint64_t>(shape.prompt_tokens);
+    if (below(3) == 0) {
+      shape.room = shape.prompt_tokens + shape.max_new + below(30);
+    } else {
+      shape.names = names(10 + id, below(20), pages / planner_.options().page_tokens);
+    }
+    return shape;
+  }
+
+  std::mt19937 random_;
+  StepPlanner planner_;
+  std::map<RequestId, RequestShape> shapes_;
+  RequestId next_ = 0;
+  Nanoseconds calls_ = 0;
+};
+
+TEST(StepPlannerTest, RandomConversationsTakeAPlaceForEachPageAndGiveItBack) {
+  int extended = 0, restored = 0;
+  for (int seed = 0; seed < 300; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomConversations job(seed);
+    job.run();
+    extended += job.extended;
+    restored += job.restored;
+    if (testing::Test::HasFailure()) break;
+  }
+  EXPECT_GT(extended, 100);
+  EXPECT_GT(restored, 100);
+}
+
 /// Requests that come and are aborted at any time; those of one family begin alike.
 class RandomJob {
  public:
@@ -1251,6 +1380,7 @@ class RandomJob {
       auto plan = planner_.next(below(4) == 0 ? nullptr : &costs_, now_);
       if (!plan) continue;
       ++plans_made;
+      test::expect_all_places(planner_, &*plan);
       expect_pieces(*plan);
       expect_who_may_goes_back(*plan, replay);
       take_steps(*std::move(plan), replay);
@@ -1303,6 +1433,7 @@ class RandomJob {
       const auto sampled = replay.apply(plan);
       planner_.note(replay.news(plan));
       planner_.completed(sampled);
+      test::expect_all_places(planner_, nullptr);
       name_answers(replay);
       ASSERT_EQ(planner_.ledger().check(), std::nullopt);
       ASSERT_EQ(violation(planner_.state()), std::nullopt);
