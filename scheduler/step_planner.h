@@ -285,6 +285,7 @@ class StepPlanner {
   std::int64_t first_promise(const RequestShape& request) const;
   std::int64_t first_pages(const RequestShape& request) const;
   std::int64_t least_pages(const RequestShape& request) const;
+  bool fits(std::int64_t pages) const;
   bool can_go_back(const Running& request) const;
   bool grow_promises();
   bool grow(Running& request);

@@ -62,7 +62,7 @@ std::int64_t StepPlanner::lendable(std::span<const PageHash> names, std::int64_t
   for (std::int64_t page = first; page < std::ssize(pages); ++page) {
     const Page& at = *ledger_.find(pages[page]);
     pinned += at.state == PageState::kCached && at.leases == 0 ? 1 : 0;
-    const bool stays = room[pages[page].owner]-- > 0 && ledger_.promise().fits(pinned);
+    const bool stays = room[pages[page].owner]-- > 0 && fits(pinned);
     if (!stays) return page;
   }
   return std::ssize(pages);

@@ -44,10 +44,6 @@ bool StepPlanner::awaits_fork(const RequestShape& request) const {
 std::vector<RequestId> StepPlanner::fork_at_the_end_of(const Running& prompt) {
   std::vector<RequestId> forks;
   const std::int64_t shared = prompt.shape.prompt_tokens / options_.page_tokens;
-  std::int64_t promised = 0;
-  for (const Forking& fork : forking_) {
-    promised += fork.child.promised - fork.child.hit_pages;
-  }
   for (auto next = waiting_.begin(); next != waiting_.end();) {
     if (!forks_from(*next, prompt.shape)) {
       ++next;
@@ -55,10 +51,9 @@ std::vector<RequestId> StepPlanner::fork_at_the_end_of(const Running& prompt) {
     }
     const std::int64_t pages = first_pages(*next) - shared;
     const auto running = std::ssize(running_) + std::ssize(held_) + std::ssize(forking_);
-    if (running >= options_.max_running || !ledger_.promise().fits(promised + pages)) break;
+    if (running >= options_.max_running || !fits(pages)) break;
     auto child = fork_of(prompt, *next);
     if (!child) break;
-    promised += pages;
     for (std::int64_t page = shared; page < child->promised; ++page) {
       --unpromised_[child->owners[page]];
     }
@@ -67,6 +62,13 @@ std::vector<RequestId> StepPlanner::fork_at_the_end_of(const Running& prompt) {
     next = waiting_.erase(next);
   }
   return forks;
+}
+
+/// Whether so many pages can be promised, beside what the ledger is not told of forks until their
+/// step is done.
+bool StepPlanner::fits(std::int64_t pages) const {
+  for (const Forking& fork : forking_) pages += fork.child.promised - fork.child.hit_pages;
+  return ledger_.promise().fits(pages);
 }
 
 /// The fork, with the pages of the parent's prompt and, behind them, pages of its own. Nothing

@@ -11,7 +11,8 @@ namespace longspan {
 std::optional<RestoredPlace> StepPlanner::restore(const RequestShape& shape) {
   if (std::ssize(running_) + std::ssize(held_) >= options_.max_running) return std::nullopt;
   if (shape.room <= shape.prompt_tokens || !could_run(shape)) return std::nullopt;
-  if (!forked_.empty()) return std::nullopt;  // first ranks hear of forks of what they then forget
+  // First forks begin, and ranks hear of those whose parents they then forget.
+  if (!forking_.empty() || !forked_.empty()) return std::nullopt;
   auto beginning = begin_behind({}, shape, unpromised_);
   if (!beginning) return std::nullopt;
   const MemoryNeed need{

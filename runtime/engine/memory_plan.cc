@@ -28,14 +28,23 @@ std::int64_t most_pages(const JobShape& job, std::int64_t pages) {
   return is_elastic(job) ? pages : share(job, pages);
 }
 
-/// Enough for the requests that may run at once, the longest ones. A fork shares the full pages of
-/// its prompt; of its others, all of which may come to lie on one rank, it is to find one more.
+/// Pages of one rank that a fork is to find beside its prompt's full pages, which it shares: its
+/// others, which may all come to lie on one rank, and a spare one.
+std::int64_t fork_pages(const JobShape& job, const RequestShape& request) {
+  const std::int64_t all = worst_pages(request, job.page_tokens);
+  const std::int64_t own = all - request.prompt_tokens / job.page_tokens;
+  return std::min(own, share(job, all)) + 1;
+}
+
+/// Enough for the requests that may run at once, the longest ones. Where not all may, answers to
+/// one prompt may come after it has gone, as requests of their own.
 std::int64_t wanted_pages(const JobShape& job) {
+  const bool all_run = std::ssize(job.requests) <= job.max_running;
   std::vector<std::int64_t> pages;
   for (const RequestShape& request : job.requests) {
-    const std::int64_t all = worst_pages(request, job.page_tokens);
-    const std::int64_t own = all - request.prompt_tokens / job.page_tokens + 1;
-    pages.push_back(request.like ? std::min(own, share(job, all)) : share(job, all));
+    pages.push_back(request.like && all_run
+                        ? fork_pages(job, request)
+                        : share(job, worst_pages(request, job.page_tokens)));
   }
   std::ranges::sort(pages, std::greater());
   std::int64_t total = 0;

@@ -946,6 +946,22 @@ TEST(StepPlannerTest, NothingIsRestoredBetweenAForkAndThePlanThatTellsOfIt) {
   EXPECT_TRUE(planner.restore({.id = 5, .prompt_tokens = 3, .room = 8}));
 }
 
+// Their step is under way; the ledger hears of them when it is done.
+TEST(StepPlannerTest, WhatForksAreToHaveIsNotLent) {
+  StepPlanner planner(
+      {.group = {0}, .capacity = {8}, .page_tokens = 4, .chunk_tokens = 64, .headroom = 2});
+  const RequestShape cached = named(0, 20, 5);
+  ASSERT_TRUE(planner.submit(cached));
+  run_out(planner);
+  submit_alike(planner, 2, 5, 4);
+  ASSERT_EQ(planner.next()->prefill.at(0).forks.size(), 1u);
+  const std::int64_t pages = planner.lendable(cached.names, 0);
+  EXPECT_EQ(pages, 3) << "6 less the 2 of the first and the 1 that its fork has beside it";
+  (void)planner.lend(std::span(cached.names).first(pages), 0);
+  planner.completed({{0, 5}, {1, 5}});
+  EXPECT_EQ(planner.next()->decode.size(), 2u);
+}
+
 // In the middle of the step that samples for the forks, and right behind it.
 TEST(StepPlannerTest, AForkOutlivesItsParent) {
   for (bool within_the_step : {false, true}) {

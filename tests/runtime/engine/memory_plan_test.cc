@@ -223,5 +223,18 @@ TEST(MemoryPlanTest, AForkHasAPageForItsCopyBeside) {
   EXPECT_EQ(pages(), 2 + 2);
 }
 
+// Eight pages each, of which answers share the first; copies of the second are all of one rank.
+TEST(MemoryPlanTest, ForksAreSetAsideForAsRequestsOfTheirOwnWhereNotAllRun) {
+  JobShape forked{.degree = 4, .page_tokens = 5, .max_running = 4};
+  for (int i = 0; i < 4; ++i) {
+    forked.requests.push_back({.prompt_tokens = 9, .max_new = 28});
+    if (i > 0) forked.requests.back().like = 0;
+  }
+  const auto pages = [&] { return plan_memory(config(), forked, kPlenty).kv.pages; };
+  EXPECT_EQ(pages(), 2 + 3 * 3) << "a quarter of its pages, and a spare one";
+  forked.max_running = 3;
+  EXPECT_EQ(pages(), 3 * 2);
+}
+
 }  // namespace
 }  // namespace longspan
