@@ -42,9 +42,8 @@ std::int64_t wanted_pages(const JobShape& job) {
   const bool all_run = std::ssize(job.requests) <= job.max_running;
   std::vector<std::int64_t> pages;
   for (const RequestShape& request : job.requests) {
-    pages.push_back(request.like && all_run
-                        ? fork_pages(job, request)
-                        : share(job, worst_pages(request, job.page_tokens)));
+    pages.push_back(request.like && all_run ? fork_pages(job, request)
+                                            : share(job, worst_pages(request, job.page_tokens)));
   }
   std::ranges::sort(pages, std::greater());
   std::int64_t total = 0;
