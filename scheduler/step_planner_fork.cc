@@ -127,8 +127,7 @@ void StepPlanner::let_go_of_tails() {
     const bool copied = std::ranges::none_of(running_, [&](const Running& request) {
       return ledger_.shared_tail(request.shape.id) == kept;
     });
-    const Page* page = ledger_.find(kept);
-    if (copied && (!page || page->refs == 0)) ++unpromised_[kept.owner];
+    if (copied) ++unpromised_[kept.owner];
     return copied;
   });
 }
