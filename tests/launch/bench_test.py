@@ -23,7 +23,7 @@ CHUNK = {"tokens": int, "cached": int, "layout": str, "rows_by_rank": list, "cac
          "chosen": str, "reason": str, "chosen_seconds": float, "fastest": str,
          "fastest_seconds": float, "regret": float}
 MESSAGE = {"bytes": int, **TIMING, "bytes_per_s": float, "copy_bytes_per_s": float, "ratio": float}
-STEP = {"context": int, "rows": int, "bytes_per_rank": float, "alone": dict, "strategies": list}
+STEP = {"context": int, "rows": int, "keys": str, "bytes_per_rank": float, "alone": dict, "strategies": list}
 DECODE_STRATEGY = {"strategy": str, **TIMING, "bytes_per_s": float, "ratio_to_reading": float,
                    "share_of_alone": float}
 LOAD = {"best_s": float, "median_s": float, "spread": float, "runs": int}
@@ -152,11 +152,12 @@ class BenchTest(RefusalTest):
 
     def test_decode(self):
         for ranks, kv_dtype, value_bytes in ((0, "float32", 4), (3, "bfloat16", 2)):
-            answer = self.json("decode", "--context", "1,50", "--rows", "2", "--heads", "6/2x16",
+            answer = self.json("decode", "--context", "1,50", "--rows", "2", "--keys", "own,shared", "--heads", "6/2x16",
                                "--kv-dtype", kv_dtype, ranks=ranks)
             self.assertEqual(answer["kv_dtype"], kv_dtype)
             self.assertGreater(answer["read_bytes_per_s"], 0)
-            self.assertEqual([step["context"] for step in answer["steps"]], [1, 50])
+            self.assertEqual([(step["context"], step["keys"]) for step in answer["steps"]],
+                             [(1, "own"), (1, "shared"), (50, "own"), (50, "shared")])
             for step in answer["steps"]:
                 self.assertEqual(types(step), STEP)
                 self.check_timing(step["alone"])
