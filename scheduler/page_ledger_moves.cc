@@ -32,7 +32,10 @@ bool PageLedger::commit_move(MoveId id) {
   if (!move) return false;
   const Page source = slots_.at(move->from);
   copy_record(*move, source.state, source.refs);
-  if (source.refs > 1) --shared_[move->from.owner], ++shared_[move->to.owner];
+  if (source.refs > 1) {
+    --shared_[move->from.owner];
+    ++shared_[move->to.owner];
+  }
   rename(move->from, move->to);
   if (source.indexed) (void)index_.remove(source.hash, move->from);
   slots_.update(move->from, [](Page& left) {
