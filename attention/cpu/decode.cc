@@ -4,6 +4,8 @@
 #include <atomic>
 #include <limits>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "attention/cpu/merge.h"
 #include "attention/cpu/parallel.h"
@@ -112,23 +114,33 @@ class SplitPass {
   int waiting_head_ = -1;  // of the other
 };
 
-/// The splits of all rows, in order, each with the memory its partial goes to: the row's own when
-/// it has one split only.
-std::vector<Split> cut(const Decode& decode, Workspace& workspace) {
+/// All rows' splits. Row r has those from first[r] to first[r + 1], in order.
+struct Splits {
+  std::vector<Split> all;
+  std::vector<std::int64_t> first{0};
+
+  std::int64_t of_row(std::size_t row) const { return first[row + 1] - first[row]; }
+};
+
+/// Each with the memory its partial goes to: the row's own when it has one split only.
+Splits cut(const Decode& decode, Workspace& workspace) {
   const std::int64_t heads = decode.shape.query_heads;
   const std::int64_t values = heads * (decode.shape.head_dim + 1);
   std::int64_t stored = 0;
-  std::vector<Split> splits;
+  Splits splits;
   for (const DecodeRow& row : decode.rows) {
     const std::int64_t count = (row.columns() + kSplitColumns - 1) / kSplitColumns;
-    for (std::int64_t index = 0; index < count; ++index) splits.push_back({&row, index, row.out});
+    for (std::int64_t index = 0; index < count; ++index) {
+      splits.all.push_back({&row, index, row.out});
+    }
+    splits.first.push_back(std::ssize(splits.all));
     if (count > 1) stored += count;
   }
   if (std::ssize(workspace.split_values) < stored * values) {
     workspace.split_values.resize(stored * values);
   }
   float* next = workspace.split_values.data();
-  for (Split& split : splits) {
+  for (Split& split : splits.all) {
     if (split.row->columns() <= kSplitColumns) continue;
     split.out = {next, next + heads * decode.shape.head_dim};
     next += values;
@@ -136,32 +148,52 @@ std::vector<Split> cut(const Decode& decode, Workspace& workspace) {
   return splits;
 }
 
-/// The first splits of all rows, then the second: rows that begin with the same pages, as answers
-/// to one prompt do, then find them in the cache.
-std::vector<const Split*> by_columns(const std::vector<Split>& splits) {
-  std::vector<const Split*> in_turn;
-  for (const Split& split : splits) in_turn.push_back(&split);
-  std::ranges::stable_sort(in_turn, {}, &Split::index);
-  return in_turn;
+/// Whether all rows begin with the same page, as answers to one prompt do.
+bool begin_alike(const std::vector<DecodeRow>& rows) {
+  const auto first_page = [](const DecodeRow& row) {
+    const bool has_one = !row.segments.empty() && row.segments[0].len > 0;
+    const KvView view = has_one ? row.segments[0].view : KvView{};
+    return std::pair(view.k, has_one ? view.slot(0) : 0);
+  };
+  return rows.size() > 1 && std::ranges::all_of(rows, [&](const DecodeRow& row) {
+           return first_page(row) == first_page(rows[0]);
+         });
 }
 
-std::int64_t merge_rows(const Decode& decode, const std::vector<Split>& splits,
-                        Workspace& workspace, int threads) {
-  workspace.splits.clear();
-  std::vector<std::int64_t> first_split{0};
-  for (const DecodeRow& row : decode.rows) {
-    while (std::ssize(workspace.splits) < std::ssize(splits) &&
-           splits[workspace.splits.size()].row == &row) {
-      workspace.splits.push_back(splits[workspace.splits.size()].out);
+/// What a thread does at a time: some KV heads of a split.
+struct Pass {
+  const Split* split;
+  int first_head;
+};
+
+/// The first splits of all rows, then the second, each of one group of heads after the other: rows
+/// that share pages then find them in the cache.
+std::vector<Pass> in_turn(const Splits& splits, int kv_heads, int heads_at_once) {
+  std::vector<Pass> passes;
+  const std::size_t rows = splits.first.size() - 1;
+  std::int64_t most = 0;
+  for (std::size_t row = 0; row < rows; ++row) most = std::max(most, splits.of_row(row));
+  for (std::int64_t index = 0; index < most; ++index) {
+    for (int head = 0; head < kv_heads; head += heads_at_once) {
+      for (std::size_t row = 0; row < rows; ++row) {
+        if (index < splits.of_row(row)) {
+          passes.push_back({&splits.all[splits.first[row] + index], head});
+        }
+      }
     }
-    first_split.push_back(std::ssize(workspace.splits));
   }
+  return passes;
+}
+
+std::int64_t merge_rows(const Decode& decode, const Splits& splits, Workspace& workspace,
+                        int threads) {
+  workspace.splits.clear();
+  for (const Split& split : splits.all) workspace.splits.push_back(split.out);
   std::atomic<std::int64_t> bad = 0;
   const int heads = decode.shape.query_heads;
   parallel_for(std::ssize(decode.rows) * heads, threads, [&](std::int64_t task, int) {
     const std::int64_t row = task / heads;
-    const auto sources = std::span(workspace.splits)
-                             .subspan(first_split[row], first_split[row + 1] - first_split[row]);
+    const auto sources = std::span(workspace.splits).subspan(splits.first[row], splits.of_row(row));
     bad += merge_at(sources, decode.rows[row].out, task % heads, decode.shape.head_dim);
   });
   return bad;
@@ -170,17 +202,17 @@ std::int64_t merge_rows(const Decode& decode, const std::vector<Split>& splits,
 }  // namespace
 
 std::int64_t run_decode(const Decode& decode, Workspace& workspace, int threads) {
-  const std::vector<Split> splits = cut(decode, workspace);
-  const std::vector<const Split*> in_turn = by_columns(splits);
+  const Splits splits = cut(decode, workspace);
   const int kv_heads = decode.shape.kv_heads;
-  // Where splits are few, their heads are tasks of their own, or threads would have nothing to do.
-  const bool plenty = threads == 1 || std::ssize(splits) >= 4 * threads;
-  const int heads_at_once = plenty ? kv_heads : 1;
-  const int parts = (kv_heads + heads_at_once - 1) / heads_at_once;
-  parallel_for(std::ssize(splits) * parts, threads, [&](std::int64_t task, int thread) {
-    const int first_head = static_cast<int>(task % parts) * heads_at_once;
-    SplitPass(decode, *in_turn[task / parts], *workspace.threads[thread])
-        .run(first_head, std::min(first_head + heads_at_once, kv_heads));
+  // Where splits are few, their heads are tasks of their own, or threads would have nothing to do;
+  // where rows share pages, since a split of one head fits into a core's cache.
+  const bool plenty = threads == 1 || std::ssize(splits.all) >= 4 * threads;
+  const int heads_at_once = plenty && !begin_alike(decode.rows) ? kv_heads : 1;
+  const std::vector<Pass> passes = in_turn(splits, kv_heads, heads_at_once);
+  parallel_for(std::ssize(passes), threads, [&](std::int64_t task, int thread) {
+    const auto [split, head] = passes[task];
+    SplitPass(decode, *split, *workspace.threads[thread])
+        .run(head, std::min(head + heads_at_once, kv_heads));
   });
   return merge_rows(decode, splits, workspace, threads);
 }
