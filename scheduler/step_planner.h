@@ -271,6 +271,11 @@ class StepPlanner {
                               const std::vector<std::int64_t>& free) const;
   std::optional<Beginning> begin_behind(Prefix prefix, const RequestShape& request,
                                         std::vector<std::int64_t> free) const;
+  std::vector<std::int64_t> idle_places(std::vector<std::int64_t> free) const;
+  std::optional<std::vector<int>> group_behind(std::vector<int>& owners,
+                                               const RequestShape& request,
+                                               const std::vector<std::int64_t>& idle,
+                                               const std::vector<std::int64_t>& free) const;
   std::optional<std::vector<int>> place(const RequestShape& request, std::span<const int> group,
                                         std::span<const int> before,
                                         const std::vector<std::int64_t>& free) const;
@@ -285,6 +290,7 @@ class StepPlanner {
   std::int64_t first_promise(const RequestShape& request) const;
   std::int64_t first_pages(const RequestShape& request) const;
   std::int64_t least_pages(const RequestShape& request) const;
+  std::int64_t findable_pages(const RequestShape& request) const;
   bool fits(std::int64_t pages) const;
   bool can_go_back(const Running& request) const;
   bool grow_promises();

@@ -23,8 +23,7 @@ namespace longspan {
 std::int64_t StepPlanner::pages_to_copy(const RequestShape& request, std::int64_t behind,
                                         const PageLender* others) const {
   if (!request.copies || !others) return 0;
-  const std::int64_t most = std::min<std::int64_t>(std::ssize(request.names),
-                                                   (to_read(request) - 1) / options_.page_tokens);
+  const std::int64_t most = findable_pages(request);
   if (most <= behind) return 0;
   const std::int64_t there = others->lendable(std::span(request.names).first(most), behind);
   return std::max<std::int64_t>(0, usable(request, there) - behind);

@@ -76,8 +76,7 @@ bool StepPlanner::fits(std::int64_t pages) const {
 std::optional<StepPlanner::Running> StepPlanner::fork_of(const Running& prompt,
                                                          const RequestShape& shape) const {
   const std::int64_t have = pages_for(shape.prompt_tokens, options_.page_tokens);
-  std::vector<std::int64_t> free = unpromised_, idle = unpromised_;
-  for (std::size_t rank = 0; rank < idle.size(); ++rank) idle[rank] += ledger_.shared(rank);
+  std::vector<std::int64_t> free = unpromised_;
   Running child{.shape = shape,
                 .group = {},
                 .owners = {prompt.owners.begin(), prompt.owners.begin() + have},
@@ -87,15 +86,11 @@ std::optional<StepPlanner::Running> StepPlanner::fork_of(const Running& prompt,
                 .computed = shape.prompt_tokens,
                 .begun = true};
   if (have > child.hit_pages && free[child.owners.back()]-- == 0) return std::nullopt;
-  for (const auto& room : {idle, free}) {  // the second: where memory is short
-    child.group = group_from(have, room, free);
-    child.computing = static_cast<int>(std::ssize(child.group));
-    if (const auto rest = place(shape, child.group, child.owners, free)) {
-      child.owners.insert(child.owners.end(), rest->begin(), rest->end());
-      return child;
-    }
-  }
-  return std::nullopt;
+  auto group = group_behind(child.owners, shape, idle_places(unpromised_), free);
+  if (!group) return std::nullopt;
+  child.group = *std::move(group);
+  child.computing = static_cast<int>(std::ssize(child.group));
+  return child;
 }
 
 /// The step that sampled for them is done.

@@ -82,9 +82,13 @@ bool StepPlanner::start(StepPlan& plan, const RequestShape& shape, Prefix found,
 
 /// Pages that a waiting request takes if others have all of its prompt that they can.
 std::int64_t StepPlanner::least_pages(const RequestShape& request) const {
-  if (request.wants_nll) return first_pages(request);
-  const std::int64_t whole = (to_read(request) - 1) / options_.page_tokens;
-  return first_pages(request) - std::min<std::int64_t>(whole, std::ssize(request.names));
+  return first_pages(request) - (request.wants_nll ? 0 : findable_pages(request));
+}
+
+/// Pages of its prompt that others may have: with names, and before the row that samples.
+std::int64_t StepPlanner::findable_pages(const RequestShape& request) const {
+  return std::min<std::int64_t>(std::ssize(request.names),
+                                (to_read(request) - 1) / options_.page_tokens);
 }
 
 bool StepPlanner::could_run(const RequestShape& request) const {
@@ -143,8 +147,7 @@ std::vector<int> StepPlanner::group_from(std::int64_t page, const std::vector<st
 /// its keys, and a page more of them outweighs a page more to do.
 std::optional<StepPlanner::Beginning> StepPlanner::begin_behind(
     Prefix prefix, const RequestShape& request, std::vector<std::int64_t> free) const {
-  std::vector<std::int64_t> idle = free;
-  for (std::size_t rank = 0; rank < idle.size(); ++rank) idle[rank] += ledger_.shared(rank);
+  std::vector<std::int64_t> idle = idle_places(free);
   Beginning beginning;
   const auto take = [&](int owner, std::int32_t holders) {
     if (holders == 0 && free[owner]-- == 0) return false;
@@ -160,13 +163,29 @@ std::optional<StepPlanner::Beginning> StepPlanner::begin_behind(
     if (!take(place.owner, 0)) return std::nullopt;
   }
   beginning.prefix = std::move(prefix);
-  const std::int64_t behind = std::ssize(beginning.owners);
-  for (const auto& room : {idle, free}) {  // the second: where memory is short
-    beginning.group = group_from(behind, room, free);
-    if (const auto rest = place(request, beginning.group, beginning.owners, free)) {
-      beginning.owners.insert(beginning.owners.end(), rest->begin(), rest->end());
-      return beginning;
-    }
+  auto group = group_behind(beginning.owners, request, idle, free);
+  if (!group) return std::nullopt;
+  beginning.group = *std::move(group);
+  return beginning;
+}
+
+/// By rank, what is `free`, and what many share there, which is no work of its owner's.
+std::vector<std::int64_t> StepPlanner::idle_places(std::vector<std::int64_t> free) const {
+  for (std::size_t rank = 0; rank < free.size(); ++rank) free[rank] += ledger_.shared(rank);
+  return free;
+}
+
+/// Who computes behind the pages that have `owners` already, to which those of its own pages come.
+/// Nothing, and nothing comes, where `free` is too little.
+std::optional<std::vector<int>> StepPlanner::group_behind(
+    std::vector<int>& owners, const RequestShape& request, const std::vector<std::int64_t>& idle,
+    const std::vector<std::int64_t>& free) const {
+  for (const auto* room : {&idle, &free}) {  // the second: where memory is short
+    std::vector<int> group = group_from(std::ssize(owners), *room, free);
+    const auto rest = place(request, group, owners, free);
+    if (!rest) continue;
+    owners.insert(owners.end(), rest->begin(), rest->end());
+    return group;
   }
   return std::nullopt;
 }

@@ -21,7 +21,6 @@ DecodeBatch DecodeCase::batch(int rank, const std::vector<std::int32_t>& slots) 
   DecodeBatch batch{.rank = rank, .size = ranks, .rows = {}};
   const std::int64_t all = pages_for(context, page_tokens);
   auto next = slots.begin();
-  std::vector<std::int32_t> shared;  // slots of this rank, in the order of pages
   for (int i = 0; i < rows; ++i) {
     DecodeBatchRow row{
         .master = owner(i, all - 1), .owners = {}, .slots = {}, .first = 0, .columns = 0};
@@ -31,11 +30,10 @@ DecodeBatch DecodeCase::batch(int rank, const std::vector<std::int32_t>& slots) 
       if (holder != rank) continue;
       row.columns += std::min(page_tokens, context - page * page_tokens);
       if (i > 0 && is_shared(page)) {
-        row.slots.push_back(shared.at(row.slots.size()));
+        row.slots.push_back(batch.rows[0].slots.at(row.slots.size()));
         continue;
       }
       expects(next != slots.end(), "there is a slot for every page");
-      if (is_shared(page)) shared.push_back(*next);
       row.slots.push_back(*next++);
     }
     std::ranges::sort(row.owners);

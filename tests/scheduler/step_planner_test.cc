@@ -1248,6 +1248,13 @@ TEST(StepPlannerTest, ABatchIsPassedByOtherTenantsSoManyTimesAtMost) {
   EXPECT_THAT(starts(arrivals, 10, &costs, 3), ElementsAre(2, 3, 4, 0, 5, 6, 7, 1, 8, 9));
 }
 
+/// `id`, to the prompt of `before`.
+RequestShape another_answer(RequestShape before, RequestId id) {
+  if (!before.like) before.like = before.id;
+  before.id = id;
+  return before;
+}
+
 /// Conversations that are begun, taken up, held and go on from any position, and requests that come
 /// and end between any two calls; all by the places that they take.
 class RandomConversations {
@@ -1336,10 +1343,7 @@ class RandomConversations {
   RequestShape random_shape(RequestId id) {
     const auto before = shapes_.find(id - 1);
     if (before != shapes_.end() && before->second.room == 0 && below(2)) {
-      RequestShape shape = before->second;
-      if (!shape.like) shape.like = shape.id;
-      shape.id = id;
-      return shape;
+      return another_answer(before->second, id);
     }
     RequestShape shape{.id = id,
                        .prompt_tokens = 1 + below(60),
@@ -1509,10 +1513,7 @@ class RandomJob {
   /// Some are of the prompt of the one before.
   RequestShape random_shape(RequestId id) {
     if (const auto before = shapes_.find(id - 1); before != shapes_.end() && below(3) == 0) {
-      RequestShape shape = before->second;
-      if (!shape.like) shape.like = shape.id;
-      shape.id = id;
-      return shape;
+      return another_answer(before->second, id);
     }
     RequestShape shape{.id = id,
                        .prompt_tokens = 1 + below(60),
